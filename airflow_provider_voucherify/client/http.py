@@ -1,0 +1,356 @@
+"""The only module that touches the network: httpx clients, sync and async, that carry out the protocol's steps."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import ssl
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from functools import cache
+from types import TracebackType
+from typing import Any, BinaryIO, Concatenate, ParamSpec, Self, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+
+from airflow_provider_voucherify.client import calls
+from airflow_provider_voucherify.client.calls import Body, Call
+from airflow_provider_voucherify.client.protocol import Answer, Exclusive, NoAnswer, Protocol, Send, Sleep, Steps
+from airflow_provider_voucherify.client.retry import Outcome, RetryPolicy, seconds_until_retry
+from airflow_provider_voucherify.client.settings import ConnectionSettings
+from airflow_provider_voucherify.models.errors import VoucherifyReportError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+"""An answer of more bytes than this is refused; the errors of one 10 MiB batch are far below it."""
+
+MAX_ERROR_BYTES = 64 * 1024
+"""Of an error answer only so many bytes are read."""
+
+MAX_REPORT_BYTES = 1024 * 1024 * 1024
+MAX_REPORT_SECONDS = 1_800.0
+"""A report that is larger, or takes longer to arrive, is given up."""
+
+MAX_REDIRECTS = 5
+
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """One TLS context for the process: building one takes 20 ms (performance/baselines.md §6)."""
+    return httpx.create_ssl_context()
+
+
+class _NoQueries(logging.Filter):
+    """Keeps query strings out of httpx's log lines: a report's URL may carry a token."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                re.sub(r"\?.*", "?…", str(arg)) if isinstance(arg, httpx.URL) and arg.query else arg
+                for arg in record.args
+            )
+        return True
+
+
+logging.getLogger("httpx").addFilter(_NoQueries())
+
+
+def _timeouts(settings: ConnectionSettings) -> httpx.Timeout:
+    return httpx.Timeout(settings.extra.timeout, connect=settings.extra.connect_timeout)
+
+
+def _no_answer(error: httpx.TransportError) -> NoAnswer:
+    return NoAnswer(sent=not isinstance(error, _NEVER_SENT), why=f"{type(error).__name__}: {error}".rstrip(": "))
+
+
+def _bounded(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    deadline, size = time.monotonic() + MAX_REPORT_SECONDS, 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > MAX_REPORT_BYTES or time.monotonic() > deadline:
+            raise VoucherifyReportError(
+                f"the report is larger than {MAX_REPORT_BYTES:,} bytes or came too slowly; given up"
+            )
+        yield chunk
+
+
+class _Reading:
+    """Collects an answer's body within bounds of size and time."""
+
+    def __init__(self, response: httpx.Response, deadline: float) -> None:
+        self._response = response
+        self._deadline = deadline
+        self._limit = MAX_ANSWER_BYTES if response.is_success else MAX_ERROR_BYTES
+        self._body = bytearray()
+
+    def take(self, chunk: bytes) -> bool:
+        """Add a chunk; say whether more may follow."""
+        self._body += chunk
+        if time.monotonic() > self._deadline:
+            raise httpx.ReadTimeout("the answer came too slowly")
+        if len(self._body) > self._limit and self._response.is_success:
+            raise httpx.ReadError(f"the answer is larger than {self._limit:,} bytes")
+        return len(self._body) <= self._limit
+
+    def answer(self) -> Answer:
+        headers = {name.lower(): value for name, value in self._response.headers.items()}
+        return Answer(self._response.status_code, headers, bytes(self._body[: self._limit]))
+
+
+class _Download:
+    """
+    Decides, for both clients, how a file is fetched: where from, with which headers, and what to do next.
+
+    Redirects are followed, at most five; each hop gets credentials only where the connection owns its URL.
+    """
+
+    def __init__(self, settings: ConnectionSettings, retry: RetryPolicy, url: str) -> None:
+        self._settings, self._retry, self._start = settings, retry, url
+        self.url = url
+        self._hops = self._failures = 0
+        self._waited = 0.0
+
+    @property
+    def shown(self) -> str:
+        """The URL without its query, which may hold a token."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+    def check(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise VoucherifyReportError(f"the report's address is no http(s) URL: {self.shown}")
+        downgraded = parts.scheme == "http" and self._settings.base_url.startswith("https")
+        if downgraded and not self._settings.extra.allow_http:
+            raise VoucherifyReportError(f"the report is offered over plain http, which is refused: {self.shown}")
+
+    def redirected(self, response: httpx.Response) -> bool:
+        if not response.has_redirect_location:
+            return False
+        self._hops += 1
+        if self._hops > MAX_REDIRECTS:
+            raise VoucherifyReportError(f"the report is redirected more than {MAX_REDIRECTS} times: {self.shown}")
+        self.url = urljoin(self.url, response.headers["location"])
+        return True
+
+    def wait_after(self, answer: Answer | NoAnswer) -> float:
+        """Return the seconds to wait before starting anew, or raise."""
+        self._failures += 1
+        status = answer.status if isinstance(answer, Answer) else None
+        outcome = Outcome(status)
+        wait = seconds_until_retry(
+            self._retry, outcome, safe=True, failures=self._failures, waited=self._waited, now=time.time()
+        )
+        if wait is None:
+            said = answer.why if isinstance(answer, NoAnswer) else f"status {answer.status}"
+            gone = ", it may have expired" if status in (401, 403, 404, 410) else ""
+            raise VoucherifyReportError(f"the report could not be fetched ({said}{gone}): {self.shown}")
+        self._waited += wait if status == 429 else 0.0
+        self.url, self._hops = self._start, 0
+        return wait
+
+
+_sync_token_locks: dict[tuple[str, ...], threading.Lock] = {}
+
+
+def _sync(call: Callable[P, Call[T]]) -> Callable[Concatenate[VoucherifyClient, P], T]:
+    def method(self: VoucherifyClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.send(call(*args, **kwargs))
+
+    method.__doc__ = call.__doc__
+    return method
+
+
+def _async(call: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncVoucherifyClient, P], Coroutine[Any, Any, T]]:
+    async def method(self: AsyncVoucherifyClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.send(call(*args, **kwargs))
+
+    method.__doc__ = call.__doc__
+    return method
+
+
+class VoucherifyClient:
+    """
+    A synchronous client of one Voucherify project. Use it as a context manager, or call ``close``.
+
+    Every method raises the errors of ``models.errors``. Reads are sent again after transient failures; the bulk
+    calls only when it is certain that Voucherify did not take them.
+
+    :param settings: how to reach the project.
+    :param retry: when to send a request again.
+    """
+
+    def __init__(self, settings: ConnectionSettings, *, retry: RetryPolicy | None = None) -> None:
+        self.settings = settings
+        self._retry = retry or RetryPolicy()
+        self._protocol = Protocol(settings, self._retry)
+        self._http = httpx.Client(timeout=_timeouts(settings), verify=_tls(), follow_redirects=False)
+        self._token_lock = _sync_token_locks.setdefault(self._protocol.token_key, threading.Lock())
+
+    def send(self, call: Call[T]) -> T:
+        """Carry out any call of ``client.calls`` and return its value."""
+        return self._perform(self._protocol.carry_out(call))
+
+    bulk = _sync(calls.bulk)
+    bulk_update = _sync(calls.bulk_update)
+    bulk_metadata_update = _sync(calls.bulk_metadata_update)
+    get_async_action = _sync(calls.get_async_action)
+    list_async_actions = _sync(calls.list_async_actions)
+
+    def download(self, url: str, file: BinaryIO) -> int:
+        """
+        Fetch a report into a file, from the start again after a transient failure.
+
+        Credentials go along only to the connection's own hosts, whatever the URL or a redirect says. The file is
+        written as it comes (content encodings such as gzip undone), never held in memory.
+
+        :param url: one of a result's ``reports``.
+        :param file: a seekable binary file; emptied first.
+        :returns: bytes written.
+        :raises VoucherifyReportError: the report is gone, or cannot be fetched.
+        """
+        download = _Download(self.settings, self._retry, url)
+        while True:
+            download.check()
+            headers = self._perform(self._protocol.credentials(download.url))
+            file.seek(0)
+            file.truncate()
+            try:
+                with self._http.stream("GET", download.url, headers=headers) as response:
+                    if download.redirected(response):
+                        continue
+                    if response.status_code == 200:
+                        file.writelines(_bounded(response.iter_bytes()))
+                        return file.tell()
+                    failed: Answer | NoAnswer = Answer(response.status_code, {}, b"")
+            except (httpx.TransportError, httpx.DecodingError, httpx.InvalidURL) as error:
+                failed = NoAnswer(sent=True, why=f"{type(error).__name__}: {error}")
+            time.sleep(download.wait_after(failed))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _perform(self, steps: Steps[T]) -> T:
+        outcome: Any = None
+        try:
+            while True:
+                step, outcome = steps.send(outcome), None
+                match step:
+                    case Send() as send:
+                        outcome = self._exchange(send)
+                    case Sleep(seconds):
+                        time.sleep(seconds)
+                    case Exclusive(inner):
+                        with self._token_lock:
+                            outcome = self._perform(inner())
+        except StopIteration as done:
+            value: T = done.value
+            return value
+
+    def _exchange(self, send: Send) -> Answer | NoAnswer:
+        deadline = time.monotonic() + self.settings.extra.timeout
+        try:
+            with self._http.stream(send.method, send.url, headers=send.headers, content=send.body) as response:
+                reading = _Reading(response, deadline)
+                for chunk in response.iter_bytes():
+                    if not reading.take(chunk):
+                        break
+                return reading.answer()
+        except httpx.DecodingError as error:
+            return NoAnswer(sent=True, why=str(error))
+        except httpx.TransportError as error:
+            return _no_answer(error)
+
+
+class AsyncVoucherifyClient:
+    """
+    The asynchronous twin of ``VoucherifyClient``, with the same methods as coroutines.
+
+    Belongs to the event loop in which it is first used. It serves waiting triggers, so it offers no download.
+    """
+
+    def __init__(self, settings: ConnectionSettings, *, retry: RetryPolicy | None = None) -> None:
+        self.settings = settings
+        self._protocol = Protocol(settings, retry or RetryPolicy())
+        self._http = httpx.AsyncClient(
+            timeout=_timeouts(settings),
+            verify=_tls(),
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
+        )
+        self._token_lock = asyncio.Lock()
+
+    async def send(self, call: Call[T]) -> T:
+        """Carry out any call of ``client.calls`` and return its value."""
+        return await self._perform(self._protocol.carry_out(call))
+
+    bulk = _async(calls.bulk)
+    bulk_update = _async(calls.bulk_update)
+    bulk_metadata_update = _async(calls.bulk_metadata_update)
+    get_async_action = _async(calls.get_async_action)
+    list_async_actions = _async(calls.list_async_actions)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _perform(self, steps: Steps[T]) -> T:
+        outcome: Any = None
+        try:
+            while True:
+                step, outcome = steps.send(outcome), None
+                match step:
+                    case Send() as send:
+                        outcome = await self._exchange(send)
+                    case Sleep(seconds):
+                        await asyncio.sleep(seconds)
+                    case Exclusive(inner):
+                        async with self._token_lock:
+                            outcome = await self._perform(inner())
+        except StopIteration as done:
+            value: T = done.value
+            return value
+
+    async def _exchange(self, send: Send) -> Answer | NoAnswer:
+        deadline = time.monotonic() + self.settings.extra.timeout
+        content = None if send.body is None else _async_chunks(send.body)
+        try:
+            async with self._http.stream(send.method, send.url, headers=send.headers, content=content) as response:
+                reading = _Reading(response, deadline)
+                async for chunk in response.aiter_bytes():
+                    if not reading.take(chunk):
+                        break
+                return reading.answer()
+        except httpx.DecodingError as error:
+            return NoAnswer(sent=True, why=str(error))
+        except httpx.TransportError as error:
+            return _no_answer(error)
+
+
+async def _async_chunks(body: Body) -> AsyncIterator[bytes]:
+    for chunk in body:
+        yield chunk

@@ -1,0 +1,75 @@
+"""When to send a request again: one pure function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from airflow_provider_voucherify.client.rate_limits import CYCLE, RateLimit
+
+RETRIED_STATUSES = frozenset({408, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """
+    How often and how long.
+
+    :param attempts: the most times one request is sent, answers of 429 not counted.
+    :param backoff: seconds before the second attempt; doubles each time.
+    :param max_backoff: the longest pause between two attempts, in seconds.
+    :param max_rate_limit_wait: seconds that one request may spend waiting for rate limits. The default outlasts the
+        hourly limits of sandbox projects and bulk calls.
+    """
+
+    attempts: int = 4
+    backoff: float = 1.0
+    max_backoff: float = 30.0
+    max_rate_limit_wait: float = 3_900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """
+    What came of sending a request once.
+
+    :param status: HTTP status, or None where no answer arrived.
+    :param sent: whether Voucherify may have received the request.
+    :param rate_limit: the answer's rate limit headers.
+    """
+
+    status: int | None
+    sent: bool = True
+    rate_limit: RateLimit = field(default_factory=RateLimit)
+
+
+def seconds_until_retry(
+    policy: RetryPolicy, outcome: Outcome, *, safe: bool, failures: int, waited: float, now: float
+) -> float | None:
+    """
+    Say how many seconds to wait before sending the same request again, or None to give up.
+
+    A request is sent again when it certainly was not taken (no connection, 429) or, if it is ``safe`` to repeat,
+    when it failed in a way that may pass (no answer, 408, 5xx). The bulk calls are not safe to repeat: the API has
+    no idempotency key, and a second POST is a second async action.
+
+    :param safe: whether sending twice does no harm (reads, token requests).
+    :param failures: how many times this request has failed so far, this time included, answers of 429 not counted.
+    :param waited: seconds this request has spent waiting for rate limits so far.
+    :param now: Unix epoch seconds.
+    """
+    if outcome.status == 429:
+        return _rate_limit_wait(policy, outcome.rate_limit, waited, now)
+    may_pass = not outcome.sent or (safe and (outcome.status is None or outcome.status in RETRIED_STATUSES))
+    if not may_pass or failures >= policy.attempts:
+        return None
+    backoff = min(policy.backoff * 2.0 ** (failures - 1), policy.max_backoff)
+    told = outcome.rate_limit.retry_after
+    return backoff if told is None else min(max(backoff, told), policy.max_backoff)
+
+
+def _rate_limit_wait(policy: RetryPolicy, limit: RateLimit, waited: float, now: float) -> float | None:
+    if limit.type == CYCLE:
+        return None
+    told = limit.wait(now)
+    wait = max(policy.backoff, min(policy.max_backoff, waited)) if told is None else max(told, policy.backoff / 4)
+    return wait if waited + wait <= policy.max_rate_limit_wait else None

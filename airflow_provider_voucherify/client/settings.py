@@ -1,0 +1,174 @@
+"""How to reach a Voucherify project: base URL, credentials, timeouts."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from airflow_provider_voucherify.models.endpoints import REGIONS, download_host
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+
+DEFAULT_SCOPE = "customers products vouchers async-actions"
+"""Least privilege for what this provider calls (api.md §2.4)."""
+
+
+class ConnectionExtra(BaseModel):
+    """
+    The extra fields of a ``voucherify`` connection.
+
+    :param auth_method: ``api_keys`` sends the application id and secret key with every request; ``oauth`` trades
+        them for a 15-minute token and sends only that.
+    :param scope: space-separated OAuth scopes; ``api`` is the whole API.
+    :param api_version: value of ``X-Voucherify-API-Version``; the one that this provider was written against.
+    :param connect_timeout: seconds to wait for a connection.
+    :param timeout: seconds to wait for a request to be taken and answered; below the 180 seconds after which the
+        vendor's load balancer gives up.
+    :param poll_interval: seconds between two looks at an unfinished async action, where an operator sets none.
+    :param allow_http: permit plain ``http://`` to a host that is not this machine. Credentials then travel unencrypted.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    auth_method: Literal["api_keys", "oauth"] = "api_keys"
+    scope: str = DEFAULT_SCOPE
+    api_version: str = "v2018-08-01"
+    connect_timeout: float = Field(default=10.0, gt=0, lt=180)
+    timeout: float = Field(default=150.0, gt=0, lt=180)
+    poll_interval: float | None = Field(default=None, gt=0)
+    allow_http: bool = False
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _blank_is_default(cls, value: object, info: Any) -> object:
+        blank = value is None or (isinstance(value, str) and not value.strip())
+        return cls.model_fields[info.field_name].get_default() if blank else value
+
+    @field_validator("scope")
+    @classmethod
+    def _spaces_separate_scopes(cls, value: str) -> str:
+        return " ".join(value.replace(",", " ").split())
+
+
+class ConnectionSettings(BaseModel):
+    """
+    Everything a client needs to know. Its ``repr`` does not show the secret key.
+
+    :param base_url: scheme and authority, without a path, e.g. ``https://us1.api.voucherify.io``.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    base_url: str
+    application_id: str
+    secret_key: SecretStr
+    extra: ConnectionExtra = ConnectionExtra()
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        application_id: str | None,
+        secret_key: str | None,
+        host: str | None = None,
+        scheme: str | None = None,
+        port: int | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> ConnectionSettings:
+        """
+        Build settings from the parts that an Airflow connection has.
+
+        :param application_id: the project's application id.
+        :param secret_key: the project's secret key.
+        :param host: a URL, a host name, or a region (``eu``, ``us1``, ``as1``); empty means Europe.
+        :param scheme: ``http`` or ``https``, where ``host`` does not say; default ``https``.
+        :param port: TCP port, where ``host`` does not say.
+        :param extra: see ``ConnectionExtra``.
+        :raises VoucherifyConfigurationError: naming the field that is missing or wrong.
+        """
+        missing = [
+            label
+            for label, value in (
+                ("login (the application id)", application_id),
+                ("password (the secret key)", secret_key),
+            )
+            if not (value or "").strip()
+        ]
+        if missing:
+            raise VoucherifyConfigurationError(f"the Voucherify connection has no {' and no '.join(missing)}")
+        try:
+            parsed = ConnectionExtra.model_validate(extra or {})
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise VoucherifyConfigurationError(f"the Voucherify connection's extra is wrong: {wrong}") from None
+        return cls(
+            base_url=_base_url(host, scheme, port, allow_http=parsed.allow_http),
+            application_id=_header_value(application_id or "", "login (the application id)"),
+            secret_key=SecretStr(_header_value(secret_key or "", "password (the secret key)")),
+            extra=parsed,
+        )
+
+    def owns(self, url: str) -> bool:
+        """
+        Say whether credentials may go to a URL.
+
+        That is so for the connection's own scheme, host and port, and for the download host that the vendor
+        documents beside a ``voucherify.io`` API host; for nothing else.
+        """
+        mine, other = urlsplit(self.base_url), urlsplit(url)
+        try:
+            if (other.scheme, other.hostname, other.port) == (mine.scheme, mine.hostname, mine.port):
+                return True
+            downloads = download_host(mine.hostname or "")
+            return downloads is not None and other.scheme == "https" and other.netloc.lower() == downloads
+        except ValueError:
+            return False
+
+
+def _header_value(value: str, label: str) -> str:
+    value = value.strip()
+    if not value.isascii() or not value.isprintable():
+        raise VoucherifyConfigurationError(
+            f"the Voucherify connection's {label} has characters that no HTTP header can carry"
+        )
+    return value
+
+
+def _base_url(host: str | None, scheme: str | None, port: int | None, *, allow_http: bool) -> str:
+    host = (host or "").strip().rstrip("/") or "eu"
+    url = REGIONS.get(host.lower(), host)
+    if "://" not in url:
+        url = f"{(scheme or 'https').lower()}://{url}"
+    try:
+        parts = urlsplit(url)
+        authority = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
+        if (parts.port or port) is not None:
+            authority = f"{authority}:{parts.port or port}"
+    except ValueError:
+        raise VoucherifyConfigurationError(f"the Voucherify connection's host {host!r} is no URL") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise VoucherifyConfigurationError(
+            f"the Voucherify connection's host {host!r} is neither an http(s) URL, a host name nor one of the "
+            f"regions {', '.join(REGIONS)}"
+        )
+    if parts.path.strip("/") not in ("", "v1") or parts.query or parts.username:
+        raise VoucherifyConfigurationError(
+            "the Voucherify connection's host must be the API base URL alone, without path, query or credentials"
+        )
+    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
+        raise VoucherifyConfigurationError(
+            f"the Voucherify connection's host {parts.hostname!r} is plain http: the secret key would travel "
+            "unencrypted; use https (or the extra allow_http if this is what you want)"
+        )
+    return f"{parts.scheme}://{authority}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,274 @@
+"""From submitted actions to the end of the task: one way of waiting, settling and failing for operators and sensor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow_provider_voucherify.compat import conf
+from airflow_provider_voucherify.links.async_action import DASHBOARD_XCOM_KEY, REPORT_XCOM_KEY
+from airflow_provider_voucherify.models.errors import VoucherifyCompletionTimeoutError, VoucherifyError, may_pass
+from airflow_provider_voucherify.notifications.summary import SUMMARY_KEY, TEXT_KEY
+from airflow_provider_voucherify.sync.waiting import DEFAULT_POLL_INTERVAL, action_to_look_at, pause
+from airflow_provider_voucherify.triggers.async_action import EVENT_VERSION, VoucherifyAsyncActionTrigger
+
+if TYPE_CHECKING:
+    import logging
+
+    from airflow_provider_voucherify.client.http import VoucherifyClient
+    from airflow_provider_voucherify.compat import Context
+    from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+    from airflow_provider_voucherify.models.async_action import AsyncAction
+    from airflow_provider_voucherify.models.endpoints import BulkEndpoint
+    from airflow_provider_voucherify.storage import StagedRecords, StorageReportFolder
+    from airflow_provider_voucherify.sync.outcomes import SentRecords, SubmittedSync
+    from airflow_provider_voucherify.sync.plan import Plan
+    from airflow_provider_voucherify.sync.summary import FailureThresholds, SyncSummary
+
+WORKER_SECONDS = 10.0
+"""Seconds for which a deferrable task looks from the worker first: a small update is done by then."""
+
+REFUSED_XCOM_KEY = "voucherify_refused"
+IDS_XCOM_KEY = "async_action_ids"
+
+Callback = Callable[[Any], Any]
+
+
+class CompletesAsyncActions:
+    """
+    What operators and sensor do once async actions are submitted. A mixin of ``BaseOperator``.
+
+    A task waits ``WORKER_SECONDS`` on its worker and is then deferred, if it is ``deferrable``; the trigger's event or
+    the worker's own look leads to the same ``_settle``. It may find an action unfinished although a later one has
+    finished, contrary to the documented order, and then waits for that one.
+    """
+
+    log: logging.Logger
+    defer: Callable[..., NoReturn]
+    task_id: str
+    do_xcom_push: bool
+    voucherify_conn_id: str
+    deferrable: bool
+    report_path: str | None
+    max_failed_records: int | None
+    max_failed_ratio: float | None
+    on_failed_records_callback: Callback | Sequence[Callback] | None
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
+        from airflow_provider_voucherify.storage import StagedRecords
+        from airflow_provider_voucherify.sync.outcomes import SubmittedSync, UnfinishedActionsError
+
+        status, message, state = self._read(event)
+        sync, end_time = SubmittedSync.from_json(state["sync"]), float(state["end_time"])
+        if status == "timeout":
+            self._raise_timeout(message or "time is up")
+        if status == "unreachable":
+            self.log.warning("The trigger gave up looking, so this worker looks: %s", message)
+        folder = self._report_folder(context)
+        staged = StagedRecords(folder, len(sync.batches)) if folder is not None and state.get("staged") else None
+        with self._hook() as hook:
+            try:
+                summary = self._settle(context, hook.get_conn(), sync, folder, staged, {})
+            except UnfinishedActionsError as unfinished:
+                self._defer(hook, sync, unfinished.async_action_ids[:1], end_time, bool(state.get("staged")))
+        if staged is not None:
+            staged.remove()
+        return self._conclude(context, summary)
+
+    def _hook(self) -> VoucherifyHook:
+        from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+
+        return VoucherifyHook(self.voucherify_conn_id)
+
+    def _endpoint(self) -> BulkEndpoint | None:
+        """Return where the batches went; None where only their actions can tell."""
+        return None
+
+    def _poll_interval(self, hook: VoucherifyHook) -> float:
+        """Return the longest pause between two looks, in seconds."""
+        return hook.get_conn().settings.extra.poll_interval or DEFAULT_POLL_INTERVAL
+
+    def _raise_timeout(self, message: str) -> NoReturn:
+        raise VoucherifyCompletionTimeoutError(
+            f"{message}; it goes on at Voucherify, whose API has no way to cancel it"
+        )
+
+    def _thresholds(self) -> FailureThresholds:
+        from airflow_provider_voucherify.sync.summary import FailureThresholds
+
+        return FailureThresholds(self.max_failed_records, self.max_failed_ratio)
+
+    def _report_folder(self, context: Context) -> StorageReportFolder | None:
+        from airflow_provider_voucherify.storage import StorageReportFolder
+
+        if not self.report_path:
+            return None
+        map_index = context["ti"].map_index
+        path = self.report_path.rstrip("/")
+        return StorageReportFolder(path if map_index is None or map_index < 0 else f"{path}/map_index={map_index}")
+
+    def _announce(self, context: Context, hook: VoucherifyHook, sync: SubmittedSync) -> None:
+        """Put the ids and links into XCom before waiting, so that a task that is killed has them."""
+        from airflow_provider_voucherify.models.endpoints import dashboard_url
+
+        ti = context["ti"]
+        ti.xcom_push(key=IDS_XCOM_KEY, value=sync.async_action_ids)
+        ti.xcom_push(key=DASHBOARD_XCOM_KEY, value=dashboard_url(hook.get_conn().settings.base_url))
+        folder = self._report_folder(context)
+        ti.xcom_push(key=REPORT_XCOM_KEY, value=folder.uri if folder is not None else "")
+
+    def _wait(
+        self, context: Context, hook: VoucherifyHook, sync: SubmittedSync, end_time: float, plan: Plan | None = None
+    ) -> SyncSummary:
+        """Wait on the worker, for a while or to the end, and settle; or defer."""
+        from airflow_provider_voucherify.storage import PlannedRecords, StagedRecords
+        from airflow_provider_voucherify.sync.outcomes import UnfinishedActionsError
+
+        client, folder = hook.get_conn(), self._report_folder(context)
+        until = min(end_time, sync.submitted_at + WORKER_SECONDS) if self.deferrable else end_time
+        waiting_for: Sequence[str] = sync.async_action_ids
+        seen: dict[str, AsyncAction] = {}
+        while not waiting_for or self._look(client, sync, waiting_for, self._poll_interval(hook), until, seen):
+            try:
+                sent = PlannedRecords(plan) if plan is not None else None
+                return self._settle(context, client, sync, folder, sent, seen)
+            except UnfinishedActionsError as unfinished:
+                self.log.warning("%s", unfinished)
+                waiting_for = unfinished.async_action_ids[:1]
+        if not self.deferrable or time.time() >= end_time:
+            self._raise_timeout(f"async action {action_to_look_at(waiting_for)} was not finished in time")
+        if folder is not None and plan is not None:
+            StagedRecords(folder, len(plan.batches)).stage(plan)
+        return self._defer(hook, sync, waiting_for, end_time, staged=folder is not None and plan is not None)
+
+    def _look(
+        self,
+        client: VoucherifyClient,
+        sync: SubmittedSync,
+        waiting_for: Sequence[str],
+        poll_interval: float,
+        until: float,
+        seen: dict[str, AsyncAction],
+    ) -> bool:
+        """Look at the action submitted last until it has finished; False if it has not by ``until``."""
+        last = action_to_look_at(waiting_for)
+        while True:
+            now = time.time()
+            wait = pause(now - sync.submitted_at, poll_interval)
+            if now + wait > until and self.deferrable:
+                return False
+            time.sleep(max(0.0, min(wait, until - now)))
+            try:
+                action = client.get_async_action(last)
+            except VoucherifyError as error:
+                if not may_pass(error) or time.time() >= until:
+                    raise
+                self.log.warning("A look failed: %s", error)
+                continue
+            self.log.info("Async action %s is %s (%s %%)", last, action.status, action.progress or 0)
+            if action.is_finished:
+                seen[last] = action
+                return True
+            if time.time() >= until:
+                return False
+
+    def _defer(
+        self, hook: VoucherifyHook, sync: SubmittedSync, waiting_for: Sequence[str], end_time: float, staged: bool
+    ) -> NoReturn:
+        trigger = VoucherifyAsyncActionTrigger(
+            voucherify_conn_id=self.voucherify_conn_id,
+            async_action_ids=waiting_for,
+            submitted_at=sync.submitted_at,
+            end_time=end_time,
+            poll_interval=self._poll_interval(hook),
+            not_before=time.time() + _seconds_until_exit_is_noticed(),
+            state={"sync": sync.to_json(), "end_time": end_time, "staged": staged},
+        )
+        self.log.info("Waiting in the triggerer for %d async actions", len(sync.batches))
+        self.defer(trigger=trigger, method_name="execute_complete")
+
+    def _settle(
+        self,
+        context: Context,
+        client: VoucherifyClient,
+        sync: SubmittedSync,
+        folder: StorageReportFolder | None,
+        sent: StagedRecords | SentRecords | None,
+        seen: Mapping[str, AsyncAction],
+    ) -> SyncSummary:
+        from airflow_provider_voucherify.sync.outcomes import collect_outcomes
+
+        ti = context["ti"]
+        refused = ti.xcom_pull(task_ids=ti.task_id, key=REFUSED_XCOM_KEY, map_indexes=ti.map_index) or []
+        return collect_outcomes(
+            sync,
+            client,
+            endpoint=self._endpoint(),
+            refused_sample=refused,
+            folder=folder,
+            sent=sent,
+            seen=seen,
+        )
+
+    def _conclude(self, context: Context, summary: SyncSummary) -> dict[str, Any]:
+        """Say what happened, tell who wants to be told, and fail where too many rows failed."""
+        text, value = summary.text(), summary.as_xcom()
+        failed = (summary.failed or 0) + summary.refused
+        self.log.log(30 if failed or summary.not_reported else 20, "%s", text)
+        if summary.not_reported:
+            self.log.warning(
+                "Voucherify's answers do not mention %d of the records that were sent", summary.not_reported
+            )
+        if failed:
+            self._tell(context, value, text)
+        if exceeded := self._thresholds().exceeded_by(summary):
+            from airflow_provider_voucherify.exceptions import VoucherifyRecordsFailedError
+
+            if self.do_xcom_push:
+                context["ti"].xcom_push(key="return_value", value=value)
+            raise VoucherifyRecordsFailedError(f"{exceeded}\n{text}", value)
+        return value
+
+    def _tell(self, context: Context, value: dict[str, Any], text: str) -> None:
+        callbacks = self.on_failed_records_callback
+        told = {**context, SUMMARY_KEY: value, TEXT_KEY: text}
+        for callback in [callbacks] if callable(callbacks) else _callbacks(callbacks):
+            try:
+                callback(told)
+            except Exception:
+                self.log.exception("on_failed_records_callback failed; the task goes on")
+
+    @staticmethod
+    def _read(event: dict[str, Any] | None) -> tuple[str, str | None, dict[str, Any]]:
+        """Read a trigger's event; one that cannot be understood must not pass for success."""
+        if not isinstance(event, dict) or not isinstance(event.get("state"), dict):
+            raise VoucherifyError(f"the trigger's event cannot be understood: {event!r:.200}")
+        status = event.get("status")
+        if event.get("version") != EVENT_VERSION or status not in ("finished", "timeout", "unreachable"):
+            raise VoucherifyError(
+                f"the trigger's event has version {event.get('version')!r} and status {status!r}, which this version "
+                "of the provider does not know; triggerer and workers must run the same one"
+            )
+        return status, event.get("message"), event["state"]
+
+
+def seconds(duration: timedelta | float) -> float:
+    """Return a duration's seconds."""
+    return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+
+
+def _callbacks(callbacks: Iterable[Callback] | None) -> list[Callback]:
+    return list(callbacks or ())
+
+
+def _seconds_until_exit_is_noticed() -> float:
+    """
+    Return how long after its exit a worker's process may still count as running, with a margin.
+
+    Airflow 3.3.2 notices the exit up to ``[workers] min_heartbeat_interval`` seconds late, and fails a task that is
+    resumed around that moment.
+    """
+    return 1.6 * float(conf.getint("workers", "min_heartbeat_interval", fallback=5))

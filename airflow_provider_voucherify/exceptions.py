@@ -1,0 +1,68 @@
+"""
+The errors of this provider, to be named in ``except`` or in Airflow's ``ExceptionRetryPolicy``.
+
+``models.errors`` has the tree and says what each means. ``VoucherifyRecordsFailedError`` is added here, since it is
+Airflow's business: it fails the task without a retry.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_voucherify.compat import AirflowFailException
+from airflow_provider_voucherify.models.errors import (
+    VoucherifyApiError,
+    VoucherifyAuthenticationError,
+    VoucherifyBadRequestError,
+    VoucherifyCompletionTimeoutError,
+    VoucherifyConfigurationError,
+    VoucherifyConflictError,
+    VoucherifyError,
+    VoucherifyNoAnswerError,
+    VoucherifyNotFoundError,
+    VoucherifyNotSentError,
+    VoucherifyPayloadTooLargeError,
+    VoucherifyPermissionError,
+    VoucherifyPlanError,
+    VoucherifyQuotaExhaustedError,
+    VoucherifyRateLimitError,
+    VoucherifyReportError,
+    VoucherifyServerError,
+    VoucherifyTransportError,
+    VoucherifyUnexpectedAnswerError,
+)
+
+__all__ = [
+    "VoucherifyApiError",
+    "VoucherifyAuthenticationError",
+    "VoucherifyBadRequestError",
+    "VoucherifyCompletionTimeoutError",
+    "VoucherifyConfigurationError",
+    "VoucherifyConflictError",
+    "VoucherifyError",
+    "VoucherifyNoAnswerError",
+    "VoucherifyNotFoundError",
+    "VoucherifyNotSentError",
+    "VoucherifyPayloadTooLargeError",
+    "VoucherifyPermissionError",
+    "VoucherifyPlanError",
+    "VoucherifyQuotaExhaustedError",
+    "VoucherifyRateLimitError",
+    "VoucherifyRecordsFailedError",
+    "VoucherifyReportError",
+    "VoucherifyServerError",
+    "VoucherifyTransportError",
+    "VoucherifyUnexpectedAnswerError",
+]
+
+
+class VoucherifyRecordsFailedError(VoucherifyError, AirflowFailException):
+    """
+    More rows failed than the task allows. Airflow does not retry it: the same rows would fail again.
+
+    :param summary: the sync's summary as a plain dict, the first failures included.
+    """
+
+    def __init__(self, message: str, summary: dict[str, Any] | None = None) -> None:
+        self.summary = summary or {}
+        super().__init__(message)

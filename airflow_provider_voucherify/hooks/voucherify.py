@@ -1,0 +1,181 @@
+"""``VoucherifyHook``: a Voucherify connection, and the bulk part of its API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from airflow_provider_voucherify.compat import (
+    BaseHook,
+    get_async_connection,
+    get_async_extra_dejson,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.client.http import AsyncVoucherifyClient, VoucherifyClient
+    from airflow_provider_voucherify.client.retry import RetryPolicy
+    from airflow_provider_voucherify.client.settings import ConnectionSettings
+    from airflow_provider_voucherify.compat import Connection
+    from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList
+
+
+class VoucherifyHook(BaseHook):
+    """
+    Talks to one Voucherify project. Use it as a context manager, or call ``close``, to close its connections.
+
+    The six bulk calls queue an update and return its ``async_action_id``; nothing has been updated when they return.
+    They send what they are given: checking rows, packing them into requests and following them to the end is the
+    operators' work. Everything raises the errors of ``airflow_provider_voucherify.exceptions``.
+
+    :param voucherify_conn_id: connection of type ``voucherify``.
+    :param retry: when to send a request again; see ``client.retry.RetryPolicy``.
+    """
+
+    conn_name_attr = "voucherify_conn_id"
+    default_conn_name = "voucherify_default"
+    conn_type = "voucherify"
+    hook_name = "Voucherify"
+
+    def __init__(self, voucherify_conn_id: str = default_conn_name, *, retry: RetryPolicy | None = None) -> None:
+        super().__init__()
+        self.voucherify_conn_id = voucherify_conn_id
+        self._retry = retry
+        self._client: VoucherifyClient | None = None
+
+    @property
+    def settings(self) -> ConnectionSettings:
+        """
+        The connection's settings.
+
+        :raises VoucherifyConfigurationError: a field of the connection is missing or wrong.
+        """
+        connection = self.get_connection(self.voucherify_conn_id)
+        return _settings(connection, connection.extra_dejson)
+
+    def get_conn(self) -> VoucherifyClient:
+        """Return the hook's client, opened on first use."""
+        from airflow_provider_voucherify.client.http import VoucherifyClient
+
+        if self._client is None:
+            self._client = VoucherifyClient(self.settings, retry=self._retry)
+        return self._client
+
+    async def get_async_conn(self) -> AsyncVoucherifyClient:
+        """Open a new asynchronous client, for a trigger; its connection lookup does not block the event loop."""
+        from airflow_provider_voucherify.client.http import AsyncVoucherifyClient
+
+        connection = await get_async_connection(self.voucherify_conn_id)
+        return AsyncVoucherifyClient(_settings(connection, await get_async_extra_dejson(connection)), retry=self._retry)
+
+    def update_customers_in_bulk(self, customers: Sequence[Mapping[str, Any]]) -> str:
+        """
+        Queue an update of customers (``POST /v1/customers/bulk/async``); unknown ones are created.
+
+        :param customers: records with ``source_id`` and the fields to update; at most 10,485,760 bytes as JSON.
+        :returns: the ``async_action_id``.
+        """
+        return self.get_conn().bulk_update("customers", customers)
+
+    def update_products_in_bulk(self, products: Sequence[Mapping[str, Any]]) -> str:
+        """
+        Queue an update of products (``POST /v1/products/bulk/async``); unknown ones are created.
+
+        :param products: records with ``source_id`` and the fields to update (``price`` in minor units).
+        :returns: the ``async_action_id``.
+        """
+        return self.get_conn().bulk_update("products", products)
+
+    def update_vouchers_in_bulk(self, vouchers: Sequence[Mapping[str, Any]]) -> str:
+        """
+        Queue an update of vouchers' metadata (``POST /v1/vouchers/bulk/async``); unknown codes are not created.
+
+        :param vouchers: records with ``code`` and ``metadata``, which is all that this endpoint takes.
+        :returns: the ``async_action_id``.
+        """
+        return self.get_conn().bulk_update("vouchers", vouchers)
+
+    def update_customers_metadata_in_bulk(self, source_ids: Sequence[str], metadata: Mapping[str, Any]) -> str:
+        """
+        Queue one metadata update for many customers (``POST /v1/customers/metadata/async``).
+
+        :returns: the ``async_action_id``.
+        """
+        return self.get_conn().bulk_metadata_update("customers", source_ids, metadata)
+
+    def update_products_metadata_in_bulk(self, source_ids: Sequence[str], metadata: Mapping[str, Any]) -> str:
+        """
+        Queue one metadata update for many products (``POST /v1/products/metadata/async``).
+
+        :returns: the ``async_action_id``.
+        """
+        return self.get_conn().bulk_metadata_update("products", source_ids, metadata)
+
+    def update_vouchers_metadata_in_bulk(self, codes: Sequence[str], metadata: Mapping[str, Any]) -> str:
+        """
+        Queue one metadata update for many vouchers (``POST /v1/vouchers/metadata/async``).
+
+        :returns: the ``async_action_id``.
+        """
+        return self.get_conn().bulk_metadata_update("vouchers", codes, metadata)
+
+    def get_async_action(self, async_action_id: str) -> AsyncAction:
+        """Get an async action, with its result once it has finished (``DONE`` is not success)."""
+        return self.get_conn().get_async_action(async_action_id)
+
+    def list_async_actions(self, limit: int = 100, end_date: str | None = None) -> AsyncActionList:
+        """
+        List async actions, newest first, without results.
+
+        :param limit: 1 to 100.
+        :param end_date: ISO-8601 time; only actions scheduled before it.
+        """
+        return self.get_conn().list_async_actions(limit, end_date)
+
+    def download_report(self, url: str, file: BinaryIO) -> int:
+        """
+        Fetch a report into a seekable binary file and return its size in bytes.
+
+        Credentials go along to the connection's own hosts only.
+
+        :param url: one of the ``reports`` of an action's result.
+        """
+        return self.get_conn().download(url, file)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask for the newest async action, which needs the scope ``async-actions`` and changes nothing."""
+        from airflow_provider_voucherify.client.http import VoucherifyClient
+        from airflow_provider_voucherify.client.retry import RetryPolicy
+        from airflow_provider_voucherify.models.errors import VoucherifyError
+
+        try:
+            settings = self.settings
+            with VoucherifyClient(settings, retry=RetryPolicy(attempts=1, max_rate_limit_wait=0)) as client:
+                client.list_async_actions(limit=1)
+        except VoucherifyError as error:
+            return False, str(error)
+        return True, f"Voucherify at {settings.base_url} accepts these credentials"
+
+    def close(self) -> None:
+        """Close the client's connections."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def __enter__(self) -> VoucherifyHook:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _settings(connection: Connection, extra: dict[str, Any]) -> ConnectionSettings:
+    from airflow_provider_voucherify.client.settings import ConnectionSettings
+
+    return ConnectionSettings.build(
+        application_id=connection.login,
+        secret_key=connection.password,
+        host=connection.host,
+        scheme=connection.schema,
+        port=connection.port,
+        extra=extra,
+    )

@@ -1,0 +1,144 @@
+"""
+Voucherify's async action and the result of a bulk update, read tolerantly.
+
+The vendor's own examples contradict the schema, several shapes are live (``result`` has changed over the years)
+and no field is marked required, so everything but the id may be absent and unknown fields are ignored.
+Source: documentation/openapi/async-actions.json.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _count_or_none(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _dict_or_none(value: object) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
+def _texts(value: object) -> list[str]:
+    return [item for item in value if isinstance(item, str) and item] if isinstance(value, list) else []
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+_Text = Annotated[str | None, BeforeValidator(_text_or_none)]
+_Count = Annotated[int | None, BeforeValidator(_count_or_none)]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class AsyncAction(_Answer):
+    """
+    An async action: a job in Voucherify's queue.
+
+    :param status: ``ENQUEUED``, ``IN_PROGRESS``, ``DONE`` or ``FAILED``; another word is taken as "not finished".
+    :param operation_status: ``SUCCESS``, ``FAILED`` or ``UNKNOWN``; absent in older actions.
+    :param progress: percent, 0 to 100.
+    :param processing_time: milliseconds.
+    :param result: the raw result; its form depends on ``type``. Absent in lists and before the end.
+    """
+
+    id: str = Field(min_length=1)
+    type: _Text = None
+    status: _Text = None
+    operation_status: _Text = None
+    progress: _Count = None
+    processing_time: _Count = None
+    created_at: _Text = None
+    updated_at: _Text = None
+    request_id: _Text = None
+    result: Annotated[dict[str, Any] | None, BeforeValidator(_dict_or_none)] = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will happen. ``DONE`` is not success: see ``sync.settlement``."""
+        return self.status in ("DONE", "FAILED")
+
+
+class AsyncActionList(_Answer):
+    """One page of ``GET /v1/async-actions``, newest first; its actions have no ``result``."""
+
+    async_actions: list[AsyncAction]
+    has_more: bool = False
+
+
+class RecordError(_Answer):
+    """
+    Why one record failed, as the result's ``errors[]`` says it.
+
+    :param source_id: the failed record's id (customers, products); results of metadata updates may name none.
+    :param code: the failed record's code (vouchers).
+    """
+
+    key: _Text = None
+    message: _Text = None
+    details: _Text = None
+    source_id: _Text = None
+    code: _Text = None
+
+    @property
+    def record_id(self) -> str | None:
+        """The failed record's ``source_id`` or ``code``, None where the API names none."""
+        return self.source_id if self.source_id is not None else self.code
+
+
+class LegacyRow(_Answer):
+    """One entry of the ``results[]`` that actions had before August 2024."""
+
+    source_id: _Text = None
+    code: _Text = None
+    found: bool | None = None
+    updated: bool | None = None
+
+    @property
+    def record_id(self) -> str | None:
+        """The record's ``source_id`` or ``code``."""
+        return self.source_id if self.source_id is not None else self.code
+
+
+class BulkResult(_Answer):
+    """
+    The ``result`` of a bulk or metadata update, in any of its documented shapes.
+
+    :param done_count: records that Voucherify counts as processed; None where it does not tell.
+    :param failed_count: records that it counts as failed; None where it does not tell.
+    :param reports: URLs of report files, valid until ``reports_available_till``.
+    :param errors: one entry per failed record.
+    :param results: the legacy shape's rows.
+    """
+
+    done_count: _Count = None
+    failed_count: _Count = None
+    reports: Annotated[list[str], BeforeValidator(_texts)] = []
+    reports_available_till: _Text = None
+    errors: Annotated[list[RecordError], BeforeValidator(_dicts)] = []
+    results: Annotated[list[LegacyRow], BeforeValidator(_dicts)] = []
+
+
+class OAuthToken(_Answer):
+    """
+    The answer of ``POST /v1/oauth/token``.
+
+    :param expires_in: lifetime in seconds (the vendor's is 900).
+    :param expires_at: end of life, Unix epoch seconds, by the vendor's clock.
+    """
+
+    access_token: str = Field(min_length=1, repr=False)
+    token_type: str = "Bearer"
+    expires_in: _Count = None
+    expires_at: _Count = None
+    scope: _Text = None

@@ -1,0 +1,153 @@
+"""
+The bulk endpoints of Voucherify: the one table that says what each takes.
+
+Source: the vendor's API description (documentation/openapi/customers.json, products.json and vouchers.json,
+August 2026). Everything else in this package asks this table for paths, key fields, body shapes and scopes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+Resource = Literal["customers", "products", "vouchers"]
+RESOURCES: tuple[str, ...] = get_args(Resource)
+
+FieldType = Literal["string", "integer", "date", "string_list", "object"]
+
+MAX_BODY_BYTES = 10_485_760
+"""Largest request body of every bulk endpoint, in bytes (from the vendor's own 413 message)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """
+    A field of a bulk record.
+
+    :param type: the JSON type that the API documents; ``date`` is a ``YYYY-MM-DD`` string.
+    :param nullable: whether the API description allows ``null`` there.
+    :param fields: the fields of a documented nested object, empty for a free one such as ``metadata``.
+    """
+
+    type: FieldType
+    nullable: bool = False
+    fields: dict[str, Field] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BulkEndpoint:
+    """
+    One bulk endpoint: what it is called, what it takes and what it does with unknown ids.
+
+    :param resource: ``customers``, ``products`` or ``vouchers``.
+    :param path: path below the API base URL; the method is always ``POST``.
+    :param action_type: the ``type`` of the async action that it answers with.
+    :param key: field that identifies a record, ``source_id`` or ``code``.
+    :param fields: the fields of one record of a ``records`` body, the key included.
+    :param required: the fields that a record must have.
+    :param ids_field: for a body of ids that share one ``metadata`` object, the name of the list of ids;
+        None where the body is a JSON array of records.
+    :param upserts: whether an unknown id is created (customers and products) or left alone (vouchers).
+    :param scope: the OAuth scope that permits the call (or ``api``, which permits all).
+    """
+
+    resource: Resource
+    path: str
+    action_type: str
+    key: str
+    fields: dict[str, Field]
+    required: tuple[str, ...]
+    ids_field: str | None
+    upserts: bool
+    scope: str
+
+
+_STRING = Field("string")
+_METADATA = Field("object")
+_ADDRESS = Field(
+    "object",
+    nullable=True,
+    fields=dict.fromkeys(("city", "state", "line_1", "line_2", "country", "postal_code"), _STRING),
+)
+_CUSTOMER_FIELDS = {
+    "source_id": _STRING,
+    "name": _STRING,
+    "description": _STRING,
+    "email": _STRING,
+    "phone": _STRING,
+    "birthdate": Field("date"),
+    "birthday": Field("date"),
+    "address": _ADDRESS,
+    "metadata": _METADATA,
+}
+_PRODUCT_FIELDS = {
+    "source_id": _STRING,
+    "name": _STRING,
+    "price": Field("integer"),
+    "attributes": Field("string_list"),
+    "image_url": _STRING,
+    "metadata": _METADATA,
+}
+_VOUCHER_FIELDS = {"code": _STRING, "metadata": _METADATA}
+
+# fmt: off
+UPDATE_ENDPOINTS: dict[str, BulkEndpoint] = {
+    e.resource: e for e in (
+        BulkEndpoint("customers", "/v1/customers/bulk/async", "CUSTOMERS.BULK_UPDATE", "source_id",
+                     _CUSTOMER_FIELDS, ("source_id",), None, True, "customers"),
+        BulkEndpoint("products", "/v1/products/bulk/async", "PRODUCTS.BULK_UPDATE", "source_id",
+                     _PRODUCT_FIELDS, ("source_id",), None, True, "products"),
+        BulkEndpoint("vouchers", "/v1/vouchers/bulk/async", "VOUCHERS.BULK_UPDATE", "code",
+                     _VOUCHER_FIELDS, ("code", "metadata"), None, False, "vouchers"),
+    )
+}
+"""``POST /v1/{resource}/bulk/async``: a JSON array of records."""
+
+METADATA_ENDPOINTS: dict[str, BulkEndpoint] = {
+    e.resource: e for e in (
+        BulkEndpoint("customers", "/v1/customers/metadata/async", "CUSTOMERS.METADATA_UPDATE", "source_id",
+                     {"source_id": _STRING, "metadata": _METADATA}, ("source_id", "metadata"),
+                     "source_ids", True, "customers"),
+        BulkEndpoint("products", "/v1/products/metadata/async", "PRODUCTS.METADATA_UPDATE", "source_id",
+                     {"source_id": _STRING, "metadata": _METADATA}, ("source_id", "metadata"),
+                     "source_ids", True, "products"),
+        BulkEndpoint("vouchers", "/v1/vouchers/metadata/async", "VOUCHERS.METADATA_UPDATE", "code",
+                     _VOUCHER_FIELDS, ("code", "metadata"), "codes", False, "vouchers"),
+    )
+}
+"""``POST /v1/{resource}/metadata/async``: a list of ids and one ``metadata`` object for all of them."""
+# fmt: on
+
+ASYNC_ACTIONS_PATH = "/v1/async-actions"
+ASYNC_ACTIONS_SCOPE = "async-actions"
+OAUTH_TOKEN_PATH = "/v1/oauth/token"
+
+REGIONS: dict[str, str] = {
+    "eu": "https://api.voucherify.io",
+    "us1": "https://us1.api.voucherify.io",
+    "as1": "https://as1.api.voucherify.io",
+}
+"""API base URL per region name (vendor's API overview); a dedicated cluster has a URL of its own."""
+
+
+def download_host(api_host: str) -> str | None:
+    """
+    Return the host that serves files for an API host, or None where the vendor names none.
+
+    :param api_host: e.g. ``us1.api.voucherify.io`` (gives ``us1.download.voucherify.io``).
+    """
+    if api_host.endswith("api.voucherify.io"):
+        return api_host.removesuffix("api.voucherify.io") + "download.voucherify.io"
+    return None
+
+
+def dashboard_url(base_url: str) -> str:
+    """
+    Return the dashboard of an API base URL's region; its audit log lists async actions as background tasks.
+
+    A dedicated cluster's dashboard address is not documented: there the API's own list of async actions is given.
+    """
+    for name, url in REGIONS.items():
+        if url == base_url:
+            return f"https://{'' if name == 'eu' else name + '.'}app.voucherify.io"
+    return base_url + ASYNC_ACTIONS_PATH

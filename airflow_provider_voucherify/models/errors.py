@@ -1,0 +1,176 @@
+"""
+What can go wrong, as a tree that a user can name (``except``, or Airflow's ``ExceptionRetryPolicy``).
+
+::
+
+    VoucherifyError
+    ├── VoucherifyConfigurationError      the connection, or what an operator was given, cannot work
+    ├── VoucherifyTransportError          no usable answer arrived
+    │   ├── VoucherifyNotSentError        certain that Voucherify did not take the request
+    │   └── VoucherifyNoAnswerError       sent, perhaps taken: a POST is never repeated blindly
+    ├── VoucherifyUnexpectedAnswerError   an answer that the API description does not have
+    ├── VoucherifyApiError                Voucherify answered with an error status
+    │   ├── VoucherifyBadRequestError         400, 405, 406, 415, 422
+    │   ├── VoucherifyAuthenticationError     401
+    │   ├── VoucherifyPlanError               402
+    │   ├── VoucherifyPermissionError         403
+    │   ├── VoucherifyNotFoundError           404, 410
+    │   ├── VoucherifyConflictError           409, 423
+    │   ├── VoucherifyPayloadTooLargeError    413
+    │   ├── VoucherifyRateLimitError          429
+    │   │   └── VoucherifyQuotaExhaustedError     429 of the billing cycle: waiting does not help
+    │   └── VoucherifyServerError             408, 5xx
+    ├── VoucherifyReportError             a report that is missing, expired or unreadable
+    └── VoucherifyCompletionTimeoutError  async actions were not finished in the time allowed
+
+``airflow_provider_voucherify.exceptions`` offers the same names and adds ``VoucherifyRecordsFailedError``,
+which Airflow does not retry. No message ever holds a credential.
+"""
+
+from __future__ import annotations
+
+
+class VoucherifyError(Exception):
+    """Root of all errors of this provider."""
+
+
+class VoucherifyConfigurationError(VoucherifyError, ValueError):
+    """The connection, or what an operator or client was given, cannot work."""
+
+
+class VoucherifyTransportError(VoucherifyError):
+    """No usable answer arrived."""
+
+
+class VoucherifyNotSentError(VoucherifyTransportError):
+    """The request did not reach Voucherify (no connection); repeating it is safe for every method."""
+
+
+class VoucherifyNoAnswerError(VoucherifyTransportError):
+    """The request was sent and no answer came back; Voucherify may have taken it."""
+
+
+class VoucherifyUnexpectedAnswerError(VoucherifyError):
+    """An answer with a success status whose body is not what the API description says."""
+
+
+class VoucherifyReportError(VoucherifyError):
+    """A report that is missing, expired, or of a form that cannot be read."""
+
+
+class VoucherifyCompletionTimeoutError(VoucherifyError):
+    """
+    Async actions were not finished in the time allowed.
+
+    They go on at Voucherify: the API has no way to cancel them.
+    """
+
+
+class VoucherifyApiError(VoucherifyError):
+    """
+    Voucherify answered with an error status.
+
+    :param call: what was asked, as ``METHOD /path``; never holds a credential or query.
+    :param status: HTTP status.
+    :param key: the API's error key, e.g. ``invalid_payload``; None where the answer has none.
+    :param message: the API's message.
+    :param details: the API's details.
+    :param request_id: the API's id of the request (``v-…``), for the vendor's support.
+    """
+
+    def __init__(
+        self,
+        call: str,
+        status: int,
+        *,
+        key: str | None = None,
+        message: str | None = None,
+        details: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self.call = call
+        self.status = status
+        self.key = key
+        self.message = message
+        self.details = details
+        self.request_id = request_id
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        text = f"{self.call} was answered with {self.status}"
+        if said := " - ".join(part for part in (self.message, self.details) if part):
+            text += f": {said}"
+        marks = [f"{name} {value}" for name, value in (("key", self.key), ("request", self.request_id)) if value]
+        return f"{text} ({', '.join(marks)})" if marks else text
+
+
+class VoucherifyBadRequestError(VoucherifyApiError):
+    """The request itself is wrong (400, 405, 406, 415, 422)."""
+
+
+class VoucherifyAuthenticationError(VoucherifyApiError):
+    """Application id, secret key or token was not accepted (401)."""
+
+
+class VoucherifyPlanError(VoucherifyApiError):
+    """The subscription plan does not include this (402)."""
+
+
+class VoucherifyPermissionError(VoucherifyApiError):
+    """The key or token may not do this: role, scope, region or IP allow-list (403)."""
+
+
+class VoucherifyNotFoundError(VoucherifyApiError):
+    """There is no such thing in the project (404, 410)."""
+
+
+class VoucherifyConflictError(VoucherifyApiError):
+    """A duplicate, or a locked resource (409, 423)."""
+
+
+class VoucherifyPayloadTooLargeError(VoucherifyApiError):
+    """The body is larger than the gateway takes (413)."""
+
+
+class VoucherifyRateLimitError(VoucherifyApiError):
+    """
+    A rate limit was hit and waiting for it is not worth it, or was done for too long (429).
+
+    :param limit_type: ``api_calls``, ``bulk_api_calls``, ``api_calls_cycle`` or None where not told.
+    :param retry_at: time from which requests are allowed again, Unix epoch seconds; None where not told.
+    """
+
+    def __init__(
+        self,
+        call: str,
+        status: int,
+        *,
+        limit_type: str | None = None,
+        retry_at: float | None = None,
+        key: str | None = None,
+        message: str | None = None,
+        details: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self.limit_type = limit_type
+        self.retry_at = retry_at
+        super().__init__(call, status, key=key, message=message, details=details, request_id=request_id)
+
+
+class VoucherifyQuotaExhaustedError(VoucherifyRateLimitError):
+    """The billing cycle's API calls are used up; only the next cycle, or a larger plan, helps."""
+
+    def _text(self) -> str:
+        return super()._text() + "; the API calls of this billing cycle are used up, so no wait was tried"
+
+
+class VoucherifyServerError(VoucherifyApiError):
+    """Voucherify, or a gateway before it, failed (408, 5xx)."""
+
+
+def may_pass(error: VoucherifyError) -> bool:
+    """Say whether a read that failed this way may succeed later without anybody doing anything."""
+    return isinstance(
+        error,
+        VoucherifyTransportError | VoucherifyServerError | VoucherifyRateLimitError | VoucherifyUnexpectedAnswerError,
+    ) and not isinstance(error, VoucherifyQuotaExhaustedError)

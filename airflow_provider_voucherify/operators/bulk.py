@@ -1,0 +1,345 @@
+"""Bulk updates of customers, products and vouchers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_voucherify.compat import BaseOperator, conf
+from airflow_provider_voucherify.completion import (
+    REFUSED_XCOM_KEY,
+    Callback,
+    CompletesAsyncActions,
+    seconds,
+)
+from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
+from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES, RESOURCES, BulkEndpoint
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.compat import Context
+    from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+    from airflow_provider_voucherify.sync.outcomes import SubmittedSync
+    from airflow_provider_voucherify.sync.plan import Destination, Plan
+    from airflow_provider_voucherify.sync.sources import Rows
+    from airflow_provider_voucherify.sync.summary import SyncSummary
+
+
+class _Records:
+    """Rendered ``records``; Airflow stores rendered fields, and rows have no place in its database."""
+
+    def __init__(self, records: Any) -> None:
+        self.records = records
+
+    def __str__(self) -> str:
+        count = f"{len(self.records):,}" if hasattr(self.records, "__len__") else "an unknown number of"
+        return f"<{count} records, not shown>"
+
+
+class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
+    """What the two bulk operators share: the source, the waiting, the thresholds."""
+
+    template_fields: Sequence[str] = (
+        "records",
+        "sql",
+        "sql_conn_id",
+        "sql_parameters",
+        "path",
+        "mapping",
+        "metadata_columns",
+        "exclude_columns",
+        "report_path",
+        "voucherify_conn_id",
+    )
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers = {"sql": "sql", "sql_parameters": "json", "mapping": "json"}  # noqa: RUF012
+    operator_extra_links = (VoucherifyAsyncActionsLink(), VoucherifyReportLink())
+    ui_color = "#f4ecff"
+
+    def __init__(
+        self,
+        *,
+        resource: str,
+        records: Any = None,
+        sql: str | None = None,
+        sql_conn_id: str | None = None,
+        sql_parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+        path: str | None = None,
+        mapping: Mapping[str, str] | None = None,
+        metadata_columns: Collection[str] | None = None,
+        exclude_columns: Collection[str] | None = None,
+        null_policy: Any = "omit",
+        wait_for_completion: bool = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float | timedelta | None = None,
+        completion_timeout: float | timedelta = timedelta(hours=6),
+        max_batch_bytes: int = MAX_BODY_BYTES,
+        max_batch_records: int | None = None,
+        max_failed_records: int | None = 0,
+        max_failed_ratio: float | None = None,
+        report_path: str | None = None,
+        dry_run: bool = False,
+        on_failed_records_callback: Callback | Sequence[Callback] | None = None,
+        voucherify_conn_id: str = "voucherify_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if resource not in RESOURCES:
+            raise VoucherifyConfigurationError(
+                f"unknown resource {resource!r}: it must be one of {', '.join(RESOURCES)}"
+            )
+        if sum(source is not None for source in (records, sql, path)) != 1:
+            raise VoucherifyConfigurationError("give exactly one source: records=, sql= or path=")
+        if sql is not None and sql_conn_id is None:
+            raise VoucherifyConfigurationError("sql= needs sql_conn_id=")
+        self.resource = resource
+        self.records = records
+        self.sql = sql
+        self.sql_conn_id = sql_conn_id
+        self.sql_parameters = sql_parameters
+        self.path = path
+        self.mapping = mapping
+        self.metadata_columns = metadata_columns
+        self.exclude_columns = exclude_columns
+        self.null_policy = null_policy
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.completion_timeout = completion_timeout
+        self.max_batch_bytes = max_batch_bytes
+        self.max_batch_records = max_batch_records
+        self.max_failed_records = max_failed_records
+        self.max_failed_ratio = max_failed_ratio
+        self.report_path = report_path
+        self.is_dry_run = dry_run
+        self.on_failed_records_callback = on_failed_records_callback
+        self.voucherify_conn_id = voucherify_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Read, check, send, wait; see the class for what is returned and raised."""
+        self._thresholds()
+        with ExitStack() as stack:
+            plan = stack.enter_context(self._plan())
+            self._log_plan(plan)
+            if self.is_dry_run:
+                return self._unsettled(plan, None).as_xcom()
+            hook = stack.enter_context(self._hook())
+            context["ti"].xcom_push(key=REFUSED_XCOM_KEY, value=[failure.sample() for failure in plan.refused_sample])
+            sync = self._submit(plan, hook)
+            self._announce(context, hook, sync)
+            if not self.wait_for_completion:
+                return self._conclude(context, self._unsettled(plan, sync))
+            end_time = sync.submitted_at + seconds(self.completion_timeout)
+            return self._conclude(context, self._wait(context, hook, sync, end_time, plan))
+
+    def on_kill(self) -> None:
+        """Say what cannot be done: actions that were submitted go on, since the API has no way to cancel them."""
+        self.log.warning(
+            "Killed. Async actions that were submitted go on at Voucherify, whose API has no way to cancel them."
+        )
+
+    def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
+        super()._do_render_template_fields(*args, **kwargs)
+        if self.records is not None:
+            self.records = _Records(self.records)
+
+    def _destination(self) -> Destination:
+        raise NotImplementedError
+
+    def _endpoint(self) -> BulkEndpoint:
+        return self._destination().endpoint
+
+    def _poll_interval(self, hook: VoucherifyHook) -> float:
+        return super()._poll_interval(hook) if self.poll_interval is None else seconds(self.poll_interval)
+
+    def _plan(self) -> Plan:
+        from airflow_provider_voucherify.sync.mapping import MappingRules
+        from airflow_provider_voucherify.sync.plan import BatchLimits, Plan
+
+        plan = Plan(
+            self._destination(),
+            MappingRules(self.mapping, self.metadata_columns, self.exclude_columns or (), self.null_policy),
+            BatchLimits(self.max_batch_bytes, self.max_batch_records),
+            keep_refused=self.report_path is not None,
+        )
+        try:
+            with self._rows() as rows:
+                plan.read(rows)
+        except BaseException:
+            plan.close()
+            raise
+        return plan
+
+    @contextmanager
+    def _rows(self) -> Iterator[Rows]:
+        from airflow_provider_voucherify.sync import sources
+
+        if self.sql is not None and self.sql_conn_id is not None:
+            from airflow_provider_voucherify.hooks.warehouse import query
+
+            with query(self.sql_conn_id, self.sql, self.sql_parameters) as rows:
+                yield rows
+        elif self.path is not None:
+            from airflow_provider_voucherify.storage import open_source
+
+            with open_source(self.path) as file:
+                yield sources.from_file(file, self.path)
+        else:
+            given = self.records.records if isinstance(self.records, _Records) else self.records
+            yield sources.from_records(given, self._destination().endpoint.key)
+
+    def _log_plan(self, plan: Plan) -> None:
+        self.log.info(
+            "Read %s rows: %s records in %s requests (%s bytes) to %s, %s refused, %s superseded by a later row",
+            f"{plan.rows_read:,}",
+            f"{sum(batch.records for batch in plan.batches):,}",
+            f"{len(plan.batches):,}",
+            f"{plan.bytes_to_send:,}",
+            plan.destination.endpoint.path,
+            f"{plan.refused:,}",
+            f"{plan.superseded:,}",
+        )
+        for key, count in plan.refused_by_key.items():
+            self.log.warning("%s rows refused: %s", f"{count:,}", key)
+        if not plan.batches:
+            self.log.info("There is nothing to send")
+
+    def _submit(self, plan: Plan, hook: VoucherifyHook) -> SubmittedSync:
+        from airflow_provider_voucherify.client.calls import Body
+        from airflow_provider_voucherify.sync.outcomes import SubmittedBatch, SubmittedSync
+
+        client = hook.get_conn()
+        submitted: list[SubmittedBatch] = []
+        for batch in plan.batches:
+            body = Body(batch.length, lambda batch=batch: plan.body(batch))  # type: ignore[misc]
+            action_id = client.bulk(plan.destination.endpoint, body)
+            submitted.append(SubmittedBatch(action_id, batch.records))
+            self.log.info(
+                "Batch %d of %d: %s records, %s bytes, async action %s",
+                batch.number,
+                len(plan.batches),
+                f"{batch.records:,}",
+                f"{batch.length:,}",
+                action_id,
+            )
+        return SubmittedSync(
+            tuple(submitted),
+            submitted_at=time.time(),
+            rows_read=plan.rows_read,
+            refused=plan.refused,
+            superseded=plan.superseded,
+            requests=len(submitted),
+            bytes_sent=plan.bytes_to_send,
+        )
+
+    def _unsettled(self, plan: Plan, sync: SubmittedSync | None) -> SyncSummary:
+        """Return the summary of a sync whose outcome is not waited for, or that is not sent at all."""
+        from airflow_provider_voucherify.sync.summary import SyncSummary, first_samples
+
+        return SyncSummary(
+            resource=self.resource,
+            rows_read=plan.rows_read,
+            submitted=None if sync is None else sync.submitted,
+            refused=plan.refused,
+            superseded=plan.superseded,
+            async_action_ids=[] if sync is None else sync.async_action_ids,
+            requests=len(plan.batches),
+            bytes_sent=plan.bytes_to_send,
+            dry_run=sync is None,
+            failures=first_samples(failure.sample() for failure in plan.refused_sample),
+        )
+
+
+class VoucherifyBulkUpdateOperator(_BulkOperator):
+    """
+    Updates customers, products or vouchers with the fields that the rows have.
+
+    Sends to ``POST /v1/{resource}/bulk/async``. Fields that a row does not have are not sent; by analogy with the
+    single update Voucherify leaves them as they are (api.md §3.9). Whether the members of ``metadata`` are merged with
+    the stored ones or replace them all is not documented for bulk updates (§15.3): send all that should remain.
+    Customers and products that do not exist are created; vouchers are not, and only their metadata can be updated.
+
+    The rows come from exactly one of ``records=``, ``sql=`` and ``path=``. All are read and checked before the first
+    request, onto local disk and not into memory; the warehouse's connection is closed by then. Rows that cannot be
+    valid are refused one by one, with a reason, and the rest goes on; of rows with the same id the last one is sent.
+
+    Returns a summary, see ``sync.summary.SyncSummary`` for its fields and for what None means. Raises
+    ``VoucherifyRecordsFailedError``, which Airflow does not retry, where more rows failed than allowed, and the other
+    errors of ``airflow_provider_voucherify.exceptions``.
+
+    :param resource: ``customers``, ``products`` or ``vouchers``.
+    :param records: a list of dicts, or an upstream task's output. For large data use ``sql`` or ``path``: Airflow keeps
+        what tasks return in its database.
+    :param sql: a query, or the path of a ``.sql`` file.
+    :param sql_conn_id: the query's connection; any whose hook is a ``DbApiHook``.
+    :param sql_parameters: bound to the query by the driver.
+    :param path: a ``.jsonl``, ``.csv`` or (with the extra ``parquet``) ``.parquet`` file, local or in object storage.
+        A ``failures.jsonl`` of an earlier run is read as what it is: the failed records are sent again.
+    :param mapping: column to field (``name``, ``address.city``, ``metadata.segment``); only these columns are sent.
+        Without it columns named as API fields map to them, ``address_city`` into the address, and every other column
+        into metadata.
+    :param metadata_columns: without a mapping, the only columns that go into metadata.
+    :param exclude_columns: columns that are never sent.
+    :param null_policy: ``omit`` (default) never sends a missing value, so that it cannot blank a field; ``send`` sends
+        ``null`` for missing metadata and for a missing address, the only places where the API description allows it.
+        A dict sets it per column.
+    :param wait_for_completion: wait until Voucherify has worked the updates off, and count what became of the rows.
+        False returns when they are queued: nothing has been updated then.
+    :param deferrable: wait in the triggerer, after ten seconds on the worker. Default: Airflow's
+        ``[operators] default_deferrable``.
+    :param poll_interval: longest pause in seconds between two looks at an unfinished action; the first looks come
+        sooner. Default: the connection's, or 60.
+    :param completion_timeout: seconds (or a timedelta) to wait, from the last request on. The actions go on at
+        Voucherify afterwards: there is no way to cancel them.
+    :param max_batch_bytes: largest request body, in bytes; the API takes 10,485,760.
+    :param max_batch_records: most records in a request; by default as many as fit, which takes the fewest requests.
+    :param max_failed_records: fail if more rows failed or were refused; None for any number.
+    :param max_failed_ratio: fail if a larger part of the rows (0 to 1) failed or was refused; the default of
+        ``max_failed_records`` does not count then.
+    :param report_path: folder (local or object storage) for Voucherify's reports and ``failures.jsonl``. While the
+        task is deferred it also keeps what was sent. Mapped tasks get a folder each in it.
+    :param dry_run: read and check, log and return the plan, send nothing.
+    :param on_failed_records_callback: notifier or callable (or several) that is told of failed and refused rows, even
+        where the task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
+    :param voucherify_conn_id: connection of type ``voucherify``.
+    """
+
+    def _destination(self) -> Destination:
+        from airflow_provider_voucherify.sync.plan import update_destination
+
+        return update_destination(self.resource)
+
+
+class VoucherifyBulkMetadataOperator(_BulkOperator):
+    """
+    Updates the metadata of customers, products or vouchers, and nothing else.
+
+    With ``metadata=`` all ids get the same metadata, through ``POST /v1/{resource}/metadata/async``: two requests for a
+    million ids. The rows then only give ids (``records=["c1", "c2"]`` will do) and their other columns are not read.
+    Without it every column but the key is metadata of its row, sent through ``POST /v1/{resource}/bulk/async``, since
+    ``metadata/async`` would take a request per distinct metadata.
+
+    Customers and products that do not exist are created; vouchers are not. Whether the members of ``metadata`` are
+    merged with the stored ones or replace them all is not documented (api.md §15.3): send all that should remain.
+    Results of ``metadata/async`` may have no counts (§4.4); records that no answer mentions are ``not_reported``.
+
+    All other parameters, the return value and the errors are those of ``VoucherifyBulkUpdateOperator``.
+
+    :param resource: ``customers``, ``products`` or ``vouchers``.
+    :param metadata: one metadata object for all ids, or None for metadata per row.
+    """
+
+    template_fields: Sequence[str] = (*_BulkOperator.template_fields, "metadata")
+    template_fields_renderers = {**_BulkOperator.template_fields_renderers, "metadata": "json"}  # noqa: RUF012
+
+    def __init__(self, *, resource: str, metadata: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(resource=resource, **kwargs)
+        self.metadata = metadata
+
+    def _destination(self) -> Destination:
+        from airflow_provider_voucherify.sync.plan import metadata_destination
+
+        return metadata_destination(self.resource, self.metadata)

@@ -1,0 +1,142 @@
+"""``VoucherifyAsyncActionSensor``: waits for async actions that somebody else has submitted."""
+
+from __future__ import annotations
+
+import ast
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow_provider_voucherify.compat import (
+    AirflowSensorTimeout,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+from airflow_provider_voucherify.completion import Callback, CompletesAsyncActions
+from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.compat import Context
+    from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+    from airflow_provider_voucherify.sync.outcomes import SubmittedSync
+
+
+class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  # type: ignore[misc]
+    """
+    Waits until async actions have finished, and returns the same summary as the bulk operators.
+
+    ``poke_interval``, ``timeout``, ``mode`` and ``soft_fail`` are those of every sensor; while deferred,
+    ``poke_interval`` is the longest pause between two looks. The sensor did not send the records, so ``rows_read`` is
+    None, counts are those that Voucherify reports, and ``failures.jsonl`` names failed records by their id alone.
+
+    A timeout does not cancel anything: the API has no way to.
+
+    :param async_action_id: one id, as the hook's bulk calls return it.
+    :param async_action_ids: several ids, e.g. ``operator.output["async_action_ids"]``; lists of lists, as mapped tasks
+        give them, are joined. Exactly one of the two is given.
+    :param deferrable: wait in the triggerer, after a few seconds on the worker. Default: Airflow's
+        ``[operators] default_deferrable``.
+    :param max_failed_records: fail if more records failed; None for any number.
+    :param max_failed_ratio: fail if a larger part of the records failed (0 to 1).
+    :param report_path: folder (local or object storage) for the reports and ``failures.jsonl``.
+    :param on_failed_records_callback: notifier or callable (or several) that is told of failed records even where the
+        task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
+    :param voucherify_conn_id: connection of type ``voucherify``.
+    """
+
+    template_fields: Sequence[str] = (
+        "async_action_id",
+        "async_action_ids",
+        "report_path",
+        "voucherify_conn_id",
+    )
+    operator_extra_links = (VoucherifyAsyncActionsLink(), VoucherifyReportLink())
+    ui_color = "#f4ecff"
+
+    def __init__(
+        self,
+        *,
+        async_action_id: str | None = None,
+        async_action_ids: Any = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        max_failed_records: int | None = 0,
+        max_failed_ratio: float | None = None,
+        report_path: str | None = None,
+        on_failed_records_callback: Callback | Sequence[Callback] | None = None,
+        voucherify_conn_id: str = "voucherify_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if (async_action_id is None) == (async_action_ids is None):
+            raise VoucherifyConfigurationError("give exactly one of async_action_id and async_action_ids")
+        self.async_action_id = async_action_id
+        self.async_action_ids = async_action_ids
+        self.deferrable = deferrable
+        self.max_failed_records = max_failed_records
+        self.max_failed_ratio = max_failed_ratio
+        self.report_path = report_path
+        self.on_failed_records_callback = on_failed_records_callback
+        self.voucherify_conn_id = voucherify_conn_id
+
+    def execute(self, context: Context) -> Any:
+        """Wait; in the triggerer if ``deferrable``, else as every sensor does."""
+        self._thresholds()
+        if not self.deferrable:
+            return super().execute(context)
+        with self._hook() as hook:
+            sync = self._submitted()
+            self._announce(context, hook, sync)
+            return self._conclude(context, self._wait(context, hook, sync, time.time() + self.timeout))
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once."""
+        from airflow_provider_voucherify.sync.outcomes import UnfinishedActionsError
+
+        sync = self._submitted()
+        with self._hook() as hook:
+            client = hook.get_conn()
+            if sync.batches:
+                last = client.get_async_action(sync.async_action_ids[-1])
+                self.log.info("Async action %s is %s (%s %%)", last.id, last.status, last.progress or 0)
+                if not last.is_finished:
+                    return PokeReturnValue(False)
+            self._announce(context, hook, sync)
+            try:
+                seen = {last.id: last} if sync.batches else {}
+                summary = self._settle(context, client, sync, self._report_folder(context), None, seen)
+            except UnfinishedActionsError as unfinished:
+                self.log.warning("%s", unfinished)
+                return PokeReturnValue(False)
+        return PokeReturnValue(True, self._conclude(context, summary))
+
+    def _poll_interval(self, hook: VoucherifyHook) -> float:
+        return float(self.poke_interval)
+
+    def _raise_timeout(self, message: str) -> NoReturn:
+        raise AirflowSensorTimeout(f"{message}; it goes on at Voucherify, whose API has no way to cancel it")
+
+    def _submitted(self) -> SubmittedSync:
+        from airflow_provider_voucherify.sync.outcomes import SubmittedBatch, SubmittedSync
+
+        given = self.async_action_id if self.async_action_ids is None else self.async_action_ids
+        ids = list(dict.fromkeys(_flat(given)))
+        return SubmittedSync(tuple(SubmittedBatch(action_id, None) for action_id in ids), submitted_at=time.time())
+
+
+def _flat(given: Any) -> list[str]:
+    """Return ids from an id, a list (of lists) of ids, or the text that a Jinja template makes of a list."""
+    if isinstance(given, str):
+        text = given.strip()
+        if text.startswith("["):
+            try:
+                return _flat(ast.literal_eval(text))
+            except (ValueError, SyntaxError):
+                raise VoucherifyConfigurationError(f"async_action_ids cannot be read: {text[:200]!r}") from None
+        if not text or text == "None":
+            raise VoucherifyConfigurationError("the async_action_id is empty; did the task before submit anything?")
+        return [text]
+    if isinstance(given, Sequence) or hasattr(given, "__iter__"):
+        return [action_id for one in given for action_id in _flat(one)]
+    raise VoucherifyConfigurationError(f"async_action_ids must be ids, not {type(given).__name__}")

@@ -1,0 +1,287 @@
+"""Columns to record fields: what goes where, decided once per list of columns, then applied to every row."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from airflow_provider_voucherify.models.endpoints import BulkEndpoint, Field
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.values import (
+    Converter,
+    RefusedValueError,
+    converter_for,
+    is_missing,
+    to_metadata,
+    to_string,
+)
+
+NullPolicy = Literal["omit", "send"]
+NULL_POLICIES: tuple[NullPolicy, ...] = ("omit", "send")
+
+Row = Sequence[Any]
+Record = dict[str, Any]
+
+
+class RefusedRowError(Exception):
+    """
+    A row that cannot become a record.
+
+    :param key: kind of the reason, for counting: ``missing_key``, ``invalid_value``, ``nothing_to_send``,
+        ``unknown_field`` or ``record_too_large``.
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        self.key = key
+        super().__init__(message)
+
+
+@dataclass(frozen=True)
+class MappingRules:
+    """
+    How columns become fields; the operators' parameters of the same names.
+
+    :param mapping: column to field path (``name``, ``address.city``, ``metadata.segment``); with it, columns that
+        it does not name are not sent. Without it, columns named as API fields (in any case) map to them,
+        ``address_city`` or ``address.city`` into the address, every other column into metadata.
+    :param metadata_columns: without a mapping, the only columns that go into metadata.
+    :param exclude_columns: columns that are never sent.
+    :param null_policy: ``omit`` leaves a missing value out, so that it never blanks a field; ``send`` sends JSON
+        ``null`` where the API description allows one (address and metadata). A mapping of column to policy sets it
+        per column, ``omit`` for the others.
+    """
+
+    mapping: Mapping[str, str] | None = None
+    metadata_columns: Collection[str] | None = None
+    exclude_columns: Collection[str] = ()
+    null_policy: NullPolicy | Mapping[str, NullPolicy] = "omit"
+
+    def __post_init__(self) -> None:
+        policies = self.null_policy.values() if isinstance(self.null_policy, Mapping) else [self.null_policy]
+        if wrong := [policy for policy in policies if policy not in NULL_POLICIES]:
+            raise VoucherifyConfigurationError(f"null_policy must be 'omit' or 'send', not {wrong[0]!r}")
+        for name in ("metadata_columns", "exclude_columns"):
+            if isinstance(getattr(self, name), str):
+                raise VoucherifyConfigurationError(f"{name} must be a list of column names, not one string")
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    column: int
+    label: str
+    path: tuple[str, ...]
+    convert: Converter
+    send_null: bool
+
+
+@dataclass(frozen=True)
+class RecordBuilder:
+    """
+    Turns rows of one list of columns into records of one endpoint.
+
+    :param key: the record's key field.
+    """
+
+    key: str
+    _key_column: int
+    _targets: tuple[_Target, ...]
+    _required: tuple[str, ...]
+    _check: Mapping[str, Field] = field(default_factory=dict)
+
+    def record_id(self, row: Row) -> str | None:
+        """Return the row's id, or None where it has none that could be sent."""
+        value = row[self._key_column]
+        try:
+            return None if is_missing(value) else to_string(value) or None
+        except RefusedValueError:
+            return None
+
+    def build(self, row: Row) -> Record:
+        """
+        Make the record of a row.
+
+        :raises RefusedRowError: saying which column and why.
+        """
+        record: Record = {self.key: self._id(row)}
+        for target in self._targets:
+            value = row[target.column]
+            if is_missing(value):
+                if target.send_null:
+                    _put(record, target.path, None)
+                continue
+            try:
+                _put(record, target.path, target.convert(value))
+            except RefusedValueError as why:
+                raise RefusedRowError("invalid_value", f"{target.label} {why}") from None
+        for name in self._required:
+            if not record.get(name):
+                raise RefusedRowError("nothing_to_send", f"{name} is empty, there is nothing to update")
+        return record
+
+    def _id(self, row: Row) -> str:
+        value = row[self._key_column]
+        if is_missing(value):
+            raise RefusedRowError("missing_key", f"{self.key} is missing")
+        try:
+            text = to_string(value)
+        except RefusedValueError as why:
+            raise RefusedRowError("missing_key", f"{self.key} {why}") from None
+        if not text.strip():
+            raise RefusedRowError("missing_key", f"{self.key} is empty")
+        return text
+
+
+def _put(record: Record, path: tuple[str, ...], value: Any) -> None:
+    """Set a value at a path; an object set earlier is extended, not replaced."""
+    for name in path[:-1]:
+        inner = record.get(name)
+        if not isinstance(inner, dict):
+            inner = record[name] = {}
+        record = inner
+    last = path[-1]
+    if isinstance(value, dict) and isinstance(record.get(last), dict):
+        record[last] = {**value, **record[last]}
+    elif not (value is None and isinstance(record.get(last), dict)):
+        record[last] = value
+
+
+def compile_mapping(endpoint: BulkEndpoint, columns: Sequence[str], rules: MappingRules) -> RecordBuilder:
+    """
+    Decide where each column goes.
+
+    :param endpoint: whose fields the records have.
+    :param columns: the rows' column names, in order.
+    :raises VoucherifyConfigurationError: no column gives the key, two columns give the same field, or the mapping
+        names a column or field that does not exist.
+    """
+    paths = _given_paths(endpoint, columns, rules) if rules.mapping is not None else _paths(endpoint, columns, rules)
+    taken: dict[tuple[str, ...], str] = {}
+    for name, path in paths.items():
+        if path in taken:
+            raise VoucherifyConfigurationError(
+                f"columns {taken[path]!r} and {name!r} would both become {'.'.join(path)}; exclude or map one of them"
+            )
+        taken[path] = name
+    if (endpoint.key,) not in taken:
+        raise VoucherifyConfigurationError(
+            f"no column gives {endpoint.key}, which {endpoint.resource} need; the rows have "
+            f"{', '.join(map(repr, columns)) or 'no columns'}. Name one with mapping={{'<column>': '{endpoint.key}'}}"
+        )
+    positions = {name: index for index, name in enumerate(columns)}
+    targets = [
+        _target(endpoint, positions[name], name, path, _sends_null(endpoint, name, path, rules))
+        for name, path in paths.items()
+        if path != (endpoint.key,)
+    ]
+    return RecordBuilder(
+        key=endpoint.key,
+        _key_column=positions[taken[(endpoint.key,)]],
+        _targets=tuple(targets),
+        _required=tuple(name for name in endpoint.required if name != endpoint.key),
+    )
+
+
+def _given_paths(endpoint: BulkEndpoint, columns: Sequence[str], rules: MappingRules) -> dict[str, tuple[str, ...]]:
+    paths: dict[str, tuple[str, ...]] = {}
+    for name, target in (rules.mapping or {}).items():
+        if name not in columns:
+            raise VoucherifyConfigurationError(
+                f"the mapping names a column {name!r} that the rows do not have{_meant(name, columns)}"
+            )
+        if name not in rules.exclude_columns:
+            paths[name] = checked_path(endpoint, target)
+    return paths
+
+
+def checked_path(endpoint: BulkEndpoint, target: str) -> tuple[str, ...]:
+    """
+    Split a field path such as ``address.city`` and check that the endpoint has it.
+
+    :raises VoucherifyConfigurationError: saying which fields there are.
+    """
+    first, _, rest = target.partition(".")
+    described = endpoint.fields.get(first)
+    if described is None:
+        known = ", ".join(endpoint.fields)
+        raise VoucherifyConfigurationError(
+            f"a bulk update of {endpoint.resource} has no field {target!r}, only {known}"
+            f"{_meant(target, endpoint.fields)}; anything else goes into metadata ('metadata.{target}')"
+        )
+    if not rest:
+        return (first,)
+    if described.type != "object" or (described.fields and rest not in described.fields):
+        known = ", ".join(described.fields)
+        raise VoucherifyConfigurationError(
+            f"{endpoint.resource} have no field {target!r}" + (f"; {first} has {known}" if known else "")
+        )
+    return (first, rest)
+
+
+def _paths(endpoint: BulkEndpoint, columns: Sequence[str], rules: MappingRules) -> dict[str, tuple[str, ...]]:
+    paths: dict[str, tuple[str, ...]] = {}
+    for name in columns:
+        if name in rules.exclude_columns:
+            continue
+        path = _path_by_name(endpoint, name)
+        if path is not None:
+            paths[name] = path
+        elif rules.metadata_columns is None or name in rules.metadata_columns:
+            paths[name] = ("metadata", name.removeprefix("metadata."))
+    if missing := set(rules.metadata_columns or ()) - set(columns):
+        raise VoucherifyConfigurationError(f"metadata_columns names columns that the rows do not have: {missing}")
+    return paths
+
+
+def _path_by_name(endpoint: BulkEndpoint, column: str) -> tuple[str, ...] | None:
+    name = column.lower()
+    if name in endpoint.fields:
+        return (name,)
+    for outer, described in endpoint.fields.items():
+        for inner in described.fields:
+            if name in (f"{outer}.{inner}", f"{outer}_{inner}"):
+                return (outer, inner)
+    return None
+
+
+def _target(endpoint: BulkEndpoint, column: int, label: str, path: tuple[str, ...], send_null: bool) -> _Target:
+    described = endpoint.fields[path[0]]
+    if len(path) == 2:
+        inner = described.fields.get(path[1])
+        convert: Converter = converter_for(inner) if inner else to_metadata
+    else:
+        convert = _documented_object(path[0], described) if described.fields else converter_for(described)
+    shown = ".".join(path)
+    return _Target(column, shown if shown == label else f"{shown} (column {label})", path, convert, send_null)
+
+
+def _documented_object(name: str, described: Field) -> Converter:
+    whole = converter_for(described)
+    parts: dict[str, Callable[[Any], Any]] = {part: converter_for(f) for part, f in described.fields.items()}
+
+    def convert(value: Any) -> dict[str, Any]:
+        converted = whole(value)
+        if unknown := [part for part in converted if part not in parts]:
+            raise RefusedValueError(f"has an unknown field {unknown[0]!r}; it may have {', '.join(parts)}")
+        return {part: parts[part](item) for part, item in converted.items() if item is not None}
+
+    return convert
+
+
+def _sends_null(endpoint: BulkEndpoint, column: str, path: tuple[str, ...], rules: MappingRules) -> bool:
+    nullable = path[0] == "metadata" if len(path) == 2 else endpoint.fields[path[0]].nullable
+    if isinstance(rules.null_policy, Mapping):
+        if rules.null_policy.get(column) == "send" and not nullable:
+            raise VoucherifyConfigurationError(
+                f"null_policy asks to send null for {column!r}, but the API description does not allow null in "
+                f"{'.'.join(path)}; it does in metadata"
+                + (" and for the whole address" if "address" in endpoint.fields else "")
+            )
+        return rules.null_policy.get(column) == "send"
+    return rules.null_policy == "send" and nullable
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

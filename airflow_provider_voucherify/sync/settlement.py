@@ -1,0 +1,183 @@
+"""
+What became of the records of one async action.
+
+Neither ``202`` nor ``DONE`` means success. All that Voucherify says is weighed together (``status``,
+``operation_status``, the counts, ``errors[]``, the report), and where it contradicts itself the worse reading counts.
+What it does not say is reported as unknown, never guessed:
+
+* ``updated`` and ``created`` can be told apart only by the report; without one they are None and ``succeeded`` has the
+  sum that the action's own count gives.
+* A voucher is never created. In an older format an unknown code was counted as done (api.md §3.9), so without the
+  report ``updated`` is None for vouchers too.
+* A record that was found, was not updated, and has no error is counted as ``unchanged``: the vendor's examples have
+  such rows among the processed ones and say nothing about them.
+* Results of metadata updates may have no counts at all: a record that is neither counted, nor in ``errors[]``, nor in
+  the report is ``not_reported``, even if the action as a whole says ``SUCCESS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from airflow_provider_voucherify.models.async_action import AsyncAction, BulkResult
+from airflow_provider_voucherify.sync.failures import Failure
+from airflow_provider_voucherify.sync.report import ReportRow
+
+
+@dataclass(frozen=True)
+class ActionOutcome:
+    """
+    The records of one action, counted.
+
+    ``succeeded + unchanged + failed + not_reported`` is always the number of records sent.
+
+    :param succeeded: written by Voucherify.
+    :param updated: of these, the ones that existed before; None where the API does not tell.
+    :param created: of these, the ones that were created (upserted); None where the API does not tell.
+    :param unchanged: found and not written, without an error.
+    :param not_reported: sent, and mentioned nowhere in the answer.
+    :param failures: the failed records that the API names, by id.
+    :param unnamed_failures: failed records that it does not name, and why where it says.
+    """
+
+    succeeded: int
+    updated: int | None
+    created: int | None
+    unchanged: int
+    failed: int
+    not_reported: int
+    failures: dict[str, Failure] = field(default_factory=dict)
+    unnamed_failures: int = 0
+    unnamed_reason: Failure | None = None
+
+    @property
+    def records(self) -> int:
+        """How many records the action was about."""
+        return self.succeeded + self.unchanged + self.failed + self.not_reported
+
+
+@dataclass
+class _Tally:
+    rows: int = 0
+    updated: int = 0
+    created: int = 0
+    unchanged: int = 0
+    unclear: int = 0
+    missing: list[str | None] = field(default_factory=list)
+
+
+def settle(
+    action: AsyncAction, sent: int | None, *, upserts: bool, report: Iterable[ReportRow] | None = None
+) -> ActionOutcome:
+    """
+    Say what became of the records of a finished action.
+
+    :param action: as ``GET /v1/async-actions/{id}`` gives it, finished.
+    :param sent: how many records were sent; None where the caller did not send them (a sensor), and the action's own
+        count is taken.
+    :param upserts: whether unknown ids are created (customers and products).
+    :param report: the rows of the action's report or reports; None where there is none to be had. Read once.
+    """
+    result = BulkResult.model_validate(action.result or {})
+    named, unnamed = _errors(action, result)
+    if report is None and result.results:
+        report = (ReportRow(row.record_id, row.found, row.updated) for row in result.results)
+    tally = _tally(report, named) if report is not None else None
+    if tally is not None:
+        for record_id in tally.missing:
+            if record_id is None:
+                unnamed.append(_not_written(action, None, upserts))
+            else:
+                named.setdefault(record_id, _not_written(action, record_id, upserts))
+    failed = max(len(named) + len(unnamed), result.failed_count or 0)
+    count = sent if sent is not None else _count(result, tally, failed)
+    if action.status == "FAILED" or (action.operation_status == "FAILED" and failed == 0):
+        failed = max(failed, count - (result.done_count or 0) if action.status == "FAILED" else count)
+        unnamed.append(_whole(action))
+    return _balanced(count, failed, tally, result, upserts, named, unnamed)
+
+
+def _errors(action: AsyncAction, result: BulkResult) -> tuple[dict[str, Failure], list[Failure]]:
+    named: dict[str, Failure] = {}
+    unnamed: list[Failure] = []
+    for error in result.errors:
+        failure = Failure("failed", error.record_id, error.key, error.message, error.details, action.id)
+        if error.record_id is None:
+            unnamed.append(failure)
+        else:
+            named.setdefault(error.record_id, failure)
+    return named, unnamed
+
+
+def _tally(report: Iterable[ReportRow], named: dict[str, Failure]) -> _Tally:
+    tally = _Tally()
+    for row in report:
+        tally.rows += 1
+        if row.record_id is not None and row.record_id in named:
+            continue
+        if row.updated:
+            if row.found is False:
+                tally.created += 1
+            elif row.found:
+                tally.updated += 1
+            else:
+                tally.unclear += 1
+        elif row.updated is False and row.found:
+            tally.unchanged += 1
+        elif row.updated is False:
+            tally.missing.append(row.record_id)
+    return tally
+
+
+def _not_written(action: AsyncAction, record_id: str | None, upserts: bool) -> Failure:
+    message = "the report says that it was neither found nor written" if upserts else "there is no such voucher"
+    return Failure("failed", record_id, "not_found", message, None, action.id)
+
+
+def _whole(action: AsyncAction) -> Failure:
+    said = f"the async action as a whole failed (status {action.status}, operation_status {action.operation_status})"
+    return Failure("failed", None, "async_action_failed", said, None, action.id)
+
+
+def _count(result: BulkResult, tally: _Tally | None, failed: int) -> int:
+    """How many records an action was about, where only its answer can tell."""
+    counted = (result.done_count or 0) + (result.failed_count or 0)
+    return max(counted, tally.rows if tally is not None else 0, failed)
+
+
+def _balanced(
+    count: int,
+    failed: int,
+    tally: _Tally | None,
+    result: BulkResult,
+    upserts: bool,
+    named: dict[str, Failure],
+    unnamed: list[Failure],
+) -> ActionOutcome:
+    """Make the parts add up to ``count``: failures first, then what was written, then what was not reported."""
+    failed = min(failed, count)
+    room = count - failed
+    if tally is None:
+        succeeded, unchanged = min(result.done_count or 0, room), 0
+        updated = created = None
+    else:
+        unchanged = min(tally.unchanged, room)
+        succeeded = min(tally.updated + tally.created + tally.unclear, room - unchanged)
+        created = None if tally.unclear else min(tally.created, succeeded)
+        updated = None if created is None else succeeded - created
+    if succeeded == 0:
+        updated = created = 0
+    if not upserts and created is None:
+        created = 0
+    return ActionOutcome(
+        succeeded=succeeded,
+        updated=updated,
+        created=created,
+        unchanged=unchanged,
+        failed=failed,
+        not_reported=room - succeeded - unchanged,
+        failures=named,
+        unnamed_failures=max(0, failed - len(named)),
+        unnamed_reason=unnamed[0] if unnamed else None,
+    )

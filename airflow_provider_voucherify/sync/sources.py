@@ -1,0 +1,192 @@
+"""Where rows come from: lists, cursors and files, all as a stream of small chunks of rows with their column names."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import IO, Any
+
+import msgspec
+
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+
+ROWS_PER_CHUNK = 1_000
+
+FAILURE_MEMBER = "_failure"
+"""Member of a line of ``failures.jsonl`` that says why the record was not updated; never sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """
+    Some rows of the same columns.
+
+    :param columns: column names, in order.
+    :param rows: one sequence of values per row, in the columns' order.
+    :param fixed_columns: whether all rows of the source have these columns (a query's do, JSON lines' need not).
+    :param are_records: the rows are records in the API's own form (lines of a ``failures.jsonl``): no mapping applies.
+    """
+
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[Any]]
+    fixed_columns: bool = True
+    are_records: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line of a file that cannot be read as a row."""
+
+    line: int
+    why: str
+
+
+Rows = Iterator[Chunk | BadLine]
+
+
+def from_cursor(columns: Sequence[str], fetchmany: Callable[[int], Sequence[Sequence[Any]]]) -> Rows:
+    """
+    Read a database cursor to its end, ``ROWS_PER_CHUNK`` rows at a time.
+
+    :param columns: the cursor's column names.
+    :param fetchmany: the cursor's ``fetchmany``. Whether the driver streams is the cursor's matter.
+    """
+    names = tuple(columns)
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise VoucherifyConfigurationError(f"the query returns more than one column named {', '.join(twice)}")
+    while rows := fetchmany(ROWS_PER_CHUNK):
+        if isinstance(rows[0], Mapping):
+            rows = [tuple(dict(row).values()) for row in rows]
+        yield Chunk(names, rows)
+
+
+def from_records(records: Iterable[Any], key: str) -> Rows:
+    """
+    Read records that are in memory, or a generator of them.
+
+    :param records: dicts, or bare ids (strings or integers), which become ``{key: id}``.
+    :param key: the resource's key field.
+    """
+    if isinstance(records, str | bytes | Mapping) or not isinstance(records, Iterable):
+        raise VoucherifyConfigurationError(f"records must be a list of dicts or of ids, not {type(records).__name__}")
+    return _chunks(_as_mapping(record, index, key) for index, record in enumerate(records, start=1))
+
+
+def from_file(file: IO[bytes], name: str) -> Rows:
+    """
+    Read an open file; its name's ending says how.
+
+    ``.jsonl`` (or ``.ndjson``): one JSON object per line. ``.csv``: UTF-8, comma-separated, with a header row; every
+    value is text and an empty one is missing. ``.parquet``: needs the extra ``parquet``.
+
+    :param file: a binary file; it is not closed.
+    :param name: the file's name or URI.
+    """
+    ending = PurePosixPath(name.partition("?")[0]).suffix.lower()
+    reader = {".jsonl": _from_jsonl, ".ndjson": _from_jsonl, ".csv": _from_csv, ".parquet": _from_parquet}.get(ending)
+    if reader is None:
+        raise VoucherifyConfigurationError(f"path {name!r} must end in .jsonl, .csv or .parquet")
+    return reader(file)
+
+
+def _as_mapping(record: Any, index: int, key: str) -> Mapping[str, Any] | BadLine:
+    if isinstance(record, Mapping):
+        return record
+    if isinstance(record, str) or (isinstance(record, int) and not isinstance(record, bool)):
+        return {key: record}
+    return BadLine(index, f"a record must be a dict or an id, not {type(record).__name__}")
+
+
+def _chunks(rows: Iterable[Mapping[str, Any] | BadLine]) -> Rows:
+    """Gather consecutive mappings of the same members into chunks."""
+    columns: tuple[str, ...] = ()
+    are_records = False
+    gathered: list[tuple[Any, ...]] = []
+    for row in rows:
+        if isinstance(row, BadLine):
+            if gathered:
+                yield Chunk(columns, gathered, fixed_columns=False, are_records=are_records)
+                gathered = []
+            yield row
+            continue
+        failure = row.get(FAILURE_MEMBER)
+        is_record = isinstance(failure, Mapping) and failure.get("form") == "record"
+        names = tuple(str(name) for name in row if name != FAILURE_MEMBER)
+        if gathered and (names != columns or is_record != are_records or len(gathered) == ROWS_PER_CHUNK):
+            yield Chunk(columns, gathered, fixed_columns=False, are_records=are_records)
+            gathered = []
+        columns, are_records = names, is_record
+        gathered.append(tuple(value for name, value in row.items() if name != FAILURE_MEMBER))
+    if gathered:
+        yield Chunk(columns, gathered, fixed_columns=False, are_records=are_records)
+
+
+def _from_jsonl(file: IO[bytes]) -> Rows:
+    return _chunks(_json_lines(file))
+
+
+def _json_lines(file: IO[bytes]) -> Iterator[Mapping[str, Any] | BadLine]:
+    decode = msgspec.json.Decoder().decode
+    for number, line in enumerate(file, start=1):
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if not line.strip():
+            continue
+        try:
+            row = decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            yield BadLine(number, f"line {number} is no JSON: {error}")
+            continue
+        yield row if isinstance(row, dict) else BadLine(number, f"line {number} is no JSON object")
+
+
+def _from_csv(file: IO[bytes]) -> Rows:
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    try:
+        lines = csv.reader(text, strict=True)
+        columns = tuple(next(lines, ()))
+        if len(set(columns)) != len(columns):
+            raise VoucherifyConfigurationError("the CSV file has two columns of the same name")
+        yield from _csv_chunks(lines, columns)
+    except UnicodeDecodeError as error:
+        raise VoucherifyConfigurationError(f"the CSV file is not UTF-8: {error}") from None
+    finally:
+        text.detach()
+
+
+def _csv_chunks(lines: Any, columns: tuple[str, ...]) -> Rows:
+    gathered: list[tuple[str | None, ...]] = []
+    ended = False
+    while not ended:
+        bad: BadLine | None = None
+        try:
+            values = next(lines, None)
+        except csv.Error as error:
+            values, bad = [], BadLine(lines.line_num, f"line {lines.line_num} is no CSV: {error}")
+        ended = values is None
+        if values and len(values) == len(columns):
+            gathered.append(tuple(value or None for value in values))
+        elif values:
+            found = f"line {lines.line_num} has {len(values)} values for {len(columns)} columns"
+            bad = BadLine(lines.line_num, found)
+        if gathered and (ended or bad or len(gathered) == ROWS_PER_CHUNK):
+            yield Chunk(columns, gathered)
+            gathered = []
+        if bad is not None:
+            yield bad
+
+
+def _from_parquet(file: IO[bytes]) -> Rows:
+    try:
+        from pyarrow import parquet  # type: ignore[import-untyped,unused-ignore]
+    except ImportError:
+        raise VoucherifyConfigurationError(
+            "reading .parquet needs pyarrow: pip install 'airflow-provider-voucherify[parquet]'"
+        ) from None
+    for batch in parquet.ParquetFile(file).iter_batches(batch_size=ROWS_PER_CHUNK):
+        columns = [column.to_pylist() for column in batch.columns]
+        yield Chunk(tuple(batch.schema.names), list(zip(*columns, strict=True)))

@@ -1,0 +1,213 @@
+"""Warehouse values to documented JSON: one converter per kind of field, each refusing what it cannot say exactly."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from airflow_provider_voucherify.models.endpoints import Field
+
+Converter = Callable[[Any], Any]
+
+_INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+_MAX_DEPTH = 32
+_MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
+
+
+class RefusedValueError(Exception):
+    """A value that has no documented JSON form; the message says why, in terms of the value alone."""
+
+
+def is_missing(value: Any) -> bool:
+    """Say whether a value is a database's or a data frame's "no value": None, ``pandas.NA`` or ``pandas.NaT``."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
+
+
+def converter_for(field: Field) -> Converter:
+    """Return the function that turns a present (not missing) value into JSON for a field, or raises."""
+    return {
+        "string": to_string,
+        "integer": to_integer,
+        "date": to_date,
+        "string_list": to_string_list,
+        "object": to_object,
+    }[field.type]
+
+
+def to_string(value: Any) -> str:
+    """Text as it is; whole numbers, UUIDs, dates and UTF-8 bytes as text."""
+    value = _plain(value)
+    if isinstance(value, str):
+        return _encodable(value)
+    if isinstance(value, bool):
+        raise RefusedValueError("must be a string, not a boolean")
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+        return str(int(value))
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _from_bytes(value)
+    if isinstance(value, datetime.date | datetime.time):
+        return str(to_metadata(value))
+    raise RefusedValueError(f"must be a string, not {_kind(value)}")
+
+
+def to_integer(value: Any) -> int:
+    """Whole numbers, however the driver types them; a fraction is refused, never rounded."""
+    value = _plain(value)
+    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise RefusedValueError(f"must be an integer, not {_kind(value)}")
+    if not isinstance(value, int) and not math.isfinite(value):
+        raise RefusedValueError(f"must be an integer (actual value is {value})")
+    if value != int(value):
+        raise RefusedValueError(f"must be an integer (actual value is {value})")
+    return _in_range(int(value))
+
+
+def to_date(value: Any) -> str:
+    """Dates, timestamps and ISO-8601 text, as ``YYYY-MM-DD``; the time of day is dropped."""
+    value = _plain(value)
+    if isinstance(value, datetime.datetime):
+        return value.date().isoformat()
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, str):
+        try:
+            return datetime.datetime.fromisoformat(value.strip()).date().isoformat()
+        except ValueError:
+            pass
+    raise RefusedValueError(f"must be a date as YYYY-MM-DD (actual value is {_shown(value)})")
+
+
+def to_string_list(value: Any) -> list[str]:
+    """A list of strings, or its JSON text."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = _from_json(value)
+    if not isinstance(value, list | tuple):
+        raise RefusedValueError(f"must be a list of strings, not {_kind(value)}")
+    return [to_string(item) for item in value]
+
+
+def to_object(value: Any) -> dict[str, Any]:
+    """A mapping, or its JSON text, with every value converted as metadata."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        value = _from_bytes(value)
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        value = _from_json(value)
+    if not isinstance(value, Mapping):
+        raise RefusedValueError(f"must be an object, not {_kind(value)}")
+    return {_member_name(name): to_metadata(item) for name, item in value.items()}
+
+
+def to_metadata(value: Any, depth: int = 0) -> Any:
+    """
+    Any JSON value: what the metadata of a record may hold.
+
+    A ``Decimal`` stays exact, a timestamp becomes ISO-8601 in UTC with milliseconds (one without a time zone is taken
+    as UTC), a date ``YYYY-MM-DD``. NaN and infinity have no JSON form and are refused.
+    """
+    value = _plain(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _encodable(value)
+    if isinstance(value, int):
+        return _in_range(value)
+    if isinstance(value, float | Decimal):
+        if not math.isfinite(value):
+            raise RefusedValueError(f"must be a finite number (actual value is {value})")
+        return value
+    if isinstance(value, datetime.datetime):
+        utc = value.replace(tzinfo=datetime.UTC) if value.tzinfo is None else value.astimezone(datetime.UTC)
+        return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _from_bytes(value)
+    if depth >= _MAX_DEPTH:
+        raise RefusedValueError(f"must not be nested more than {_MAX_DEPTH} deep")
+    if isinstance(value, Mapping):
+        return {_member_name(name): to_metadata(item, depth + 1) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_metadata(item, depth + 1) for item in value]
+    raise RefusedValueError(f"has no JSON form ({_kind(value)})")
+
+
+def json_safe(value: Any) -> Any:
+    """Turn any value into JSON for a person to read: what has no exact form is shown as text."""
+    try:
+        return to_metadata(value)
+    except RefusedValueError:
+        if isinstance(value, Mapping):
+            return {json_safe_text(name): json_safe(item) for name, item in value.items()}
+        return json_safe_text(value)
+
+
+def json_safe_text(value: Any) -> str:
+    """Return a value's text with everything that UTF-8 cannot carry escaped."""
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def _plain(value: Any) -> Any:
+    """Unwrap NumPy scalars and arrays, and data frames' missing values inside lists."""
+    if type(value).__module__.partition(".")[0] == "numpy":
+        return value.item() if getattr(value, "ndim", 0) == 0 else value.tolist()
+    return None if is_missing(value) else value
+
+
+def _encodable(text: str) -> str:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise RefusedValueError("holds a lone surrogate, which UTF-8 cannot carry") from None
+    return text
+
+
+def _in_range(number: int) -> int:
+    if not _MIN_INTEGER <= number <= _MAX_INTEGER:
+        raise RefusedValueError("is an integer of more than 64 bits")
+    return number
+
+
+def _member_name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise RefusedValueError(f"has a member whose name is {_kind(name)}, not a string")
+    return _encodable(name)
+
+
+def _from_bytes(value: bytes | bytearray | memoryview) -> str:
+    try:
+        return bytes(value).decode()
+    except UnicodeDecodeError:
+        raise RefusedValueError("holds bytes that are no UTF-8 text") from None
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise RefusedValueError("looks like JSON but cannot be read as such") from None
+
+
+def _kind(value: Any) -> str:
+    return {bool: "a boolean", int: "an integer", float: "a number", str: "a string", dict: "an object"}.get(
+        type(value), f"a {type(value).__name__}" if value is not None else "null"
+    )
+
+
+def _shown(value: Any) -> str:
+    text = json_safe_text(value)
+    return repr(text if len(text) <= 60 else text[:59] + "…")

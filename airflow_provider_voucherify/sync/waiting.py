@@ -1,0 +1,39 @@
+"""
+When to look at which async action: as few GETs as possible, since they are the scarce thing.
+
+Voucherify documents its queue as first-in-first-out, so while the action submitted last is unfinished nothing is
+gained by looking at the others, and when it has finished so have they. That order is documented but was never seen
+proven: whoever reads the results looks at every action once, and waits again for those that are not finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+EARLIEST_LOOK = 1.0
+"""Seconds from submission to the first look; the vendor's examples take 0.1 to 0.9 s for a few records."""
+
+DEFAULT_POLL_INTERVAL = 60.0
+"""Longest pause between two looks, in seconds."""
+
+
+def action_to_look_at(unfinished: Sequence[str]) -> str:
+    """
+    Return the id of the action that tells most about a set of unfinished ones: the one submitted last.
+
+    :param unfinished: ids in the order of submission.
+    """
+    return unfinished[-1]
+
+
+def pause(elapsed: float, poll_interval: float) -> float:
+    """
+    Return the seconds until the next look.
+
+    The pause is as long as the time waited already, so the looks double in distance (1, 2, 4 … s) up to
+    ``poll_interval``. It depends on the clock alone: a trigger that is moved or restarted goes on where it was.
+
+    :param elapsed: seconds since the last action was submitted.
+    :param poll_interval: longest pause in seconds.
+    """
+    return min(max(elapsed, EARLIEST_LOOK), poll_interval)

@@ -1,0 +1,155 @@
+"""Waiting for async actions in the triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_voucherify.compat import BaseTrigger, TriggerEvent
+from airflow_provider_voucherify.models.errors import VoucherifyError, may_pass
+from airflow_provider_voucherify.sync.waiting import DEFAULT_POLL_INTERVAL, action_to_look_at, pause
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.client.http import AsyncVoucherifyClient
+
+EVENT_VERSION = 1
+
+
+class VoucherifyAsyncActionTrigger(BaseTrigger):
+    """
+    Waits until a set of async actions has finished.
+
+    It only says *when* to look at results, never what they are: results can be large, and the worker that resumes the
+    task reads them. It sends GETs only, of the action submitted last (see ``sync.waiting`` for why that one), and
+    shares one HTTP client with all triggers of the same connection in the same triggerer. Everything that it needs is
+    in its arguments, and all times are absolute, so it can be moved or restarted at any moment.
+
+    There is deliberately no ``on_kill``: the API has no way to cancel an async action, and after a clear the next try
+    may be waiting for the same one. The action goes on at Voucherify, whatever becomes of the task.
+
+    The event is a dict with ``version``, ``status``, ``message`` and ``state``. ``status`` is ``finished``; ``timeout``
+    (``end_time`` has passed, and the last look found the action unfinished); or ``unreachable`` (looking failed for
+    good: whoever resumes should look once more and so meet the error itself).
+
+    :param voucherify_conn_id: connection of type ``voucherify``.
+    :param async_action_ids: in the order of submission.
+    :param submitted_at: when the last one was submitted, Unix epoch seconds.
+    :param end_time: when to give up, Unix epoch seconds.
+    :param poll_interval: longest pause between two looks, in seconds.
+    :param not_before: earliest time of an event, Unix epoch seconds. Airflow 3.3.2 fails a task whose trigger fires in
+        the seconds in which the worker's exit has not been noticed yet.
+    :param max_consecutive_failures: failed looks in a row after which ``unreachable`` is said.
+    :param state: given back in the event as it is; plain JSON.
+    """
+
+    def __init__(
+        self,
+        voucherify_conn_id: str,
+        async_action_ids: Sequence[str],
+        submitted_at: float,
+        end_time: float,
+        poll_interval: float = DEFAULT_POLL_INTERVAL,
+        not_before: float = 0.0,
+        max_consecutive_failures: int = 10,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.voucherify_conn_id = voucherify_conn_id
+        self.async_action_ids = list(async_action_ids)
+        self.submitted_at = submitted_at
+        self.end_time = end_time
+        self.poll_interval = poll_interval
+        self.not_before = not_before
+        self.max_consecutive_failures = max_consecutive_failures
+        self.state = state
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments of an equal trigger."""
+        return (
+            "airflow_provider_voucherify.triggers.async_action.VoucherifyAsyncActionTrigger",
+            {
+                "voucherify_conn_id": self.voucherify_conn_id,
+                "async_action_ids": self.async_action_ids,
+                "submitted_at": self.submitted_at,
+                "end_time": self.end_time,
+                "poll_interval": self.poll_interval,
+                "not_before": self.not_before,
+                "max_consecutive_failures": self.max_consecutive_failures,
+                "state": self.state,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look until the action is finished, time is up, or looking fails for good; then fire once."""
+        async with shared_client(self.voucherify_conn_id) as client:
+            status, message = await self._wait(client)
+        await asyncio.sleep(max(0.0, self.not_before - time.time()))
+        event = {"version": EVENT_VERSION, "status": status, "message": message, "state": self.state}
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def _wait(self, client: AsyncVoucherifyClient) -> tuple[str, str | None]:
+        last = action_to_look_at(self.async_action_ids)
+        failures = 0
+        while True:
+            try:
+                action = await client.get_async_action(last)
+            except VoucherifyError as error:
+                failures += 1
+                if not may_pass(error) or failures >= self.max_consecutive_failures:
+                    return "unreachable", str(error)
+                self.log.warning("Look %d of %d failed: %s", failures, self.max_consecutive_failures, error)
+            else:
+                failures = 0
+                if action.is_finished:
+                    self.log.info("Async action %s is %s", last, action.status)
+                    return "finished", None
+                self.log.info("Async action %s is %s (%s %%)", last, action.status, action.progress or 0)
+            now = time.time()
+            if now >= self.end_time:
+                return "timeout", f"async action {last} was not finished in time"
+            await asyncio.sleep(min(pause(now - self.submitted_at, self.poll_interval), self.end_time - now))
+
+
+@dataclass
+class _Loop:
+    """The clients of one event loop, by connection id, each with the number of triggers that use it."""
+
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    clients: dict[str, tuple[AsyncVoucherifyClient, int]] = field(default_factory=dict)
+
+
+_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = weakref.WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared_client(voucherify_conn_id: str) -> AsyncIterator[AsyncVoucherifyClient]:
+    """
+    Give the client of a connection that all triggers in this event loop share; the last one to leave closes it.
+
+    A client for each trigger would cost 0.9 MB and block the loop for 20 ms (performance/baselines.md §6).
+    """
+    from airflow_provider_voucherify.client.retry import RetryPolicy
+    from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+
+    here = _loops.setdefault(asyncio.get_running_loop(), _Loop())
+    async with here.opening:
+        if voucherify_conn_id in here.clients:
+            client, users = here.clients[voucherify_conn_id]
+        else:
+            hook = VoucherifyHook(voucherify_conn_id, retry=RetryPolicy(attempts=2, max_rate_limit_wait=600))
+            client, users = await hook.get_async_conn(), 0
+        here.clients[voucherify_conn_id] = client, users + 1
+    try:
+        yield client
+    finally:
+        client, users = here.clients[voucherify_conn_id]
+        if users > 1:
+            here.clients[voucherify_conn_id] = client, users - 1
+        else:
+            del here.clients[voucherify_conn_id]
+            await client.aclose()
