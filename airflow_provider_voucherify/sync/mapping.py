@@ -147,6 +147,21 @@ def _put(record: Record, path: tuple[str, ...], value: Any) -> None:
         record[last] = value
 
 
+def check_mapping(endpoint: BulkEndpoint, rules: MappingRules) -> None:
+    """
+    Check what can be checked before any row is read.
+
+    :raises VoucherifyConfigurationError: the mapping names an unknown field, or no column for the key.
+    """
+    if rules.mapping is None:
+        return
+    targets = [checked_path(endpoint, target) for target in rules.mapping.values()]
+    if (endpoint.key,) not in targets:
+        raise VoucherifyConfigurationError(
+            f"the mapping names no column for {endpoint.key}, which {endpoint.resource} need"
+        )
+
+
 def compile_mapping(endpoint: BulkEndpoint, columns: Sequence[str], rules: MappingRules) -> RecordBuilder:
     """
     Decide where each column goes.

@@ -20,7 +20,7 @@ from airflow_provider_voucherify.models.endpoints import (
 )
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.failures import Failure, failure_line
-from airflow_provider_voucherify.sync.mapping import MappingRules, RecordBuilder, RefusedRowError, compile_mapping
+from airflow_provider_voucherify.sync.mapping import MappingRules, RecordBuilder, RefusedRowError, check_mapping, compile_mapping
 from airflow_provider_voucherify.sync.sources import BadLine, Chunk, Rows
 from airflow_provider_voucherify.sync.spool import Batch, BodyForm, Spool
 from airflow_provider_voucherify.sync.values import RefusedValueError, to_object
@@ -126,6 +126,7 @@ class Plan:
         self.destination = destination
         self._rules = rules or MappingRules()
         self._limits = limits or BatchLimits()
+        check_mapping(destination.fields_of, self._rules)
         if destination.form.overhead >= self._limits.max_bytes:
             raise VoucherifyConfigurationError(
                 f"metadata alone takes {destination.form.overhead:,} bytes, which leaves no room for an id in a body "

@@ -81,16 +81,17 @@ def settle(
     """
     result = BulkResult.model_validate(action.result or {})
     named, unnamed = _errors(action, result)
+    in_errors = len(named) + len(unnamed)
     if report is None and result.results:
         report = (ReportRow(row.record_id, row.found, row.updated) for row in result.results)
     tally = _tally(report, named) if report is not None else None
     if tally is not None:
         for record_id in tally.missing:
-            if record_id is None:
-                unnamed.append(_not_written(action, None, upserts))
-            else:
+            if record_id is not None:
                 named.setdefault(record_id, _not_written(action, record_id, upserts))
-    failed = max(len(named) + len(unnamed), result.failed_count or 0)
+    # An error without an id and a row of the report may be about the same record, so they are not added.
+    in_report = len(named) + (tally.missing.count(None) if tally is not None else 0)
+    failed = max(in_errors, in_report, result.failed_count or 0)
     count = sent if sent is not None else _count(result, tally, failed)
     if action.status == "FAILED" or (action.operation_status == "FAILED" and failed == 0):
         failed = max(failed, count - (result.done_count or 0) if action.status == "FAILED" else count)

@@ -1,0 +1,136 @@
+"""``VoucherifyHook``: a connection in any of Airflow's forms, the six bulk calls, the Test button."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from conftest import APP_ID, SECRET_KEY, connect
+
+from airflow_provider_voucherify.exceptions import VoucherifyConfigurationError, VoucherifyNotFoundError
+from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+from airflow_provider_voucherify.local_voucherify import LocalVoucherify
+
+
+def _uri(base_url: str) -> str:
+    return f"voucherify://{APP_ID}:{SECRET_KEY}@{base_url.removeprefix('http://')}/http"
+
+
+def _json(base_url: str) -> str:
+    return json.dumps({"conn_type": "voucherify", "host": base_url, "login": APP_ID, "password": SECRET_KEY})
+
+
+def _oauth(base_url: str) -> str:
+    extra = {"auth_method": "oauth", "scope": "customers async-actions"}
+    return json.dumps({**json.loads(_json(base_url)), "extra": extra})
+
+
+@pytest.mark.parametrize("form", [_uri, _json, _oauth])
+def test_a_connection_works_in_each_of_airflow_s_forms(
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, form: Callable[[str], str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_MINE", form(voucherify.base_url))
+
+    with VoucherifyHook("mine") as hook:
+        action_id = hook.update_customers_in_bulk([{"source_id": "c1", "name": "Ann"}])
+        action = hook.get_async_action(action_id)
+
+    assert action.type == "CUSTOMERS.BULK_UPDATE"
+    assert voucherify.customers["c1"]["name"] == "Ann"
+
+
+CALLS: list[tuple[str, tuple[Any, ...], str]] = [
+    ("update_customers_in_bulk", ([{"source_id": "a"}],), "CUSTOMERS.BULK_UPDATE"),
+    ("update_products_in_bulk", ([{"source_id": "a"}],), "PRODUCTS.BULK_UPDATE"),
+    ("update_vouchers_in_bulk", ([{"code": "a", "metadata": {"k": 1}}],), "VOUCHERS.BULK_UPDATE"),
+    ("update_customers_metadata_in_bulk", (["a"], {"k": 1}), "CUSTOMERS.METADATA_UPDATE"),
+    ("update_products_metadata_in_bulk", (["a"], {"k": 1}), "PRODUCTS.METADATA_UPDATE"),
+    ("update_vouchers_metadata_in_bulk", (["a"], {"k": 1}), "VOUCHERS.METADATA_UPDATE"),
+]
+
+
+@pytest.mark.parametrize(("method", "arguments", "action_type"), CALLS, ids=[call[0] for call in CALLS])
+def test_the_six_bulk_calls(
+    voucherify: LocalVoucherify, method: str, arguments: tuple[Any, ...], action_type: str
+) -> None:
+    with VoucherifyHook() as hook:
+        action_id = getattr(hook, method)(*arguments)
+        [listed] = hook.list_async_actions(limit=10).async_actions
+
+    assert (listed.id, listed.type) == (action_id, action_type)
+
+
+def test_a_report_is_downloaded(voucherify: LocalVoucherify) -> None:
+    with VoucherifyHook() as hook:
+        action = hook.get_async_action(hook.update_products_in_bulk([{"source_id": "p1"}]))
+        assert action.result is not None
+        file = io.BytesIO()
+        size = hook.download_report(action.result["reports"][0], file)
+
+    assert file.getvalue().splitlines()[1] == b"p1,false,true"
+    assert size == len(file.getvalue())
+
+
+def test_errors_carry_what_the_api_said(voucherify: LocalVoucherify) -> None:
+    with VoucherifyHook() as hook, pytest.raises(VoucherifyNotFoundError) as caught:
+        hook.get_async_action("aa_00")
+
+    assert caught.value.key == "not_found"
+    assert "GET /v1/async-actions/aa_00 was answered with 404: Resource not found" in str(caught.value)
+
+
+class TestTheTestButton:
+    def test_good_credentials(self, voucherify: LocalVoucherify) -> None:
+        assert VoucherifyHook().test_connection() == (
+            True,
+            f"Voucherify at {voucherify.base_url} accepts these credentials",
+        )
+
+    def test_wrong_credentials(self, voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch) -> None:
+        wrong = json.dumps({**json.loads(_json(voucherify.base_url)), "password": "another-secret"})
+        monkeypatch.setenv("AIRFLOW_CONN_VOUCHERIFY_DEFAULT", wrong)
+
+        succeeded, message = VoucherifyHook().test_connection()
+
+        assert not succeeded
+        assert "401: Unauthorized" in message
+        assert "another-secret" not in message
+
+    def test_a_missing_scope(self, voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch) -> None:
+        connect(monkeypatch, voucherify, auth_method="oauth", scope="customers")
+
+        succeeded, message = VoucherifyHook().test_connection()
+
+        assert not succeeded
+        assert "403" in message
+
+    def test_an_unreachable_host(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_VOUCHERIFY_DEFAULT", _json("http://127.0.0.1:9"))
+
+        succeeded, message = VoucherifyHook().test_connection()
+
+        assert not succeeded
+        assert "could not be sent" in message
+
+    def test_a_connection_without_a_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_VOUCHERIFY_DEFAULT", "voucherify://only-the-id@eu")
+
+        assert VoucherifyHook().test_connection() == (
+            False,
+            "the Voucherify connection has no password (the secret key)",
+        )
+
+
+def test_a_hook_reads_its_connection_only_when_it_is_used() -> None:
+    hook = VoucherifyHook("does_not_exist")
+
+    with pytest.raises(Exception, match="does_not_exist"):
+        hook.get_conn()
+
+
+def test_an_unknown_resource_is_refused(voucherify: LocalVoucherify) -> None:
+    with VoucherifyHook() as hook, pytest.raises(VoucherifyConfigurationError, match="customers, products, vouchers"):
+        hook.get_conn().bulk_update("orders", [])

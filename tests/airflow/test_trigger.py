@@ -1,0 +1,135 @@
+"""``VoucherifyAsyncActionTrigger``: it reads, it waits, it survives being moved."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+from airflow_provider_voucherify.local_voucherify import DropAfter, LocalVoucherify, Status
+from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncActionTrigger, shared_client
+
+
+def submit(times: int = 1) -> list[str]:
+    with VoucherifyHook() as hook:
+        return [hook.update_customers_in_bulk([{"source_id": f"c{i}"}]) for i in range(times)]
+
+
+def trigger(ids: Sequence[str], **kwargs: Any) -> VoucherifyAsyncActionTrigger:
+    defaults = {"submitted_at": time.time(), "end_time": time.time() + 5, "poll_interval": 0.02}
+    return VoucherifyAsyncActionTrigger("voucherify_default", ids, **{**defaults, **kwargs})
+
+
+def fire(*triggers: VoucherifyAsyncActionTrigger) -> list[dict[str, Any]]:
+    async def one(each: VoucherifyAsyncActionTrigger) -> dict[str, Any]:
+        [event] = [event async for event in each.run()]
+        return event.payload
+
+    async def all_of_them() -> list[dict[str, Any]]:
+        return await asyncio.gather(*map(one, triggers))
+
+    return asyncio.run(all_of_them())
+
+
+def gets(voucherify: LocalVoucherify) -> list[str]:
+    return [request.path for request in voucherify.received if request.method == "GET"]
+
+
+def test_a_serialised_trigger_is_the_same_trigger() -> None:
+    original = trigger(
+        ["aa_1", "aa_2"], not_before=7.0, max_consecutive_failures=3, state={"sync": {"batches": [["aa_1", 2]]}}
+    )
+
+    path, kwargs = original.serialize()
+    again = VoucherifyAsyncActionTrigger(**json.loads(json.dumps(kwargs)))
+
+    assert path.endswith(f"{VoucherifyAsyncActionTrigger.__module__}.VoucherifyAsyncActionTrigger")
+    assert again.serialize() == (path, kwargs)
+    assert {"voucherify_conn_id", "async_action_ids", "state"} < set(kwargs)
+
+
+def test_it_fires_when_the_last_action_has_finished(voucherify: LocalVoucherify) -> None:
+    ids = submit(3)
+
+    [event] = fire(trigger(ids, state={"kept": 1}))
+
+    assert event == {"version": 1, "status": "finished", "message": None, "state": {"kept": 1}}
+    assert gets(voucherify) == [f"/v1/async-actions/{ids[-1]}"]
+    assert len(json.dumps(event)) < 1_000
+
+
+def test_it_sends_nothing_but_gets(voucherify: LocalVoucherify) -> None:
+    ids = submit()
+    before = len(voucherify.received)
+
+    fire(trigger(ids))
+
+    assert {request.method for request in voucherify.received[before:]} == {"GET"}
+
+
+def test_status_comes_before_deadline(voucherify: LocalVoucherify) -> None:
+    [event] = fire(trigger(submit(), end_time=time.time() - 3_600))
+
+    assert event["status"] == "finished", "an action that finished while the triggerer was down counts as finished"
+
+
+def test_time_runs_out(voucherify: LocalVoucherify) -> None:
+    voucherify.next_actions(stuck="IN_PROGRESS")
+
+    [event] = fire(trigger(submit(), end_time=time.time() + 0.1))
+
+    assert event["status"] == "timeout"
+
+
+def test_it_does_not_fire_before_it_may(voucherify: LocalVoucherify) -> None:
+    not_before = time.time() + 0.3
+
+    fire(trigger(submit(), not_before=not_before))
+
+    assert time.time() >= not_before
+
+
+def test_transient_failures_are_survived(voucherify: LocalVoucherify) -> None:
+    ids = submit()
+    voucherify.misbehave("poll", Status(503), times=2)
+    voucherify.misbehave("poll", DropAfter(), times=1)
+
+    [event] = fire(trigger(ids, max_consecutive_failures=4, end_time=time.time() + 30))
+
+    assert event["status"] == "finished"
+
+
+def test_failures_beyond_the_budget_and_final_errors_are_said(voucherify: LocalVoucherify) -> None:
+    [event] = fire(trigger(["aa_00"]))
+
+    assert event["status"] == "unreachable"
+    assert "Cannot find async_action" in event["message"]
+
+
+def test_triggers_of_one_connection_share_a_client(voucherify: LocalVoucherify) -> None:
+    async def clients() -> tuple[bool, bool]:
+        async with shared_client("voucherify_default") as one, shared_client("voucherify_default") as two:
+            same = one is two
+        async with shared_client("voucherify_default") as three:
+            reopened = three is not one and (await three.list_async_actions(limit=1)).async_actions == []
+        return same, reopened
+
+    assert asyncio.run(clients()) == (True, True)
+
+
+def test_many_triggers_wait_together(voucherify: LocalVoucherify) -> None:
+    events = fire(*[trigger([action_id]) for action_id in submit(20)])
+
+    assert [event["status"] for event in events] == ["finished"] * 20
+
+
+def test_its_repr_and_arguments_hold_no_secret(voucherify: LocalVoucherify) -> None:
+    shown = repr(trigger(["aa_1"])) + json.dumps(trigger(["aa_1"]).serialize())
+
+    assert "secret-f7e4" not in shown
+    assert "app-0c55" not in shown

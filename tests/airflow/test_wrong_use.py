@@ -1,0 +1,98 @@
+"""Mistakes of a DAG's author, and what they are told, as early as possible."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_voucherify.exceptions import VoucherifyConfigurationError
+from airflow_provider_voucherify.local_voucherify import LocalVoucherify
+from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
+from dags import run_dag
+
+WHEN_WRITTEN: list[tuple[dict[str, Any], str]] = [
+    ({"resource": "orders", "records": []}, "unknown resource 'orders'"),
+    ({"resource": "customers"}, "exactly one source"),
+    ({"resource": "customers", "records": [], "path": "x.csv"}, "exactly one source"),
+    ({"resource": "customers", "sql": "SELECT 1"}, "sql_conn_id"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WHEN_WRITTEN)
+def test_told_when_the_dag_is_parsed(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(VoucherifyConfigurationError, match=message):
+        VoucherifyBulkUpdateOperator(task_id="sync", **arguments)
+
+
+def test_the_sensor_wants_one_kind_of_id() -> None:
+    with pytest.raises(VoucherifyConfigurationError, match="exactly one of"):
+        VoucherifyAsyncActionSensor(task_id="wait")
+
+
+WHEN_RUN: list[tuple[dict[str, Any], str]] = [
+    ({"records": "c1"}, "records must be a list"),
+    ({"records": [{"source_id": "1"}], "mapping": {"source_id": "nmae"}}, "has no field 'nmae'"),
+    ({"sql": "SELECT 1 AS name", "sql_conn_id": "warehouse"}, "no column gives source_id"),
+    ({"sql": "SELECT * FROM nowhere", "sql_conn_id": "warehouse"}, "no such table: nowhere"),
+    ({"sql": "SELECT 1 AS source_id", "sql_conn_id": "voucherify_default"}, "cannot run queries"),
+    ({"path": "/nowhere.csv"}, "nowhere.csv"),
+    ({"path": "/etc/hostname"}, "must end in .jsonl, .csv or .parquet"),
+    ({"records": [], "null_policy": "blank"}, "null_policy must be 'omit' or 'send'"),
+    ({"records": [], "max_failed_ratio": 5}, "max_failed_ratio must be between 0 and 1"),
+    ({"records": [], "max_batch_bytes": 20_000_000}, "max_batch_bytes"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WHEN_RUN, ids=[str(case[0]) for case in WHEN_RUN])
+def test_told_when_the_task_runs_and_nothing_is_sent(
+    voucherify: LocalVoucherify,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    arguments: dict[str, Any],
+    message: str,
+) -> None:
+    sqlite3.connect(tmp_path / "w.sqlite").close()
+    warehouse = {"conn_type": "sqlite", "host": str(tmp_path / "w.sqlite")}
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(warehouse))
+    with DAG("wrong_use", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", **arguments)
+
+    assert run_dag(dag).state == "failed"
+    assert message in capfd.readouterr().out
+    assert voucherify.received == []
+
+
+def test_wrong_credentials_fail_with_the_api_s_words_and_without_the_key(
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wrong = {"conn_type": "voucherify", "host": voucherify.base_url, "login": "app", "password": "wrong-key-123"}
+    monkeypatch.setenv("AIRFLOW_CONN_VOUCHERIFY_DEFAULT", json.dumps(wrong))
+    with DAG("wrong_key", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", records=["c1"])
+
+    assert run_dag(dag).state == "failed"
+    output = capfd.readouterr().out
+    assert "POST /v1/customers/bulk/async was answered with 401: Unauthorized" in output
+    assert "wrong-key-123" not in output
+
+
+@pytest.mark.parametrize(
+    "operator", [VoucherifyBulkUpdateOperator, VoucherifyBulkMetadataOperator, VoucherifyAsyncActionSensor]
+)
+def test_constructors_leave_templates_alone(operator: type[Any]) -> None:
+    template = "{{ params.anything }}"
+    names = set(operator.template_fields) - {"sql", "sql_conn_id", "sql_parameters", "path", "async_action_ids"}
+    fixed = {} if operator is VoucherifyAsyncActionSensor else {"resource": "customers"}
+
+    task = operator(task_id="t", **fixed, **dict.fromkeys(names, template))
+
+    assert {getattr(task, name) for name in names} == {template}
+    assert isinstance(operator.template_fields, tuple)
+    assert "voucherify_conn_id" in operator.template_fields
