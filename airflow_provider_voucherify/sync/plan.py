@@ -20,7 +20,13 @@ from airflow_provider_voucherify.models.endpoints import (
 )
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.failures import Failure, failure_line
-from airflow_provider_voucherify.sync.mapping import MappingRules, RecordBuilder, RefusedRowError, check_mapping, compile_mapping
+from airflow_provider_voucherify.sync.mapping import (
+    MappingRules,
+    RecordBuilder,
+    RefusedRowError,
+    check_mapping,
+    compile_mapping,
+)
 from airflow_provider_voucherify.sync.sources import BadLine, Chunk, Rows
 from airflow_provider_voucherify.sync.spool import Batch, BodyForm, Spool
 from airflow_provider_voucherify.sync.values import RefusedValueError, to_object

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+from dags import DagRunResult, run_dag
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator
-from dags import DagRunResult, run_dag
 
 
 def run(**kwargs: Any) -> DagRunResult:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, task
 from conftest import connect
+from dags import run_dag
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
-from dags import run_dag
 
 CUSTOMERS = [
     {"source_id": "c1", "name": "Zoë", "address_city": "Łódź", "segment": "vip"},

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+from dags import run_dag
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
-from dags import run_dag
 
 CHINOOK = Path(__file__).parents[3] / "shared" / "data" / "chinook.sqlite"
 
@@ -42,9 +42,7 @@ def source(sql: str) -> list[dict[str, Any]]:
 
 def sync(resource: str, sql: str, mapping: dict[str, str]) -> dict[str, Any]:
     with DAG("chinook", schedule=None) as dag:
-        VoucherifyBulkUpdateOperator(
-            task_id="sync", resource=resource, sql=sql, sql_conn_id="chinook", mapping=mapping
-        )
+        VoucherifyBulkUpdateOperator(task_id="sync", resource=resource, sql=sql, sql_conn_id="chinook", mapping=mapping)
     summary: dict[str, Any] = run_dag(dag).xcom("sync")
     return summary
 

@@ -12,8 +12,8 @@ import airflow
 import jsonschema
 import pytest
 
-from airflow_provider_voucherify.get_provider_info import get_provider_info
 from airflow_provider_voucherify.client.settings import ConnectionExtra
+from airflow_provider_voucherify.get_provider_info import get_provider_info
 
 SCHEMAS = Path(airflow.__file__).parent
 
@@ -64,4 +64,6 @@ def test_the_installed_provider_is_found_by_airflow() -> None:
 
     assert "airflow-provider-voucherify" in manager.providers
     assert manager.hooks["voucherify"].hook_name == "Voucherify"
-    assert "airflow_provider_voucherify.links.async_action.VoucherifyAsyncActionsLink" in manager.extra_links_class_names
+    assert (
+        "airflow_provider_voucherify.links.async_action.VoucherifyAsyncActionsLink" in manager.extra_links_class_names
+    )

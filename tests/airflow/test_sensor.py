@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+from dags import DagRunResult, run_dag
 
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
-from dags import DagRunResult, run_dag
 
 MODES = [{"deferrable": True}, {"deferrable": False, "mode": "poke"}, {"deferrable": False, "mode": "reschedule"}]
 

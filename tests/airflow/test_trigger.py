@@ -8,8 +8,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
-
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import DropAfter, LocalVoucherify, Status
 from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncActionTrigger, shared_client

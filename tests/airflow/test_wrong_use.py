@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+from dags import run_dag
 
 from airflow_provider_voucherify.exceptions import VoucherifyConfigurationError
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
-from dags import run_dag
 
 WHEN_WRITTEN: list[tuple[dict[str, Any], str]] = [
     ({"resource": "orders", "records": []}, "unknown resource 'orders'"),

@@ -1,0 +1,45 @@
+"""
+A small, faithful stand-in for the Voucherify API, for demos, tests and benchmarks.
+
+It serves the bulk endpoints of customers, products and vouchers, async actions, reports, OAuth tokens, metadata
+schemas and the reading of single objects, from memory. It checks as strictly as the vendor's description, and it can
+be told to misbehave. It is no mock: callers speak HTTP to it.
+
+It leaves out everything else, among it CSV imports, SKUs, segments, lists of objects, roles and audit logs.
+"""
+
+from __future__ import annotations
+
+from airflow_provider_voucherify.local_voucherify.actions import Action
+from airflow_provider_voucherify.local_voucherify.misbehaviour import (
+    Delay,
+    DropAfter,
+    DropBefore,
+    Exchange,
+    Fault,
+    Malformed,
+    RateLimited,
+    SlowDrip,
+    Status,
+    Truncate,
+)
+from airflow_provider_voucherify.local_voucherify.options import Options
+from airflow_provider_voucherify.local_voucherify.requests_log import Received
+from airflow_provider_voucherify.local_voucherify.server import LocalVoucherify
+
+__all__ = [
+    "Action",
+    "Delay",
+    "DropAfter",
+    "DropBefore",
+    "Exchange",
+    "Fault",
+    "LocalVoucherify",
+    "Malformed",
+    "Options",
+    "RateLimited",
+    "Received",
+    "SlowDrip",
+    "Status",
+    "Truncate",
+]

@@ -1,0 +1,379 @@
+"""
+The HTTP side of the local Voucherify: routes, credentials, body limits and headers around the project's state.
+
+Paths, scopes and key fields come from the endpoint table; statuses and shapes from api.md (sections 2 to 8 and 11).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
+
+from airflow_provider_voucherify.local_voucherify import errors
+from airflow_provider_voucherify.local_voucherify.actions import ReportFile
+from airflow_provider_voucherify.local_voucherify.metadata_schema import parse_iso_datetime
+from airflow_provider_voucherify.local_voucherify.misbehaviour import (
+    REPORTS_PATH,
+    SUBMIT_PATHS,
+    Exchange,
+    Misbehaviours,
+)
+from airflow_provider_voucherify.local_voucherify.requests_log import (
+    Received,
+    RequestsLog,
+    query_without_secrets,
+    without_secrets,
+)
+from airflow_provider_voucherify.local_voucherify.state import Project
+from airflow_provider_voucherify.local_voucherify.tokens import SCOPES
+from airflow_provider_voucherify.local_voucherify.validation import read_payload
+from airflow_provider_voucherify.models.endpoints import (
+    ASYNC_ACTIONS_PATH,
+    ASYNC_ACTIONS_SCOPE,
+    METADATA_ENDPOINTS,
+    OAUTH_TOKEN_PATH,
+    UPDATE_ENDPOINTS,
+    BulkEndpoint,
+)
+
+CLOSE_CONNECTION = "close_connection"
+"""Name in the ASGI state of the function that closes the caller's connection; the HTTP protocol class puts it there."""
+
+METADATA_SCHEMAS_PATH = "/v1/metadata-schemas"
+METADATA_SCHEMAS_SCOPE = "metadata-schemas"
+OAUTH_INTROSPECT_PATH = "/v1/oauth/introspect"
+OAUTH_REVOKE_PATH = "/v1/oauth/token/revoke"
+
+_LIST_DEFAULT, _LIST_MAXIMUM = 10, 100
+_JSON, _FORM = "application/json", "application/x-www-form-urlencoded"
+
+_log = logging.getLogger(__name__)
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class VoucherifyApp:
+    """
+    The ASGI application.
+
+    :param project: the state that it serves.
+    :param misbehaviours: the faults that it plays.
+    :param requests: the log that every request is added to.
+    """
+
+    def __init__(self, project: Project, misbehaviours: Misbehaviours, requests: RequestsLog) -> None:
+        self._project = project
+        self._misbehaviours = misbehaviours
+        self._requests = requests
+        self._routes = Starlette(
+            routes=_Routes(project).all(),
+            exception_handlers={errors.ApiError: _answer_api_error, HTTPException: _answer_http_exception},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read the request, log it, and answer it or let a fault do so."""
+        method, path = scope["method"], scope["path"]
+        try:
+            body = await _read_body(scope, receive, self._project.options.max_body_bytes)
+        except ClientDisconnect:
+            return
+        ticket = self._requests.add(self._received(scope, body))
+
+        async def send_and_note(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._requests.set_status(ticket, message["status"])
+                _log.info("%s %s: %s", method, path, message["status"])
+            await send(message)
+
+        async def close_connection() -> None:
+            scope["state"][CLOSE_CONNECTION]()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        async def process(answer: Send) -> None:
+            await self._process(scope, body, receive, answer)
+
+        fault = self._misbehaviours.strike(method, path)
+        if fault is None:
+            await process(send_and_note)
+        else:
+            await fault.play(Exchange(process, send_and_note, close_connection))
+
+    def _received(self, scope: Scope, body: _Body) -> Received:
+        return Received(
+            method=scope["method"],
+            path=scope["path"],
+            query=query_without_secrets(scope["query_string"].decode("latin-1")),
+            headers=without_secrets(scope["headers"]),
+            body_bytes_length=body.length,
+            body=body.content if self._project.options.keep_bodies else None,
+        )
+
+    async def _process(self, scope: Scope, body: _Body, receive: Receive, send: Send) -> None:
+        async def send_with_limits(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                added = self._limit_headers(scope["path"], refused=message["status"] == 429)
+                message = {**message, "headers": [*message["headers"], *added]}
+            await send(message)
+
+        unread = [{"type": "http.request", "body": body.content, "more_body": False}]
+
+        async def receive_body() -> Message:
+            return unread.pop() if unread else await receive()
+
+        if body.content is None:
+            refusal = errors.body_too_large(self._project.options.max_body_bytes)
+            await _json(refusal.body, refusal.status)(scope, receive_body, send_with_limits)
+        else:
+            await self._routes(scope, receive_body, send_with_limits)
+
+    def _limit_headers(self, path: str, *, refused: bool) -> list[tuple[bytes, bytes]]:
+        project = self._project
+        headers = project.limits.headers(project.now(), bulk=path in SUBMIT_PATHS, refused=refused)
+        return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+
+class _Body(msgspec.Struct, frozen=True):
+    """A request body; ``content`` is None for one that is too large, of which only ``length`` bytes were looked at."""
+
+    length: int
+    content: bytes | None
+
+
+async def _read_body(scope: Scope, receive: Receive, max_body_bytes: int) -> _Body:
+    """Read a body up to the limit; what ``Content-Length`` announces as too large is not read at all."""
+    announced = dict(scope["headers"]).get(b"content-length", b"0")
+    if int(announced) > max_body_bytes:
+        return _Body(int(announced), None)
+    content = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        content += message.get("body", b"")
+        if len(content) > max_body_bytes:
+            return _Body(len(content), None)
+        if not message.get("more_body", False):
+            return _Body(len(content), bytes(content))
+
+
+class _Routes:
+    """The endpoints, each a thin step between HTTP and the project."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+
+    def all(self) -> list[Route]:
+        """Return the routes; what no route takes is answered with the API's 404 or 405."""
+        api_key_only = self._with_api_key
+        routes = [
+            *(self._submit_route(e) for e in (*UPDATE_ENDPOINTS.values(), *METADATA_ENDPOINTS.values())),
+            Route(ASYNC_ACTIONS_PATH, self._with_scope(ASYNC_ACTIONS_SCOPE, self._list_actions)),
+            Route(f"{ASYNC_ACTIONS_PATH}/{{id}}", self._with_scope(ASYNC_ACTIONS_SCOPE, self._get_action)),
+            Route(METADATA_SCHEMAS_PATH, self._with_scope(METADATA_SCHEMAS_SCOPE, self._list_schemas)),
+            Route(f"{METADATA_SCHEMAS_PATH}/{{id}}", self._with_scope(METADATA_SCHEMAS_SCOPE, self._get_schema)),
+            Route(OAUTH_TOKEN_PATH, api_key_only(self._issue_token), methods=["POST"]),
+            Route(OAUTH_INTROSPECT_PATH, api_key_only(self._introspect_token), methods=["POST"]),
+            Route(OAUTH_REVOKE_PATH, api_key_only(self._revoke_token), methods=["POST"]),
+            Route(f"{REPORTS_PATH}{{id}}", self._download_report),
+        ]
+        return routes + [self._record_route(endpoint) for endpoint in UPDATE_ENDPOINTS.values()]
+
+    # Credentials and limits
+
+    def _with_scope(self, scope: str, handler: Handler) -> Handler:
+        async def guarded(request: Request) -> Response:
+            self._authorize(request, scope)
+            self._count_call(request)
+            return await handler(request)
+
+        return guarded
+
+    def _with_api_key(self, handler: Handler) -> Handler:
+        async def guarded(request: Request) -> Response:
+            self._require_api_key(request)
+            self._count_call(request)
+            return await handler(request)
+
+        return guarded
+
+    def _authorize(self, request: Request, scope: str | None) -> None:
+        """Accept an API key or a token with the scope (any scope for None); a token wins if both are sent."""
+        scheme, _, value = request.headers.get("authorization", "").partition(" ")
+        if not scheme:
+            self._require_api_key(request)
+            return
+        token = self._project.tokens.live(value, self._project.now()) if scheme.lower() == "bearer" else None
+        if token is None:
+            raise errors.unauthorized()
+        if scope is not None and not token.permits(scope):
+            raise errors.missing_permission(scope)
+
+    def _require_api_key(self, request: Request) -> None:
+        headers = request.headers
+        if not self._project.knows_key(headers.get("x-app-id", ""), headers.get("x-app-token", "")):
+            raise errors.unauthorized()
+
+    def _count_call(self, request: Request) -> None:
+        bulk = request.url.path in SUBMIT_PATHS
+        if not self._project.limits.take(self._project.now(), bulk=bulk):
+            raise errors.too_many_requests()
+
+    # Bulk endpoints
+
+    def _submit_route(self, endpoint: BulkEndpoint) -> Route:
+        async def submit(request: Request) -> Response:
+            _require_content_type(request, _JSON)
+            payload = read_payload(endpoint, await request.body())
+            action = self._project.schedule(endpoint, payload, errors.new_request_id())
+            return _json({"async_action_id": action.id}, 202)
+
+        return Route(endpoint.path, self._with_scope(endpoint.scope, submit), methods=["POST"])
+
+    # Async actions
+
+    async def _list_actions(self, request: Request) -> Response:
+        page = self._project.actions_page(_read_limit(request), _read_end_date(request))
+        answer = {"object": "list", "data_ref": "async_actions", "async_actions": page.actions}
+        return _json({**answer, "has_more": page.has_more})
+
+    async def _get_action(self, request: Request) -> Response:
+        action_id = request.path_params["id"]
+        return _found(self._project.action_wire(action_id), "async_action", action_id)
+
+    # Reports
+
+    async def _download_report(self, request: Request) -> Response:
+        """Send a report file; such a download is no API call and counts towards no limit."""
+        options = self._project.options
+        if options.reports_need_auth:
+            self._authorize(request, scope=None)
+        file = self._project.report_file(request.path_params["id"], request.query_params.get("token", ""))
+        if file is None:
+            raise errors.unauthorized()
+        if self._project.now() >= file.available_till:
+            raise errors.http_error(options.expired_report_status)
+        return StreamingResponse(_csv_bytes(file), media_type="text/csv")
+
+    # Objects
+
+    def _record_route(self, endpoint: BulkEndpoint) -> Route:
+        async def get(request: Request) -> Response:
+            identifier = _last_segment(request)
+            store = self._project.records(endpoint.resource)
+            return _found(store.find(identifier), store.kind.name, identifier)
+
+        path = f"/v1/{endpoint.resource}/{{id:path}}"
+        return Route(path, self._with_scope(endpoint.scope, get))
+
+    async def _list_schemas(self, request: Request) -> Response:
+        schemas = self._project.schemas_wire()
+        return _json({"object": "list", "data_ref": "schemas", "schemas": schemas, "total": len(schemas)})
+
+    async def _get_schema(self, request: Request) -> Response:
+        related_object = request.path_params["id"]
+        return _found(self._project.schema_wire(related_object), "metadata schema", related_object)
+
+    # OAuth
+
+    async def _issue_token(self, request: Request) -> Response:
+        form = await _read_form(request)
+        if form.get("grant_type") != "client_credentials":
+            raise errors.oauth_error("invalid_grant_type", "Invalid grant_type")
+        scope = form.get("scope", "")
+        if not scope.split() or not SCOPES.issuperset(scope.split()):
+            raise errors.oauth_error("invalid_scope", f"Invalid scope: {scope}")
+        now = self._project.now()
+        return _json(self._project.tokens.issue(scope, now).wire(self._project.options.app_id, now))
+
+    async def _introspect_token(self, request: Request) -> Response:
+        form = await _read_form(request)
+        if "access_token" not in form:
+            raise errors.oauth_error("missing_parameters", "Missing parameters")
+        now = self._project.now()
+        token = self._project.tokens.live(form["access_token"], now)
+        if token is None:
+            return _json({"active": False})
+        return _json({**token.wire(self._project.options.app_id, now), "active": True})
+
+    async def _revoke_token(self, request: Request) -> Response:
+        form = await _read_form(request)
+        revoked = self._project.tokens.revoke(form.get("access_token", ""), self._project.now())
+        return Response(status_code=204 if revoked else 404)
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    body = b"" if content is None else msgspec.json.encode(content)
+    return Response(body, status, media_type=f"{_JSON}; charset=utf-8")
+
+
+def _found(content: dict[str, Any] | None, resource_type: str, resource_id: str) -> Response:
+    if content is None:
+        raise errors.not_found(resource_type, resource_id)
+    return _json(content)
+
+
+async def _csv_bytes(file: ReportFile) -> AsyncIterator[bytes]:
+    for chunk in file.csv_chunks():
+        yield chunk.encode()
+
+
+def _require_content_type(request: Request, expected: str) -> None:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != expected:
+        raise errors.http_error(415)
+
+
+async def _read_form(request: Request) -> dict[str, str]:
+    _require_content_type(request, _FORM)
+    body = await request.body()
+    return {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
+
+
+def _last_segment(request: Request) -> str:
+    """Return the decoded id of ``/v1/{resource}/{id}``; an id must come percent-encoded, as one segment of the path."""
+    segments = request.scope["raw_path"].decode("ascii").split("/")
+    if len(segments) != 4:
+        raise errors.http_error(404)
+    return unquote(segments[-1])
+
+
+def _read_limit(request: Request) -> int:
+    text = request.query_params.get("limit", str(_LIST_DEFAULT))
+    if not text.isdecimal() or not 1 <= int(text) <= _LIST_MAXIMUM:
+        raise errors.invalid_query_params(f"Property .limit must be an integer between 1 and {_LIST_MAXIMUM}")
+    return int(text)
+
+
+def _read_end_date(request: Request) -> float | None:
+    text = request.query_params.get("end_date")
+    if text is None:
+        return None
+    try:
+        moment = parse_iso_datetime(text)
+    except ValueError:
+        details = "Property .end_date cannot be recognized as a ISO-8601 compliant date"
+        raise errors.invalid_query_params(details) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+async def _answer_api_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, errors.ApiError):
+        raise error
+    return _json(error.body, error.status)
+
+
+async def _answer_http_exception(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return _json(errors.http_error(error.status_code).body, error.status_code)

@@ -1,0 +1,118 @@
+"""What can be set on the local Voucherify, once for the Python constructor and the command line."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES
+
+ResultShape = Literal["full", "errors_only", "legacy", "no_report", "several_reports"]
+MetadataMode = Literal["merge", "replace"]
+MissingVouchers = Literal["done", "failed"]
+
+Limit = tuple[int, float]
+"""A rate limit: the number of calls, and the period in seconds."""
+
+SAME_HOST = "same"
+SEPARATE_HOST = "separate"
+
+_NINETY_DAYS = 90 * 86_400.0
+
+
+def parse_limit(text: str) -> Limit:
+    """Return the limit written as ``calls/seconds``, e.g. ``100/60``."""
+    calls, _, seconds = text.partition("/")
+    return int(calls), float(seconds)
+
+
+def parse_schemas_file(path: str) -> Mapping[str, Mapping[str, Any]]:
+    """Return the metadata schemas in a JSON file: an object from resource to schema."""
+    schemas: Mapping[str, Mapping[str, Any]] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return schemas
+
+
+def _flag(about: str, parse: Callable[[str], Any] = str, choices: tuple[Any, ...] | None = None) -> Mapping[str, Any]:
+    """
+    Return what the command line needs to know of an option.
+
+    :param about: the meaning and unit, shown by ``--help``.
+    :param parse: how the flag's text becomes the value.
+    :param choices: the only values allowed, None for any.
+    """
+    return {"about": about, "parse": parse, "choices": choices}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """
+    The settings of a local Voucherify. The meaning of each is the text beside it, which ``--help`` prints too.
+
+    Not on the command line: ``clock``, a function that returns the time in seconds since the epoch; tests give one
+    to move through queues, rate-limit periods and lifetimes without waiting.
+    """
+
+    app_id: str = field(default="local-app-id", metadata=_flag("application id that calls must name"))
+    secret_key: str = field(default="local-secret-key", repr=False, metadata=_flag("secret key that calls must give"))
+    action_seconds: float = field(
+        default=0.0, metadata=_flag("seconds that an async action takes once it starts", float)
+    )
+    seconds_per_record: float = field(default=0.0, metadata=_flag("seconds that each record adds to its action", float))
+    api_calls: Limit | None = field(
+        default=None, metadata=_flag("limit on all API calls, as calls/seconds", parse_limit)
+    )
+    bulk_api_calls: Limit | None = field(
+        default=None, metadata=_flag("limit on bulk calls, as calls/seconds", parse_limit)
+    )
+    api_calls_cycle: Limit | None = field(
+        default=None,
+        metadata=_flag("limit of the billing cycle on calls other than bulk, as calls/seconds", parse_limit),
+    )
+    max_body_bytes: int = field(default=MAX_BODY_BYTES, metadata=_flag("largest request body in bytes", int))
+    report_host: str = field(
+        default=SAME_HOST,
+        metadata=_flag(f"where report URLs point: '{SAME_HOST}', '{SEPARATE_HOST}' (a second port), or a base URL"),
+    )
+    reports_need_auth: bool = field(
+        default=False, metadata=_flag("whether a report also needs the caller's credentials")
+    )
+    report_seconds: float = field(
+        default=_NINETY_DAYS, metadata=_flag("seconds that a report can be downloaded", float)
+    )
+    expired_report_status: int = field(
+        default=404, metadata=_flag("HTTP status of an expired report", int, choices=(404, 410))
+    )
+    result_shape: ResultShape = field(
+        default="full", metadata=_flag("shape of an action's result", choices=get_args(ResultShape))
+    )
+    metadata_schemas: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict,
+        metadata=_flag("metadata schemas by resource; on the command line a JSON file", parse_schemas_file),
+    )
+    reject_unknown_fields: bool = field(
+        default=False, metadata=_flag("whether a field that the API does not document fails its record")
+    )
+    metadata_mode: MetadataMode = field(
+        default="merge",
+        metadata=_flag("what an update does to metadata keys that it does not name", choices=get_args(MetadataMode)),
+    )
+    missing_vouchers: MissingVouchers = field(
+        default="failed", metadata=_flag("how an unknown voucher code counts", choices=get_args(MissingVouchers))
+    )
+    token_lifetime: float = field(default=900.0, metadata=_flag("seconds that an OAuth token lives", float))
+    store_records: bool = field(
+        default=True, metadata=_flag("whether to keep the fields of records; without, only their ids")
+    )
+    keep_bodies: bool = field(default=False, metadata=_flag("whether to keep the bodies of received requests"))
+    clock: Callable[[], float] = time.time
+
+    def __post_init__(self) -> None:
+        """Refuse a value outside an option's choices, so that a typing error does not pass for a default."""
+        for option in fields(self):
+            choices = option.metadata.get("choices")
+            if choices and getattr(self, option.name) not in choices:
+                raise ValueError(f"{option.name} must be one of {choices}, not {getattr(self, option.name)!r}")

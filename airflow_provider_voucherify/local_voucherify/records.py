@@ -1,0 +1,169 @@
+"""
+The stored customers, products and vouchers, and the objects that the API shows for them.
+
+A million objects fit in memory because each is kept as one compact JSON string and decoded only when it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from airflow_provider_voucherify.local_voucherify.options import MetadataMode
+
+
+class _Stored(msgspec.Struct, array_like=True):
+    fields: dict[str, Any]
+    created_at: str
+    updated_at: str | None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Stored).decode
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectKind:
+    """
+    How one resource appears in the API.
+
+    :param name: value of ``object`` and of ``resource_type``.
+    :param key: ``source_id`` or ``code``.
+    :param id_prefix: what Voucherify's own ids start with.
+    :param dated_from_creation: whether ``updated_at`` is the creation date until the first update, instead of null.
+    :param describe: stored fields to the fields that the API shows besides ids, dates and ``object``.
+    """
+
+    name: str
+    key: str
+    id_prefix: str
+    dated_from_creation: bool
+    describe: Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def _describe_customer(fields: dict[str, Any]) -> dict[str, Any]:
+    redemptions = ("total_redeemed", "total_failed", "total_succeeded", "total_rolled_back")
+    rollbacks = ("total_rollback_failed", "total_rollback_succeeded")
+    return {
+        "address": None,
+        "metadata": {},
+        "summary": {
+            "redemptions": {
+                **dict.fromkeys(redemptions + rollbacks, 0),
+                "gift": {"redeemed_amount": 0, "amount_to_go": 0},
+                "loyalty_card": {"redeemed_points": 0, "points_to_go": 0},
+            },
+            "orders": {"total_amount": 0, "total_count": 0, "average_amount": 0, "last_order_amount": 0},
+        },
+        "loyalty": {"points": 0, "referred_customers": 0, "campaigns": {}},
+        "referrals": {"total": 0, "campaigns": []},
+        "system_metadata": {},
+        "assets": {},
+        **fields,
+    }
+
+
+def _describe_product(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": None,
+        "price": None,
+        "attributes": [],
+        "metadata": {},
+        "image_url": None,
+        "skus": {"object": "list", "data_ref": "data", "data": [], "total": 0},
+        **fields,
+    }
+
+
+def _describe_voucher(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "DISCOUNT_VOUCHER",
+        "discount": {"type": "PERCENT", "percent_off": 10},
+        "active": True,
+        "metadata": {},
+        "is_referral_code": False,
+        "categories": [],
+        "validation_rules_assignments": {"object": "list", "data_ref": "data", "data": [], "total": 0},
+        **fields,
+    }
+
+
+OBJECT_KINDS: Mapping[str, ObjectKind] = {
+    "customers": ObjectKind("customer", "source_id", "cust_", True, _describe_customer),
+    "products": ObjectKind("product", "source_id", "prod_", False, _describe_product),
+    "vouchers": ObjectKind("voucher", "code", "v_", True, _describe_voucher),
+}
+"""How the objects of each resource of the endpoint table appear in the API."""
+
+
+class RecordStore(Mapping[str, dict[str, Any]]):
+    """
+    The objects of one resource, by ``source_id`` or ``code``; reading one gives the object that the API shows.
+
+    :param kind: how the objects appear.
+    :param stores_fields: False keeps only ids and dates, for loads where nobody reads back.
+    """
+
+    def __init__(self, kind: ObjectKind, *, stores_fields: bool) -> None:
+        self.kind = kind
+        self._stores_fields = stores_fields
+        self._encoded: dict[str, bytes] = {}
+
+    def __len__(self) -> int:
+        """Return the number of objects."""
+        return len(self._encoded)
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the keys in the order of creation."""
+        return iter(self._encoded)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether there is an object of that key, without decoding it."""
+        return key in self._encoded
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        """Return the object of that key in the API's form."""
+        stored = _decode(self._encoded[key])
+        unchanged_since = stored.created_at if self.kind.dated_from_creation else None
+        return {
+            "id": self.kind.id_prefix + key.encode().hex(),
+            self.kind.key: key,
+            **self.kind.describe(stored.fields),
+            "created_at": stored.created_at,
+            "updated_at": stored.updated_at or unchanged_since,
+            "object": self.kind.name,
+        }
+
+    def find(self, identifier: str) -> dict[str, Any] | None:
+        """Return the object of a key or of one of Voucherify's own ids, None when there is none."""
+        return self.get(identifier) or self.get(self._key_of_id(identifier))
+
+    def _key_of_id(self, identifier: str) -> str:
+        if not identifier.startswith(self.kind.id_prefix):
+            return identifier
+        try:
+            return bytes.fromhex(identifier.removeprefix(self.kind.id_prefix)).decode()
+        except ValueError:
+            return identifier
+
+    def update(self, key: str, changes: dict[str, Any], metadata_mode: MetadataMode, at: str) -> None:
+        """
+        Create the object of that key or change it; fields that ``changes`` does not name stay as they are.
+
+        :param changes: fields to set, without the key.
+        :param metadata_mode: whether ``metadata`` is merged key by key or replaced.
+        :param at: the time of the change, as the API writes it.
+        """
+        encoded = self._encoded.get(key)
+        fields = changes if self._stores_fields else {}
+        if encoded is None:
+            self._encoded[key] = _encode((fields, at, None))
+            return
+        before = _decode(encoded)
+        merged = {**before.fields, **fields}
+        if metadata_mode == "merge" and "metadata" in fields:
+            merged["metadata"] = {**before.fields.get("metadata", {}), **fields["metadata"]}
+        self._encoded[key] = _encode((merged, before.created_at, at))

@@ -1,0 +1,244 @@
+"""The state of the local project: objects, async actions, tokens and limits. No HTTP here."""
+
+from __future__ import annotations
+
+import hmac
+import math
+import secrets
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import RLock
+from typing import Any
+
+from airflow_provider_voucherify.local_voucherify.actions import (
+    Action,
+    ActionScript,
+    Processing,
+    ReportFile,
+    WireHook,
+    wire_time,
+)
+from airflow_provider_voucherify.local_voucherify.limits import RateLimits
+from airflow_provider_voucherify.local_voucherify.metadata_schema import MetadataSchema, object_name
+from airflow_provider_voucherify.local_voucherify.options import Options
+from airflow_provider_voucherify.local_voucherify.records import OBJECT_KINDS, RecordStore
+from airflow_provider_voucherify.local_voucherify.tokens import TokenStore
+from airflow_provider_voucherify.local_voucherify.validation import Payload, RecordRules
+from airflow_provider_voucherify.models.endpoints import BulkEndpoint
+
+SEVERAL_REPORTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ActionsPage:
+    """A page of ``GET /v1/async-actions``: the objects, newest first, and whether older ones remain."""
+
+    actions: list[dict[str, Any]]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredSchema:
+    id: str
+    related_object: str
+    schema: MetadataSchema
+    created_at: str
+
+    def wire(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "related_object": self.related_object,
+            "properties": {key: definition.wire() for key, definition in self.schema.definitions.items()},
+            "allow_defined_only": self.schema.allow_defined_only,
+            "created_at": self.created_at,
+            "updated_at": self.created_at,
+            "object": "metadata_schema",
+        }
+
+
+class Project:
+    """
+    One Voucherify project in memory.
+
+    Actions are processed strictly in the order in which they came, one at a time, and only when somebody looks: every
+    reading method first processes those whose time is up. All methods can be called from several threads.
+
+    :param options: how the project behaves.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.reports_url = ""
+        self._lock = RLock()
+        self._clear()
+
+    def _clear(self) -> None:
+        now = self.now()
+        self.stores = {
+            resource: RecordStore(kind, stores_fields=self.options.store_records)
+            for resource, kind in OBJECT_KINDS.items()
+        }
+        self.limits = RateLimits(self.options, now)
+        self.tokens = TokenStore(self.options.token_lifetime)
+        self._schemas = {
+            object_name(name): _StoredSchema(
+                "ms_" + secrets.token_hex(12), object_name(name), MetadataSchema.read(schema), wire_time(now)
+            )
+            for name, schema in self.options.metadata_schemas.items()
+        }
+        self._actions: dict[str, Action] = {}
+        self._queue: deque[Action] = deque()
+        self._queue_free_at = now
+        self._scripts: deque[ActionScript] = deque()
+        self._hooks: list[WireHook] = []
+        self._report_files: dict[str, ReportFile] = {}
+
+    def reset(self) -> None:
+        """Forget all objects, actions, tokens, calls and scripts."""
+        with self._lock:
+            self._clear()
+
+    def now(self) -> float:
+        """Return the project's time in seconds since the epoch."""
+        return self.options.clock()
+
+    def knows_key(self, app_id: str, secret_key: str) -> bool:
+        """Whether the two are the project's API key."""
+        same_id = hmac.compare_digest(app_id.encode(), self.options.app_id.encode())
+        return hmac.compare_digest(secret_key.encode(), self.options.secret_key.encode()) and same_id
+
+    def add_voucher(self, code: str, fields: dict[str, Any]) -> None:
+        """Create a voucher, as no bulk endpoint can, or change it."""
+        with self._lock:
+            self.stores["vouchers"].update(code, fields, self.options.metadata_mode, wire_time(self.now()))
+
+    def script_next(self, script: ActionScript, times: int) -> None:
+        """Let the next ``times`` scheduled actions follow a script."""
+        with self._lock:
+            self._scripts.extend([script] * times)
+
+    def add_hook(self, hook: WireHook) -> None:
+        """Pass every action object through ``hook`` before it is shown."""
+        with self._lock:
+            self._hooks.append(hook)
+
+    def schedule(self, endpoint: BulkEndpoint, payload: Payload, request_id: str) -> Action:
+        """Put an action at the end of the queue and return it."""
+        with self._lock:
+            self.advance()
+            script = self._scripts.popleft() if self._scripts else ActionScript()
+            created_at = math.floor(self.now() * 1000) / 1000
+            action = self._place_in_queue(
+                Action(
+                    id="aa_" + secrets.token_hex(9),
+                    request_id=request_id,
+                    endpoint=endpoint,
+                    created_at=created_at,
+                    started_at=max(created_at, self._queue_free_at),
+                    finished_at=float("inf"),
+                    record_count=len(payload),
+                    payload=payload,
+                    script=script,
+                )
+            )
+            self._actions[action.id] = action
+            return action
+
+    def _place_in_queue(self, action: Action) -> Action:
+        """Set when an action ends; one that is stuck does not hold up those behind it."""
+        if action.script.stuck is None:
+            by_size = self.options.action_seconds + self.options.seconds_per_record * action.record_count
+            duration = by_size if action.script.seconds is None else action.script.seconds
+            action.finished_at = self._queue_free_at = action.started_at + duration
+            self._queue.append(action)
+        return action
+
+    def advance(self) -> None:
+        """Process the actions whose time is up."""
+        with self._lock:
+            now = self.now()
+            while self._queue and self._queue[0].finished_at <= now:
+                self._process(self._queue.popleft())
+
+    def _process(self, action: Action) -> None:
+        if action.payload is None:
+            return
+        resource = action.endpoint.resource
+        outcome = self._processing().process(
+            action, action.payload, self._rules(action.endpoint), self.stores[resource]
+        )
+        action.payload, action.outcome = None, outcome
+        self._report_files.update({file.id: file for file in outcome.report_files})
+
+    def _processing(self) -> Processing:
+        return Processing(
+            metadata_mode=self.options.metadata_mode,
+            missing_vouchers=self.options.missing_vouchers,
+            report_seconds=self.options.report_seconds,
+            report_count=SEVERAL_REPORTS if self.options.result_shape == "several_reports" else 1,
+        )
+
+    def _rules(self, endpoint: BulkEndpoint) -> RecordRules:
+        schemas: Mapping[str, MetadataSchema] = {name: stored.schema for name, stored in self._schemas.items()}
+        return RecordRules(
+            endpoint=endpoint,
+            schema=schemas.get(object_name(endpoint.resource)),
+            custom_schemas=schemas,
+            reject_unknown_fields=self.options.reject_unknown_fields,
+        )
+
+    def records(self, resource: str) -> RecordStore:
+        """Return the objects of a resource, up to date."""
+        with self._lock:
+            self.advance()
+            return self.stores[resource]
+
+    def actions(self) -> dict[str, Action]:
+        """Return all actions by id, oldest first."""
+        with self._lock:
+            self.advance()
+            return dict(self._actions)
+
+    def action_wire(self, action_id: str) -> dict[str, Any] | None:
+        """Return the object of ``GET /v1/async-actions/{id}``, None for an unknown id."""
+        with self._lock:
+            self.advance()
+            action = self._actions.get(action_id)
+            return self._shown(action, self.now()) if action is not None else None
+
+    def actions_page(self, limit: int, before: float | None) -> ActionsPage:
+        """
+        Return the newest actions without their results.
+
+        :param limit: the number of actions at most.
+        :param before: only actions scheduled before this time (seconds since the epoch); None for all.
+        """
+        with self._lock:
+            self.advance()
+            now = self.now()
+            matching = [a for a in reversed(self._actions.values()) if before is None or a.created_at < before]
+            shown = [self._shown(action, now) for action in matching[:limit]]
+            without_results = [{name: action[name] for name in action if name != "result"} for action in shown]
+            return ActionsPage(without_results, has_more=len(matching) > limit)
+
+    def _shown(self, action: Action, now: float) -> dict[str, Any]:
+        wire = action.wire(now, self.options.result_shape, self.reports_url)
+        for hook in self._hooks:
+            wire = hook(action, wire)
+        return wire
+
+    def report_file(self, report_id: str, token: str) -> ReportFile | None:
+        """Return a report file, None when the id is unknown or the token is not the file's."""
+        with self._lock:
+            file = self._report_files.get(report_id)
+            return file if file is not None and hmac.compare_digest(file.token, token) else None
+
+    def schemas_wire(self) -> list[dict[str, Any]]:
+        """Return the objects of ``GET /v1/metadata-schemas``."""
+        return [stored.wire() for stored in self._schemas.values()]
+
+    def schema_wire(self, related_object: str) -> dict[str, Any] | None:
+        """Return the object of ``GET /v1/metadata-schemas/{resource}``, None when there is no schema."""
+        stored = self._schemas.get(related_object)
+        return stored.wire() if stored is not None else None
