@@ -1,0 +1,47 @@
+"""Dynamic task mapping: one task per file, one sensor over all of their actions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from airflow.sdk import DAG
+from dags import run_dag
+
+from airflow_provider_voucherify.local_voucherify import LocalVoucherify
+from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
+
+
+def test_each_mapped_task_sends_its_file_and_keeps_its_own_reports(
+    voucherify: LocalVoucherify, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"source_id": "{name}"}}\n{{"source_id": null}}\n')
+    with DAG("mapped", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator.partial(
+            task_id="sync", resource="customers", report_path=str(tmp_path / "reports"), max_failed_records=1
+        ).expand(path=[str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")])
+
+    run = run_dag(dag)
+
+    assert run.state == "success"
+    assert {"a", "b"} == set(voucherify.customers)
+    for index, name in enumerate("ab"):
+        folder = tmp_path / "reports" / f"map_index={index}"
+        assert (folder / "report-00001.csv").read_text().splitlines()[1] == f"{name},false,true"
+        assert run.xcom("sync", map_index=index)["report_uri"] == str(folder)
+
+
+def test_one_sensor_waits_for_all_mapped_tasks(voucherify: LocalVoucherify) -> None:
+    with DAG("mapped_with_sensor", schedule=None) as dag:
+        submit = VoucherifyBulkUpdateOperator.partial(
+            task_id="submit", resource="customers", wait_for_completion=False
+        ).expand(records=[["a"], ["b", "c"]])
+        VoucherifyAsyncActionSensor(
+            task_id="wait", async_action_ids=submit.output["async_action_ids"], poke_interval=0.02
+        )
+
+    summary = run_dag(dag).xcom("wait")
+
+    assert summary["created"] == 3
+    assert len(summary["async_action_ids"]) == 2
