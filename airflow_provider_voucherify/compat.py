@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -39,6 +39,7 @@ __all__ = [
     "ObjectStoragePath",
     "PokeReturnValue",
     "TaskInstanceKey",
+    "TaskStateStore",
     "TriggerEvent",
     "XCom",
     "conf",
@@ -46,7 +47,31 @@ __all__ = [
     "get_async_connection",
     "get_async_extra_dejson",
     "get_connection",
+    "get_task_state_store",
 ]
+
+
+def get_task_state_store(context: Context) -> TaskStateStore | None:
+    """Return the store that all tries of a task instance share; None where Airflow (below 3.3) has none."""
+    store = context.get("task_state_store")
+    return TaskStateStore(store) if store is not None else None
+
+
+class TaskStateStore:
+    """Airflow's task state store, with values that are kept for as long as the task instance is."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a value, or the default."""
+        return self._store.get(key, default)
+
+    def set(self, key: str, value: Any) -> None:
+        """Write a JSON value."""
+        from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined,unused-ignore]
+
+        self._store.set(key, value, retention=NEVER_EXPIRE)
 
 
 def get_connection(conn_id: str) -> Connection:

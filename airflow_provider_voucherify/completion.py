@@ -225,12 +225,21 @@ class CompletesAsyncActions:
         if failed:
             self._tell(context, value, text)
         if exceeded := self._thresholds().exceeded_by(summary):
-            from airflow_provider_voucherify.exceptions import VoucherifyRecordsFailedError
+            from airflow_provider_voucherify.exceptions import (
+                VoucherifyActionFailedError,
+                VoucherifyRecordsFailedError,
+            )
 
             if self.do_xcom_push:
                 context["ti"].xcom_push(key="return_value", value=value)
+            if self._withdraw(context, summary.failed_async_action_ids):
+                raise VoucherifyActionFailedError(f"{exceeded}\n{text}")
             raise VoucherifyRecordsFailedError(f"{exceeded}\n{text}", value)
         return value
+
+    def _withdraw(self, context: Context, failed_async_action_ids: Sequence[str]) -> bool:
+        """Let the next try send again what failed as a whole; False where there is nothing to send again."""
+        return False
 
     def _tell(self, context: Context, value: dict[str, Any], text: str) -> None:
         callbacks = self.on_failed_records_callback

@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow_provider_voucherify.compat import AirflowFailException
 from airflow_provider_voucherify.models.errors import (
+    VoucherifyActionFailedError,
     VoucherifyApiError,
     VoucherifyAuthenticationError,
     VoucherifyBadRequestError,
@@ -33,6 +34,7 @@ from airflow_provider_voucherify.models.errors import (
 )
 
 __all__ = [
+    "VoucherifyActionFailedError",
     "VoucherifyApiError",
     "VoucherifyAuthenticationError",
     "VoucherifyBadRequestError",

@@ -81,9 +81,9 @@ def run_one(rows: int, folder: Path) -> None:
                 {"conn_type": "voucherify", "host": base_url, "login": "app", "password": "secret"}
             )
             sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "airflow"))
+            from airflow.sdk import DAG
             from dags import run_dag  # type: ignore[import-not-found]
 
-            from airflow.sdk import DAG
             from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 
             def sync(dag_id: str, limit: int) -> dict[str, int]:

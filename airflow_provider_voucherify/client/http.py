@@ -8,7 +8,7 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from functools import cache
 from types import TracebackType
 from typing import Any, BinaryIO, Concatenate, ParamSpec, Self, TypeVar
@@ -19,6 +19,7 @@ import httpx
 from airflow_provider_voucherify.client import calls
 from airflow_provider_voucherify.client.calls import Body, Call
 from airflow_provider_voucherify.client.protocol import Answer, Exclusive, NoAnswer, Protocol, Send, Sleep, Steps
+from airflow_provider_voucherify.client.rate_limits import RateLimit
 from airflow_provider_voucherify.client.retry import Outcome, RetryPolicy, seconds_until_retry
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.models.errors import VoucherifyReportError
@@ -114,6 +115,7 @@ class _Download:
     def __init__(self, settings: ConnectionSettings, retry: RetryPolicy, url: str) -> None:
         self._settings, self._retry, self._start = settings, retry, url
         self.url = url
+        self.refused_token: str | None = None
         self._hops = self._failures = 0
         self._waited = 0.0
 
@@ -124,7 +126,10 @@ class _Download:
         return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
     def check(self) -> None:
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+        except ValueError as error:
+            raise VoucherifyReportError(f"the report's address is no URL: {error}") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise VoucherifyReportError(f"the report's address is no http(s) URL: {self.shown}")
         downgraded = parts.scheme == "http" and self._settings.base_url.startswith("https")
@@ -137,14 +142,28 @@ class _Download:
         self._hops += 1
         if self._hops > MAX_REDIRECTS:
             raise VoucherifyReportError(f"the report is redirected more than {MAX_REDIRECTS} times: {self.shown}")
-        self.url = urljoin(self.url, response.headers["location"])
+        try:
+            self.url = urljoin(self.url, response.headers["location"])
+        except ValueError as error:
+            raise VoucherifyReportError(f"the report is redirected to no URL ({error}): {self.shown}") from None
+        return True
+
+    def needs_token(self, response: httpx.Response, headers: Mapping[str, str]) -> bool:
+        """Say whether a token was refused that can be renewed, which is done once."""
+        token = headers.get("Authorization")
+        if response.status_code != 401 or token is None or self.refused_token is not None:
+            return False
+        self.refused_token = token.removeprefix("Bearer ")
         return True
 
     def wait_after(self, answer: Answer | NoAnswer) -> float:
         """Return the seconds to wait before starting anew, or raise."""
-        self._failures += 1
-        status = answer.status if isinstance(answer, Answer) else None
-        outcome = Outcome(status)
+        if isinstance(answer, Answer):
+            outcome = Outcome(answer.status, rate_limit=RateLimit.from_headers(answer.headers))
+        else:
+            outcome = Outcome(None)
+        status = outcome.status
+        self._failures += status != 429
         wait = seconds_until_retry(
             self._retry, outcome, safe=True, failures=self._failures, waited=self._waited, now=time.time()
         )
@@ -219,17 +238,17 @@ class VoucherifyClient:
         download = _Download(self.settings, self._retry, url)
         while True:
             download.check()
-            headers = self._perform(self._protocol.credentials(download.url))
+            headers = self._perform(self._protocol.credentials(download.url, download.refused_token))
             file.seek(0)
             file.truncate()
             try:
                 with self._http.stream("GET", download.url, headers=headers) as response:
-                    if download.redirected(response):
+                    if download.redirected(response) or download.needs_token(response, headers):
                         continue
                     if response.status_code == 200:
                         file.writelines(_bounded(response.iter_bytes()))
                         return file.tell()
-                    failed: Answer | NoAnswer = Answer(response.status_code, {}, b"")
+                    failed: Answer | NoAnswer = Answer(response.status_code, response.headers, b"")
             except (httpx.TransportError, httpx.DecodingError, httpx.InvalidURL) as error:
                 failed = NoAnswer(sent=True, why=f"{type(error).__name__}: {error}")
             time.sleep(download.wait_after(failed))

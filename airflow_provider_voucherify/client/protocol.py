@@ -11,7 +11,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -28,6 +28,9 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
+_MIN_CREDENTIAL = 8
+"""Shorter ones are no real keys, and would be found in ordinary words."""
+
 
 @dataclass(frozen=True, slots=True)
 class Send:
@@ -35,7 +38,7 @@ class Send:
 
     method: str
     url: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     body: Body | None
 
 
@@ -137,6 +140,7 @@ class Protocol:
             if isinstance(answer, Answer) and answer.status == 401 and uses_token and not renewed:
                 renewed, token = True, (yield from self._token(refused=token))
                 continue
+            answer = self._without_credentials(answer, token)
             if isinstance(answer, NoAnswer):
                 outcome = Outcome(None, sent=answer.sent)
             else:
@@ -151,16 +155,17 @@ class Protocol:
                 waited += wait
             yield Sleep(wait)
 
-    def credentials(self, url: str) -> Steps[dict[str, str]]:
+    def credentials(self, url: str, refused: str | None = None) -> Steps[dict[str, str]]:
         """
         Give the headers that authorise a GET of a file, or none where credentials must not go to that URL.
 
         :param url: an opaque URL that the API gave, such as a report's.
+        :param refused: a token that was answered with a 401, not to be given again.
         """
         if not self.settings.owns(url):
             return {}
         if self.settings.extra.auth_method == "oauth":
-            return {"Authorization": f"Bearer {(yield from self._token())}"}
+            return {"Authorization": f"Bearer {(yield from self._token(refused))}"}
         return self._api_keys()
 
     def _headers(self, call: Call[Any], token: str | None) -> dict[str, str]:
@@ -180,6 +185,17 @@ class Protocol:
             "X-App-Id": self.settings.application_id,
             "X-App-Token": self.settings.secret_key.get_secret_value(),
         }
+
+    def _without_credentials(self, answer: Answer | NoAnswer, token: str | None) -> Answer | NoAnswer:
+        """Blot out what was sent: a gateway's error page may quote the request, and errors quote the page."""
+        for credential in (self.settings.secret_key.get_secret_value(), token or ""):
+            if len(credential) < _MIN_CREDENTIAL:
+                continue
+            if isinstance(answer, NoAnswer):
+                answer = replace(answer, why=answer.why.replace(credential, "***"))
+            else:
+                answer = replace(answer, body=answer.body.replace(credential.encode(), b"***"))
+        return answer
 
     def _token(self, refused: str | None = None) -> Steps[str]:
         token = self._cached_token(refused)

@@ -71,5 +71,8 @@ def _rate_limit_wait(policy: RetryPolicy, limit: RateLimit, waited: float, now: 
     if limit.type == CYCLE:
         return None
     told = limit.wait(now)
-    wait = max(policy.backoff, min(policy.max_backoff, waited)) if told is None else max(told, policy.backoff / 4)
+    if told is None:
+        wait = max(policy.backoff, min(policy.max_backoff, waited))
+    else:  # a clock that runs ahead reads every X-Rate-Limit-Retry as past, so what is told is not enough
+        wait = max(told, policy.backoff / 4, min(policy.max_backoff, waited / 10))
     return wait if waited + wait <= policy.max_rate_limit_wait else None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from airflow_provider_voucherify.models.endpoints import REGIONS, download_host
@@ -13,6 +15,9 @@ from airflow_provider_voucherify.models.errors import VoucherifyConfigurationErr
 
 DEFAULT_SCOPE = "customers products vouchers async-actions"
 """Least privilege for what this provider calls (api.md §2.4)."""
+
+
+_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?", re.ASCII)
 
 
 class ConnectionExtra(BaseModel):
@@ -34,10 +39,10 @@ class ConnectionExtra(BaseModel):
 
     auth_method: Literal["api_keys", "oauth"] = "api_keys"
     scope: str = DEFAULT_SCOPE
-    api_version: str = "v2018-08-01"
+    api_version: str = Field(default="v2018-08-01", pattern=r"^[!-~]+$")
     connect_timeout: float = Field(default=10.0, gt=0, lt=180)
     timeout: float = Field(default=150.0, gt=0, lt=180)
-    poll_interval: float | None = Field(default=None, gt=0)
+    poll_interval: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     allow_http: bool = False
 
     @field_validator("*", mode="before")
@@ -117,8 +122,9 @@ class ConnectionSettings(BaseModel):
         That is so for the connection's own scheme, host and port, and for the download host that the vendor
         documents beside a ``voucherify.io`` API host; for nothing else.
         """
-        mine, other = urlsplit(self.base_url), urlsplit(url)
+        mine = urlsplit(self.base_url)
         try:
+            other = urlsplit(url)
             if (other.scheme, other.hostname, other.port) == (mine.scheme, mine.hostname, mine.port):
                 return True
             downloads = download_host(mine.hostname or "")
@@ -137,8 +143,8 @@ def _header_value(value: str, label: str) -> str:
 
 
 def _base_url(host: str | None, scheme: str | None, port: int | None, *, allow_http: bool) -> str:
-    host = (host or "").strip().rstrip("/") or "eu"
-    url = REGIONS.get(host.lower(), host)
+    host = (host or "").strip() or "eu"
+    url = REGIONS.get(host.lower().rstrip("/"), f"[{host}]" if _is_ip(host, 6) else host)
     if "://" not in url:
         url = f"{(scheme or 'https').lower()}://{url}"
     try:
@@ -146,29 +152,33 @@ def _base_url(host: str | None, scheme: str | None, port: int | None, *, allow_h
         authority = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
         if (parts.port or port) is not None:
             authority = f"{authority}:{parts.port or port}"
-    except ValueError:
-        raise VoucherifyConfigurationError(f"the Voucherify connection's host {host!r} is no URL") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+        urlsplit(f"//{authority}").port, httpx.URL(f"//{authority}")  # each raises on what the other takes
+    except (ValueError, httpx.InvalidURL):
+        raise VoucherifyConfigurationError("the Voucherify connection's host (or port) is no URL") from None
+    name = parts.hostname or ""
+    if parts.scheme not in ("http", "https") or not (_HOST_NAME.fullmatch(name) or _is_ip(name, 4, 6)):
         raise VoucherifyConfigurationError(
-            f"the Voucherify connection's host {host!r} is neither an http(s) URL, a host name nor one of the "
-            f"regions {', '.join(REGIONS)}"
+            "the Voucherify connection's host is neither an http(s) URL, a host name nor one of the regions "
+            f"{', '.join(REGIONS)}"
         )
     if parts.path.strip("/") not in ("", "v1") or parts.query or parts.username:
         raise VoucherifyConfigurationError(
             "the Voucherify connection's host must be the API base URL alone, without path, query or credentials"
         )
-    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not allow_http and not _is_loopback(name):
         raise VoucherifyConfigurationError(
-            f"the Voucherify connection's host {parts.hostname!r} is plain http: the secret key would travel "
+            f"the Voucherify connection's host {name!r} is plain http: the secret key would travel "
             "unencrypted; use https (or the extra allow_http if this is what you want)"
         )
     return f"{parts.scheme}://{authority}"
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+    return host == "localhost" or (_is_ip(host, 4, 6) and ipaddress.ip_address(host).is_loopback)
+
+
+def _is_ip(host: str, *versions: int) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host).version in versions
     except ValueError:
         return False

@@ -137,7 +137,7 @@ class OAuthToken(_Answer):
     :param expires_at: end of life, Unix epoch seconds, by the vendor's clock.
     """
 
-    access_token: str = Field(min_length=1, repr=False)
+    access_token: str = Field(pattern=r"^[!-~]+$", repr=False)
     token_type: str = "Bearer"
     expires_in: _Count = None
     expires_at: _Count = None

@@ -136,7 +136,7 @@ def download_host(api_host: str) -> str | None:
 
     :param api_host: e.g. ``us1.api.voucherify.io`` (gives ``us1.download.voucherify.io``).
     """
-    if api_host.endswith("api.voucherify.io"):
+    if f".{api_host}".endswith(".api.voucherify.io"):
         return api_host.removesuffix("api.voucherify.io") + "download.voucherify.io"
     return None
 

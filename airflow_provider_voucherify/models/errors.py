@@ -20,6 +20,7 @@ What can go wrong, as a tree that a user can name (``except``, or Airflow's ``Ex
     │   ├── VoucherifyRateLimitError          429
     │   │   └── VoucherifyQuotaExhaustedError     429 of the billing cycle: waiting does not help
     │   └── VoucherifyServerError             408, 5xx
+    ├── VoucherifyActionFailedError       an async action failed as a whole: the next try sends its batch again
     ├── VoucherifyReportError             a report that is missing, expired or unreadable
     └── VoucherifyCompletionTimeoutError  async actions were not finished in the time allowed
 
@@ -52,6 +53,14 @@ class VoucherifyNoAnswerError(VoucherifyTransportError):
 
 class VoucherifyUnexpectedAnswerError(VoucherifyError):
     """An answer with a success status whose body is not what the API description says."""
+
+
+class VoucherifyActionFailedError(VoucherifyError):
+    """
+    An async action failed as a whole, and more rows with it than the task allows.
+
+    Unlike failed records it may pass, so Airflow retries it, and the next try sends the batch again.
+    """
 
 
 class VoucherifyReportError(VoucherifyError):

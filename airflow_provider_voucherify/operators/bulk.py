@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_voucherify.compat import BaseOperator, conf
+from airflow_provider_voucherify.compat import BaseOperator, conf, get_task_state_store
 from airflow_provider_voucherify.completion import (
     REFUSED_XCOM_KEY,
     Callback,
@@ -22,6 +21,7 @@ from airflow_provider_voucherify.models.errors import VoucherifyConfigurationErr
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+    from airflow_provider_voucherify.sync.journal import Journal
     from airflow_provider_voucherify.sync.outcomes import SubmittedSync
     from airflow_provider_voucherify.sync.plan import Destination, Plan
     from airflow_provider_voucherify.sync.sources import Rows
@@ -82,6 +82,7 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         max_failed_ratio: float | None = None,
         report_path: str | None = None,
         dry_run: bool = False,
+        durable: bool = True,
         on_failed_records_callback: Callback | Sequence[Callback] | None = None,
         voucherify_conn_id: str = "voucherify_default",
         **kwargs: Any,
@@ -115,6 +116,7 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         self.max_failed_ratio = max_failed_ratio
         self.report_path = report_path
         self.is_dry_run = dry_run
+        self.durable = durable
         self.on_failed_records_callback = on_failed_records_callback
         self.voucherify_conn_id = voucherify_conn_id
 
@@ -128,7 +130,7 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
                 return self._unsettled(plan, None).as_xcom()
             hook = stack.enter_context(self._hook())
             context["ti"].xcom_push(key=REFUSED_XCOM_KEY, value=[failure.sample() for failure in plan.refused_sample])
-            sync = self._submit(plan, hook)
+            sync = self._submit(context, plan, hook)
             self._announce(context, hook, sync)
             if not self.wait_for_completion:
                 return self._conclude(context, self._unsettled(plan, sync))
@@ -207,33 +209,26 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         if not plan.batches:
             self.log.info("There is nothing to send")
 
-    def _submit(self, plan: Plan, hook: VoucherifyHook) -> SubmittedSync:
-        from airflow_provider_voucherify.client.calls import Body
-        from airflow_provider_voucherify.sync.outcomes import SubmittedBatch, SubmittedSync
+    def _journal(self, context: Context) -> Journal:
+        from airflow_provider_voucherify.sync.journal import Journal
 
-        client = hook.get_conn()
-        submitted: list[SubmittedBatch] = []
-        for batch in plan.batches:
-            body = Body(batch.length, lambda batch=batch: plan.body(batch))  # type: ignore[misc]
-            action_id = client.bulk(plan.destination.endpoint, body)
-            submitted.append(SubmittedBatch(action_id, batch.records))
-            self.log.info(
-                "Batch %d of %d: %s records, %s bytes, async action %s",
-                batch.number,
-                len(plan.batches),
-                f"{batch.records:,}",
-                f"{batch.length:,}",
-                action_id,
+        store = get_task_state_store(context) if self.durable else None
+        if self.durable and store is None:
+            self.log.warning(
+                "This Airflow has no task state store (it came with 3.3): a retry of this task sends everything again"
             )
-        return SubmittedSync(
-            tuple(submitted),
-            submitted_at=time.time(),
-            rows_read=plan.rows_read,
-            refused=plan.refused,
-            superseded=plan.superseded,
-            requests=len(submitted),
-            bytes_sent=plan.bytes_to_send,
-        )
+        return Journal(store, context["ti"].max_tries)
+
+    def _withdraw(self, context: Context, failed_async_action_ids: Sequence[str]) -> bool:
+        journal = self._journal(context)
+        for action_id in failed_async_action_ids:
+            journal.withdraw_action(action_id)
+        return bool(failed_async_action_ids)
+
+    def _submit(self, context: Context, plan: Plan, hook: VoucherifyHook) -> SubmittedSync:
+        from airflow_provider_voucherify.sync.submission import Submission
+
+        return Submission(plan, hook.get_conn(), self._journal(context)).run()
 
     def _unsettled(self, plan: Plan, sync: SubmittedSync | None) -> SyncSummary:
         """Return the summary of a sync whose outcome is not waited for, or that is not sent at all."""
@@ -302,6 +297,8 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     :param report_path: folder (local or object storage) for Voucherify's reports and ``failures.jsonl``. While the
         task is deferred it also keeps what was sent. Mapped tasks get a folder each in it.
     :param dry_run: read and check, log and return the plan, send nothing.
+    :param durable: on Airflow 3.3 and later a retry waits for what an earlier try has sent instead of sending it
+        again; see ``sync.journal``. A clear sends everything again.
     :param on_failed_records_callback: notifier or callable (or several) that is told of failed and refused rows, even
         where the task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
     :param voucherify_conn_id: connection of type ``voucherify``.

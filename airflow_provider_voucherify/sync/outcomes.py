@@ -44,6 +44,9 @@ class SubmittedSync:
 
     :param submitted_at: when the last batch was submitted, Unix epoch seconds.
     :param rows_read: None where somebody else read and sent the rows.
+    :param requests: batches that this try posted; ``bytes_sent`` are theirs.
+    :param reattached: batches that an earlier try had posted.
+    :param resubmitted: batches that this try posted although an earlier one may have: it could not be found out.
     """
 
     batches: tuple[SubmittedBatch, ...]
@@ -53,6 +56,8 @@ class SubmittedSync:
     superseded: int = 0
     requests: int = 0
     bytes_sent: int = 0
+    reattached: int = 0
+    resubmitted: int = 0
 
     @property
     def async_action_ids(self) -> list[str]:
@@ -146,6 +151,7 @@ def collect_outcomes(
     """
     outcomes: list[ActionOutcome] = []
     samples: list[dict[str, Any]] = []
+    failed_ids: list[str] = []
     resources: set[str | None] = {endpoint.resource} if endpoint is not None else set()
     failures = folder.write("failures.jsonl") if folder is not None else None
     try:
@@ -159,6 +165,8 @@ def collect_outcomes(
             with closing(_Reports(action, api, of_action, folder, number)) as reports:
                 outcome = _settle(action, batch.records, of_action, reports)
             resources.add(of_action.resource if of_action is not None else None)
+            if outcome.failed_as_a_whole:
+                failed_ids.append(action.id)
             outcomes.append(replace(outcome, failures={}))
             if len(samples) < SAMPLE_SIZE:
                 samples += [failure.sample() for failure in _failures(outcome, SAMPLE_SIZE)]
@@ -168,7 +176,8 @@ def collect_outcomes(
     finally:
         if failures is not None:
             failures.close()
-    return _summary(sync, resources, outcomes, folder, first_samples(refused_sample, samples))
+    summary = _summary(sync, resources, outcomes, folder, first_samples(refused_sample, samples))
+    return summary.model_copy(update={"failed_async_action_ids": failed_ids})
 
 
 def _settle(action: AsyncAction, sent: int | None, endpoint: BulkEndpoint | None, reports: _Reports) -> ActionOutcome:
@@ -275,6 +284,7 @@ def _summary(
         async_action_ids=sync.async_action_ids,
         requests=sync.requests,
         bytes_sent=sync.bytes_sent,
+        resubmitted=sync.resubmitted,
         report_uri=folder.uri if folder is not None else None,
         failures=samples,
     )

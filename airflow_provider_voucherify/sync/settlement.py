@@ -17,8 +17,8 @@ What it does not say is reported as unknown, never guessed:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from airflow_provider_voucherify.models.async_action import AsyncAction, BulkResult
 from airflow_provider_voucherify.sync.failures import Failure
@@ -38,6 +38,7 @@ class ActionOutcome:
     :param unchanged: found and not written, without an error.
     :param not_reported: sent, and mentioned nowhere in the answer.
     :param failures: the failed records that the API names, by id.
+    :param failed_as_a_whole: the action came to nothing, so that sending its batch again may help.
     :param unnamed_failures: failed records that it does not name, and why where it says.
     """
 
@@ -48,6 +49,7 @@ class ActionOutcome:
     failed: int
     not_reported: int
     failures: dict[str, Failure] = field(default_factory=dict)
+    failed_as_a_whole: bool = False
     unnamed_failures: int = 0
     unnamed_reason: Failure | None = None
 
@@ -62,8 +64,8 @@ class _Tally:
     rows: int = 0
     updated: int = 0
     created: int = 0
-    unchanged: int = 0
     unclear: int = 0
+    unchanged: list[str | None] = field(default_factory=list)
     missing: list[str | None] = field(default_factory=list)
 
 
@@ -93,10 +95,30 @@ def settle(
     in_report = len(named) + (tally.missing.count(None) if tally is not None else 0)
     failed = max(in_errors, in_report, result.failed_count or 0)
     count = sent if sent is not None else _count(result, tally, failed)
-    if action.status == "FAILED" or (action.operation_status == "FAILED" and failed == 0):
+    as_a_whole = action.status == "FAILED" or (action.operation_status == "FAILED" and failed == 0)
+    if as_a_whole:
         failed = max(failed, count - (result.done_count or 0) if action.status == "FAILED" else count)
         unnamed.append(_whole(action))
-    return _balanced(count, failed, tally, result, upserts, named, unnamed)
+    if tally is not None:
+        _name_silent_failures(tally, failed, named, unnamed)
+    return replace(_balanced(count, failed, tally, result, upserts, named, unnamed), failed_as_a_whole=as_a_whole)
+
+
+def _name_silent_failures(tally: _Tally, failed: int, named: dict[str, Failure], unnamed: Sequence[Failure]) -> None:
+    """
+    Find the failures that the API counts without naming them among the rows that were found and not written.
+
+    A metadata update's errors have no id: such rows are all that its report tells of them.
+    """
+    hidden = failed - len(named)
+    if 0 < len(tally.unchanged) <= hidden:
+        reason = unnamed[0] if len(unnamed) == 1 else None
+        for record_id in filter(None, tally.unchanged):
+            said = "Voucherify counts it as failed and names no reason for this record"
+            named[record_id] = replace(reason, id=record_id) if reason else Failure("failed", record_id, None, said)
+        tally.unchanged.clear()
+    elif hidden > 0:
+        del tally.unchanged[:hidden]
 
 
 def _errors(action: AsyncAction, result: BulkResult) -> tuple[dict[str, Failure], list[Failure]]:
@@ -125,7 +147,7 @@ def _tally(report: Iterable[ReportRow], named: dict[str, Failure]) -> _Tally:
             else:
                 tally.unclear += 1
         elif row.updated is False and row.found:
-            tally.unchanged += 1
+            tally.unchanged.append(row.record_id)
         elif row.updated is False:
             tally.missing.append(row.record_id)
     return tally
@@ -163,7 +185,7 @@ def _balanced(
         succeeded, unchanged = min(result.done_count or 0, room), 0
         updated = created = None
     else:
-        unchanged = min(tally.unchanged, room)
+        unchanged = min(len(tally.unchanged), room)
         succeeded = min(tally.updated + tally.created + tally.unclear, room - unchanged)
         created = None if tally.unclear else min(tally.created, succeeded)
         updated = None if created is None else succeeded - created

@@ -44,8 +44,11 @@ class SyncSummary(BaseModel):
     :param refused: rows that were not sent, because they cannot be valid.
     :param superseded: rows that were not sent, because a later row has the same id.
     :param not_reported: records that were sent and that no answer mentions.
-    :param requests: bulk requests sent.
+    :param failed_async_action_ids: of the async actions, the ones that failed as a whole.
+    :param requests: bulk requests that this try sent.
     :param bytes_sent: bytes of their bodies.
+    :param resubmitted: requests that were sent again, because it could not be found out whether Voucherify had taken
+        them in an earlier try.
     :param report_uri: folder with the reports and ``failures.jsonl``; None where none was asked for.
     :param failures: the first ten failed and refused records.
     """
@@ -64,8 +67,10 @@ class SyncSummary(BaseModel):
     superseded: int
     not_reported: int | None = None
     async_action_ids: list[str]
+    failed_async_action_ids: list[str] = []
     requests: int
     bytes_sent: int
+    resubmitted: int = 0
     report_uri: str | None = None
     dry_run: bool = False
     failures: list[FailureSample] = []

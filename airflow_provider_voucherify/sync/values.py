@@ -17,6 +17,7 @@ Converter = Callable[[Any], Any]
 
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _MAX_DEPTH = 32
+_COMMON = frozenset({str, int, float, bool, Decimal, datetime.date, datetime.datetime})
 _MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
 
 
@@ -26,7 +27,7 @@ class RefusedValueError(Exception):
 
 def is_missing(value: Any) -> bool:
     """Say whether a value is a database's or a data frame's "no value": None, ``pandas.NA`` or ``pandas.NaT``."""
-    return value is None or type(value).__name__ in ("NAType", "NaTType")
+    return value is None or (type(value) not in _COMMON and type(value).__name__ in ("NAType", "NaTType"))
 
 
 def converter_for(field: Field) -> Converter:
@@ -42,6 +43,8 @@ def converter_for(field: Field) -> Converter:
 
 def to_string(value: Any) -> str:
     """Text as it is; whole numbers, UUIDs, dates and UTF-8 bytes as text."""
+    if type(value) is str:
+        return _encodable(value)
     value = _plain(value)
     if isinstance(value, str):
         return _encodable(value)
@@ -116,6 +119,8 @@ def to_metadata(value: Any, depth: int = 0) -> Any:
     A ``Decimal`` stays exact, a timestamp becomes ISO-8601 in UTC with milliseconds (one without a time zone is taken
     as UTC), a date ``YYYY-MM-DD``. NaN and infinity have no JSON form and are refused.
     """
+    if type(value) is str:
+        return _encodable(value)
     value = _plain(value)
     if value is None or isinstance(value, bool):
         return value
@@ -162,6 +167,8 @@ def json_safe_text(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     """Unwrap NumPy scalars and arrays, and data frames' missing values inside lists."""
+    if type(value) in _COMMON:
+        return value
     if type(value).__module__.partition(".")[0] == "numpy":
         return value.item() if getattr(value, "ndim", 0) == 0 else value.tolist()
     return None if is_missing(value) else value

@@ -12,9 +12,7 @@ from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOpera
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 
 
-def test_each_mapped_task_sends_its_file_and_keeps_its_own_reports(
-    voucherify: LocalVoucherify, tmp_path: Path
-) -> None:
+def test_each_mapped_task_sends_its_file_and_keeps_its_own_reports(voucherify: LocalVoucherify, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.jsonl").write_text(f'{{"source_id": "{name}"}}\n{{"source_id": null}}\n')
     with DAG("mapped", schedule=None) as dag:

@@ -66,5 +66,3 @@ def test_the_installed_provider_is_found_by_airflow() -> None:
     assert manager.hooks["voucherify"].hook_name == "Voucherify"
     link = "airflow_provider_voucherify.links.async_action.VoucherifyAsyncActionsLink"
     assert link in manager.extra_links_class_names
-        "airflow_provider_voucherify.links.async_action.VoucherifyAsyncActionsLink" in manager.extra_links_class_names
-    )

@@ -1,0 +1,126 @@
+"""
+The journal of one task instance: which batches were sent, so that the next try does not send them again.
+
+Before a batch is posted its intent is written down, and after the answer its ``async_action_id``. What identifies a
+batch is its content (a digest of endpoint and body), not its position, so a source that has changed between two tries,
+or a list of mapped tasks that was expanded anew, can never be given somebody else's action.
+
+A person who clears a task wants it done again. Airflow 3.3 keeps the task state store then, but raises the task's
+``max_tries``, which a retry does not; so an entry counts only for the ``max_tries`` under which it was written. Where a
+later Airflow empties the store on a clear, there is nothing to ignore. Clearing a task *while it runs* changes neither:
+the restarted task goes on where the interrupted one was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+VERSION = 1
+KEY = "voucherify_journal"
+ENTRIES_PER_PAGE = 200
+"""An entry takes about 90 bytes, so a page stays far below the 64 KB that Airflow's store takes for one value."""
+
+
+class StateStore(Protocol):
+    """The part of Airflow's task state store that is needed here."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a value, or the default."""
+
+    def set(self, key: str, value: Any) -> None:
+        """Write a JSON value, to be kept for as long as the task instance is."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """
+    One batch.
+
+    :param digest: of its endpoint and body.
+    :param records: how many it has.
+    :param at: when it was about to be posted, Unix epoch seconds.
+    :param async_action_id: what Voucherify answered; None while in doubt whether it was taken.
+    """
+
+    digest: str
+    records: int
+    at: float
+    async_action_id: str | None = None
+
+
+class Journal:
+    """
+    Entries by digest, written through to a store.
+
+    :param store: where entries are kept; None remembers nothing between tries.
+    :param max_tries: the task instance's ``max_tries``.
+    """
+
+    def __init__(self, store: StateStore | None, max_tries: int) -> None:
+        self._store = store
+        self._max_tries = max_tries
+        self._pages: list[list[JournalEntry]] = []
+        self._entries: dict[str, tuple[int, int]] = {}
+        for page in self._stored_pages():
+            self._pages.append(page)
+            self._entries |= {entry.digest: (len(self._pages) - 1, place) for place, entry in enumerate(page)}
+
+    def __iter__(self) -> Iterator[JournalEntry]:
+        for page in self._pages:
+            yield from (entry for entry in page if entry.digest in self._entries)
+
+    def find(self, digest: str) -> JournalEntry | None:
+        """Return a batch's entry, None where it was never about to be posted."""
+        place = self._entries.get(digest)
+        return self._pages[place[0]][place[1]] if place is not None else None
+
+    def intend(self, entry: JournalEntry) -> None:
+        """Write down that a batch is about to be posted (again)."""
+        place = self._entries.get(entry.digest)
+        if place is None:
+            self._write(self._append(entry))
+        else:
+            self._pages[place[0]][place[1]] = entry
+            self._write(place[0])
+
+    def posted(self, digest: str, async_action_id: str) -> None:
+        """Write down what Voucherify answered."""
+        page, position = self._entries[digest]
+        self._pages[page][position] = replace(self._pages[page][position], async_action_id=async_action_id)
+        self._write(page)
+
+    def withdraw(self, digest: str) -> None:
+        """Forget a batch: it certainly was not taken, or its action came to nothing. It will be posted again."""
+        page, position = self._entries.pop(digest)
+        self._pages[page][position] = replace(self._pages[page][position], digest="")
+        self._write(page)
+
+    def withdraw_action(self, async_action_id: str) -> None:
+        """Forget the batch of an async action, if there is one."""
+        for entry in list(self):
+            if entry.async_action_id == async_action_id:
+                self.withdraw(entry.digest)
+
+    def _append(self, entry: JournalEntry) -> int:
+        if not self._pages or len(self._pages[-1]) == ENTRIES_PER_PAGE:
+            self._pages.append([])
+        self._pages[-1].append(entry)
+        self._entries[entry.digest] = (len(self._pages) - 1, len(self._pages[-1]) - 1)
+        return len(self._pages) - 1
+
+    def _write(self, page: int) -> None:
+        if self._store is not None:
+            entries = [[e.digest, e.records, e.at, e.async_action_id] for e in self._pages[page] if e.digest]
+            self._store.set(f"{KEY}_{page}", {"version": VERSION, "max_tries": self._max_tries, "entries": entries})
+
+    def _stored_pages(self) -> Iterator[list[JournalEntry]]:
+        number = 0
+        while self._store is not None:
+            page = self._store.get(f"{KEY}_{number}")
+            if not isinstance(page, Mapping) or page.get("max_tries") != self._max_tries:
+                return
+            readable = page.get("version") == VERSION
+            yield [JournalEntry(*entry) for entry in page["entries"]] if readable else []
+            number += 1

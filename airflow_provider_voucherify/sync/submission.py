@@ -1,0 +1,238 @@
+"""Sending the batches of a plan, each once: what an earlier try has sent is waited for instead."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, BinaryIO, Protocol
+
+from airflow_provider_voucherify.client.calls import Body
+from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList, BulkResult
+from airflow_provider_voucherify.models.endpoints import BulkEndpoint
+from airflow_provider_voucherify.models.errors import (
+    VoucherifyApiError,
+    VoucherifyConfigurationError,
+    VoucherifyError,
+    VoucherifyNotSentError,
+    VoucherifyReportError,
+    VoucherifyServerError,
+)
+from airflow_provider_voucherify.sync.failures import records_of
+from airflow_provider_voucherify.sync.journal import Journal, JournalEntry
+from airflow_provider_voucherify.sync.outcomes import SubmittedBatch, SubmittedSync
+from airflow_provider_voucherify.sync.plan import Plan
+from airflow_provider_voucherify.sync.report import read_report
+from airflow_provider_voucherify.sync.spool import Batch
+from airflow_provider_voucherify.sync.waiting import pause
+
+log = logging.getLogger(__name__)
+
+EARLIER = 120.0
+"""Seconds by which the clocks of this machine and Voucherify may differ."""
+
+LATER = 600.0
+"""Seconds after an intent within which its action must have been created: the request's time-out and the difference."""
+
+MOST_PAGES = 10
+
+
+class SubmissionApi(Protocol):
+    """The part of a Voucherify client that is needed here."""
+
+    def bulk(self, endpoint: BulkEndpoint, body: Body) -> str:
+        """Post a body and return the ``async_action_id``."""
+
+    def get_async_action(self, async_action_id: str) -> AsyncAction:
+        """Get one async action."""
+
+    def list_async_actions(self, limit: int = 100, end_date: str | None = None) -> AsyncActionList:
+        """List async actions, newest first."""
+
+    def download(self, url: str, file: BinaryIO) -> int:
+        """Fetch a report into a file."""
+
+
+@dataclass
+class Submission:
+    """
+    Posts the batches of a plan that no earlier try has posted.
+
+    :param plan: read.
+    :param api: where to post.
+    :param journal: what earlier tries have posted.
+    :param in_doubt_seconds: how long to wait for an unfinished action that may be the one of a batch in doubt.
+    """
+
+    plan: Plan
+    api: SubmissionApi
+    journal: Journal
+    in_doubt_seconds: float = 600.0
+    clock: Callable[[], float] = field(default=time.time, repr=False)
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+    _reattached: int = field(default=0, init=False)
+    _resubmitted: int = field(default=0, init=False)
+    _posted_bytes: int = field(default=0, init=False)
+
+    def run(self) -> SubmittedSync:
+        """
+        Post what is to be posted, in order.
+
+        :raises VoucherifyError: a post failed. What was posted until then is in the journal.
+        """
+        batches = [SubmittedBatch(self._submit(batch), batch.records) for batch in self.plan.batches]
+        return SubmittedSync(
+            tuple(batches),
+            submitted_at=self.clock(),
+            rows_read=self.plan.rows_read,
+            refused=self.plan.refused,
+            superseded=self.plan.superseded,
+            requests=len(batches) - self._reattached,
+            bytes_sent=self._posted_bytes,
+            reattached=self._reattached,
+            resubmitted=self._resubmitted,
+        )
+
+    def _submit(self, batch: Batch) -> str:
+        digest = self._digest(batch)
+        entry = self.journal.find(digest)
+        action_id = entry.async_action_id if entry is not None else None
+        if entry is not None and action_id is None:
+            action_id = self._find_in_doubt(batch, entry)
+        if action_id is not None:
+            self._reattached += 1
+            log.info("Batch %d of %d was sent by an earlier try: %s", batch.number, len(self.plan.batches), action_id)
+            return action_id
+        if entry is not None:
+            self._resubmitted += 1
+        return self._post(batch, digest)
+
+    def _post(self, batch: Batch, digest: str) -> str:
+        endpoint = self.plan.destination.endpoint
+        self.journal.intend(JournalEntry(digest, batch.records, self.clock()))
+        try:
+            action_id = self.api.bulk(endpoint, Body(batch.length, lambda: self.plan.body(batch)))
+        except VoucherifyError as error:
+            if _was_not_taken(error):
+                self.journal.withdraw(digest)
+            raise
+        self.journal.posted(digest, action_id)
+        self._posted_bytes += batch.length
+        log.info(
+            "Batch %d of %d: %s records, %s bytes, async action %s",
+            batch.number,
+            len(self.plan.batches),
+            f"{batch.records:,}",
+            f"{batch.length:,}",
+            action_id,
+        )
+        return action_id
+
+    def _digest(self, batch: Batch) -> str:
+        digest = hashlib.blake2b(self.plan.destination.endpoint.path.encode() + b"\n", digest_size=16)
+        for piece in self.plan.body(batch):
+            digest.update(piece)
+        return digest.hexdigest()
+
+    def _find_in_doubt(self, batch: Batch, entry: JournalEntry) -> str | None:
+        """
+        Look for the action of a batch whose answer was lost; None where there is none that is surely its.
+
+        An action of the same type, created in the request's time, is the batch's if its result counts as many records
+        and, where its report can be had, names the same ids. An action that tells neither, or two that fit, cannot be
+        told apart: sending the batch again does no harm but cost, and taking somebody else's action would lose it.
+        """
+        ids = {
+            record_id for record_id, _ in records_of(b"".join(self.plan.body(batch)), self.plan.destination.endpoint)
+        }
+        fitting = [action_id for action_id in self._candidates(entry) if self._fits(action_id, batch, ids)]
+        if len(fitting) == 1:
+            self.journal.posted(entry.digest, fitting[0])
+            log.warning("Batch %d was in doubt and has been found: %s", batch.number, fitting[0])
+            return fitting[0]
+        log.warning(
+            "Batch %d was about to be sent when an earlier try ended, and %s: it is sent again",
+            batch.number,
+            "its action is not to be found" if not fitting else f"{len(fitting)} actions fit it",
+        )
+        return None
+
+    def _candidates(self, entry: JournalEntry) -> Iterator[str]:
+        """Give the ids of actions of the batch's type and time that belong to no other batch."""
+        known = {other.async_action_id for other in self.journal}
+        action_type = self.plan.destination.endpoint.action_type
+        end_date: str | None = _iso(entry.at + LATER)
+        for _ in range(MOST_PAGES):
+            page = self.api.list_async_actions(limit=100, end_date=end_date)
+            for action in page.async_actions:
+                created = _epoch(action.created_at)
+                if created is not None and created < entry.at - EARLIER:
+                    return
+                if action.id not in known and action.type in (None, action_type):
+                    yield action.id
+            end_date = page.async_actions[-1].created_at if page.async_actions else None
+            if not page.has_more or end_date is None:
+                return
+
+    def _fits(self, action_id: str, batch: Batch, ids: set[str]) -> bool:
+        action = self._finished(action_id)
+        if action is None:
+            return False
+        result = BulkResult.model_validate(action.result or {})
+        named = {error.record_id for error in result.errors} - {None}
+        counted = (
+            None
+            if result.done_count is None or result.failed_count is None
+            else result.done_count + result.failed_count
+        )
+        if counted not in (None, batch.records) or not named <= ids:
+            return False
+        reported = self._reported_ids(result.reports)
+        return reported == ids if reported else counted is not None
+
+    def _finished(self, action_id: str) -> AsyncAction | None:
+        """Wait for an action to finish; anything sent meanwhile would have to wait behind it in the queue anyway."""
+        started = self.clock()
+        while True:
+            action = self.api.get_async_action(action_id)
+            elapsed = self.clock() - started
+            if action.is_finished:
+                return action
+            if elapsed >= self.in_doubt_seconds:
+                return None
+            self.sleep(pause(elapsed, 60.0))
+
+    def _reported_ids(self, urls: Iterable[str]) -> set[str]:
+        ids: set[str] = set()
+        try:
+            for url in urls:
+                with tempfile.TemporaryFile(prefix="voucherify-") as opened:
+                    file: Any = opened
+                    self.api.download(url, file)
+                    rows = read_report(file, self.plan.destination.endpoint.key)
+                    ids |= {row.record_id for row in rows if row.record_id is not None}
+        except VoucherifyReportError as error:
+            log.warning("The report of an action that may be ours cannot be read: %s", error)
+            return set()
+        return ids
+
+
+def _was_not_taken(error: VoucherifyError) -> bool:
+    """Say whether a post certainly did not queue anything."""
+    refused = isinstance(error, VoucherifyApiError) and not isinstance(error, VoucherifyServerError)
+    return refused or isinstance(error, VoucherifyNotSentError | VoucherifyConfigurationError)
+
+
+def _iso(epoch: float) -> str:
+    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _epoch(iso: str | None) -> float | None:
+    try:
+        return datetime.fromisoformat(iso).timestamp() if iso else None
+    except ValueError:
+        return None

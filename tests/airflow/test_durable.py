@@ -1,0 +1,182 @@
+"""Retries: what an earlier try has sent is waited for, not sent again."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from dags import DagRunResult, run_dag
+
+from airflow_provider_voucherify.local_voucherify import DropAfter, DropBefore, LocalVoucherify, Status
+from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
+
+RECORDS = [{"source_id": f"c{i}", "n": i} for i in range(6)]
+
+
+def sync(**kwargs: Any) -> DagRunResult:
+    defaults = {
+        "resource": "customers",
+        "records": RECORDS,
+        "max_batch_records": 2,
+        "retries": 1,
+        "retry_delay": timedelta(0),
+    }
+    with DAG("durable", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator(task_id="sync", **{**defaults, **kwargs})
+    return run_dag(dag)
+
+
+def times_posted(voucherify: LocalVoucherify) -> Counter[str]:
+    """How often Voucherify has taken each record."""
+    return Counter(
+        record["source_id"]
+        for request in voucherify.received
+        if request.method == "POST" and request.status == 202
+        for record in json.loads(request.body)
+    )
+
+
+ONCE = {f"c{i}": 1 for i in range(6)}
+
+
+def test_a_batch_that_was_not_taken_is_sent_by_the_next_try_and_no_other(voucherify: LocalVoucherify) -> None:
+    voucherify.misbehave("submit", Status(403), after=1)
+
+    run = sync()
+
+    assert run.state == "success"
+    assert times_posted(voucherify) == ONCE
+    summary = run.xcom("sync")
+    assert (summary["created"], summary["requests"], summary["resubmitted"]) == (6, 2, 0)
+    assert len(summary["async_action_ids"]) == 3
+
+
+def test_a_batch_whose_answer_was_lost_is_found_among_the_async_actions(voucherify: LocalVoucherify) -> None:
+    voucherify.misbehave("submit", DropAfter(), after=1)
+
+    run = sync()
+
+    assert run.state == "success"
+    assert len(voucherify.actions) == 3, "the batch in doubt was sent again"
+    assert run.xcom("sync")["resubmitted"] == 0
+    assert run.xcom("sync")["created"] == 6
+
+
+def test_a_batch_that_never_arrived_is_sent_again_and_counted(voucherify: LocalVoucherify) -> None:
+    voucherify.misbehave("submit", DropBefore(), after=1)
+
+    run = sync()
+
+    assert run.state == "success"
+    assert len(voucherify.actions) == 3
+    assert run.xcom("sync")["resubmitted"] == 1
+    assert run.xcom("sync")["created"] == 6
+
+
+def test_a_batch_that_cannot_be_told_apart_is_sent_again(voucherify: LocalVoucherify) -> None:
+    voucherify.script_action(lambda action, wire: {**wire, "result": {"errors": []}} if "result" in wire else wire)
+    voucherify.misbehave("submit", DropAfter(), after=1)
+
+    run = sync()
+
+    assert run.xcom("sync")["resubmitted"] == 1
+    assert len(voucherify.actions) == 4
+    assert set(voucherify.customers) == set(ONCE)
+
+
+def test_somebody_else_s_action_is_never_taken_for_ours(voucherify: LocalVoucherify) -> None:
+    from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+
+    with VoucherifyHook() as hook:
+        hook.update_customers_in_bulk([{"source_id": "x"}, {"source_id": "y"}])
+    voucherify.misbehave("submit", DropBefore(), after=1)
+
+    run = sync()
+
+    assert run.xcom("sync")["resubmitted"] == 1
+    assert set(voucherify.customers) == {*ONCE, "x", "y"}
+
+
+def test_a_retry_after_a_timeout_sends_nothing(voucherify: LocalVoucherify) -> None:
+    voucherify.next_actions(times=3, seconds=0.15)
+
+    run = sync(completion_timeout=0.1, retries=5)
+
+    assert run.state == "success"
+    assert times_posted(voucherify) == ONCE
+    assert (run.xcom("sync")["requests"], run.xcom("sync")["created"]) == (0, 6)
+
+
+def test_content_decides_and_not_position(voucherify: LocalVoucherify, tmp_path: Path) -> None:
+    file = tmp_path / "customers.jsonl"
+
+    def write(records: list[dict[str, Any]]) -> None:
+        file.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+    write(RECORDS)
+    voucherify.misbehave("submit", Status(403), after=2)
+
+    run = sync(
+        records=None,
+        path=str(file),
+        on_retry_callback=lambda context: write([{"source_id": "new1"}, {"source_id": "new2"}, *RECORDS[2:]]),
+    )
+
+    assert run.state == "success"
+    assert times_posted(voucherify) == {**ONCE, "new1": 1, "new2": 1}
+
+
+def test_an_action_that_failed_as_a_whole_is_sent_again(voucherify: LocalVoucherify) -> None:
+    voucherify.next_actions(status="FAILED")
+
+    run = sync()
+
+    assert run.state == "success"
+    assert times_posted(voucherify) == {**ONCE, "c0": 2, "c1": 2}
+    assert run.xcom("sync")["created"] == 6
+
+
+def test_a_task_that_is_not_durable_sends_everything_again(voucherify: LocalVoucherify) -> None:
+    voucherify.misbehave("submit", Status(403), after=2)
+
+    assert sync(durable=False).state == "success"
+    assert times_posted(voucherify) == {**ONCE, "c0": 2, "c1": 2, "c2": 2, "c3": 2}
+
+
+def test_ids_with_one_metadata_are_found_too(voucherify: LocalVoucherify) -> None:
+    voucherify.misbehave("submit", DropAfter())
+    with DAG("durable_metadata", schedule=None) as dag:
+        VoucherifyBulkMetadataOperator(
+            task_id="tag",
+            resource="products",
+            records=["p1", "p2"],
+            metadata={"season": "winter"},
+            retries=1,
+            retry_delay=timedelta(0),
+        )
+
+    run = run_dag(dag)
+
+    assert run.state == "success"
+    assert len(voucherify.actions) == 1
+    assert run.xcom("tag")["created"] == 2
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_mapped_tasks_do_not_inherit_each_other_s_actions(voucherify: LocalVoucherify, deferrable: bool) -> None:
+    voucherify.misbehave("submit", DropAfter(), times=1)
+    with DAG("durable_mapped", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator.partial(
+            task_id="sync", resource="customers", retries=1, retry_delay=timedelta(0), deferrable=deferrable
+        ).expand(records=[["a", "b"], ["c", "d"]])
+
+    run = run_dag(dag)
+
+    assert run.state == "success"
+    assert set(voucherify.customers) == {"a", "b", "c", "d"}
+    assert len(voucherify.actions) == 2
