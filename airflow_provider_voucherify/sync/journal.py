@@ -13,14 +13,14 @@ the restarted task goes on where the interrupted one was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 VERSION = 1
 KEY = "voucherify_journal"
 ENTRIES_PER_PAGE = 200
-"""An entry takes about 90 bytes, so a page stays far below the 64 KB that Airflow's store takes for one value."""
+"""An entry takes about 100 bytes, so a page stays far below the 64 KB that Airflow's store takes for one value."""
 
 
 class StateStore(Protocol):
@@ -42,12 +42,14 @@ class JournalEntry:
     :param records: how many it has.
     :param at: when it was about to be posted, Unix epoch seconds.
     :param async_action_id: what Voucherify answered; None while in doubt whether it was taken.
+    :param outdated: the source has changed since, so that the batch would be sent again if it came back.
     """
 
     digest: str
     records: int
     at: float
     async_action_id: str | None = None
+    outdated: bool = False
 
 
 class Journal:
@@ -68,22 +70,40 @@ class Journal:
             self._entries |= {entry.digest: (len(self._pages) - 1, place) for place, entry in enumerate(page)}
 
     def __iter__(self) -> Iterator[JournalEntry]:
-        for page in self._pages:
-            yield from (entry for entry in page if entry.digest in self._entries)
+        """Give the entries in the order in which their batches were last about to be posted."""
+        for number, page in enumerate(self._pages):
+            for place, entry in enumerate(page):
+                if self._entries.get(entry.digest) == (number, place):
+                    yield entry
 
     def find(self, digest: str) -> JournalEntry | None:
-        """Return a batch's entry, None where it was never about to be posted."""
+        """Return a batch's entry, None where it was never about to be posted, or is outdated."""
         place = self._entries.get(digest)
-        return self._pages[place[0]][place[1]] if place is not None else None
+        entry = self._pages[place[0]][place[1]] if place is not None else None
+        return entry if entry is not None and not entry.outdated else None
+
+    def outdate_all_but(self, digests: Container[str]) -> None:
+        """
+        Forget the batches that a changed source does not have any more; done before anything new is posted.
+
+        Should the source change back, what was sent in between may have overwritten their records, so they are sent
+        again. Those in doubt are remembered as outdated, lest their actions be taken for those of other batches.
+        """
+        touched = set()
+        for entry in list(self):
+            if entry.digest not in digests and not entry.outdated:
+                page, place = self._entries[entry.digest]
+                touched.add(page)
+                if entry.async_action_id is None:
+                    self._pages[page][place] = replace(entry, outdated=True)
+                else:
+                    del self._entries[entry.digest]
+        for page in sorted(touched):
+            self._write(page)
 
     def intend(self, entry: JournalEntry) -> None:
-        """Write down that a batch is about to be posted (again)."""
-        place = self._entries.get(entry.digest)
-        if place is None:
-            self._write(self._append(entry))
-        else:
-            self._pages[place[0]][place[1]] = entry
-            self._write(place[0])
+        """Write down that a batch is about to be posted (again): it goes to the end of the journal."""
+        self._write(self._append(entry))
 
     def posted(self, digest: str, async_action_id: str) -> None:
         """Write down what Voucherify answered."""
@@ -93,8 +113,7 @@ class Journal:
 
     def withdraw(self, digest: str) -> None:
         """Forget a batch: it certainly was not taken, or its action came to nothing. It will be posted again."""
-        page, position = self._entries.pop(digest)
-        self._pages[page][position] = replace(self._pages[page][position], digest="")
+        page, _ = self._entries.pop(digest)
         self._write(page)
 
     def withdraw_action(self, async_action_id: str) -> None:
@@ -112,7 +131,11 @@ class Journal:
 
     def _write(self, page: int) -> None:
         if self._store is not None:
-            entries = [[e.digest, e.records, e.at, e.async_action_id] for e in self._pages[page] if e.digest]
+            entries = [
+                [e.digest, e.records, e.at, e.async_action_id, e.outdated]
+                for place, e in enumerate(self._pages[page])
+                if self._entries.get(e.digest) == (page, place)
+            ]
             self._store.set(f"{KEY}_{page}", {"version": VERSION, "max_tries": self._max_tries, "entries": entries})
 
     def _stored_pages(self) -> Iterator[list[JournalEntry]]:

@@ -74,6 +74,7 @@ class Submission:
     in_doubt_seconds: float = 600.0
     clock: Callable[[], float] = field(default=time.time, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+    _digests: list[str] = field(default_factory=list, init=False)
     _reattached: int = field(default=0, init=False)
     _resubmitted: int = field(default=0, init=False)
     _posted_bytes: int = field(default=0, init=False)
@@ -84,6 +85,8 @@ class Submission:
 
         :raises VoucherifyError: a post failed. What was posted until then is in the journal.
         """
+        self._digests = [self._digest(batch) for batch in self.plan.batches]
+        self.journal.outdate_all_but(set(self._digests))
         batches = [SubmittedBatch(self._submit(batch), batch.records) for batch in self.plan.batches]
         return SubmittedSync(
             tuple(batches),
@@ -98,7 +101,7 @@ class Submission:
         )
 
     def _submit(self, batch: Batch) -> str:
-        digest = self._digest(batch)
+        digest = self._digests[batch.number - 1]
         entry = self.journal.find(digest)
         action_id = entry.async_action_id if entry is not None else None
         if entry is not None and action_id is None:
@@ -149,7 +152,12 @@ class Submission:
         ids = {
             record_id for record_id, _ in records_of(b"".join(self.plan.body(batch)), self.plan.destination.endpoint)
         }
-        fitting = [action_id for action_id in self._candidates(entry) if self._fits(action_id, batch, ids)]
+        others = [other for other in self.journal if _may_be_confused(entry, other)]
+        if any(other.outdated for other in others):
+            log.warning("Batch %d is in doubt, and so is one of another content: it is sent again", batch.number)
+            return None
+        only_by_ids = bool(others)
+        fitting = [action_id for action_id in self._candidates(entry) if self._fits(action_id, batch, ids, only_by_ids)]
         if len(fitting) == 1:
             self.journal.posted(entry.digest, fitting[0])
             log.warning("Batch %d was in doubt and has been found: %s", batch.number, fitting[0])
@@ -178,7 +186,7 @@ class Submission:
             if not page.has_more or end_date is None:
                 return
 
-    def _fits(self, action_id: str, batch: Batch, ids: set[str]) -> bool:
+    def _fits(self, action_id: str, batch: Batch, ids: set[str], only_by_ids: bool) -> bool:
         action = self._finished(action_id)
         if action is None:
             return False
@@ -192,7 +200,7 @@ class Submission:
         if counted not in (None, batch.records) or not named <= ids:
             return False
         reported = self._reported_ids(result.reports)
-        return reported == ids if reported else counted is not None
+        return reported == ids if reported else counted is not None and not only_by_ids
 
     def _finished(self, action_id: str) -> AsyncAction | None:
         """Wait for an action to finish; anything sent meanwhile would have to wait behind it in the queue anyway."""
@@ -219,6 +227,12 @@ class Submission:
             log.warning("The report of an action that may be ours cannot be read: %s", error)
             return set()
         return ids
+
+
+def _may_be_confused(entry: JournalEntry, other: JournalEntry) -> bool:
+    """Say whether the action of one batch in doubt could be taken for the other's, by time and count."""
+    in_doubt = other.async_action_id is None and other.digest != entry.digest
+    return in_doubt and other.records == entry.records and abs(other.at - entry.at) < EARLIER + LATER
 
 
 def _was_not_taken(error: VoucherifyError) -> bool:

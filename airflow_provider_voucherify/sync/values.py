@@ -17,6 +17,7 @@ Converter = Callable[[Any], Any]
 
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _MAX_DEPTH = 32
+_MAX_DIGITS = 100
 _COMMON = frozenset({str, int, float, bool, Decimal, datetime.date, datetime.datetime})
 _MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
 
@@ -26,8 +27,15 @@ class RefusedValueError(Exception):
 
 
 def is_missing(value: Any) -> bool:
-    """Say whether a value is a database's or a data frame's "no value": None, ``pandas.NA`` or ``pandas.NaT``."""
-    return value is None or (type(value) not in _COMMON and type(value).__name__ in ("NAType", "NaTType"))
+    """Say whether a value is a database's or a data frame's "no value": None, NA, NaT or a masked one."""
+    if value is None or type(value) in _COMMON:
+        return value is None
+    kind = type(value).__name__
+    return kind in ("NAType", "NaTType", "MaskedConstant") or (kind.endswith("64") and _is_no_time(value))
+
+
+def _is_no_time(value: Any) -> bool:
+    return type(value).__name__ in ("datetime64", "timedelta64") and bool(value != value)
 
 
 def converter_for(field: Field) -> Converter:
@@ -50,9 +58,7 @@ def to_string(value: Any) -> str:
         return _encodable(value)
     if isinstance(value, bool):
         raise RefusedValueError("must be a string, not a boolean")
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+    if isinstance(value, int | Decimal) and _is_whole(value):
         return str(int(value))
     if isinstance(value, uuid.UUID):
         return str(value)
@@ -70,7 +76,7 @@ def to_integer(value: Any) -> int:
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise RefusedValueError(f"must be an integer, not {_kind(value)}")
-    if not isinstance(value, int) and not math.isfinite(value):
+    if not isinstance(value, int) and not _is_finite(value):
         raise RefusedValueError(f"must be an integer (actual value is {value})")
     if value != int(value):
         raise RefusedValueError(f"must be an integer (actual value is {value})")
@@ -129,12 +135,11 @@ def to_metadata(value: Any, depth: int = 0) -> Any:
     if isinstance(value, int):
         return _in_range(value)
     if isinstance(value, float | Decimal):
-        if not math.isfinite(value):
+        if not _is_finite(value):
             raise RefusedValueError(f"must be a finite number (actual value is {value})")
         return value
     if isinstance(value, datetime.datetime):
-        utc = value.replace(tzinfo=datetime.UTC) if value.tzinfo is None else value.astimezone(datetime.UTC)
-        return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return _in_utc(value)
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, uuid.UUID):
@@ -162,16 +167,55 @@ def json_safe(value: Any) -> Any:
 
 def json_safe_text(value: Any) -> str:
     """Return a value's text with everything that UTF-8 cannot carry escaped."""
-    return str(value).encode("utf-8", "backslashreplace").decode()
+    try:
+        text = str(value)
+    except Exception:
+        text = f"({_kind(value)} that has no text)"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _plain(value: Any) -> Any:
     """Unwrap NumPy scalars and arrays, and data frames' missing values inside lists."""
     if type(value) in _COMMON:
         return value
-    if type(value).__module__.partition(".")[0] == "numpy":
-        return value.item() if getattr(value, "ndim", 0) == 0 else value.tolist()
-    return None if is_missing(value) else value
+    if is_missing(value):
+        return None
+    return _from_numpy(value) if type(value).__module__.partition(".")[0] == "numpy" else value
+
+
+def _from_numpy(value: Any) -> Any:
+    """Times go by way of microseconds: Python has no finer ones, and NumPy then gives bare integers."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        return value
+    is_time = dtype.kind in "mM"
+    if is_time and dtype.str.endswith(("ns]", "ps]", "fs]", "as]")):
+        value = value.astype(f"{dtype.kind}8[us]")
+    plain = value.item() if value.ndim == 0 else value.tolist()
+    if is_time and isinstance(plain, int):
+        raise RefusedValueError("has no JSON form (a time that Python's calendar does not have)")
+    return plain
+
+
+def _in_utc(moment: datetime.datetime) -> str:
+    try:
+        utc = moment.replace(tzinfo=datetime.UTC) if moment.tzinfo is None else moment.astimezone(datetime.UTC)
+    except (OverflowError, ValueError):
+        raise RefusedValueError("is a time that has no date in UTC") from None
+    return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _is_finite(number: float | Decimal) -> bool:
+    """Say whether a number is one, and no larger than JSON's readers can hold."""
+    return not (isinstance(number, Decimal) and number.is_snan()) and math.isfinite(number)
+
+
+def _is_whole(number: int | Decimal) -> bool:
+    """Say whether a number has no fraction; refuse one of so many digits that writing them down takes for ever."""
+    digits = number.adjusted() if isinstance(number, Decimal) else number.bit_length() * 0.30103
+    if digits > _MAX_DIGITS:
+        raise RefusedValueError(f"is a number of more than {_MAX_DIGITS} digits")
+    return isinstance(number, int) or (number.is_finite() and number == number.to_integral_value())
 
 
 def _encodable(text: str) -> str:
@@ -180,7 +224,7 @@ def _encodable(text: str) -> str:
             text.encode()
         except UnicodeEncodeError:
             raise RefusedValueError("holds a lone surrogate, which UTF-8 cannot carry") from None
-    return text
+    return text if type(text) is str else str.__str__(text)
 
 
 def _in_range(number: int) -> int:

@@ -1,0 +1,162 @@
+"""A real Airflow on PostgreSQL, each component a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg2
+
+COMPONENTS = ("api-server", "dag-processor", "scheduler", "triggerer")
+
+
+def postgres_programs() -> Path | None:
+    """Return the folder of PostgreSQL's programs, None where it is not installed."""
+    found = shutil.which("pg_ctl")
+    if found is not None:
+        return Path(found).parent
+    return next((path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")), None)
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port
+
+
+class Cluster:
+    """
+    Airflow's components, each of which can be killed and started again.
+
+    :param folder: for the home, the database and the logs.
+    :param dags_folder: where the DAGs are.
+    :param environment: connections and configuration.
+    """
+
+    def __init__(self, folder: Path, dags_folder: Path, environment: dict[str, str]) -> None:
+        self._folder = folder
+        self._postgres_port, api_port = free_port(), free_port()
+        self._api = f"http://127.0.0.1:{api_port}"
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
+        self.environment = inherited | {
+            "AIRFLOW_HOME": str(folder / "airflow"),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": (
+                f"postgresql+psycopg2://airflow@127.0.0.1:{self._postgres_port}/postgres"
+            ),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": "6",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self._api}/execution/",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(api_port),
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API_AUTH__JWT_SECRET": "only-for-this-run-of-the-crash-test-0123456789",
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+            "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+            **environment,
+        }
+
+    @contextmanager
+    def running(self) -> Iterator[Cluster]:
+        """Run everything, and end it by pid afterwards."""
+        with ExitStack() as stack:
+            stack.enter_context(self._postgres())
+            self._airflow("db", "migrate")
+            stack.callback(self._kill_all)
+            for component in COMPONENTS:
+                self.start(component)
+            yield self
+
+    def start(self, component: str) -> None:
+        """Start a component."""
+        with (self._folder / f"{component}.log").open("ab") as log:
+            self._processes[component] = subprocess.Popen(
+                [sys.executable, "-m", "airflow", component],
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def kill(self, component: str) -> None:
+        """SIGKILL a component and all its processes."""
+        process = self._processes.pop(component)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> None:
+        """Start a DAG run; waits until the DAG is known."""
+        for _ in range(60):
+            with contextlib.suppress(httpx.TransportError):
+                token = httpx.get(f"{self._api}/auth/token").json().get("access_token")
+                answer = httpx.post(
+                    f"{self._api}/api/v2/dags/{dag_id}/dagRuns",
+                    headers={"Authorization": f"Bearer {token}"},
+                    json={"dag_run_id": run_id, "logical_date": None, "conf": conf},
+                )
+                if answer.is_success:
+                    return
+            time.sleep(1)
+        raise SystemExit(f"{dag_id} could not be triggered; see {self._folder}")
+
+    def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Ask Airflow's metadata database."""
+        connection = psycopg2.connect(host="127.0.0.1", port=self._postgres_port, user="airflow", dbname="postgres")
+        with contextlib.closing(connection), connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
+
+    def _airflow(self, *arguments: str) -> None:
+        with (self._folder / "commands.log").open("ab") as log:
+            command = [sys.executable, "-m", "airflow", *arguments]
+            subprocess.run(command, env=self.environment, stdout=log, stderr=subprocess.STDOUT, check=True)
+
+    def _kill_all(self) -> None:
+        for component in list(self._processes):
+            self.kill(component)
+
+    @contextmanager
+    def _postgres(self) -> Iterator[None]:
+        """Run PostgreSQL, which refuses to be root."""
+        programs = postgres_programs()
+        if programs is None:
+            raise SystemExit("PostgreSQL is not installed (apt-get install postgresql)")
+        user = "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
+        data = self._folder / "postgres"
+        data.mkdir()
+        shutil.chown(data, user)
+
+        def run(program: str, *arguments: str) -> None:
+            command = [str(programs / program), "-D", f"{data}/data", *arguments]
+            subprocess.run(command, check=True, user=user, cwd="/", stdout=subprocess.DEVNULL)
+
+        run("initdb", "-U", "airflow", "-A", "trust")
+        options = f"-p {self._postgres_port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data}"
+        run("pg_ctl", "-o", options, "-l", f"{data}/log", "-w", "start")
+        try:
+            yield
+        finally:
+            run("pg_ctl", "-m", "immediate", "stop")

@@ -1,0 +1,160 @@
+"""
+A sync that is killed at a moment that the run's conf names, once; and the obvious operator as the yardstick.
+
+``conf`` has ``moment`` (see ``crash.run``), ``prefix`` (of the records' ids) and ``marker`` (a file that does not exist
+until the kill). Task code is wrapped here, in the DAG, so that the provider knows nothing of it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, BaseOperator
+
+from airflow_provider_voucherify import completion
+from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncActionTrigger
+from crash.dags import BATCHES_OF_A_RUN, RECORDS_OF_A_RUN
+
+RECORDS_PER_BATCH = RECORDS_OF_A_RUN // BATCHES_OF_A_RUN
+KILLED_BATCH = BATCHES_OF_A_RUN // 2
+DEFAULTS = {"retries": 6, "retry_delay": timedelta(seconds=1), "max_retry_delay": timedelta(seconds=2)}
+
+
+def records(conf: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the run's records."""
+    return [{"source_id": f"{conf['prefix']}-{i}", "name": f"customer {i}"} for i in range(RECORDS_OF_A_RUN)]
+
+
+class Killer:
+    """Kills this process with SIGKILL when a moment has come, unless that has been done before."""
+
+    def __init__(self, conf: dict[str, Any]) -> None:
+        self._moment = conf["moment"]
+        self._marker = Path(conf["marker"])
+        self._calls = 0
+
+    def at(self, moment: str, after: int = 0) -> None:
+        """Say that a moment has come; the first ``after`` times it is let pass."""
+        if self._moment != moment or self._marker.exists():
+            return
+        self._calls += 1
+        if self._calls > after:
+            self._marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+
+    def announce(self) -> None:
+        """Write down this process's id, for the server to kill it in the middle of a request."""
+        if self._moment == "accepted, before the answer":
+            self._marker.with_suffix(".pid").write_text(str(os.getpid()))
+
+
+def before(call: Callable[..., Any], act: Callable[[], None]) -> Callable[..., Any]:
+    """Return a call that acts first."""
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        act()
+        return call(*args, **kwargs)
+
+    return wrapped
+
+
+def after(call: Callable[..., Any], act: Callable[[], None]) -> Callable[..., Any]:
+    """Return a call that acts afterwards."""
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        value = call(*args, **kwargs)
+        act()
+        return value
+
+    return wrapped
+
+
+class CrashingOperator(VoucherifyBulkUpdateOperator):
+    """The provider's operator, with the killer standing at each moment."""
+
+    def execute(self, context: Any) -> Any:
+        from airflow_provider_voucherify.client.http import VoucherifyClient
+        from airflow_provider_voucherify.sync.journal import Journal
+
+        conf = context["dag_run"].conf
+        killer = Killer(conf)
+        killer.announce()
+        completion.WORKER_SECONDS = 0.5
+        self.records = records(conf)
+        Journal.intend = before(Journal.intend, lambda: killer.at("before the first post"))
+        Journal.posted = before(Journal.posted, lambda: killer.at("between answer and journal", KILLED_BATCH))
+        Journal.posted = after(Journal.posted, lambda: killer.at("between batches", KILLED_BATCH))
+        VoucherifyClient.bulk = before(
+            VoucherifyClient.bulk, lambda: killer.at("between intent and post", KILLED_BATCH)
+        )
+        return super().execute(context)
+
+    def defer(self, **kwargs: Any) -> Any:
+        from airflow.sdk import get_current_context
+
+        Killer(get_current_context()["dag_run"].conf).at("just before deferring")
+        return super().defer(**kwargs)
+
+    def execute_complete(self, context: Any, event: Any = None) -> Any:
+        from airflow_provider_voucherify.client.http import VoucherifyClient
+
+        killer = Killer(context["dag_run"].conf)
+        killer.at("after the event")
+        VoucherifyClient.download = before(
+            VoucherifyClient.download, lambda: killer.at("while downloading the report", 5)
+        )
+        return super().execute_complete(context, event)
+
+
+class ObviousOperator(BaseOperator):
+    """Submit in ``execute``, defer, be done: what one writes first."""
+
+    def execute(self, context: Any) -> None:
+        conf = context["dag_run"].conf
+        killer = Killer(conf)
+        killer.announce()
+        ids = []
+        rows = records(conf)
+        with VoucherifyHook() as hook:
+            for start in range(0, len(rows), RECORDS_PER_BATCH):
+                number = start // RECORDS_PER_BATCH
+                killer.at("before the first post")
+                killer.at("between intent and post", KILLED_BATCH)
+                ids.append(hook.update_customers_in_bulk(rows[start : start + RECORDS_PER_BATCH]))
+                killer.at("between answer and journal", KILLED_BATCH)
+                killer.at("between batches", KILLED_BATCH)
+                self.log.info("batch %d", number)
+        killer.at("just before deferring")
+        now = time.time()
+        trigger = VoucherifyAsyncActionTrigger(
+            "voucherify_default", ids, submitted_at=now, end_time=now + 300, poll_interval=2, not_before=now + 2
+        )
+        self.defer(trigger=trigger, method_name="execute_complete")
+
+    def execute_complete(self, context: Any, event: Any = None) -> None:
+        killer = Killer(context["dag_run"].conf)
+        killer.at("after the event")
+        killer.at("while downloading the report")
+
+
+with DAG("crash_durable", schedule=None, max_active_runs=100, max_active_tasks=100, default_args=DEFAULTS):
+    CrashingOperator(
+        task_id="sync",
+        resource="customers",
+        records=[],
+        max_batch_records=RECORDS_PER_BATCH,
+        deferrable=True,
+        poll_interval=2,
+    )
+
+with DAG("crash_obvious", schedule=None, max_active_runs=100, max_active_tasks=100, default_args=DEFAULTS):
+    ObviousOperator(task_id="sync")

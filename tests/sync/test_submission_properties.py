@@ -1,0 +1,201 @@
+"""Any crash at any moment, any lost answer, any change of the source: what is lost, and what is sent twice."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any, BinaryIO
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_voucherify.client.calls import Body
+from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList
+from airflow_provider_voucherify.models.endpoints import BulkEndpoint
+from airflow_provider_voucherify.models.errors import (
+    VoucherifyError,
+    VoucherifyNoAnswerError,
+    VoucherifyPermissionError,
+)
+from airflow_provider_voucherify.sync.journal import Journal
+from airflow_provider_voucherify.sync.mapping import MappingRules
+from airflow_provider_voucherify.sync.outcomes import SubmittedSync
+from airflow_provider_voucherify.sync.plan import BatchLimits, Plan, update_destination
+from airflow_provider_voucherify.sync.sources import from_records
+from airflow_provider_voucherify.sync.submission import Submission
+
+FAULTS = ["crash before", "crash after", "lost before", "lost after", "refused"]
+
+
+class Crash(BaseException):
+    """SIGKILL, as far as the code can see it."""
+
+
+@dataclass
+class Faults:
+    """Which of the coming operations (posts and journal writes) fare how, in order; all others go well."""
+
+    coming: dict[int, str] = field(default_factory=dict)
+    operations: int = 0
+
+    def next(self) -> str | None:
+        self.operations += 1
+        return self.coming.get(self.operations)
+
+
+@dataclass
+class Store:
+    """Airflow's task state store: it survives the task."""
+
+    faults: Faults
+    values: dict[str, str] = field(default_factory=dict)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return json.loads(self.values[key]) if key in self.values else default
+
+    def set(self, key: str, value: Any) -> None:
+        fault = self.faults.next()
+        if fault == "crash before":
+            raise Crash
+        self.values[key] = json.dumps(value)
+        if fault == "crash after":
+            raise Crash
+
+
+@dataclass
+class Voucherify:
+    """Takes batches, and tells what it took: always (``tells``), or neither counts nor reports."""
+
+    faults: Faults
+    tells: bool
+    now: float = 1_800_000_000.0
+    taken: list[list[dict[str, Any]]] = field(default_factory=list)
+
+    def bulk(self, endpoint: BulkEndpoint, body: Body) -> str:
+        self.now += 1
+        fault = self.faults.next()
+        if fault == "refused":
+            raise VoucherifyPermissionError("POST", 403)
+        if fault == "crash before":
+            raise Crash
+        if fault == "lost before":
+            raise VoucherifyNoAnswerError("lost")
+        self.taken.append(json.loads(b"".join(body)))
+        if fault == "crash after":
+            raise Crash
+        if fault == "lost after":
+            raise VoucherifyNoAnswerError("lost")
+        return f"aa_{len(self.taken) - 1}"
+
+    def get_async_action(self, async_action_id: str) -> AsyncAction:
+        number = int(async_action_id.removeprefix("aa_"))
+        result = (
+            {"done_count": len(self.taken[number]), "failed_count": 0, "reports": [async_action_id]}
+            if self.tells
+            else {"errors": []}
+        )
+        created = datetime.fromtimestamp(self.now, UTC).isoformat()
+        return AsyncAction(
+            id=async_action_id, type="CUSTOMERS.BULK_UPDATE", status="DONE", created_at=created, result=result
+        )
+
+    def list_async_actions(self, limit: int = 100, end_date: str | None = None) -> AsyncActionList:
+        newest_first = [self.get_async_action(f"aa_{n}") for n in reversed(range(len(self.taken)))]
+        return AsyncActionList(async_actions=newest_first[:limit], has_more=False)
+
+    def download(self, url: str, file: BinaryIO) -> int:
+        number = int(url.removeprefix("aa_"))
+        lines = [f"{record['source_id']},true,true\n" for record in self.taken[number]]
+        return file.write(("source_id,found,updated\n" + "".join(lines)).encode())
+
+
+def source(version: int, rows: int) -> list[dict[str, Any]]:
+    """Rows of which the second half changes with the version."""
+    return [{"source_id": f"c{i}", "v": version if i >= rows // 2 else 0} for i in range(rows)]
+
+
+def attempt(rows: list[dict[str, Any]], voucherify: Voucherify, store: Store, max_tries: int = 3) -> SubmittedSync:
+    with Plan(update_destination("customers"), MappingRules(), BatchLimits(max_records=2)) as plan:
+        plan.read(from_records(rows, "source_id"))
+        return Submission(
+            plan,
+            voucherify,
+            Journal(store, max_tries),
+            clock=lambda: voucherify.now,
+            sleep=lambda seconds: None,
+        ).run()
+
+
+def tries(
+    rows: int, versions: list[int], faults: dict[int, str], voucherify: Voucherify, store: Store
+) -> Iterator[tuple[list[dict[str, Any]], SubmittedSync | None]]:
+    """Run until a try succeeds; the source's version may change with each try, and stays as it is at the end."""
+    for version in [*versions, *[versions[-1]] * (len(faults) + 1)]:
+        now = source(version, rows)
+        try:
+            sync = attempt(now, voucherify, store)
+        except (Crash, VoucherifyError):
+            yield now, None
+        else:
+            yield now, sync
+            return
+
+
+crash_points = st.dictionaries(st.integers(1, 30), st.sampled_from(FAULTS), max_size=6)
+versions = st.lists(st.integers(1, 3), min_size=1, max_size=4)
+
+
+@settings(max_examples=300, deadline=None)
+@given(rows=st.integers(0, 11), versions=versions, coming=crash_points, tells=st.booleans())
+def test_nothing_is_lost_and_nothing_is_sent_twice_without_need(
+    rows: int, versions: list[int], coming: dict[int, str], tells: bool
+) -> None:
+    faults = Faults(coming)
+    voucherify, store = Voucherify(faults, tells), Store(faults)
+
+    *_, (done_with, last) = tries(rows, versions, coming, voucherify, store)
+    done = [last] if last is not None else []
+
+    assert done, "no try succeeded although every fault happens once"
+    latest = {record["source_id"]: record["metadata"]["v"] for batch in voucherify.taken for record in batch}
+    assert latest == {row["source_id"]: row["v"] for row in done_with}, "Voucherify does not have the source's rows"
+    waited_for = [record for n in done[-1].async_action_ids for record in voucherify.taken[int(n[3:])]]
+    assert len(waited_for) == rows == done[-1].submitted
+    times = Counter(json.dumps(batch) for batch in voucherify.taken)
+    if tells and len(set(versions)) == 1:
+        assert max(times.values(), default=1) == 1, "a batch was sent twice although its action could be found"
+    seen = [version for version, _ in groupby(versions)]
+    if len(set(seen)) == len(seen):
+        in_doubt = sum(fault != "refused" for fault in coming.values())
+        assert sum(times.values()) - len(times) <= in_doubt
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=st.integers(1, 11), coming=crash_points)
+def test_a_clear_sends_everything_again(rows: int, coming: dict[int, str]) -> None:
+    faults = Faults(coming)
+    voucherify, store = Voucherify(faults, True), Store(faults)
+    list(tries(rows, [1], coming, voucherify, store))
+    before = len(voucherify.taken)
+    faults.coming.clear()
+
+    attempt(source(1, rows), voucherify, store, max_tries=4)
+
+    assert len(voucherify.taken) - before == -(-rows // 2)
+
+
+def test_a_thousand_batches_fit_the_store() -> None:
+    faults = Faults()
+    voucherify, store = Voucherify(faults, True), Store(faults)
+
+    attempt(source(1, 2000), voucherify, store)
+
+    assert len(voucherify.taken) == 1_000
+    assert len(store.values) == 5
+    assert max(map(len, store.values.values())) < 64 * 1024
+    again = attempt(source(1, 2000), voucherify, store)
+    assert (again.requests, again.reattached, len(voucherify.taken)) == (0, 1_000, 1_000)
