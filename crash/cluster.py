@@ -108,18 +108,14 @@ class Cluster:
 
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> None:
         """Start a DAG run; waits until the DAG is known."""
-        for _ in range(60):
-            with contextlib.suppress(httpx.TransportError):
-                token = httpx.get(f"{self._api}/auth/token").json().get("access_token")
-                answer = httpx.post(
-                    f"{self._api}/api/v2/dags/{dag_id}/dagRuns",
-                    headers={"Authorization": f"Bearer {token}"},
-                    json={"dag_run_id": run_id, "logical_date": None, "conf": conf},
-                )
-                if answer.is_success:
-                    return
-            time.sleep(1)
-        raise SystemExit(f"{dag_id} could not be triggered; see {self._folder}")
+        self._ask(f"dags/{dag_id}/dagRuns", {"dag_run_id": run_id, "logical_date": None, "conf": conf})
+
+    def clear(self, dag_id: str, run_id: str) -> None:
+        """Clear all tasks of a run, as a person does to have it done again."""
+        self._ask(
+            f"dags/{dag_id}/clearTaskInstances",
+            {"dag_run_id": run_id, "dry_run": False, "only_failed": False, "reset_dag_runs": True},
+        )
 
     def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask Airflow's metadata database."""
@@ -128,6 +124,16 @@ class Cluster:
             cursor.execute(sql, parameters)
             rows: list[tuple[Any, ...]] = cursor.fetchall()
             return rows
+
+    def _ask(self, path: str, body: dict[str, Any]) -> None:
+        for _ in range(60):
+            with contextlib.suppress(httpx.TransportError):
+                token = httpx.get(f"{self._api}/auth/token").json().get("access_token")
+                headers = {"Authorization": f"Bearer {token}"}
+                if httpx.post(f"{self._api}/api/v2/{path}", headers=headers, json=body).is_success:
+                    return
+            time.sleep(1)
+        raise SystemExit(f"{path} was refused; see {self._folder}")
 
     def _airflow(self, *arguments: str) -> None:
         with (self._folder / "commands.log").open("ab") as log:

@@ -134,6 +134,7 @@ def _run(folder: Path, dags: list[str], kills: int) -> int:
             voucherify.next_actions(times=BATCHES_OF_A_RUN * len(deferred), seconds=SECONDS_IN_THE_TRIGGERER)
             _follow(cluster, deferred)
             good = _print_tables(cluster, voucherify, runs)
+            good &= _print_clear(cluster, voucherify, runs[0])
     return 0 if good else 1
 
 
@@ -141,7 +142,10 @@ def _follow(cluster: Cluster, runs: list[Run]) -> None:
     """Start runs, kill the triggerer where that is the moment, and wait until all have ended."""
     for run in runs:
         cluster.trigger(run.dag_id, run.prefix, run.conf)
-    waiting = {run.prefix: run for run in runs}
+    _follow_to_the_end(cluster, {run.prefix: run for run in runs})
+
+
+def _follow_to_the_end(cluster: Cluster, waiting: dict[str, Run]) -> None:
     deadline = time.monotonic() + SECONDS_FOR_ALL
     while waiting and time.monotonic() < deadline:
         states = dict(cluster.query("SELECT run_id, state FROM task_instance"))
@@ -166,9 +170,7 @@ def _print_tables(cluster: Cluster, voucherify: LocalVoucherify, runs: list[Run]
     good = True
     for dag_id in dict.fromkeys(run.dag_id for run in runs):
         print(f"\n### {dag_id}\n")
-        print(
-            "| moment of the kill | kills | succeeded | lost records | repeated batches | resubmitted | summary agrees |"
-        )
+        print("| moment of the kill | kills | succeeded | lost records | repeated batches | resubmitted | sums agree |")
         print("|---|---|---|---|---|---|---|")
         for moment in MOMENTS:
             of_moment = [run for run in runs if (run.dag_id, run.moment) == (dag_id, moment)]
@@ -178,6 +180,23 @@ def _print_tables(cluster: Cluster, voucherify: LocalVoucherify, runs: list[Run]
                 good &= line["kills"] == line["succeeded"] == line["agrees"] == len(of_moment)
                 good &= line["lost"] == 0 and line["repeated"] <= line["resubmitted"] <= line["kills"]
     return good
+
+
+def _print_clear(cluster: Cluster, voucherify: LocalVoucherify, run: Run) -> bool:
+    """Clear a run that has succeeded, and see that it is done again and not taken for done."""
+
+    def posts() -> int:
+        return sum(request.method == "POST" for request in voucherify.received)
+
+    before = posts()
+    cluster.clear(run.dag_id, run.prefix)
+    deadline = time.monotonic() + SECONDS_FOR_ALL
+    while time.monotonic() < deadline and posts() < before + BATCHES_OF_A_RUN:
+        time.sleep(0.5)
+    _follow_to_the_end(cluster, {run.prefix: run})
+    again = posts() - before
+    print(f"\nCleared by a person after success: {again} of {BATCHES_OF_A_RUN} batches were sent again.")
+    return again == BATCHES_OF_A_RUN
 
 
 def _judge(cluster: Cluster, runs: list[Run], taken: Counter[str], voucherify: LocalVoucherify) -> dict[str, Any]:
