@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.storage import StagedRecords, StorageReportFolder
     from airflow_provider_voucherify.sync.outcomes import SentRecords, SubmittedSync
     from airflow_provider_voucherify.sync.plan import Plan
+    from airflow_provider_voucherify.sync.settlement import ActionOutcome
     from airflow_provider_voucherify.sync.summary import FailureThresholds, SyncSummary
 
 WORKER_SECONDS = 10.0
@@ -211,6 +212,7 @@ class CompletesAsyncActions:
             folder=folder,
             sent=sent,
             seen=seen,
+            on_outcome=self._note,
         )
 
     def _conclude(self, context: Context, summary: SyncSummary) -> dict[str, Any]:
@@ -225,21 +227,19 @@ class CompletesAsyncActions:
         if failed:
             self._tell(context, value, text)
         if exceeded := self._thresholds().exceeded_by(summary):
-            from airflow_provider_voucherify.exceptions import (
-                VoucherifyActionFailedError,
-                VoucherifyRecordsFailedError,
-            )
+            from airflow_provider_voucherify.exceptions import VoucherifyRecordsFailedError
 
             if self.do_xcom_push:
                 context["ti"].xcom_push(key="return_value", value=value)
-            if self._withdraw(context, summary.failed_async_action_ids):
-                raise VoucherifyActionFailedError(f"{exceeded}\n{text}")
+            self._prepare_retry(context, f"{exceeded}\n{text}")
             raise VoucherifyRecordsFailedError(f"{exceeded}\n{text}", value)
         return value
 
-    def _withdraw(self, context: Context, failed_async_action_ids: Sequence[str]) -> bool:
-        """Let the next try send again what failed as a whole; False where there is nothing to send again."""
-        return False
+    def _note(self, async_action_id: str, outcome: ActionOutcome) -> None:
+        """Take note of an action's outcome."""
+
+    def _prepare_retry(self, context: Context, message: str) -> None:
+        """Where a retry can do better, prepare it and raise an error that Airflow retries."""
 
     def _tell(self, context: Context, value: dict[str, Any], text: str) -> None:
         callbacks = self.on_failed_records_callback

@@ -21,6 +21,10 @@ def _count_or_none(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
+def _flag_or_none(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
 def _dict_or_none(value: object) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
@@ -34,6 +38,7 @@ def _dicts(value: object) -> list[dict[str, Any]]:
 
 
 _Text = Annotated[str | None, BeforeValidator(_text_or_none)]
+_Flag = Annotated[bool | None, BeforeValidator(_flag_or_none)]
 _Count = Annotated[int | None, BeforeValidator(_count_or_none)]
 
 
@@ -101,8 +106,8 @@ class LegacyRow(_Answer):
 
     source_id: _Text = None
     code: _Text = None
-    found: bool | None = None
-    updated: bool | None = None
+    found: _Flag = None
+    updated: _Flag = None
 
     @property
     def record_id(self) -> str | None:

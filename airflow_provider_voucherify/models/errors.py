@@ -21,6 +21,7 @@ What can go wrong, as a tree that a user can name (``except``, or Airflow's ``Ex
     │   │   └── VoucherifyQuotaExhaustedError     429 of the billing cycle: waiting does not help
     │   └── VoucherifyServerError             408, 5xx
     ├── VoucherifyActionFailedError       an async action failed as a whole: the next try sends its batch again
+    ├── VoucherifyRecordsRejectedError    records failed, and the next try sends them again (retry_failed_records)
     ├── VoucherifyReportError             a report that is missing, expired or unreadable
     └── VoucherifyCompletionTimeoutError  async actions were not finished in the time allowed
 
@@ -60,6 +61,14 @@ class VoucherifyActionFailedError(VoucherifyError):
     An async action failed as a whole, and more rows with it than the task allows.
 
     Unlike failed records it may pass, so Airflow retries it, and the next try sends the batch again.
+    """
+
+
+class VoucherifyRecordsRejectedError(VoucherifyError):
+    """
+    More records failed than the task allows, and ``retry_failed_records`` asks to send them, and only them, again.
+
+    Airflow retries it. Without that option such a task fails for good, see ``VoucherifyRecordsFailedError``.
     """
 
 

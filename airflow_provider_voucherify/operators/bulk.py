@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,12 @@ from airflow_provider_voucherify.completion import (
 )
 from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
 from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES, RESOURCES, BulkEndpoint
-from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.models.errors import (
+    VoucherifyActionFailedError,
+    VoucherifyConfigurationError,
+    VoucherifyNotFoundError,
+    VoucherifyRecordsRejectedError,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.journal import Journal
     from airflow_provider_voucherify.sync.outcomes import SubmittedSync
     from airflow_provider_voucherify.sync.plan import Destination, Plan
+    from airflow_provider_voucherify.sync.settlement import ActionOutcome
     from airflow_provider_voucherify.sync.sources import Rows
     from airflow_provider_voucherify.sync.summary import SyncSummary
 
@@ -83,6 +90,7 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         report_path: str | None = None,
         dry_run: bool = False,
         durable: bool = True,
+        retry_failed_records: bool = False,
         on_failed_records_callback: Callback | Sequence[Callback] | None = None,
         voucherify_conn_id: str = "voucherify_default",
         **kwargs: Any,
@@ -117,6 +125,8 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         self.report_path = report_path
         self.is_dry_run = dry_run
         self.durable = durable
+        self.retry_failed_records = retry_failed_records
+        self._failed_outcomes: dict[str, ActionOutcome] = {}
         self.on_failed_records_callback = on_failed_records_callback
         self.voucherify_conn_id = voucherify_conn_id
 
@@ -124,6 +134,7 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         """Read, check, send, wait; see the class for what is returned and raised."""
         self._thresholds()
         with ExitStack() as stack:
+            stack.enter_context(self._forgetting_unknown_actions(context))
             plan = stack.enter_context(self._plan())
             self._log_plan(plan)
             if self.is_dry_run:
@@ -136,6 +147,11 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
                 return self._conclude(context, self._unsettled(plan, sync))
             end_time = sync.submitted_at + seconds(self.completion_timeout)
             return self._conclude(context, self._wait(context, hook, sync, end_time, plan))
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
+        with self._forgetting_unknown_actions(context):
+            return super().execute_complete(context, event)
 
     def on_kill(self) -> None:
         """Say what cannot be done: actions that were submitted go on, since the API has no way to cancel them."""
@@ -219,11 +235,39 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
             )
         return Journal(store, context["ti"].max_tries)
 
-    def _withdraw(self, context: Context, failed_async_action_ids: Sequence[str]) -> bool:
+    def _note(self, async_action_id: str, outcome: ActionOutcome) -> None:
+        if outcome.failed:
+            self._failed_outcomes[async_action_id] = replace(outcome, failures={})
+
+    def _prepare_retry(self, context: Context, message: str) -> None:
+        """
+        Let the next try send again what failed as a whole, or, with ``retry_failed_records``, what was rejected.
+
+        Where Voucherify does not say which records it rejected, the whole batch is sent again.
+        """
         journal = self._journal(context)
-        for action_id in failed_async_action_ids:
+        as_a_whole = [i for i, outcome in self._failed_outcomes.items() if outcome.failed_as_a_whole]
+        for action_id in as_a_whole:
             journal.withdraw_action(action_id)
-        return bool(failed_async_action_ids)
+        if self.retry_failed_records:
+            for action_id, outcome in self._failed_outcomes.items():
+                if outcome.unnamed_failures and not outcome.failed_as_a_whole:
+                    journal.withdraw_action(action_id)
+                elif not outcome.failed_as_a_whole:
+                    journal.rejected(action_id, outcome.failed)
+        if as_a_whole:
+            raise VoucherifyActionFailedError(message)
+        if self.retry_failed_records and self._failed_outcomes:
+            raise VoucherifyRecordsRejectedError(message)
+
+    @contextmanager
+    def _forgetting_unknown_actions(self, context: Context) -> Iterator[None]:
+        """Let the next try send again the batch of an action that Voucherify does not know."""
+        try:
+            yield
+        except VoucherifyNotFoundError as error:
+            self._journal(context).withdraw_action(error.call.rpartition("/")[2])
+            raise
 
     def _submit(self, context: Context, plan: Plan, hook: VoucherifyHook) -> SubmittedSync:
         from airflow_provider_voucherify.sync.submission import Submission
@@ -299,6 +343,9 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     :param dry_run: read and check, log and return the plan, send nothing.
     :param durable: on Airflow 3.3 and later a retry waits for what an earlier try has sent instead of sending it
         again; see ``sync.journal``. A clear sends everything again.
+    :param retry_failed_records: where more records failed than allowed, let Airflow retry the task, and let the retry
+        send the failed records again and nothing else. Needs ``durable`` and ``retries``. Default: the task fails for
+        good, since the same records would be rejected again.
     :param on_failed_records_callback: notifier or callable (or several) that is told of failed and refused rows, even
         where the task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
     :param voucherify_conn_id: connection of type ``voucherify``.

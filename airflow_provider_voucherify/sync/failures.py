@@ -6,23 +6,29 @@ A line is the record with one more member, ``_failure``::
     {"source_id": "c1", "name": "Ann", "_failure": {"form": "record", "outcome": "failed", "key": "invalid_payload", …}}
 
 ``form`` is ``record`` where the other members are the record as it was sent, and ``row`` where they are the source's
-columns (a refused row): reading the file again applies the mapping to rows and not to records.
+columns (a refused row): reading the file again applies the mapping to rows and not to records. Columns whose values
+have no JSON form (NaN, say) are shown as text and named in ``as_text``: they are refused again until they are mended
+and no longer named there, so that the text is never sent for the value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
 
 from airflow_provider_voucherify.models.endpoints import BulkEndpoint
-from airflow_provider_voucherify.sync.sources import FAILURE_MEMBER
-from airflow_provider_voucherify.sync.values import json_safe, json_safe_text
+from airflow_provider_voucherify.sync.sources import FAILURE_MEMBER, LOST_MEMBER
+from airflow_provider_voucherify.sync.values import has_json_form, json_safe, json_safe_text
 
 MAX_TEXT = 500
 """Characters of a message that are kept: an error text of any size must not swell logs or XComs."""
+
+_encode = msgspec.json.Encoder(decimal_format="number", enc_hook=json_safe_text).encode
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +75,10 @@ def failure_line(failure: Failure, form: Literal["record", "row"], content: Mapp
         if name in told:
             told[name] = shortened(told[name])
     line = {json_safe_text(name): json_safe(value) for name, value in content.items()}
+    if lost := [json_safe_text(name) for name, value in content.items() if not has_json_form(value)]:
+        told[LOST_MEMBER] = lost
     line[FAILURE_MEMBER] = {"form": form, **told}
-    return msgspec.json.encode(line, enc_hook=json_safe_text) + b"\n"
+    return _encode(line) + b"\n"
 
 
 def records_of(body: bytes, endpoint: BulkEndpoint) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -81,9 +89,9 @@ def records_of(body: bytes, endpoint: BulkEndpoint) -> Iterator[tuple[str, dict[
     """
     if endpoint.ids_field is None:
         for raw in msgspec.json.decode(body, type=list[msgspec.Raw]):
-            record = msgspec.json.decode(raw)
+            record = _decode(raw)
             yield record[endpoint.key], record
     else:
-        sent = msgspec.json.decode(body)
+        sent = _decode(body)
         for record_id in sent[endpoint.ids_field]:
             yield record_id, {endpoint.key: record_id, "metadata": sent["metadata"]}

@@ -42,6 +42,7 @@ class JournalEntry:
     :param records: how many it has.
     :param at: when it was about to be posted, Unix epoch seconds.
     :param async_action_id: what Voucherify answered; None while in doubt whether it was taken.
+    :param failed: how many of its records Voucherify rejected, where they are to be sent again.
     :param outdated: the source has changed since, so that the batch would be sent again if it came back.
     """
 
@@ -50,6 +51,7 @@ class JournalEntry:
     at: float
     async_action_id: str | None = None
     outdated: bool = False
+    failed: int = 0
 
 
 class Journal:
@@ -111,6 +113,14 @@ class Journal:
         self._pages[page][position] = replace(self._pages[page][position], async_action_id=async_action_id)
         self._write(page)
 
+    def rejected(self, async_action_id: str, failed: int) -> None:
+        """Write down that the next try is to send so many records of an action's batch again."""
+        for entry in list(self):
+            if entry.async_action_id == async_action_id:
+                page, place = self._entries[entry.digest]
+                self._pages[page][place] = replace(entry, failed=failed)
+                self._write(page)
+
     def withdraw(self, digest: str) -> None:
         """Forget a batch: it certainly was not taken, or its action came to nothing. It will be posted again."""
         page, _ = self._entries.pop(digest)
@@ -132,7 +142,7 @@ class Journal:
     def _write(self, page: int) -> None:
         if self._store is not None:
             entries = [
-                [e.digest, e.records, e.at, e.async_action_id, e.outdated]
+                [e.digest, e.records, e.at, e.async_action_id, e.outdated, e.failed]
                 for place, e in enumerate(self._pages[page])
                 if self._entries.get(e.digest) == (page, place)
             ]

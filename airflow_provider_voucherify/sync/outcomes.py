@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import IO, Any, BinaryIO, Protocol
@@ -31,10 +31,12 @@ class SubmittedBatch:
     A batch that Voucherify has taken.
 
     :param records: how many records it has; None where somebody else sent it.
+    :param sent_again: how many of them were rejected and are in a later batch again, which says what became of them.
     """
 
     async_action_id: str
     records: int | None
+    sent_again: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +69,21 @@ class SubmittedSync:
     @property
     def submitted(self) -> int | None:
         """Records sent, None where somebody else sent them."""
-        counts = [batch.records for batch in self.batches if batch.records is not None]
+        counts = [batch.records - batch.sent_again for batch in self.batches if batch.records is not None]
         return sum(counts) if len(counts) == len(self.batches) else None
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads."""
         numbers = {name: getattr(self, name) for name in self.__slots__ if name != "batches"}
-        return numbers | {"batches": [[batch.async_action_id, batch.records] for batch in self.batches]}
+        return numbers | {
+            "batches": [[batch.async_action_id, batch.records, batch.sent_again] for batch in self.batches]
+        }
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> SubmittedSync:
         """Read what ``to_json`` gave, possibly in another version of this package: unknown members are ignored."""
         known = {name: state[name] for name in cls.__slots__ if name in state and name != "batches"}
-        batches = tuple(SubmittedBatch(action_id, records) for action_id, records in state["batches"])
+        batches = tuple(SubmittedBatch(*batch) for batch in state["batches"])
         return cls(batches=batches, **known)
 
 
@@ -135,6 +139,7 @@ def collect_outcomes(
     folder: ReportFolder | None = None,
     sent: SentRecords | None = None,
     seen: Mapping[str, AsyncAction] | None = None,
+    on_outcome: Callable[[str, ActionOutcome], None] = lambda async_action_id, outcome: None,
 ) -> SyncSummary:
     """
     Fetch every action once, read its report, and say what became of every row.
@@ -146,6 +151,7 @@ def collect_outcomes(
     :param refused_sample: what the summary shows of the refused rows.
     :param folder: keeps ``report-*.csv`` and ``failures.jsonl``.
     :param sent: what was sent; without it ``failures.jsonl`` names failed records by id alone.
+    :param on_outcome: told of each action's outcome.
     :param seen: actions that are known to have finished and need not be fetched.
     :raises UnfinishedActionsError: an action is not finished; the next call writes anew what was written until then.
     """
@@ -163,7 +169,8 @@ def collect_outcomes(
                 raise UnfinishedActionsError(sync.async_action_ids[number - 1 :])
             of_action = endpoint or ENDPOINTS_BY_ACTION_TYPE.get(action.type or "")
             with closing(_Reports(action, api, of_action, folder, number)) as reports:
-                outcome = _settle(action, batch.records, of_action, reports)
+                outcome = _without(_settle(action, batch.records, of_action, reports), batch.sent_again)
+            on_outcome(action.id, outcome)
             resources.add(of_action.resource if of_action is not None else None)
             if outcome.failed_as_a_whole:
                 failed_ids.append(action.id)
@@ -178,6 +185,19 @@ def collect_outcomes(
             failures.close()
     summary = _summary(sync, resources, outcomes, folder, first_samples(refused_sample, samples))
     return summary.model_copy(update={"failed_async_action_ids": failed_ids})
+
+
+def outcome_of(action: AsyncAction, records: int, endpoint: BulkEndpoint, api: ActionsApi) -> ActionOutcome:
+    """Say what became of the records of one finished action, its report read."""
+    with closing(_Reports(action, api, endpoint, None, 1)) as reports:
+        return _settle(action, records, endpoint, reports)
+
+
+def _without(outcome: ActionOutcome, sent_again: int) -> ActionOutcome:
+    """Take failed records that are in a later batch out of an outcome."""
+    if not sent_again:
+        return outcome
+    return replace(outcome, failed=max(0, outcome.failed - sent_again), failures={}, unnamed_failures=0)
 
 
 def _settle(action: AsyncAction, sent: int | None, endpoint: BulkEndpoint | None, reports: _Reports) -> ActionOutcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -166,6 +166,12 @@ class Plan:
             self._spool.batches(self.destination.form, self._limits.max_bytes, self._limits.max_records)
         )
 
+    def add_subset(self, batch: Batch, ids: Container[str]) -> Batch:
+        """Append a batch with some of the records of another and return it."""
+        number = len(self.batches) + 1
+        self.batches.append(self._spool.subset(batch, number, self.destination.form, ids, self._id_of))
+        return self.batches[-1]
+
     def body(self, batch: Batch) -> Iterator[bytes]:
         """Give a batch's body, ``batch.length`` bytes in all, piece by piece."""
         return self._spool.body(batch, self.destination.form)
@@ -220,7 +226,7 @@ class Plan:
         if shape not in self._builders:
             if len(self._builders) >= _MAX_BUILDERS:
                 self._builders.clear()
-            rules = MappingRules() if chunk.are_records else self._rules_for(chunk)
+            rules = MappingRules(null_policy="send") if chunk.are_records else self._rules_for(chunk)
             if self._sends_ids:
                 rules = replace(rules, metadata_columns=())
             self._builders[shape] = compile_mapping(self.destination.fields_of, chunk.columns, rules)
@@ -242,7 +248,9 @@ class Plan:
 
     def _has_key(self, chunk: Chunk) -> bool:
         key = self.destination.endpoint.key
-        if self._rules.mapping is None or chunk.are_records:
+        if chunk.are_records:
+            return key in chunk.columns
+        if self._rules.mapping is None:
             return any(name.lower() == key for name in chunk.columns if name not in self._rules.exclude_columns)
         return any(target == key and name in chunk.columns for name, target in self._rules.mapping.items())
 

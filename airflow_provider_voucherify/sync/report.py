@@ -57,31 +57,34 @@ def read_report(file: BinaryIO, key: str) -> Iterator[ReportRow]:
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if head.startswith(mark)), "utf-8")
     text = io.TextIOWrapper(file, encoding=encoding, newline="")
     try:
-        first = _first_character(text)
-        rows = _json_rows(text) if first in ("{", "[") else _csv_rows(text)
+        first = _skip_blanks(text)
+        rows = _json_rows(text, first) if first in ("{", "[") else _csv_rows(text)
         for row in rows:
             yield _report_row(row, key)
-    except (UnicodeError, csv.Error, msgspec.DecodeError) as error:
+    except (UnicodeError, csv.Error, msgspec.DecodeError, RecursionError) as error:
         raise VoucherifyReportError(f"the report cannot be read: {error}") from None
     finally:
         text.detach()
 
 
-def _first_character(text: io.TextIOWrapper) -> str:
-    character = ""
-    while not character.strip():
+def _skip_blanks(text: io.TextIOWrapper) -> str:
+    """Go to the first character that is not blank, and return it."""
+    while True:
+        position = text.tell()
         character = text.read(1)
         if not character:
             raise VoucherifyReportError("the report is empty")
-    text.seek(0)
-    return character
+        if character.strip():
+            text.seek(position)
+            return character
 
 
 def _csv_rows(text: io.TextIOWrapper) -> Iterator[dict[str, str]]:
+    start = text.tell()
     header = text.readline()
     delimiter = max(",;\t", key=header.count)
-    text.seek(0)
-    csv.field_size_limit(MAX_FIELD_CHARACTERS)
+    text.seek(start)
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARACTERS))
     lines = csv.reader(text, delimiter=delimiter, strict=True)
     names = [name.strip().lower() for name in next(lines)]
     if "updated" not in names:
@@ -95,11 +98,9 @@ def _csv_rows(text: io.TextIOWrapper) -> Iterator[dict[str, str]]:
             yield dict(zip(names, values, strict=False))
 
 
-def _json_rows(text: io.TextIOWrapper) -> Iterator[Mapping[str, Any]]:
-    start = text.read(1)
-    text.seek(0)
+def _json_rows(text: io.TextIOWrapper, first: str) -> Iterator[Mapping[str, Any]]:
     documents: Sequence[Any] | Iterator[Any]
-    if start == "[":
+    if first == "[":
         documents = msgspec.json.decode(text.read())
     else:
         documents = (msgspec.json.decode(line) for line in text if line.strip())

@@ -68,6 +68,16 @@ class _Tally:
     unchanged: list[str | None] = field(default_factory=list)
     missing: list[str | None] = field(default_factory=list)
 
+    @property
+    def written(self) -> int:
+        return self.updated + self.created + self.unclear
+
+    def split(self, succeeded: int) -> tuple[int | None, int | None]:
+        """Say how many of the successes were updated and created: unknown where some of the rows do not count."""
+        if self.unclear or (succeeded < self.written and self.updated and self.created):
+            return None, None
+        return min(self.updated, succeeded), min(self.created, succeeded)
+
 
 def settle(
     action: AsyncAction, sent: int | None, *, upserts: bool, report: Iterable[ReportRow] | None = None
@@ -86,7 +96,7 @@ def settle(
     in_errors = len(named) + len(unnamed)
     if report is None and result.results:
         report = (ReportRow(row.record_id, row.found, row.updated) for row in result.results)
-    tally = _tally(report, named) if report is not None else None
+    tally = _tally(report, named, upserts) if report is not None else None
     if tally is not None:
         for record_id in tally.missing:
             if record_id is not None:
@@ -133,13 +143,13 @@ def _errors(action: AsyncAction, result: BulkResult) -> tuple[dict[str, Failure]
     return named, unnamed
 
 
-def _tally(report: Iterable[ReportRow], named: dict[str, Failure]) -> _Tally:
+def _tally(report: Iterable[ReportRow], named: dict[str, Failure], upserts: bool) -> _Tally:
     tally = _Tally()
     for row in report:
         tally.rows += 1
         if row.record_id is not None and row.record_id in named:
             continue
-        if row.updated:
+        if row.updated and (upserts or row.found is not False):
             if row.found is False:
                 tally.created += 1
             elif row.found:
@@ -148,7 +158,7 @@ def _tally(report: Iterable[ReportRow], named: dict[str, Failure]) -> _Tally:
                 tally.unclear += 1
         elif row.updated is False and row.found:
             tally.unchanged.append(row.record_id)
-        elif row.updated is False:
+        elif row.updated is not None:
             tally.missing.append(row.record_id)
     return tally
 
@@ -186,9 +196,9 @@ def _balanced(
         updated = created = None
     else:
         unchanged = min(len(tally.unchanged), room)
-        succeeded = min(tally.updated + tally.created + tally.unclear, room - unchanged)
-        created = None if tally.unclear else min(tally.created, succeeded)
-        updated = None if created is None else succeeded - created
+        counted = tally.written if result.done_count is None else min(tally.written, result.done_count)
+        succeeded = min(counted, room - unchanged)
+        updated, created = tally.split(succeeded)
     if succeeded == 0:
         updated = created = 0
     if not upserts and created is None:

@@ -6,17 +6,26 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import IO, Any
 
 import msgspec
 
+from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.values import LostValue
 
 ROWS_PER_CHUNK = 1_000
 
+MAX_FIELD_CHARACTERS = 2 * MAX_BODY_BYTES
+"""Python's CSV reader gives up a longer value with its whole line; the standard limit is 131,072."""
+
 FAILURE_MEMBER = "_failure"
 """Member of a line of ``failures.jsonl`` that says why the record was not updated; never sent."""
+
+LOST_MEMBER = "as_text"
+"""Member of ``_failure`` that names the columns whose values the file can only show as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +129,15 @@ def _chunks(rows: Iterable[Mapping[str, Any] | BadLine]) -> Rows:
             yield Chunk(columns, gathered, fixed_columns=False, are_records=are_records)
             gathered = []
         columns, are_records = names, is_record
-        gathered.append(tuple(value for name, value in row.items() if name != FAILURE_MEMBER))
+        lost = failure.get(LOST_MEMBER) if isinstance(failure, Mapping) else None
+        names_lost = lost if isinstance(lost, list) else ()
+        gathered.append(
+            tuple(
+                LostValue(value) if name in names_lost else value
+                for name, value in row.items()
+                if name != FAILURE_MEMBER
+            )
+        )
     if gathered:
         yield Chunk(columns, gathered, fixed_columns=False, are_records=are_records)
 
@@ -130,7 +147,7 @@ def _from_jsonl(file: IO[bytes]) -> Rows:
 
 
 def _json_lines(file: IO[bytes]) -> Iterator[Mapping[str, Any] | BadLine]:
-    decode = msgspec.json.Decoder().decode
+    decode = msgspec.json.Decoder(float_hook=Decimal).decode
     for number, line in enumerate(file, start=1):
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
@@ -147,6 +164,7 @@ def _json_lines(file: IO[bytes]) -> Iterator[Mapping[str, Any] | BadLine]:
 def _from_csv(file: IO[bytes]) -> Rows:
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     try:
+        csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARACTERS))
         lines = csv.reader(text, strict=True)
         columns = tuple(next(lines, ()))
         if len(set(columns)) != len(columns):
@@ -182,11 +200,14 @@ def _csv_chunks(lines: Any, columns: tuple[str, ...]) -> Rows:
 
 def _from_parquet(file: IO[bytes]) -> Rows:
     try:
-        from pyarrow import parquet  # type: ignore[import-untyped,unused-ignore]
+        from pyarrow import ArrowException, parquet  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
         raise VoucherifyConfigurationError(
             "reading .parquet needs pyarrow: pip install 'airflow-provider-voucherify[parquet]'"
         ) from None
-    for batch in parquet.ParquetFile(file).iter_batches(batch_size=ROWS_PER_CHUNK):
-        columns = [column.to_pylist() for column in batch.columns]
-        yield Chunk(tuple(batch.schema.names), list(zip(*columns, strict=True)))
+    try:
+        for batch in parquet.ParquetFile(file).iter_batches(batch_size=ROWS_PER_CHUNK):
+            columns = [column.to_pylist() for column in batch.columns]
+            yield Chunk(tuple(batch.schema.names), list(zip(*columns, strict=True)))
+    except ArrowException as error:
+        raise VoucherifyConfigurationError(f"the .parquet file cannot be read: {error}") from None

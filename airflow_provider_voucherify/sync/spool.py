@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Self
@@ -121,6 +121,26 @@ class Spool:
             size += length
         if records:
             yield Batch(number + 1, records, form.overhead + size - 1, tuple(ranges))
+
+    def subset(
+        self, batch: Batch, number: int, form: BodyForm, ids: Container[str], id_of: Callable[[bytes], str]
+    ) -> Batch:
+        """
+        Make a batch of some of the items of another.
+
+        :param number: of the new batch.
+        :param ids: of the items to take; at least one of the batch has to be among them.
+        :param id_of: reads the id of an encoded item.
+        """
+        taken: list[tuple[int, int]] = []
+        for start, size in batch.ranges:
+            taken += [
+                (offset, length)
+                for offset, length in self._sendable()
+                if start <= offset < start + size and id_of(self._read(offset, length - 1)) in ids
+            ]
+        length = form.overhead + sum(length for _, length in taken) - 1
+        return Batch(number, len(taken), length, tuple(taken))
 
     def body(self, batch: Batch, form: BodyForm) -> Iterator[bytes]:
         """Give a batch's body piece by piece; can be called again, and from another thread."""

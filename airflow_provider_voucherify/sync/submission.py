@@ -24,7 +24,7 @@ from airflow_provider_voucherify.models.errors import (
 )
 from airflow_provider_voucherify.sync.failures import records_of
 from airflow_provider_voucherify.sync.journal import Journal, JournalEntry
-from airflow_provider_voucherify.sync.outcomes import SubmittedBatch, SubmittedSync
+from airflow_provider_voucherify.sync.outcomes import SubmittedBatch, SubmittedSync, outcome_of
 from airflow_provider_voucherify.sync.plan import Plan
 from airflow_provider_voucherify.sync.report import read_report
 from airflow_provider_voucherify.sync.spool import Batch
@@ -75,6 +75,7 @@ class Submission:
     clock: Callable[[], float] = field(default=time.time, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     _digests: list[str] = field(default_factory=list, init=False)
+    _sent_again: list[int] = field(default_factory=list, init=False)
     _reattached: int = field(default=0, init=False)
     _resubmitted: int = field(default=0, init=False)
     _posted_bytes: int = field(default=0, init=False)
@@ -85,9 +86,14 @@ class Submission:
 
         :raises VoucherifyError: a post failed. What was posted until then is in the journal.
         """
-        self._digests = [self._digest(batch) for batch in self.plan.batches]
+        for batch in self.plan.batches:  # grows by the batches of records that are sent again
+            self._digests.append(self._digest(batch))
+            self._sent_again.append(self._plan_again(batch))
         self.journal.outdate_all_but(set(self._digests))
-        batches = [SubmittedBatch(self._submit(batch), batch.records) for batch in self.plan.batches]
+        batches = [
+            SubmittedBatch(self._submit(batch), batch.records, again)
+            for batch, again in zip(self.plan.batches, self._sent_again, strict=True)
+        ]
         return SubmittedSync(
             tuple(batches),
             submitted_at=self.clock(),
@@ -99,6 +105,17 @@ class Submission:
             reattached=self._reattached,
             resubmitted=self._resubmitted,
         )
+
+    def _plan_again(self, batch: Batch) -> int:
+        """Add a batch of the records that Voucherify has rejected of this one, where the journal asks for it."""
+        entry = self.journal.find(self._digests[batch.number - 1])
+        if entry is None or entry.async_action_id is None or not entry.failed:
+            return 0
+        action = self.api.get_async_action(entry.async_action_id)
+        outcome = outcome_of(action, batch.records, self.plan.destination.endpoint, self.api)
+        again = self.plan.add_subset(batch, outcome.failures)
+        log.info("%d records of batch %d were rejected and are sent again", again.records, batch.number)
+        return again.records
 
     def _submit(self, batch: Batch) -> str:
         digest = self._digests[batch.number - 1]

@@ -97,7 +97,13 @@ class SyncSummary(BaseModel):
             if count
         )
         rows = self.rows_read if self.rows_read is not None else self.submitted
-        lines = [f"{what}: {rows or 0:,} rows - {counts or 'nothing to do'}"]
+        if self.dry_run:
+            state = f"dry run, {self.requests:,} requests not sent"
+        elif self.succeeded is None and self.async_action_ids:
+            state = f"{self.requests:,} requests queued, their outcome was not waited for"
+        else:
+            state = "" if counts else "nothing to do"
+        lines = [f"{what}: {rows or 0:,} rows - {', '.join(filter(None, (state, counts)))}"]
         lines += [f"- {failure_text(failure)}" for failure in self.failures]
         hidden = (self.failed or 0) + self.refused - len(self.failures)
         if hidden > 0:

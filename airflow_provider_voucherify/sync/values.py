@@ -8,6 +8,7 @@ import math
 import re
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -18,8 +19,28 @@ Converter = Callable[[Any], Any]
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _MAX_DEPTH = 32
 _MAX_DIGITS = 100
+_KINDS = {
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    Decimal: "a number",
+    str: "a string",
+    dict: "an object",
+    object: "an object",
+}
 _COMMON = frozenset({str, int, float, bool, Decimal, datetime.date, datetime.datetime})
 _MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class LostValue:
+    """
+    Stands for a value that had no JSON form when it was written to ``failures.jsonl``; refused everywhere.
+
+    :param shown: what the file has in its place.
+    """
+
+    shown: Any
 
 
 class RefusedValueError(Exception):
@@ -160,9 +181,20 @@ def json_safe(value: Any) -> Any:
     try:
         return to_metadata(value)
     except RefusedValueError:
+        if isinstance(value, LostValue):
+            return json_safe(value.shown)
         if isinstance(value, Mapping):
             return {json_safe_text(name): json_safe(item) for name, item in value.items()}
         return json_safe_text(value)
+
+
+def has_json_form(value: Any) -> bool:
+    """Say whether ``json_safe`` shows a value exactly."""
+    try:
+        to_metadata(value)
+    except RefusedValueError:
+        return False
+    return True
 
 
 def json_safe_text(value: Any) -> str:
@@ -178,6 +210,10 @@ def _plain(value: Any) -> Any:
     """Unwrap NumPy scalars and arrays, and data frames' missing values inside lists."""
     if type(value) in _COMMON:
         return value
+    if isinstance(value, LostValue):
+        raise RefusedValueError(
+            f"has only the text of its value: mend it and its name in as_text ({value.shown!r:.60})"
+        )
     if is_missing(value):
         return None
     return _from_numpy(value) if type(value).__module__.partition(".")[0] == "numpy" else value
@@ -254,9 +290,7 @@ def _from_json(text: str) -> Any:
 
 
 def _kind(value: Any) -> str:
-    return {bool: "a boolean", int: "an integer", float: "a number", str: "a string", dict: "an object"}.get(
-        type(value), f"a {type(value).__name__}" if value is not None else "null"
-    )
+    return _KINDS.get(type(value), f"a {type(value).__name__}" if value is not None else "null")
 
 
 def _shown(value: Any) -> str:
