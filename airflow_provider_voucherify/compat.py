@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
-    AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
+    AirflowSkipException,
     BaseHook,
     BaseNotifier,
     BaseOperator,
@@ -17,7 +17,6 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
     XCom,
     conf,
-    context_merge,
 )
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection, Context, TaskInstanceKey
 
 __all__ = [
-    "AirflowException",
     "AirflowFailException",
     "AirflowSensorTimeout",
+    "AirflowSkipException",
     "BaseHook",
     "BaseNotifier",
     "BaseOperator",
@@ -43,7 +42,6 @@ __all__ = [
     "TriggerEvent",
     "XCom",
     "conf",
-    "context_merge",
     "get_async_connection",
     "get_async_extra_dejson",
     "get_connection",

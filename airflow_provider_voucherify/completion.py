@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_voucherify.compat import conf
 from airflow_provider_voucherify.links.async_action import DASHBOARD_XCOM_KEY, REPORT_XCOM_KEY
-from airflow_provider_voucherify.models.errors import VoucherifyCompletionTimeoutError, VoucherifyError, may_pass
+from airflow_provider_voucherify.models.errors import (
+    VoucherifyCompletionTimeoutError,
+    VoucherifyError,
+    VoucherifyTransportError,
+    may_pass,
+)
 from airflow_provider_voucherify.notifications.summary import SUMMARY_KEY, TEXT_KEY
 from airflow_provider_voucherify.sync.waiting import DEFAULT_POLL_INTERVAL, action_to_look_at, pause
 from airflow_provider_voucherify.triggers.async_action import EVENT_VERSION, VoucherifyAsyncActionTrigger
 
 if TYPE_CHECKING:
-    import logging
-
     from airflow_provider_voucherify.client.http import VoucherifyClient
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
@@ -30,6 +35,9 @@ if TYPE_CHECKING:
 
 WORKER_SECONDS = 10.0
 """Seconds for which a deferrable task looks from the worker first: a small update is done by then."""
+
+MOST_FAILED_LOOKS = 10
+"""Failed looks in a row after which a worker that waits gives up."""
 
 REFUSED_XCOM_KEY = "voucherify_refused"
 IDS_XCOM_KEY = "async_action_ids"
@@ -64,17 +72,23 @@ class CompletesAsyncActions:
 
         status, message, state = self._read(event)
         sync, end_time = SubmittedSync.from_json(state["sync"]), float(state["end_time"])
+        folder, name = self._report_folder(context), state.get("staged")
+        staged = StagedRecords(folder, name, len(sync.batches)) if folder is not None and name else None
         if status == "timeout":
+            if staged is not None:
+                staged.remove()
             self._raise_timeout(message or "time is up")
         if status == "unreachable":
             self.log.warning("The trigger gave up looking, so this worker looks: %s", message)
-        folder = self._report_folder(context)
-        staged = StagedRecords(folder, len(sync.batches)) if folder is not None and state.get("staged") else None
         with self._hook() as hook:
             try:
                 summary = self._settle(context, hook.get_conn(), sync, folder, staged, {})
             except UnfinishedActionsError as unfinished:
-                self._defer(hook, sync, unfinished.async_action_ids[:1], end_time, bool(state.get("staged")))
+                if status == "unreachable":
+                    raise VoucherifyTransportError(
+                        f"the triggerer cannot look at async actions ({message}), though this worker can"
+                    ) from unfinished
+                self._defer(hook, sync, unfinished.async_action_ids[:1], end_time, name)
         if staged is not None:
             staged.remove()
         return self._conclude(context, summary)
@@ -141,9 +155,11 @@ class CompletesAsyncActions:
                 waiting_for = unfinished.async_action_ids[:1]
         if not self.deferrable or time.time() >= end_time:
             self._raise_timeout(f"async action {action_to_look_at(waiting_for)} was not finished in time")
+        name = None
         if folder is not None and plan is not None:
-            StagedRecords(folder, len(plan.batches)).stage(plan)
-        return self._defer(hook, sync, waiting_for, end_time, staged=folder is not None and plan is not None)
+            name = uuid.uuid4().hex
+            StagedRecords(folder, name, len(plan.batches)).stage(plan)
+        return self._defer(hook, sync, waiting_for, end_time, name)
 
     def _look(
         self,
@@ -155,7 +171,7 @@ class CompletesAsyncActions:
         seen: dict[str, AsyncAction],
     ) -> bool:
         """Look at the action submitted last until it has finished; False if it has not by ``until``."""
-        last = action_to_look_at(waiting_for)
+        last, failures = action_to_look_at(waiting_for), 0
         while True:
             now = time.time()
             wait = pause(now - sync.submitted_at, poll_interval)
@@ -165,19 +181,21 @@ class CompletesAsyncActions:
             try:
                 action = client.get_async_action(last)
             except VoucherifyError as error:
-                if not may_pass(error) or time.time() >= until:
+                failures += 1
+                if not may_pass(error) or failures == MOST_FAILED_LOOKS:
                     raise
-                self.log.warning("A look failed: %s", error)
-                continue
-            self.log.info("Async action %s is %s (%s %%)", last, action.status, action.progress or 0)
-            if action.is_finished:
-                seen[last] = action
-                return True
+                self.log.warning("Look %d of %d failed: %s", failures, MOST_FAILED_LOOKS, error)
+            else:
+                failures = 0
+                self.log.info("Async action %s is %s (%s %%)", last, action.status, action.progress or 0)
+                if action.is_finished:
+                    seen[last] = action
+                    return True
             if time.time() >= until:
                 return False
 
     def _defer(
-        self, hook: VoucherifyHook, sync: SubmittedSync, waiting_for: Sequence[str], end_time: float, staged: bool
+        self, hook: VoucherifyHook, sync: SubmittedSync, waiting_for: Sequence[str], end_time: float, staged: str | None
     ) -> NoReturn:
         trigger = VoucherifyAsyncActionTrigger(
             voucherify_conn_id=self.voucherify_conn_id,
@@ -198,7 +216,7 @@ class CompletesAsyncActions:
         sync: SubmittedSync,
         folder: StorageReportFolder | None,
         sent: StagedRecords | SentRecords | None,
-        seen: Mapping[str, AsyncAction],
+        seen: dict[str, AsyncAction],
     ) -> SyncSummary:
         from airflow_provider_voucherify.sync.outcomes import collect_outcomes
 
@@ -219,12 +237,12 @@ class CompletesAsyncActions:
         """Say what happened, tell who wants to be told, and fail where too many rows failed."""
         text, value = summary.text(), summary.as_xcom()
         failed = (summary.failed or 0) + summary.refused
-        self.log.log(30 if failed or summary.not_reported else 20, "%s", text)
+        self.log.log(logging.WARNING if failed or summary.not_reported else logging.INFO, "%s", text)
         if summary.not_reported:
             self.log.warning(
                 "Voucherify's answers do not mention %d of the records that were sent", summary.not_reported
             )
-        if failed:
+        if failed or summary.not_reported or summary.failed_async_action_ids:
             self._tell(context, value, text)
         if exceeded := self._thresholds().exceeded_by(summary):
             from airflow_provider_voucherify.exceptions import VoucherifyRecordsFailedError

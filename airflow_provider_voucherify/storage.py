@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import IO, Any
 
 from airflow_provider_voucherify.compat import ObjectStoragePath
@@ -42,40 +43,48 @@ class StorageReportFolder:
         if file.exists():
             file.unlink()
 
+    def remove_folder(self, name: str) -> None:
+        """Remove an empty folder, where the storage has such a thing."""
+        with suppress(OSError):
+            (self._path / name).rmdir()
+
 
 class StagedRecords:
     """
     What was sent, kept in the report folder while the task is deferred and has no process to remember it.
 
-    :param folder: where; ``sent-*.json`` are the bodies, ``refused.jsonl`` the refused rows.
+    :param folder: where; it gets a folder ``staged-…`` with the bodies and the refused rows.
+    :param name: tells the task's staged files from those of others that write to the same folder.
     :param batches: how many bodies there are.
     """
 
-    def __init__(self, folder: StorageReportFolder, batches: int) -> None:
+    def __init__(self, folder: StorageReportFolder, name: str, batches: int) -> None:
         self._folder = folder
-        self._batches = batches
+        self._refused = f"staged-{name}/refused.jsonl"
+        self._bodies = [f"staged-{name}/{number:05}.json" for number in range(1, batches + 1)]
+        self._name = f"staged-{name}"
 
     def stage(self, plan: Plan) -> None:
         """Write down everything of a plan."""
         for batch in plan.batches:
-            with self._folder.write(_body_name(batch.number)) as file:
+            with self._folder.write(self._bodies[batch.number - 1]) as file:
                 file.writelines(plan.body(batch))
-        with self._folder.write("refused.jsonl") as file:
+        with self._folder.write(self._refused) as file:
             file.writelines(plan.refused_lines())
 
     def body(self, number: int) -> bytes | None:
         """Return the body of the batch with a number, or None where it was removed from the folder."""
-        return self._folder.read(_body_name(number))
+        return self._folder.read(self._bodies[number - 1])
 
     def refused_lines(self) -> Iterable[bytes]:
         """Return the refused rows as lines of ``failures.jsonl``."""
-        return (self._folder.read("refused.jsonl") or b"").splitlines(keepends=True)
+        return (self._folder.read(self._refused) or b"").splitlines(keepends=True)
 
     def remove(self) -> None:
         """Remove what was staged."""
-        for number in range(1, self._batches + 1):
-            self._folder.remove(_body_name(number))
-        self._folder.remove("refused.jsonl")
+        for name in (*self._bodies, self._refused):
+            self._folder.remove(name)
+        self._folder.remove_folder(self._name)
 
 
 class PlannedRecords:
@@ -96,7 +105,3 @@ class PlannedRecords:
 def open_source(path: str) -> Any:
     """Open the file of ``path=`` for reading: a local path or an object storage URI."""
     return ObjectStoragePath(path).open("rb")  # type: ignore[no-untyped-call]
-
-
-def _body_name(number: int) -> str:
-    return f"sent-{number:05}.json"

@@ -30,6 +30,14 @@ def pytest_sessionfinish() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests look at async actions more often than a second apart."""
+    from airflow_provider_voucherify.sync import waiting
+
+    monkeypatch.setattr(waiting, "SHORTEST_PAUSE", 0.01)
+
+
 @pytest.fixture
 def voucherify(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalVoucherify]:
     """A local Voucherify, with the connection ``voucherify_default`` leading to it."""

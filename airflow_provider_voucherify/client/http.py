@@ -22,7 +22,7 @@ from airflow_provider_voucherify.client.protocol import Answer, Exclusive, NoAns
 from airflow_provider_voucherify.client.rate_limits import RateLimit
 from airflow_provider_voucherify.client.retry import Outcome, RetryPolicy, seconds_until_retry
 from airflow_provider_voucherify.client.settings import ConnectionSettings
-from airflow_provider_voucherify.models.errors import VoucherifyReportError
+from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyReportError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -121,9 +121,9 @@ class _Download:
 
     @property
     def shown(self) -> str:
-        """The URL without its query, which may hold a token."""
+        """The URL without its query and user, which may hold a token."""
         parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc}{parts.path}"
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     def check(self) -> None:
         try:
@@ -238,7 +238,10 @@ class VoucherifyClient:
         download = _Download(self.settings, self._retry, url)
         while True:
             download.check()
-            headers = self._perform(self._protocol.credentials(download.url, download.refused_token))
+            try:
+                headers = self._perform(self._protocol.credentials(download.url, download.refused_token))
+            except VoucherifyError as error:
+                raise VoucherifyReportError(f"the report could not be fetched: {error}") from error
             file.seek(0)
             file.truncate()
             try:

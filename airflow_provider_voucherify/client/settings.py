@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -125,12 +125,16 @@ class ConnectionSettings(BaseModel):
         mine = urlsplit(self.base_url)
         try:
             other = urlsplit(url)
-            if (other.scheme, other.hostname, other.port) == (mine.scheme, mine.hostname, mine.port):
+            if (other.scheme, other.hostname, _port(other)) == (mine.scheme, mine.hostname, _port(mine)):
                 return True
             downloads = download_host(mine.hostname or "")
             return downloads is not None and other.scheme == "https" and other.netloc.lower() == downloads
         except ValueError:
             return False
+
+
+def _port(parts: SplitResult) -> int | None:
+    return parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _header_value(value: str, label: str) -> str:

@@ -27,6 +27,7 @@ from airflow_provider_voucherify.models.errors import (
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+    from airflow_provider_voucherify.storage import StorageReportFolder
     from airflow_provider_voucherify.sync.journal import Journal
     from airflow_provider_voucherify.sync.outcomes import SubmittedSync
     from airflow_provider_voucherify.sync.plan import Destination, Plan
@@ -132,19 +133,23 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read, check, send, wait; see the class for what is returned and raised."""
-        self._thresholds()
+        self._check()
         with ExitStack() as stack:
             stack.enter_context(self._forgetting_unknown_actions(context))
             plan = stack.enter_context(self._plan())
             self._log_plan(plan)
+            folder = self._report_folder(context)
+            if folder is not None:
+                with folder.write("failures.jsonl") as failures:
+                    failures.writelines(plan.refused_lines())
             if self.is_dry_run:
-                return self._unsettled(plan, None).as_xcom()
+                return self._unsettled(plan, None, folder).as_xcom()
             hook = stack.enter_context(self._hook())
             context["ti"].xcom_push(key=REFUSED_XCOM_KEY, value=[failure.sample() for failure in plan.refused_sample])
             sync = self._submit(context, plan, hook)
             self._announce(context, hook, sync)
             if not self.wait_for_completion:
-                return self._conclude(context, self._unsettled(plan, sync))
+                return self._conclude(context, self._unsettled(plan, sync, folder))
             end_time = sync.submitted_at + seconds(self.completion_timeout)
             return self._conclude(context, self._wait(context, hook, sync, end_time, plan))
 
@@ -152,6 +157,14 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
         with self._forgetting_unknown_actions(context):
             return super().execute_complete(context, event)
+
+    def _check(self) -> None:
+        """Check what can be checked before any row is read."""
+        self._thresholds()
+        if not isinstance(self.is_dry_run, bool):
+            raise VoucherifyConfigurationError(f"dry_run must be True or False, not {self.is_dry_run!r}")
+        if self.poll_interval is not None and not 0 < seconds(self.poll_interval) < float("inf"):
+            raise VoucherifyConfigurationError(f"poll_interval must be positive, not {self.poll_interval!r}")
 
     def on_kill(self) -> None:
         """Say what cannot be done: actions that were submitted go on, since the API has no way to cancel them."""
@@ -274,8 +287,8 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
 
         return Submission(plan, hook.get_conn(), self._journal(context)).run()
 
-    def _unsettled(self, plan: Plan, sync: SubmittedSync | None) -> SyncSummary:
-        """Return the summary of a sync whose outcome is not waited for, or that is not sent at all."""
+    def _unsettled(self, plan: Plan, sync: SubmittedSync | None, folder: StorageReportFolder | None) -> SyncSummary:
+        """Return the summary of a sync whose outcome is not waited for, or (None) of one that is not sent at all."""
         from airflow_provider_voucherify.sync.summary import SyncSummary, first_samples
 
         return SyncSummary(
@@ -285,8 +298,10 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
             refused=plan.refused,
             superseded=plan.superseded,
             async_action_ids=[] if sync is None else sync.async_action_ids,
-            requests=len(plan.batches),
-            bytes_sent=plan.bytes_to_send,
+            requests=len(plan.batches) if sync is None else sync.requests,
+            bytes_sent=plan.bytes_to_send if sync is None else sync.bytes_sent,
+            resubmitted=0 if sync is None else sync.resubmitted,
+            report_uri=folder.uri if folder is not None else None,
             dry_run=sync is None,
             failures=first_samples(failure.sample() for failure in plan.refused_sample),
         )
@@ -338,11 +353,13 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     :param max_failed_records: fail if more rows failed or were refused; None for any number.
     :param max_failed_ratio: fail if a larger part of the rows (0 to 1) failed or was refused; the default of
         ``max_failed_records`` does not count then.
-    :param report_path: folder (local or object storage) for Voucherify's reports and ``failures.jsonl``. While the
+    :param report_path: folder (local or object storage) for Voucherify's reports and ``failures.jsonl``, which the next
+        run overwrites if it has the same folder (``{{ ds }}`` or ``{{ run_id }}`` in it keeps them apart). While the
         task is deferred it also keeps what was sent. Mapped tasks get a folder each in it.
     :param dry_run: read and check, log and return the plan, send nothing.
     :param durable: on Airflow 3.3 and later a retry waits for what an earlier try has sent instead of sending it
-        again; see ``sync.journal``. A clear sends everything again.
+        again; see ``sync.journal``. Batches are known by their content, so a query should give its rows in a stable
+        order (``ORDER BY``). A clear sends everything again.
     :param retry_failed_records: where more records failed than allowed, let Airflow retry the task, and let the retry
         send the failed records again and nothing else. Needs ``durable`` and ``retries``. Default: the task fails for
         good, since the same records would be rejected again.

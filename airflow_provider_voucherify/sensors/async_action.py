@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import ast
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_voucherify.compat import (
+    AirflowFailException,
     AirflowSensorTimeout,
+    AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
 )
 from airflow_provider_voucherify.completion import Callback, CompletesAsyncActions
 from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
-from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, VoucherifyError, may_pass
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
@@ -85,10 +87,15 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
         self._thresholds()
         if not self.deferrable:
             return super().execute(context)
-        with self._hook() as hook:
-            sync = self._submitted()
-            self._announce(context, hook, sync)
-            return self._conclude(context, self._wait(context, hook, sync, time.time() + self.timeout))
+        try:
+            with self._hook() as hook:
+                sync = self._submitted()
+                self._announce(context, hook, sync)
+                return self._conclude(context, self._wait(context, hook, sync, time.time() + self.timeout))
+        except (AirflowSensorTimeout, AirflowFailException) as error:
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(f"skipped, as soft_fail or never_fail says: {error}") from error
+            raise
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
@@ -98,7 +105,13 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
         with self._hook() as hook:
             client = hook.get_conn()
             if sync.batches:
-                last = client.get_async_action(sync.async_action_ids[-1])
+                try:
+                    last = client.get_async_action(sync.async_action_ids[-1])
+                except VoucherifyError as error:
+                    if not may_pass(error):
+                        raise
+                    self.log.warning("This look failed, the next may not: %s", error)
+                    return PokeReturnValue(False)
                 self.log.info("Async action %s is %s (%s %%)", last.id, last.status, last.progress or 0)
                 if not last.is_finished:
                     return PokeReturnValue(False)
@@ -126,7 +139,9 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
 
 
 def _flat(given: Any) -> list[str]:
-    """Return ids from an id, a list (of lists) of ids, or the text that a Jinja template makes of a list."""
+    """Return ids from an id, a list (of lists), a summary, or the text that a Jinja template makes of a list."""
+    if isinstance(given, Mapping):
+        return _flat(given.get("async_action_ids"))
     if isinstance(given, str):
         text = given.strip()
         if text.startswith("["):

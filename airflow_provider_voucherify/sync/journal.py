@@ -84,28 +84,31 @@ class Journal:
         entry = self._pages[place[0]][place[1]] if place is not None else None
         return entry if entry is not None and not entry.outdated else None
 
-    def outdate_all_but(self, digests: Container[str]) -> None:
+    def outdate_all_but(self, digests: Container[str]) -> int:
         """
-        Forget the batches that a changed source does not have any more; done before anything new is posted.
+        Mark the batches that a changed source does not have any more, and return how many those are.
 
-        Should the source change back, what was sent in between may have overwritten their records, so they are sent
-        again. Those in doubt are remembered as outdated, lest their actions be taken for those of other batches.
+        Done before anything new is posted. Should the source change back, what was sent in between may have overwritten
+        their records, so they are sent again. They are remembered lest their actions be taken for other batches'.
         """
-        touched = set()
+        touched, outdated = set(), 0
         for entry in list(self):
             if entry.digest not in digests and not entry.outdated:
                 page, place = self._entries[entry.digest]
                 touched.add(page)
-                if entry.async_action_id is None:
-                    self._pages[page][place] = replace(entry, outdated=True)
-                else:
-                    del self._entries[entry.digest]
+                outdated += 1
+                self._pages[page][place] = replace(entry, outdated=True)
         for page in sorted(touched):
             self._write(page)
+        return outdated
 
     def intend(self, entry: JournalEntry) -> None:
         """Write down that a batch is about to be posted (again): it goes to the end of the journal."""
-        self._write(self._append(entry))
+        before = self._entries.get(entry.digest)
+        page = self._append(entry)
+        self._write(page)
+        if before is not None and before[0] != page:
+            self._write(before[0])
 
     def posted(self, digest: str, async_action_id: str) -> None:
         """Write down what Voucherify answered."""

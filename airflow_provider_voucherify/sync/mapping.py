@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from airflow_provider_voucherify.models.endpoints import BulkEndpoint, Field
@@ -171,6 +171,7 @@ def compile_mapping(endpoint: BulkEndpoint, columns: Sequence[str], rules: Mappi
     :raises VoucherifyConfigurationError: no column gives the key, two columns give the same field, or the mapping
         names a column or field that does not exist.
     """
+    rules = replace(rules, exclude_columns=_excluded(columns, rules))
     paths = _given_paths(endpoint, columns, rules) if rules.mapping is not None else _paths(endpoint, columns, rules)
     taken: dict[tuple[str, ...], str] = {}
     for name, path in paths.items():
@@ -196,6 +197,12 @@ def compile_mapping(endpoint: BulkEndpoint, columns: Sequence[str], rules: Mappi
         _targets=tuple(targets),
         _required=tuple(name for name in endpoint.required if name != endpoint.key),
     )
+
+
+def _excluded(columns: Sequence[str], rules: MappingRules) -> set[str]:
+    """Return the columns to exclude, found in any case: a column must not be sent because a warehouse shouts."""
+    wanted = {name.lower() for name in rules.exclude_columns}
+    return {name for name in columns if name.lower() in wanted}
 
 
 def _given_paths(endpoint: BulkEndpoint, columns: Sequence[str], rules: MappingRules) -> dict[str, tuple[str, ...]]:
@@ -244,9 +251,25 @@ def _paths(endpoint: BulkEndpoint, columns: Sequence[str], rules: MappingRules) 
             paths[name] = path
         elif rules.metadata_columns is None or name in rules.metadata_columns:
             paths[name] = ("metadata", name.removeprefix("metadata."))
-    if missing := set(rules.metadata_columns or ()) - set(columns):
-        raise VoucherifyConfigurationError(f"metadata_columns names columns that the rows do not have: {missing}")
     return paths
+
+
+def check_columns(columns: Sequence[str], rules: MappingRules) -> None:
+    """
+    Check that the columns which rules name are there, for a source all of whose rows have the same ones.
+
+    :raises VoucherifyConfigurationError: a name is unknown, which would silently send what it was to hold back.
+    """
+    lower = {name.lower() for name in columns}
+    named = {
+        "metadata_columns": set(rules.metadata_columns or ()) - set(columns),
+        "exclude_columns": {name for name in rules.exclude_columns if name.lower() not in lower},
+        "null_policy": set(rules.null_policy) - set(columns) if isinstance(rules.null_policy, Mapping) else set(),
+    }
+    for parameter, missing in named.items():
+        if missing:
+            names = ", ".join(sorted(missing))
+            raise VoucherifyConfigurationError(f"{parameter} names columns that the rows do not have: {names}")
 
 
 def _path_by_name(endpoint: BulkEndpoint, column: str) -> tuple[str, ...] | None:

@@ -20,6 +20,9 @@ from airflow_provider_voucherify.sync.summary import SyncSummary, add_up, first_
 
 log = logging.getLogger(__name__)
 
+MOST_ERRORS_REMEMBERED = 1_000
+"""An action with more errors is fetched once more when its turn comes, so that memory stays bounded."""
+
 ENDPOINTS_BY_ACTION_TYPE = {
     endpoint.action_type: endpoint for table in (UPDATE_ENDPOINTS, METADATA_ENDPOINTS) for endpoint in table.values()
 }
@@ -138,7 +141,7 @@ def collect_outcomes(
     refused_sample: Iterable[Mapping[str, Any]] = (),
     folder: ReportFolder | None = None,
     sent: SentRecords | None = None,
-    seen: Mapping[str, AsyncAction] | None = None,
+    seen: dict[str, AsyncAction] | None = None,
     on_outcome: Callable[[str, ActionOutcome], None] = lambda async_action_id, outcome: None,
 ) -> SyncSummary:
     """
@@ -152,9 +155,11 @@ def collect_outcomes(
     :param folder: keeps ``report-*.csv`` and ``failures.jsonl``.
     :param sent: what was sent; without it ``failures.jsonl`` names failed records by id alone.
     :param on_outcome: told of each action's outcome.
-    :param seen: actions that are known to have finished and need not be fetched.
-    :raises UnfinishedActionsError: an action is not finished; the next call writes anew what was written until then.
+    :param seen: actions that are known to have finished and need not be fetched; finished ones are added.
+    :raises UnfinishedActionsError: an action is not finished; nothing has been done then.
     """
+    seen = {} if seen is None else seen
+    _check_all_finished(sync, api, seen)
     outcomes: list[ActionOutcome] = []
     samples: list[dict[str, Any]] = []
     failed_ids: list[str] = []
@@ -163,10 +168,7 @@ def collect_outcomes(
     try:
         if failures is not None and sent is not None:
             failures.writelines(sent.refused_lines())
-        for number, batch in enumerate(sync.batches, start=1):
-            action = (seen or {}).get(batch.async_action_id) or api.get_async_action(batch.async_action_id)
-            if not action.is_finished:
-                raise UnfinishedActionsError(sync.async_action_ids[number - 1 :])
+        for number, (batch, action) in enumerate(zip(sync.batches, _finished(sync, api, seen), strict=True), start=1):
             of_action = endpoint or ENDPOINTS_BY_ACTION_TYPE.get(action.type or "")
             with closing(_Reports(action, api, of_action, folder, number)) as reports:
                 outcome = _without(_settle(action, batch.records, of_action, reports), batch.sent_again)
@@ -185,6 +187,24 @@ def collect_outcomes(
             failures.close()
     summary = _summary(sync, resources, outcomes, folder, first_samples(refused_sample, samples))
     return summary.model_copy(update={"failed_async_action_ids": failed_ids})
+
+
+def _check_all_finished(sync: SubmittedSync, api: ActionsApi, seen: dict[str, AsyncAction]) -> None:
+    """Look at every action before anything is done with one, and remember those whose answer is small."""
+    finished = set()
+    for action_id in sync.async_action_ids:
+        if action_id not in seen:
+            action = api.get_async_action(action_id)
+            if not action.is_finished:
+                raise UnfinishedActionsError([i for i in sync.async_action_ids if i not in finished])
+            if len((action.result or {}).get("errors") or ()) <= MOST_ERRORS_REMEMBERED:
+                seen[action_id] = action
+        finished.add(action_id)
+
+
+def _finished(sync: SubmittedSync, api: ActionsApi, seen: Mapping[str, AsyncAction]) -> Iterator[AsyncAction]:
+    for action_id in sync.async_action_ids:
+        yield seen.get(action_id) or api.get_async_action(action_id)
 
 
 def outcome_of(action: AsyncAction, records: int, endpoint: BulkEndpoint, api: ActionsApi) -> ActionOutcome:
@@ -235,6 +255,9 @@ class _Reports:
             self.fetched = bool(urls)
         except VoucherifyReportError as error:
             log.warning("The report of %s cannot be had: %s", action.id, error)
+        except BaseException:
+            self.close()
+            raise
 
     def rows(self) -> Iterator[ReportRow]:
         for file in self._files:
@@ -274,11 +297,15 @@ def _failed_lines(outcome: ActionOutcome, endpoint: BulkEndpoint | None, body: b
         for _ in range(outcome.unnamed_failures if not outcome.failures else 0):
             yield failure_line(reason, "record", {})
         return
+    found: set[str] = set()
     for record_id, record in records_of(body, endpoint):
         if record_id in outcome.failures:
+            found.add(record_id)
             yield failure_line(outcome.failures[record_id], "record", record)
         elif outcome.unnamed_failures:
             yield failure_line(replace(reason, id=record_id), "record", record)
+    for record_id in outcome.failures.keys() - found:
+        yield failure_line(outcome.failures[record_id], "record", {endpoint.key: record_id})
 
 
 def _summary(
@@ -289,15 +316,16 @@ def _summary(
     samples: list[Any],
 ) -> SyncSummary:
     total = add_up(outcomes)
+    unknown = any(outcome.failed_as_a_whole and not outcome.records for outcome in outcomes)
     return SyncSummary(
         resource=next(iter(resources)) if len(resources) == 1 else None,
         rows_read=sync.rows_read,
-        submitted=total.records,
+        submitted=None if unknown else total.records,
         succeeded=total.succeeded,
         updated=total.updated,
         created=total.created,
         unchanged=total.unchanged,
-        failed=total.failed,
+        failed=None if unknown else total.failed,
         refused=sync.refused,
         superseded=sync.superseded,
         not_reported=total.not_reported,

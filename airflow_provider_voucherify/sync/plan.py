@@ -24,6 +24,7 @@ from airflow_provider_voucherify.sync.mapping import (
     MappingRules,
     RecordBuilder,
     RefusedRowError,
+    check_columns,
     check_mapping,
     compile_mapping,
 )
@@ -202,14 +203,19 @@ class Plan:
         self.close()
 
     def _take(self, chunk: Chunk) -> None:
-        builder = self._builder(chunk)
+        builder: RecordBuilder | None = None
+        unmappable = RefusedRowError("missing_key", f"{self.destination.endpoint.key} is missing")
+        try:
+            builder = self._builder(chunk)
+        except RefusedRowError as error:
+            unmappable = error
         items: list[bytes] = []
         ids: list[str] = []
         for row in chunk.rows:
             self.rows_read += 1
             try:
                 if builder is None:
-                    raise RefusedRowError("missing_key", f"{self.destination.endpoint.key} is missing")
+                    raise unmappable
                 record = builder.build(row)
                 items.append(self._encoded(record))
                 ids.append(record[builder.key])
@@ -229,13 +235,19 @@ class Plan:
             rules = MappingRules(null_policy="send") if chunk.are_records else self._rules_for(chunk)
             if self._sends_ids:
                 rules = replace(rules, metadata_columns=())
-            self._builders[shape] = compile_mapping(self.destination.fields_of, chunk.columns, rules)
+            try:
+                self._builders[shape] = compile_mapping(self.destination.fields_of, chunk.columns, rules)
+            except VoucherifyConfigurationError as error:
+                if chunk.fixed_columns:
+                    raise
+                raise RefusedRowError("unmappable", str(error)) from None
         return self._builders[shape]
 
     def _rules_for(self, chunk: Chunk) -> MappingRules:
         """Rows without fixed columns may lack any column that the rules name."""
         rules = self._rules
         if chunk.fixed_columns:
+            check_columns(chunk.columns, rules)
             return rules
         present = {name: target for name, target in (rules.mapping or {}).items() if name in chunk.columns}
         return replace(

@@ -105,13 +105,31 @@ def settle(
     in_report = len(named) + (tally.missing.count(None) if tally is not None else 0)
     failed = max(in_errors, in_report, result.failed_count or 0)
     count = sent if sent is not None else _count(result, tally, failed)
-    as_a_whole = action.status == "FAILED" or (action.operation_status == "FAILED" and failed == 0)
+    as_a_whole = _failed_as_a_whole(action, result, tally, failed)
     if as_a_whole:
-        failed = max(failed, count - (result.done_count or 0) if action.status == "FAILED" else count)
+        done = result.done_count or 0 if action.status == "FAILED" else 0
+        failed = max(failed, count - done)
         unnamed.append(_whole(action))
     if tally is not None:
         _name_silent_failures(tally, failed, named, unnamed)
     return replace(_balanced(count, failed, tally, result, upserts, named, unnamed), failed_as_a_whole=as_a_whole)
+
+
+def _failed_as_a_whole(action: AsyncAction, result: BulkResult, tally: _Tally | None, failed: int) -> bool:
+    """
+    Say whether an action came to nothing, or to nothing that anybody can vouch for.
+
+    That is so if it says ``FAILED`` and does not name what failed; and if it gives neither counts nor errors nor a
+    report, or counts nothing at all, and does not say ``SUCCESS`` either.
+    """
+    if action.status == "FAILED":
+        return True
+    told = tally is not None or result.done_count is not None or result.failed_count is not None
+    if action.operation_status == "FAILED":
+        return failed == 0 or not told
+    silent = not told and not failed
+    nothing_done = tally is None and result.done_count == 0 and not failed
+    return (silent or nothing_done) and action.operation_status != "SUCCESS"
 
 
 def _name_silent_failures(tally: _Tally, failed: int, named: dict[str, Failure], unnamed: Sequence[Failure]) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, BinaryIO, Protocol
 
 from airflow_provider_voucherify.client.calls import Body
@@ -35,10 +36,17 @@ log = logging.getLogger(__name__)
 EARLIER = 120.0
 """Seconds by which the clocks of this machine and Voucherify may differ."""
 
+SOON = 60.0
+"""Seconds after an intent within which its action is looked for first."""
+
 LATER = 600.0
 """Seconds after an intent within which its action must have been created: the request's time-out and the difference."""
 
 MOST_PAGES = 10
+"""Lists of 100 actions that are read for one stretch of time."""
+
+MOST_CANDIDATES = 300
+"""Actions that are looked at for one batch in doubt."""
 
 
 class SubmissionApi(Protocol):
@@ -89,7 +97,12 @@ class Submission:
         for batch in self.plan.batches:  # grows by the batches of records that are sent again
             self._digests.append(self._digest(batch))
             self._sent_again.append(self._plan_again(batch))
-        self.journal.outdate_all_but(set(self._digests))
+        if outdated := self.journal.outdate_all_but(set(self._digests)):
+            log.warning(
+                "%d batches that an earlier try has sent are not the same any more, and are sent again as they are now:"
+                " the source has changed, or gives its rows in another order",
+                outdated,
+            )
         batches = [
             SubmittedBatch(self._submit(batch), batch.records, again)
             for batch, again in zip(self.plan.batches, self._sent_again, strict=True)
@@ -113,6 +126,11 @@ class Submission:
             return 0
         action = self.api.get_async_action(entry.async_action_id)
         outcome = outcome_of(action, batch.records, self.plan.destination.endpoint, self.api)
+        if len(outcome.failures) >= batch.records:
+            self.journal.withdraw(entry.digest)
+            return 0
+        if not outcome.failures:
+            return 0
         again = self.plan.add_subset(batch, outcome.failures)
         log.info("%d records of batch %d were rejected and are sent again", again.records, batch.number)
         return again.records
@@ -163,8 +181,8 @@ class Submission:
         Look for the action of a batch whose answer was lost; None where there is none that is surely its.
 
         An action of the same type, created in the request's time, is the batch's if its result counts as many records
-        and, where its report can be had, names the same ids. An action that tells neither, or two that fit, cannot be
-        told apart: sending the batch again does no harm but cost, and taking somebody else's action would lose it.
+        and its report names the same ids. One whose report cannot be read, or two that fit, cannot be told apart:
+        sending the batch again does no harm but cost, and taking somebody else's action would lose it.
         """
         ids = {
             record_id for record_id, _ in records_of(b"".join(self.plan.body(batch)), self.plan.destination.endpoint)
@@ -173,8 +191,12 @@ class Submission:
         if any(other.outdated for other in others):
             log.warning("Batch %d is in doubt, and so is one of another content: it is sent again", batch.number)
             return None
-        only_by_ids = bool(others)
-        fitting = [action_id for action_id in self._candidates(entry) if self._fits(action_id, batch, ids, only_by_ids)]
+        deadline = self.clock() + self.in_doubt_seconds
+        fitting = [
+            action_id
+            for action_id in islice(self._candidates(entry), MOST_CANDIDATES)
+            if self._fits(action_id, batch, ids, deadline)
+        ]
         if len(fitting) == 1:
             self.journal.posted(entry.digest, fitting[0])
             log.warning("Batch %d was in doubt and has been found: %s", batch.number, fitting[0])
@@ -187,24 +209,31 @@ class Submission:
         return None
 
     def _candidates(self, entry: JournalEntry) -> Iterator[str]:
-        """Give the ids of actions of the batch's type and time that belong to no other batch."""
+        """Give the ids of actions of the batch's type and time that belong to no other batch, likely ones first."""
         known = {other.async_action_id for other in self.journal}
         action_type = self.plan.destination.endpoint.action_type
-        end_date: str | None = _iso(entry.at + LATER)
+        edges = (entry.at - EARLIER, entry.at + SOON, entry.at + LATER)
+        for since, until in ((edges[0], edges[1]), (edges[1], edges[2])):
+            for action in self._actions_between(since, until):
+                if action.id not in known and action.type in (None, action_type):
+                    known.add(action.id)
+                    yield action.id
+
+    def _actions_between(self, since: float, until: float) -> Iterator[AsyncAction]:
+        end_date: str | None = _iso(until)
         for _ in range(MOST_PAGES):
             page = self.api.list_async_actions(limit=100, end_date=end_date)
             for action in page.async_actions:
                 created = _epoch(action.created_at)
-                if created is not None and created < entry.at - EARLIER:
+                if created is not None and created < since:
                     return
-                if action.id not in known and action.type in (None, action_type):
-                    yield action.id
+                yield action
             end_date = page.async_actions[-1].created_at if page.async_actions else None
             if not page.has_more or end_date is None:
                 return
 
-    def _fits(self, action_id: str, batch: Batch, ids: set[str], only_by_ids: bool) -> bool:
-        action = self._finished(action_id)
+    def _fits(self, action_id: str, batch: Batch, ids: set[str], deadline: float) -> bool:
+        action = self._finished(action_id, deadline)
         if action is None:
             return False
         result = BulkResult.model_validate(action.result or {})
@@ -217,19 +246,18 @@ class Submission:
         if counted not in (None, batch.records) or not named <= ids:
             return False
         reported = self._reported_ids(result.reports)
-        return reported == ids if reported else counted is not None and not only_by_ids
+        return reported == ids
 
-    def _finished(self, action_id: str) -> AsyncAction | None:
+    def _finished(self, action_id: str, deadline: float) -> AsyncAction | None:
         """Wait for an action to finish; anything sent meanwhile would have to wait behind it in the queue anyway."""
         started = self.clock()
         while True:
             action = self.api.get_async_action(action_id)
-            elapsed = self.clock() - started
             if action.is_finished:
                 return action
-            if elapsed >= self.in_doubt_seconds:
+            if self.clock() >= deadline:
                 return None
-            self.sleep(pause(elapsed, 60.0))
+            self.sleep(pause(self.clock() - started, 60.0))
 
     def _reported_ids(self, urls: Iterable[str]) -> set[str]:
         ids: set[str] = set()

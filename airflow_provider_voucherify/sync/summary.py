@@ -45,7 +45,7 @@ class SyncSummary(BaseModel):
     :param superseded: rows that were not sent, because a later row has the same id.
     :param not_reported: records that were sent and that no answer mentions.
     :param failed_async_action_ids: of the async actions, the ones that failed as a whole.
-    :param requests: bulk requests that this try sent.
+    :param requests: bulk requests that this try sent; of a dry run, that it would send.
     :param bytes_sent: bytes of their bodies.
     :param resubmitted: requests that were sent again, because it could not be found out whether Voucherify had taken
         them in an earlier try.
@@ -169,6 +169,8 @@ class FailureThresholds:
     def exceeded_by(self, summary: SyncSummary) -> str | None:
         """Say which threshold a summary exceeds, or None."""
         failed = (summary.failed or 0) + summary.refused
+        if summary.failed_async_action_ids and not summary.failed and self != FailureThresholds(None, None):
+            return f"{len(summary.failed_async_action_ids)} async actions failed as a whole"
         rows = summary.rows_read if summary.rows_read is not None else summary.submitted
         most, ratio = self.max_failed_records, self.max_failed_ratio
         if most is not None and failed > most and not (most == 0 and ratio is not None):

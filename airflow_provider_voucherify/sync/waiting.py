@@ -13,6 +13,9 @@ from collections.abc import Sequence
 EARLIEST_LOOK = 1.0
 """Seconds from submission to the first look; the vendor's examples take 0.1 to 0.9 s for a few records."""
 
+SHORTEST_PAUSE = 1.0
+"""Shortest pause between two looks, in seconds, whatever a poll interval says: each look costs an API call."""
+
 DEFAULT_POLL_INTERVAL = 60.0
 """Longest pause between two looks, in seconds."""
 
@@ -36,4 +39,4 @@ def pause(elapsed: float, poll_interval: float) -> float:
     :param elapsed: seconds since the last action was submitted.
     :param poll_interval: longest pause in seconds.
     """
-    return min(max(elapsed, EARLIEST_LOOK), poll_interval)
+    return max(min(max(elapsed, EARLIEST_LOOK), poll_interval), SHORTEST_PAUSE)

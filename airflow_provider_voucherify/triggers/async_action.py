@@ -101,6 +101,7 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
             except VoucherifyError as error:
                 failures += 1
                 if not may_pass(error) or failures >= self.max_consecutive_failures:
+                    retire_client(self.voucherify_conn_id)
                     return "unreachable", str(error)
                 self.log.warning("Look %d of %d failed: %s", failures, self.max_consecutive_failures, error)
             else:
@@ -115,12 +116,20 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
             await asyncio.sleep(min(pause(now - self.submitted_at, self.poll_interval), self.end_time - now))
 
 
+@dataclass(eq=False)
+class _SharedClient:
+    """A client and the number of triggers that use it."""
+
+    client: AsyncVoucherifyClient
+    users: int = 0
+
+
 @dataclass
 class _Loop:
-    """The clients of one event loop, by connection id, each with the number of triggers that use it."""
+    """The clients of one event loop, by connection id."""
 
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
-    clients: dict[str, tuple[AsyncVoucherifyClient, int]] = field(default_factory=dict)
+    clients: dict[str, _SharedClient] = field(default_factory=dict)
 
 
 _loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = weakref.WeakKeyDictionary()
@@ -138,18 +147,21 @@ async def shared_client(voucherify_conn_id: str) -> AsyncIterator[AsyncVoucherif
 
     here = _loops.setdefault(asyncio.get_running_loop(), _Loop())
     async with here.opening:
-        if voucherify_conn_id in here.clients:
-            client, users = here.clients[voucherify_conn_id]
-        else:
+        if voucherify_conn_id not in here.clients:
             hook = VoucherifyHook(voucherify_conn_id, retry=RetryPolicy(attempts=2, max_rate_limit_wait=600))
-            client, users = await hook.get_async_conn(), 0
-        here.clients[voucherify_conn_id] = client, users + 1
+            here.clients[voucherify_conn_id] = _SharedClient(await hook.get_async_conn())
+        shared = here.clients[voucherify_conn_id]
+        shared.users += 1
     try:
-        yield client
+        yield shared.client
     finally:
-        client, users = here.clients[voucherify_conn_id]
-        if users > 1:
-            here.clients[voucherify_conn_id] = client, users - 1
-        else:
-            del here.clients[voucherify_conn_id]
-            await client.aclose()
+        shared.users -= 1
+        if not shared.users:
+            if here.clients.get(voucherify_conn_id) is shared:
+                del here.clients[voucherify_conn_id]
+            await shared.client.aclose()
+
+
+def retire_client(voucherify_conn_id: str) -> None:
+    """Let the next trigger of a connection open a new client: the connection may have been changed since."""
+    _loops[asyncio.get_running_loop()].clients.pop(voucherify_conn_id, None)

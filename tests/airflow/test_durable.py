@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+from conftest import APP_ID, SECRET_KEY, connect
 from dags import DagRunResult, run_dag
 
 from airflow_provider_voucherify.local_voucherify import DropAfter, DropBefore, LocalVoucherify, Status
@@ -180,3 +181,48 @@ def test_mapped_tasks_do_not_inherit_each_other_s_actions(voucherify: LocalVouch
     assert run.state == "success"
     assert set(voucherify.customers) == {"a", "b", "c", "d"}
     assert len(voucherify.actions) == 2
+
+
+def test_rejected_records_are_sent_again_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = {"properties": {"tier": {"type": "string", "array": False, "optional": True, "eq": ["gold"]}}}
+    with LocalVoucherify(
+        app_id=APP_ID, secret_key=SECRET_KEY, metadata_schemas={"customer": schema}, keep_bodies=True
+    ) as server:
+        connect(monkeypatch, server)
+        records = [{"source_id": f"c{i}", "tier": "tin" if i == 3 else "gold"} for i in range(6)]
+
+        def mend(context: Any) -> None:
+            server.options.metadata_schemas["customer"]["properties"]["tier"]["eq"].append("tin")
+
+        run = sync(records=records, retry_failed_records=True, on_retry_callback=mend)
+
+        assert run.state == "success"
+        assert times_posted(server) == {**ONCE, "c3": 2}
+        summary = run.xcom("sync")
+        assert (summary["rows_read"], summary["submitted"], summary["created"], summary["failed"]) == (6, 6, 6, 0)
+        assert summary["requests"] == 1
+
+
+def test_records_that_are_rejected_again_fail_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = {"properties": {"tier": {"type": "string", "array": False, "optional": True, "eq": ["gold"]}}}
+    with LocalVoucherify(
+        app_id=APP_ID, secret_key=SECRET_KEY, metadata_schemas={"customer": schema}, keep_bodies=True
+    ) as server:
+        connect(monkeypatch, server)
+        records = [{"source_id": "c0", "tier": "gold"}, {"source_id": "c1", "tier": "tin"}]
+
+        run = sync(records=records, retry_failed_records=True, retries=3)
+
+        assert run.task_state("sync") == "failed"
+        assert times_posted(server) == {"c0": 1, "c1": 4}
+        summary = run.xcom("sync")
+        assert (summary["submitted"], summary["succeeded"], summary["failed"]) == (2, 1, 1)
+
+
+def test_the_batch_of_an_action_that_voucherify_does_not_know_is_sent_again(voucherify: LocalVoucherify) -> None:
+    voucherify.misbehave("poll", Status(404), times=1)
+
+    run = sync(max_batch_records=6)
+
+    assert run.state == "success"
+    assert times_posted(voucherify) == {record_id: 2 for record_id in ONCE}

@@ -149,7 +149,7 @@ crash_points = st.dictionaries(st.integers(1, 30), st.sampled_from(FAULTS), max_
 versions = st.lists(st.integers(1, 3), min_size=1, max_size=4)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(rows=st.integers(0, 11), versions=versions, coming=crash_points, tells=st.booleans())
 def test_nothing_is_lost_and_nothing_is_sent_twice_without_need(
     rows: int, versions: list[int], coming: dict[int, str], tells: bool

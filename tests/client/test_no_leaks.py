@@ -1,0 +1,101 @@
+"""Neither the secret key nor a token is ever shown: not by repr, not in errors, not in any library's log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_voucherify.client import calls
+from airflow_provider_voucherify.client.protocol import Protocol
+from airflow_provider_voucherify.client.retry import RetryPolicy
+from airflow_provider_voucherify.client.settings import ConnectionSettings
+from airflow_provider_voucherify.local_voucherify import DropBefore, LocalVoucherify, RateLimited, Status
+from airflow_provider_voucherify.models.async_action import OAuthToken
+from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyReportError
+
+Connect = Callable[..., Any]
+TOKEN = "tok-e1c5-do-not-print"
+TOKEN_ANSWER = {"access_token": TOKEN, "expires_in": 900, "token_type": "Bearer", "scope": "api"}
+UNAUTHORIZED = {"code": 401, "message": "Unauthorized", "key": "unauthorized"}
+
+
+@pytest.fixture
+def everything_logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    for name in ("", "httpx", "httpcore", "airflow_provider_voucherify"):
+        caplog.set_level(logging.DEBUG, logger=name or None)
+    return caplog
+
+
+@pytest.mark.parametrize("auth_method", ["api_keys", "oauth"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Status(401, UNAUTHORIZED),
+        Status(500),
+        Status(200, b"{"),
+        Status(302, b"", headers={"Location": "/elsewhere"}),
+        DropBefore(),
+        RateLimited(0.01),
+        RateLimited(limit_type="api_calls_cycle"),
+    ],
+    ids=repr,
+)
+def test_errors_and_logs_show_no_credential(
+    server: LocalVoucherify,
+    connect_to: Connect,
+    everything_logged: pytest.LogCaptureFixture,
+    auth_method: str,
+    fault: Any,
+) -> None:
+    server.misbehave("token", Status(200, TOKEN_ANSWER), times=None)
+    server.misbehave("list", fault, times=None)
+    client = connect_to(server, retry=RetryPolicy(2, 0.01, max_rate_limit_wait=0.05), auth_method=auth_method)
+
+    with pytest.raises(VoucherifyError) as error:
+        client.list_async_actions()
+
+    shown = [repr(client), str(vars(client)), repr(client.__dict__), str(error.value), repr(error.value)]
+    assert server.received
+    for text in (*shown, everything_logged.text):
+        assert server.options.secret_key not in text
+        assert TOKEN not in text
+
+
+@pytest.mark.parametrize("auth_method", ["api_keys", "oauth"])
+def test_a_gateway_that_quotes_the_request_is_not_quoted_with_it(
+    server: LocalVoucherify, connect_to: Connect, everything_logged: pytest.LogCaptureFixture, auth_method: str
+) -> None:
+    quoted = f"Blocked. X-App-Token: {server.options.secret_key} Authorization: Bearer {TOKEN}".encode()
+    server.misbehave("token", Status(200, TOKEN_ANSWER))
+    server.misbehave("list", Status(403, quoted))
+
+    with pytest.raises(VoucherifyError, match="Blocked") as error:
+        connect_to(server, auth_method=auth_method).list_async_actions()
+
+    used = {"api_keys": server.options.secret_key, "oauth": TOKEN}[auth_method]
+    assert used not in str(error.value)
+    assert used not in everything_logged.text
+
+
+def test_the_query_of_a_reports_address_is_not_logged(
+    server: LocalVoucherify, connect_sync: Connect, everything_logged: pytest.LogCaptureFixture, tmp_path: Any
+) -> None:
+    with (tmp_path / "report").open("w+b") as file, pytest.raises(VoucherifyReportError) as error:
+        connect_sync(server).download(f"{server.base_url}/v1/reports/report_1?token={TOKEN}", file)
+
+    ours = "\n".join(r.getMessage() for r in everything_logged.records if not r.name.startswith("uvicorn"))
+    assert "/v1/reports/report_1?…" in ours
+    assert TOKEN not in ours + str(error.value)
+
+
+def test_nothing_on_the_way_shows_a_credential_in_its_repr() -> None:
+    server = LocalVoucherify(app_id="app", secret_key="sk-do-not-print")
+    settings = ConnectionSettings.build(application_id="app", secret_key="sk-do-not-print", host="eu")
+    steps = Protocol(settings, RetryPolicy()).carry_out(calls.list_async_actions())
+
+    shown = [settings, settings.model_dump(), next(steps), server.options]
+    assert "sk-do-not-print" not in repr(shown)
+    assert TOKEN not in repr(OAuthToken.model_validate(TOKEN_ANSWER))

@@ -1,0 +1,141 @@
+"""From rows to requests: every id once, the last row of it, in order, in as few and as full requests as possible."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_voucherify.sync import spool as spools
+from airflow_provider_voucherify.sync.plan import BatchLimits, metadata_destination
+from airflow_provider_voucherify.sync.spool import BodyForm, Spool
+
+ReadRows = Callable[..., Any]
+IDS = st.text('abcé"\\,\n', min_size=1, max_size=3).filter(lambda text: bool(text.strip()))
+ROWS = st.lists(st.fixed_dictionaries({"source_id": IDS, "n": st.integers(0, 99) | st.just("x" * 200)}), max_size=40)
+LIMITS = st.builds(BatchLimits, st.integers(45, 400), st.none() | st.integers(1, 5))
+
+
+@given(ROWS, LIMITS)
+def test_every_id_is_sent_once_with_its_last_row_in_the_order_of_the_source(
+    read: ReadRows, rows: list[dict[str, Any]], limits: BatchLimits
+) -> None:
+    done = read("customers", rows, limits=limits)
+
+    refused = {json.loads(line)["_failure"]["row"] for line in done.failures}
+    fitting = [row for number, row in enumerate(rows, start=1) if number not in refused]
+    last = {row["source_id"]: number for number, row in enumerate(fitting)}
+    sent = [(record["source_id"], record["metadata"]["n"]) for record in done.records]
+    assert sent == [
+        (row["source_id"], row["n"]) for number, row in enumerate(fitting) if last[row["source_id"]] == number
+    ]
+    assert done.superseded == len(fitting) - len(last)
+    if limits.max_records is not None:
+        assert all(len(json.loads(body)) <= limits.max_records for body in done.bodies)
+
+
+@given(ROWS, LIMITS)
+def test_no_batch_has_room_for_the_first_record_of_the_next(
+    read: ReadRows, rows: list[dict[str, Any]], limits: BatchLimits
+) -> None:
+    bodies = read("customers", rows, limits=limits).bodies
+
+    for body, following in itertools.pairwise(bodies):
+        first = json.loads(following)[0]
+        needed = len(json.dumps(first, ensure_ascii=False, separators=(",", ":")).encode()) + 1
+        assert len(body) + needed > limits.max_bytes or len(json.loads(body)) == limits.max_records
+
+
+@given(st.lists(IDS, max_size=40), LIMITS)
+def test_ids_that_share_metadata_follow_the_same_rules(read: ReadRows, ids: list[str], limits: BatchLimits) -> None:
+    done = read(metadata_destination("products", {"a": 1}), ids, limits=limits)
+
+    assert done.refused == 0
+    assert done.records == list(reversed(dict.fromkeys(reversed(ids))))
+    assert all(json.loads(body)["metadata"] == {"a": 1} for body in done.bodies)
+
+
+def test_ids_that_look_alike_are_different(read: ReadRows) -> None:
+    done = read("customers", ["1", "01", " 1", "1 ", "a", "A", "é", "e\u0301"])
+
+    assert (len(done.records), done.superseded) == (8, 0)
+
+
+def test_an_id_is_the_same_whatever_its_type(read: ReadRows) -> None:
+    done = read("customers", [{"source_id": 1, "n": "number"}, {"source_id": "1", "n": "text"}])
+
+    assert (done.record["metadata"], done.superseded) == ({"n": "text"}, 1)
+
+
+def test_a_refused_row_does_not_supersede_an_earlier_one(read: ReadRows) -> None:
+    done = read("customers", [{"source_id": "a", "n": 1}, {"source_id": "a", "n": float("nan")}])
+
+    assert (done.record["metadata"], done.superseded, done.refused) == ({"n": 1}, 0, 1)
+
+
+@given(
+    st.lists(st.lists(st.tuples(IDS, st.binary(min_size=1, max_size=30)), max_size=8), max_size=6),
+    st.integers(40, 120),
+    st.none() | st.integers(1, 4),
+)
+def test_the_spool_gives_back_what_was_put_in(
+    chunks: list[list[tuple[str, bytes]]], max_bytes: int, max_records: int | None
+) -> None:
+    form = BodyForm(b"<", b">")
+    items = [(record_id, record_id.encode() + b"=" + data) for chunk in chunks for record_id, data in chunk]
+    with Spool() as spool:
+        left = iter(items)
+        for chunk in chunks:
+            taken = [next(left) for _ in chunk]
+            spool.add([data for _, data in taken], [record_id for record_id, _ in taken])
+        superseded = spool.find_superseded(lambda item: item.partition(b"=")[0].decode())
+        batches = list(spool.batches(form, max_bytes, max_records))
+        bodies = [b"".join(spool.body(batch, form)) for batch in batches]
+        assert bodies == [b"".join(spool.body(batch, form)) for batch in batches], "a body can be read twice"
+
+    last = {record_id: number for number, (record_id, _) in enumerate(items)}
+    kept = [data for number, (record_id, data) in enumerate(items) if last[record_id] == number]
+    assert superseded == len(items) - len(kept)
+    assert b",".join(body[1:-1] for body in bodies) == b",".join(kept)
+    assert [batch.number for batch in batches] == list(range(1, len(batches) + 1))
+    assert sum(batch.records for batch in batches) == len(kept)
+    assert all(len(body) == batch.length <= max_bytes for body, batch in zip(bodies, batches, strict=True))
+
+
+def test_far_apart_duplicates_are_found_among_many_rows() -> None:
+    """More ids than one block of the spool's files holds, so that finding repeated ones takes the way by partitions."""
+    count = 2 * spools._ENTRIES_PER_READ + 5
+    ids = [f"c{number}" for number in range(count)]
+    ids[-1], ids[-2] = ids[0], ids[spools._ENTRIES_PER_READ]
+    with Spool() as spool:
+        for start in range(0, count, 1_000):
+            chunk = ids[start : start + 1_000]
+            spool.add([name.encode() for name in chunk], chunk)
+        assert spool.find_superseded(bytes.decode) == 2
+        assert list(spool.superseded) == [0, spools._ENTRIES_PER_READ]
+        (batch,) = spool.batches(BodyForm(b"", b""), 10_485_760, None)
+        sent = b"".join(spool.body(batch, BodyForm(b"", b""))).split(b",")
+
+    assert (batch.records, len(sent), len(set(sent))) == (count - 2, count - 2, count - 2)
+
+
+def test_full_requests_are_nearly_full(read: ReadRows) -> None:
+    rows = [{"source_id": f"c{number:06}", "bio": "x" * 900} for number in range(25_000)]
+
+    sizes = [len(body) for body in read("customers", rows).bodies]
+
+    assert len(sizes) == 3
+    assert all(0.97 * 10_485_760 < size <= 10_485_760 for size in sizes[:-1])
+
+
+def test_a_closed_plan_leaves_no_file_behind(read: ReadRows, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    read("customers", ["a", "b", None])
+
+    assert list(tmp_path.iterdir()) == []

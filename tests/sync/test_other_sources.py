@@ -1,0 +1,168 @@
+"""JSON lines, Parquet files and database cursors."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.mapping import MappingRules
+from airflow_provider_voucherify.sync.sources import ROWS_PER_CHUNK, Chunk, from_cursor, from_file, from_records
+
+ReadRows = Callable[..., Any]
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+def json_lines(*lines: str | bytes) -> Iterator[Any]:
+    data = b"\n".join(line if isinstance(line, bytes) else line.encode() for line in lines)
+    return from_file(io.BytesIO(data), "rows.jsonl")
+
+
+@given(st.lists(st.dictionaries(TEXTS.map("x{}".format), st.integers() | TEXTS | st.none(), max_size=3), max_size=10))
+def test_json_lines_are_read_whatever_members_each_has(read: ReadRows, rows: list[dict[str, Any]]) -> None:
+    lines = [json.dumps({"source_id": str(n)} | row, ensure_ascii=n % 2 == 0) for n, row in enumerate(rows)]
+
+    done = read("customers", json_lines(*lines))
+
+    too_big = [n for n, row in enumerate(rows) if any(abs(v) >= 2**63 for v in row.values() if isinstance(v, int))]
+    sent = {record["source_id"]: record.get("metadata", {}) for record in done.records}
+    for number, row in enumerate(rows):
+        if number not in too_big:
+            assert sent[str(number)] == {name: value for name, value in row.items() if value is not None}
+
+
+def test_lines_that_are_no_objects_are_refused_and_counted(read: ReadRows) -> None:
+    lines = (
+        b'\xef\xbb\xbf{"source_id": "c1"}\r',
+        "",
+        "  ",
+        "{",
+        '{"source_id": "c2", "a": NaN}',
+        '{"source_id": "\\ud800"}',
+        b'{"source_id": "\xff"}',
+        "[1]",
+        '"c3"',
+        "[" * 5_000,
+        '{"source_id": "c4"}',
+    )
+
+    done = read("customers", json_lines(*lines))
+
+    assert [record["source_id"] for record in done.records] == ["c1", "c4"]
+    assert (done.rows_read, done.refused) == (9, 7)
+    assert {key for key, _ in done.reasons} == {"invalid_line"}
+    assert (done.reasons[0][1] or "").startswith("line 4 is no JSON: ")
+
+
+def test_numbers_in_json_lines_stay_exact(read: ReadRows) -> None:
+    (body,) = read("customers", json_lines('{"source_id": "c", "n": 12345678901234567890.123456789}')).bodies
+
+    assert json.loads(body, parse_float=Decimal)[0]["metadata"]["n"] == Decimal("12345678901234567890.123456789")
+
+
+def test_a_mapping_reads_lines_that_lack_some_of_its_columns(read: ReadRows) -> None:
+    rules = MappingRules({"id": "source_id", "n": "name"})
+
+    done = read("customers", json_lines('{"id": "c1", "n": "Ann", "x": 1}', '{"id": "c2"}', '{"n": "Bob"}'), rules)
+
+    assert done.records == [{"source_id": "c1", "name": "Ann"}, {"source_id": "c2"}]
+    assert done.reasons == [("missing_key", "source_id is missing")]
+
+
+def test_the_limits_on_columns_hold_for_lines_that_lack_them(read: ReadRows) -> None:
+    rules = MappingRules(metadata_columns=["a", "b"], exclude_columns=["b"])
+
+    done = read("customers", json_lines('{"source_id": 1, "a": 1, "c": 1}', '{"source_id": 2, "b": 2}'), rules)
+
+    assert done.records == [{"source_id": "1", "metadata": {"a": 1}}, {"source_id": "2"}]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "PARQUET"])
+def test_parquet_keeps_its_types(read: ReadRows, ending: str) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    file = io.BytesIO()
+    columns = {
+        "source_id": ["c1", "c2"],
+        "ltv": [Decimal("12.50"), None],
+        "born": [dt.date(1980, 2, 29), None],
+        "seen": [dt.datetime(2024, 1, 2, 3, 4, 5, tzinfo=dt.UTC), None],
+        "tags": [["a", "b"], []],
+        "address": [{"city": "Łódź"}, None],
+    }
+    parquet.write_table(pyarrow.table(columns), file)
+    file.seek(0)
+
+    done = read("customers", from_file(file, f"rows.{ending}"))
+
+    metadata = {"ltv": 12.5, "born": "1980-02-29", "seen": "2024-01-02T03:04:05.000Z", "tags": ["a", "b"]}
+    assert done.records == [
+        {"source_id": "c1", "metadata": metadata, "address": {"city": "Łódź"}},
+        {"source_id": "c2", "metadata": {"tags": []}},
+    ]
+
+
+def test_parquet_of_many_rows_comes_in_chunks() -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    file = io.BytesIO()
+    parquet.write_table(pyarrow.table({"source_id": list(range(2_500))}), file)
+
+    sizes = [len(chunk.rows) for chunk in from_file(file, "rows.parquet") if isinstance(chunk, Chunk)]
+
+    assert (max(sizes) <= ROWS_PER_CHUNK, sum(sizes)) == (True, 2_500)
+
+
+@pytest.mark.parametrize("content", [b"", b"source_id\n", b"PAR1"])
+def test_a_parquet_file_that_is_none_is_a_mistake(read: ReadRows, content: bytes) -> None:
+    pytest.importorskip("pyarrow")
+
+    with pytest.raises(VoucherifyConfigurationError, match="parquet"):
+        read("customers", from_file(io.BytesIO(content), "rows.parquet"))
+
+
+@pytest.mark.parametrize("row_factory", [None, sqlite3.Row])
+def test_a_cursor_is_read_to_its_end_in_chunks(read: ReadRows, row_factory: Any) -> None:
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.row_factory = row_factory
+        numbers = (
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500) SELECT i, i % 7 FROM n"
+        )
+        cursor = database.execute(numbers)
+        asked: list[int] = []
+
+        def fetchmany(size: int) -> Any:
+            asked.append(size)
+            return cursor.fetchmany(size)
+
+        done = read("customers", from_cursor(["source_id", "rest"], fetchmany))
+
+    assert (done.rows_read, len(done.records)) == (2_500, 2_500)
+    assert done.records[-1] == {"source_id": "2500", "metadata": {"rest": 1}}
+    assert asked == [ROWS_PER_CHUNK] * 4
+
+
+def test_a_cursor_of_dicts_is_read_by_its_columns(read: ReadRows) -> None:
+    left: list[list[Any]] = [[{"source_id": "c", "name": "Ann"}], []]
+
+    done = read("customers", from_cursor(["source_id", "name"], lambda size: left.pop(0)))
+
+    assert done.record == {"source_id": "c", "name": "Ann"}
+
+
+@given(st.lists(st.sampled_from(["a", 1, {"source_id": "b"}, {"n": 1, "source_id": "c"}, {"source_id": "d", "n": 1}])))
+def test_records_of_changing_members_keep_their_order(records: list[Any]) -> None:
+    chunks = [chunk for chunk in from_records(iter(records), "source_id") if isinstance(chunk, Chunk)]
+
+    rows = [dict(zip(chunk.columns, row, strict=True)) for chunk in chunks for row in chunk.rows]
+    assert rows == [record if isinstance(record, dict) else {"source_id": record} for record in records]

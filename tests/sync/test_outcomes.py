@@ -1,0 +1,377 @@
+"""From finished actions to a summary: against a local Voucherify, in every shape of result that it knows."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+import pytest
+from openapi import assert_valid_requests, openapi_available
+
+from airflow_provider_voucherify.client.calls import Body
+from airflow_provider_voucherify.client.http import VoucherifyClient
+from airflow_provider_voucherify.client.retry import RetryPolicy
+from airflow_provider_voucherify.client.settings import ConnectionSettings
+from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Malformed, Status, Truncate
+from airflow_provider_voucherify.sync.outcomes import (
+    SubmittedBatch,
+    SubmittedSync,
+    UnfinishedActionsError,
+    collect_outcomes,
+)
+from airflow_provider_voucherify.sync.plan import (
+    BatchLimits,
+    Destination,
+    Plan,
+    metadata_destination,
+    update_destination,
+)
+from airflow_provider_voucherify.sync.sources import from_file, from_records
+from airflow_provider_voucherify.sync.summary import SyncSummary
+
+STRICT = {"customers": {"properties": {"n": {"type": "number", "optional": True}}}}
+
+
+class MemoryFolder:
+    """A report folder that keeps its files in memory."""
+
+    uri = "memory://reports"
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def write(self, name: str) -> IO[bytes]:
+        folder = self
+
+        class File(io.BytesIO):
+            def close(self) -> None:
+                folder.files[name] = self.getvalue()
+                super().close()
+
+        return File()
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.files["failures.jsonl"].splitlines()]
+
+
+@dataclass
+class Sync:
+    """
+    A whole sync by the engine and the synchronous client, without Airflow.
+
+    :param sync: what was submitted; ids and numbers.
+    """
+
+    server: LocalVoucherify
+    client: VoucherifyClient
+    plan: Plan
+    sync: SubmittedSync
+    folder: MemoryFolder = field(default_factory=MemoryFolder)
+
+    def body(self, number: int) -> bytes:
+        return b"".join(self.plan.body(self.plan.batches[number - 1]))
+
+    def refused_lines(self) -> Iterable[bytes]:
+        return self.plan.refused_lines()
+
+    def settle(self, **changes: Any) -> SyncSummary:
+        given: dict[str, Any] = {
+            "endpoint": self.plan.destination.endpoint,
+            "refused_sample": [failure.sample() for failure in self.plan.refused_sample],
+            "folder": self.folder,
+            "sent": self,
+        }
+        return collect_outcomes(self.sync, self.client, **(given | changes))
+
+    def sent_again(self) -> list[bytes]:
+        """Return the bodies that re-driving the failures would send."""
+        with Plan(self.plan.destination) as plan:
+            plan.read(from_file(io.BytesIO(self.folder.files["failures.jsonl"]), "failures.jsonl"))
+            return [b"".join(plan.body(batch)) for batch in plan.batches]
+
+
+Send = Callable[..., Sync]
+
+
+@pytest.fixture
+def send() -> Iterator[Send]:
+    """Give a function that sends rows to a local Voucherify with options, and returns the submitted sync."""
+    with ExitStack() as stack:
+        servers: list[LocalVoucherify] = []
+
+        def start(
+            destination: Destination | str,
+            rows: list[Any],
+            *,
+            max_records: int | None = None,
+            prepare: Callable[[LocalVoucherify], object] = lambda server: None,
+            **options: Any,
+        ) -> Sync:
+            server = stack.enter_context(LocalVoucherify(keep_bodies=True, **options))
+            servers.append(server)
+            prepare(server)
+            settings = ConnectionSettings.build(
+                application_id=server.options.app_id, secret_key=server.options.secret_key, host=server.base_url
+            )
+            client = stack.enter_context(VoucherifyClient(settings, retry=RetryPolicy(2, 0.01)))
+            to = update_destination(destination) if isinstance(destination, str) else destination
+            plan = stack.enter_context(Plan(to, limits=BatchLimits(max_records=max_records), keep_refused=True))
+            plan.read(from_records(rows, to.endpoint.key))
+            batches = [
+                SubmittedBatch(client.bulk(to.endpoint, Body(b.length, lambda b=b: plan.body(b))), b.records)
+                for b in plan.batches
+            ]
+            sync = SubmittedSync(
+                tuple(batches), 0.0, plan.rows_read, plan.refused, plan.superseded, len(batches), plan.bytes_to_send
+            )
+            return Sync(server, client, plan, sync)
+
+        yield start
+        if openapi_available():
+            for server in servers:
+                assert_valid_requests(server.received)
+
+
+def counts(summary: SyncSummary) -> dict[str, Any]:
+    names = ("updated", "created", "succeeded", "unchanged", "failed", "refused", "superseded", "not_reported")
+    return {name: value for name in names if (value := getattr(summary, name)) != 0}
+
+
+def add_customers(*ids: str) -> Callable[[LocalVoucherify], object]:
+    def add(server: LocalVoucherify) -> None:
+        settings = ConnectionSettings.build(
+            application_id=server.options.app_id, secret_key=server.options.secret_key, host=server.base_url
+        )
+        with VoucherifyClient(settings) as client:
+            client.bulk_update("customers", [{"source_id": name} for name in ids])
+
+    return add
+
+
+def add_vouchers(*codes: str) -> Callable[[LocalVoucherify], object]:
+    def add(server: LocalVoucherify) -> None:
+        for code in codes:
+            server.add_voucher(code)
+
+    return add
+
+
+ROWS = [
+    {"source_id": "old", "n": 1},
+    {"source_id": "new", "n": 1},
+    {"source_id": "bad", "n": "text"},
+    {"source_id": "twice", "n": 1},
+    {"source_id": "twice", "n": 2},
+    {"source_id": None},
+]
+
+
+@pytest.mark.parametrize(
+    ("shape", "known"),
+    [
+        ("full", {"updated": 1, "created": 2, "succeeded": 3}),
+        ("several_reports", {"updated": 1, "created": 2, "succeeded": 3}),
+        ("no_report", {"updated": None, "created": None, "succeeded": 3}),
+        ("errors_only", {"not_reported": 3}),
+    ],
+)
+@pytest.mark.parametrize("max_records", [None, 1, 3])
+def test_every_row_is_accounted_for(send: Send, shape: str, known: dict[str, Any], max_records: int | None) -> None:
+    sync = send(
+        "customers",
+        ROWS,
+        max_records=max_records,
+        prepare=add_customers("old"),
+        result_shape=shape,
+        metadata_schemas=STRICT,
+    )
+
+    summary = sync.settle()
+
+    assert counts(summary) == {**known, "failed": 1, "refused": 1, "superseded": 1}
+    assert (summary.rows_read, summary.submitted, summary.requests) == (6, 4, len(sync.plan.batches))
+    assert [(failure.outcome, failure.id) for failure in summary.failures] == [("refused", None), ("failed", "bad")]
+    assert {"source_id": "bad", "metadata": {"n": "text"}}.items() <= sync.folder.failures[1].items()
+    assert sync.sent_again() == [b'[{"source_id":"bad","metadata":{"n":"text"}}]']
+
+
+def test_the_legacy_shape_tells_as_much_as_a_report(send: Send) -> None:
+    sync = send("vouchers", [{"code": "v1", "a": 1}, {"code": "v2", "a": 1}], prepare=add_vouchers("v1"), **LEGACY)
+
+    assert counts(sync.settle()) == {"updated": 1, "succeeded": 1, "failed": 1}
+
+
+LEGACY = {"result_shape": "legacy", "missing_vouchers": "done"}
+
+
+@pytest.mark.parametrize("missing_vouchers", ["done", "failed"])
+@pytest.mark.parametrize("metadata", [None, {"a": 1}])
+def test_missing_vouchers_are_failures_however_the_api_counts_them(
+    send: Send, missing_vouchers: str, metadata: dict[str, Any] | None
+) -> None:
+    rows = [{"code": code, "a": 1} for code in ("v1", "v2", "gone1", "gone2")]
+    destination = metadata_destination("vouchers", metadata)
+    sync = send(destination, rows, prepare=add_vouchers("v1", "v2"), missing_vouchers=missing_vouchers)
+
+    summary = sync.settle()
+
+    assert counts(summary) == {"updated": 2, "succeeded": 2, "failed": 2}
+    assert {failure["_failure"]["id"] for failure in sync.folder.failures} == {"gone1", "gone2"}
+    assert sync.server.vouchers.get("gone1") is None
+
+
+def test_a_metadata_update_whose_errors_name_nobody_is_told_by_its_report(send: Send) -> None:
+    destination = metadata_destination("customers", {"n": "text"})
+    sync = send(destination, ["old", "new"], prepare=add_customers("old"), metadata_schemas=STRICT)
+
+    summary = sync.settle()
+
+    assert counts(summary) == {"failed": 2}
+    assert {failure.id for failure in summary.failures} == {"old", "new"}
+    assert len(sync.folder.failures) == 2
+
+
+@pytest.mark.parametrize(
+    "fault", [Status(404), Status(403), Truncate(30), Malformed(b""), Malformed(b"<html>")], ids=repr
+)
+def test_a_report_that_cannot_be_had_costs_only_what_it_knows(
+    send: Send, fault: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    sync = send("customers", ROWS, metadata_schemas=STRICT)
+    sync.server.misbehave("report", fault, times=None)
+
+    with caplog.at_level(logging.WARNING):
+        summary = sync.settle()
+
+    assert counts(summary) == {
+        "updated": None,
+        "created": None,
+        "succeeded": 3,
+        "failed": 1,
+        "refused": 1,
+        "superseded": 1,
+    }
+    assert f"The report of {summary.async_action_ids[0]}" in caplog.text
+
+
+def test_one_of_several_reports_that_cannot_be_had_makes_the_others_useless(send: Send) -> None:
+    sync = send("customers", ["a", "b", "c"], result_shape="several_reports")
+    sync.server.misbehave("report", Status(404), after=1, times=None)
+
+    assert counts(sync.settle()) == {"updated": None, "created": None, "succeeded": 3}
+
+
+def test_reports_are_kept_under_names_that_tell_their_batch(send: Send) -> None:
+    one = send("customers", ["a", "b", "c"], max_records=2)
+    several = send("customers", ["a", "b", "c"], result_shape="several_reports")
+    one.settle()
+    several.settle()
+
+    assert one.folder.files["report-00001.csv"] == b"source_id,found,updated\r\na,false,true\r\nb,false,true\r\n"
+    assert sorted(one.folder.files) == ["failures.jsonl", "report-00001.csv", "report-00002.csv"]
+    assert sorted(several.folder.files) == ["failures.jsonl"] + [f"report-00001-{part}.csv" for part in (1, 2, 3)]
+
+
+def test_an_action_that_failed_as_a_whole_can_be_sent_again_whole(send: Send) -> None:
+    sync = send(
+        "customers",
+        ["a", "b", "c"],
+        max_records=2,
+        prepare=lambda server: server.next_actions(status="FAILED"),
+    )
+
+    summary = sync.settle()
+
+    assert counts(summary) == {"created": 1, "succeeded": 1, "failed": 2}
+    assert summary.failed_async_action_ids == summary.async_action_ids[:1]
+    assert summary.failures[0].key == "async_action_failed"
+    assert sync.sent_again() == [b'[{"source_id":"a"},{"source_id":"b"}]']
+
+
+def test_failures_that_the_api_does_not_name_put_the_whole_batch_into_the_file(send: Send) -> None:
+    sync = send(
+        "customers",
+        ["a", "b"],
+        result_shape="no_report",
+        prepare=lambda server: server.next_actions(result_fields={"done_count": 1, "failed_count": 1}),
+    )
+
+    summary = sync.settle()
+
+    assert counts(summary) == {"updated": None, "created": None, "succeeded": 1, "failed": 1}
+    assert [line["source_id"] for line in sync.folder.failures] == ["a", "b"]
+
+
+def test_without_the_bodies_the_file_names_ids_alone(send: Send) -> None:
+    sync = send("customers", ROWS, metadata_schemas=STRICT)
+
+    sync.settle(sent=None)
+
+    assert [line["source_id"] for line in sync.folder.failures] == ["bad"]
+
+
+def test_a_sensor_knows_what_the_actions_tell(send: Send) -> None:
+    sync = send("customers", ROWS, metadata_schemas=STRICT)
+    others = SubmittedSync(tuple(SubmittedBatch(name, None) for name in sync.sync.async_action_ids), 0.0)
+
+    summary = collect_outcomes(others, sync.client, endpoint=None)
+
+    assert counts(summary) == {"created": 3, "succeeded": 3, "failed": 1}
+    assert (summary.resource, summary.rows_read, summary.submitted) == ("customers", None, 4)
+
+
+def test_actions_of_several_resources_have_no_resource(send: Send) -> None:
+    sync = send("customers", ["a"])
+    product = sync.client.bulk_update("products", [{"source_id": "p"}])
+    ids = [*sync.sync.async_action_ids, product]
+
+    summary = collect_outcomes(
+        SubmittedSync(tuple(SubmittedBatch(name, None) for name in ids), 0.0), sync.client, endpoint=None
+    )
+
+    assert (summary.resource, summary.created) == (None, 2)
+
+
+def test_an_unfinished_action_stops_the_settling(send: Send) -> None:
+    sync = send(
+        "customers",
+        ["a", "b", "c"],
+        max_records=1,
+        prepare=lambda server: [server.next_actions(), server.next_actions(stuck="IN_PROGRESS")],
+    )
+
+    with pytest.raises(UnfinishedActionsError, match="has not finished, although a later action has") as unfinished:
+        sync.settle()
+    assert unfinished.value.async_action_ids == sync.sync.async_action_ids[1:]
+
+
+def test_an_action_that_was_seen_finished_is_not_fetched_again(send: Send) -> None:
+    sync = send("customers", ["a"])
+    (action_id,) = sync.sync.async_action_ids
+    action = sync.client.get_async_action(action_id)
+
+    sync.settle(seen={action_id: action})
+
+    assert len(sync.server.requests("GET", f"/v1/async-actions/{action_id}")) == 1
+
+
+def test_zero_batches_are_a_summary_of_zeros(send: Send) -> None:
+    summary = send("customers", []).settle()
+
+    assert counts(summary) == {}
+    assert (summary.rows_read, summary.submitted, summary.async_action_ids) == (0, 0, [])
+
+
+def test_the_state_survives_as_json_and_ignores_what_it_does_not_know(send: Send) -> None:
+    sync = send("customers", ["a", "b"], max_records=1).sync
+    state = json.loads(json.dumps(sync.to_json()))
+
+    assert SubmittedSync.from_json(state) == sync
+    assert SubmittedSync.from_json(state | {"from": "the future"}) == sync
+    assert SubmittedSync.from_json({"batches": state["batches"], "submitted_at": 0.0}).submitted == 2

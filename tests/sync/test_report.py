@@ -1,0 +1,145 @@
+"""The report file, whose form is not documented: any of the likely ones is read, and nothing is made up."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import tracemalloc
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_voucherify.models.errors import VoucherifyReportError
+from airflow_provider_voucherify.sync.report import ReportRow, read_report
+
+IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=6)
+FLAGS = st.none() | st.booleans()
+ROWS = st.lists(st.tuples(IDS, FLAGS, FLAGS), max_size=8)
+WORDS = {True: ("true", "TRUE", "1", "yes"), False: ("false", "False", "0", "no"), None: ("", "null", "maybe")}
+
+
+def read(content: bytes, key: str = "source_id") -> list[ReportRow]:
+    file = io.BytesIO(content)
+    file.seek(0, io.SEEK_END)
+    rows = list(read_report(file, key))
+    assert not file.closed
+    return rows
+
+
+def as_rows(rows: Sequence[tuple[Any, Any, Any]]) -> list[ReportRow]:
+    return [ReportRow(*row) for row in rows]
+
+
+@given(
+    rows=ROWS,
+    columns=st.permutations(["source_id", "found", "updated", "created_at"]),
+    delimiter=st.sampled_from(",;\t"),
+    line_end=st.sampled_from(["\n", "\r\n"]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]),
+    spell=st.sampled_from([str, str.upper, str.title, " {} ".format]),
+    word=st.integers(0, 20),
+)
+def test_csv_is_read_however_it_is_written(
+    rows: list[tuple[str, bool | None, bool | None]],
+    columns: list[str],
+    delimiter: str,
+    line_end: str,
+    encoding: str,
+    spell: Any,
+    word: int,
+) -> None:
+    """Columns in any order and case, other columns, quoted delimiters and line ends, byte order marks, UTF-16."""
+    text = io.StringIO(newline="")
+    quoting = csv.QUOTE_ALL if line_end == "\n" else csv.QUOTE_MINIMAL
+    writer = csv.writer(text, delimiter=delimiter, lineterminator=line_end, quoting=quoting)
+    writer.writerow([spell(name) for name in columns])
+    for record_id, found, updated in rows:
+        words = {"found": WORDS[found], "updated": WORDS[updated], "source_id": (record_id,), "created_at": ("x",)}
+        writer.writerow([words[name][word % len(words[name])] for name in columns])
+    mark = {"utf-16-le": "\ufeff", "utf-16-be": "\ufeff"}.get(encoding, "")
+
+    assert read((mark + text.getvalue()).encode(encoding)) == as_rows(rows)
+
+
+@given(rows=ROWS, lines=st.booleans(), encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]), ascii=st.booleans())
+def test_json_is_read_as_a_list_or_as_lines(
+    rows: list[tuple[str, bool | None, bool | None]], lines: bool, encoding: str, ascii: bool
+) -> None:
+    records = [{"updated": u, "x": [1], "found": f, "code": i} for i, f, u in rows]
+    documents = [json.dumps(record, ensure_ascii=ascii) for record in records]
+    text = "\n\n".join(documents) if lines else f" \n[{', '.join(documents)}]"
+
+    if lines and not rows:
+        with pytest.raises(VoucherifyReportError, match="empty"):
+            read(text.encode(encoding), "code")
+    else:
+        assert read(text.encode(encoding), "code") == as_rows(rows)
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        ("source_id,found,updated\n", []),
+        ("\n\nsource_id,found,updated\nc1,true,true\n", [("c1", True, True)]),
+        ("source_id,found,updated\n\nc1,true,true\n\n", [("c1", True, True)]),
+        ("source_id,found,updated\nc1,true,true,more\n", [("c1", True, True)]),
+        ('source_id,found,updated\n"two\r\nlines, ""quoted""",true,true\n', [('two\r\nlines, "quoted"', True, True)]),
+        ("id,updated\nc1,true\n", [(None, None, True)]),
+        ("source_id,updated\nc1,\n", [("c1", None, None)]),
+        ("updated;source_id\n1;a,b\n", [("a,b", None, True)]),
+        ('[{"source_id": 7, "found": 1, "updated": 0}]', [("7", True, False)]),
+        ('{"source_id": null, "updated": "true"}', [(None, None, True)]),
+        ("[]", []),
+    ],
+    ids=repr,
+)
+def test_odd_but_readable_reports(content: str, rows: list[Any]) -> None:
+    assert read(content.encode()) == as_rows(rows)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "the report is empty"),
+        (b" \n\t\n", "the report is empty"),
+        (b"\xef\xbb\xbf", "the report is empty"),
+        (b"source_id,found\nc1,true\n", "no column 'updated', only source_id, found"),
+        (b"<html><body>Access denied</body></html>", "no column 'updated'"),
+        (b"\x1f\x8b\x08\x00", "cannot be read|no column"),
+        (b"source_id,found,updated\nc1,true,true\nc2,tr", "line 3 of the report has 2 of 3 values; it may be cut off"),
+        (b'source_id,found,updated\nc1,true,true\n"c2', "cannot be read: unexpected end of data"),
+        (b"source_id,found,updated\n\xff,true,true\n", "cannot be read"),
+        (b'[{"source_id": "c1", "updated": true}, {"sou', "cannot be read"),
+        (b'{"source_id": "c1", "updated": true}\n{"sou', "cannot be read"),
+        (b'[{"source_id": "c1"}]', "a row without 'updated'"),
+        (b"[1]", "a row without 'updated'"),
+        (b'{"code":401,"message":"Unauthorized"}', "a row without 'updated'"),
+        (b"[" * 100_000, "cannot be read"),
+        ("source_id,found,updated\nc1,true,true".encode("utf-16")[:-1], "cannot be read"),
+    ],
+    ids=lambda value: repr(value)[:50],
+)
+def test_a_report_that_cannot_be_relied_on_is_an_error(content: bytes, said: str) -> None:
+    with pytest.raises(VoucherifyReportError, match=said):
+        read(content)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_whatever_comes_is_read_or_is_an_error_of_the_report(content: bytes) -> None:
+    with contextlib.suppress(VoucherifyReportError):
+        assert all(isinstance(row, ReportRow) for row in read(content))
+
+
+def test_a_large_report_is_read_in_little_memory() -> None:
+    file = io.BytesIO(b"source_id,found,updated\n" + b"customer-number-1,true,true\n" * 50_000)
+    tracemalloc.start()
+    count = sum(row.updated is True for row in read_report(file, "source_id"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert (count, peak < 1_000_000) == (50_000, True)

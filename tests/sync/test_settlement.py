@@ -1,0 +1,234 @@
+"""What became of the records of one action: every documented shape of result, and every contradiction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_voucherify.models.async_action import AsyncAction
+from airflow_provider_voucherify.sync.report import ReportRow
+from airflow_provider_voucherify.sync.settlement import ActionOutcome, settle
+
+UPDATED, CREATED, UNCHANGED, MISSING = (True, True), (False, True), (True, False), (False, False)
+
+
+def action(
+    result: dict[str, Any] | None = None, status: str = "DONE", operation: str | None = "SUCCESS"
+) -> AsyncAction:
+    fields = {"id": "aa_1", "type": "CUSTOMERS.BULK_UPDATE", "status": status, "operation_status": operation}
+    return AsyncAction.model_validate(fields | {"result": result})
+
+
+def report(**rows: tuple[bool | None, bool | None]) -> list[ReportRow]:
+    return [ReportRow(record_id, *flags) for record_id, flags in rows.items()]
+
+
+def error(record_id: str | None = None, key: str = "invalid_payload", member: str = "source_id") -> dict[str, Any]:
+    return {"key": key, "message": "Invalid payload", "details": "why"} | (
+        {} if record_id is None else {member: record_id}
+    )
+
+
+def told(outcome: ActionOutcome) -> dict[str, int | None]:
+    names = ("updated", "created", "succeeded", "unchanged", "failed", "not_reported")
+    return {name: value for name in names if (value := getattr(outcome, name)) != 0}
+
+
+@pytest.mark.parametrize(
+    ("result", "rows", "expected"),
+    [
+        (
+            {"done_count": 3, "failed_count": 0, "errors": [], "reports": ["u"]},
+            report(a=UPDATED, b=CREATED, c=UPDATED),
+            {"updated": 2, "created": 1, "succeeded": 3},
+        ),
+        (
+            {"done_count": 3, "failed_count": 0, "errors": []},
+            None,
+            {"updated": None, "created": None, "succeeded": 3},
+        ),
+        (
+            {"done_count": 2, "failed_count": 1, "errors": [error("c")]},
+            report(a=UPDATED, b=CREATED, c=UNCHANGED),
+            {"updated": 1, "created": 1, "succeeded": 2, "failed": 1},
+        ),
+        (
+            {"done_count": 2, "failed_count": 1, "errors": [error("c")]},
+            None,
+            {"updated": None, "created": None, "succeeded": 2, "failed": 1},
+        ),
+        ({"errors": [error("a"), error("a"), error("c")]}, None, {"failed": 2, "not_reported": 1}),
+        ({"errors": []}, None, {"not_reported": 3}),
+        ({}, None, {"not_reported": 3}),
+        (None, None, {"not_reported": 3}),
+        ({"done_count": 1, "failed_count": 2}, None, {"updated": None, "created": None, "succeeded": 1, "failed": 2}),
+        ({"done_count": 0, "failed_count": 3}, None, {"failed": 3}),
+        (
+            {"done_count": 3, "failed_count": 0, "errors": []},
+            report(a=UPDATED, b=UNCHANGED, c=UNCHANGED),
+            {"updated": 1, "succeeded": 1, "unchanged": 2},
+        ),
+        (
+            {"done_count": 3, "failed_count": 0, "errors": []},
+            report(a=UPDATED, b=CREATED),
+            {"updated": 1, "created": 1, "succeeded": 2, "not_reported": 1},
+        ),
+        (
+            {"done_count": 3},
+            report(a=(None, True), b=UPDATED, c=CREATED),
+            {"updated": None, "created": None, "succeeded": 3},
+        ),
+        ({"done_count": 3}, [], {"not_reported": 3}),
+    ],
+    ids=str,
+)
+def test_results_of_an_update_of_three_customers(
+    result: dict[str, Any] | None, rows: list[ReportRow] | None, expected: dict[str, int | None]
+) -> None:
+    assert told(settle(action(result), 3, upserts=True, report=rows)) == expected
+
+
+@pytest.mark.parametrize(
+    ("result", "rows", "expected"),
+    [
+        (
+            {"done_count": 3, "failed_count": 0, "errors": []},
+            report(a=UPDATED, b=UPDATED, c=UPDATED),
+            {"updated": 3, "succeeded": 3},
+        ),
+        ({"done_count": 3, "failed_count": 0, "errors": []}, None, {"updated": None, "succeeded": 3}),
+        (
+            {"done_count": 3, "failed_count": 0, "errors": []},
+            report(a=UPDATED, b=UPDATED, c=MISSING),
+            {"updated": 2, "succeeded": 2, "failed": 1},
+        ),
+        (
+            {"done_count": 2, "failed_count": 1, "errors": [error("c", "not_found", "code")]},
+            report(a=UPDATED, b=UPDATED, c=MISSING),
+            {"updated": 2, "succeeded": 2, "failed": 1},
+        ),
+        (
+            {"results": [{"code": c, "found": c != "c", "updated": c != "c"} for c in "abc"], "done_count": 3},
+            None,
+            {"updated": 2, "succeeded": 2, "failed": 1},
+        ),
+        (
+            {"done_count": 3, "failed_count": 0, "errors": []},
+            report(a=UPDATED, b=UPDATED, c=CREATED),
+            {"updated": 2, "succeeded": 2, "failed": 1},
+        ),
+    ],
+    ids=str,
+)
+def test_results_of_an_update_of_three_vouchers(
+    result: dict[str, Any], rows: list[ReportRow] | None, expected: dict[str, int | None]
+) -> None:
+    """A voucher is never created: one that was not found failed, whatever else is said of it."""
+    assert told(settle(action(result), 3, upserts=False, report=rows)) == expected
+
+
+def test_a_missing_voucher_is_named_with_a_reason() -> None:
+    outcome = settle(action({"done_count": 2}), 2, upserts=False, report=report(a=UPDATED, b=MISSING))
+
+    failure = outcome.failures["b"]
+    assert (failure.id, failure.key, failure.message) == ("b", "not_found", "there is no such voucher")
+    assert failure.async_action_id == "aa_1"
+
+
+@pytest.mark.parametrize(
+    ("status", "operation", "result", "rows", "expected"),
+    [
+        ("FAILED", "FAILED", None, None, {"failed": 3}),
+        ("FAILED", None, {"done_count": 1}, None, {"updated": None, "created": None, "succeeded": 1, "failed": 2}),
+        ("FAILED", "FAILED", {"errors": [error("a")]}, None, {"failed": 3}),
+        ("DONE", "FAILED", {"errors": []}, None, {"failed": 3}),
+        ("DONE", "FAILED", {"done_count": 3, "failed_count": 0}, None, {"failed": 3}),
+        ("DONE", "FAILED", {"done_count": 0, "failed_count": 3}, None, {"failed": 3}),
+        ("DONE", "FAILED", {"done_count": 3}, report(a=UPDATED, b=UPDATED, c=UPDATED), {"failed": 3}),
+        ("DONE", "UNKNOWN", {"done_count": 3}, None, {"updated": None, "created": None, "succeeded": 3}),
+        ("DONE", None, {"done_count": 3}, None, {"updated": None, "created": None, "succeeded": 3}),
+    ],
+    ids=str,
+)
+def test_an_action_that_failed_as_a_whole(
+    status: str,
+    operation: str | None,
+    result: dict[str, Any] | None,
+    rows: list[ReportRow] | None,
+    expected: dict[str, int | None],
+) -> None:
+    assert told(settle(action(result, status, operation), 3, upserts=True, report=rows)) == expected
+
+
+@pytest.mark.parametrize(
+    ("result", "rows", "failed"),
+    [
+        ({"done_count": 3, "failed_count": 0, "errors": [error("c")]}, None, 1),
+        ({"done_count": 3, "failed_count": 0, "errors": [error("c")]}, report(a=UPDATED, b=UPDATED, c=UPDATED), 1),
+        ({"done_count": 3, "failed_count": 2, "errors": []}, report(a=UPDATED, b=UPDATED, c=UPDATED), 2),
+        ({"done_count": 3, "failed_count": 9, "errors": []}, None, 3),
+        ({"done_count": 0, "failed_count": 0, "errors": [error(), error()]}, None, 2),
+        ({"done_count": 9, "failed_count": 1, "errors": []}, None, 1),
+        ({"done_count": 3, "failed_count": 0}, report(a=UPDATED, b=UPDATED, c=MISSING), 1),
+        ({"errors": [error(str(n)) for n in range(9)]}, None, 3),
+    ],
+    ids=str,
+)
+def test_of_a_contradiction_the_worse_reading_counts(
+    result: dict[str, Any], rows: list[ReportRow] | None, failed: int
+) -> None:
+    outcome = settle(action(result), 3, upserts=True, report=rows)
+
+    assert outcome.failed == failed
+    assert outcome.records == 3
+
+
+def test_what_the_report_writes_and_the_count_does_not_is_no_success() -> None:
+    outcome = settle(action({"done_count": 1}), 3, upserts=True, report=report(a=UPDATED, b=CREATED, c=UPDATED))
+
+    assert told(outcome) == {"updated": None, "created": None, "succeeded": 1, "not_reported": 2}
+
+
+def test_failures_that_overlap_with_written_rows_leave_created_unknown() -> None:
+    outcome = settle(
+        action({"done_count": 1, "failed_count": 2}), 3, upserts=True, report=report(a=UPDATED, b=CREATED, c=UPDATED)
+    )
+
+    assert told(outcome) == {"updated": None, "created": None, "succeeded": 1, "failed": 2}
+
+
+def test_errors_without_ids_and_rows_not_written_are_the_same_records() -> None:
+    """A metadata update's errors name no record; its report shows which ones were not written."""
+    result = {"done_count": 1, "failed_count": 2, "errors": [error(), error()]}
+
+    outcome = settle(action(result), 3, upserts=True, report=report(a=UPDATED, b=UNCHANGED, c=MISSING))
+
+    assert told(outcome) == {"updated": 1, "succeeded": 1, "failed": 2}
+    assert outcome.failures.keys() == {"b", "c"}
+    assert outcome.unnamed_failures == 0
+
+
+def test_errors_without_ids_are_counted_and_their_reason_kept() -> None:
+    outcome = settle(action({"errors": [error(key="metadata_validation_failed")]}), 3, upserts=True)
+
+    assert (outcome.failed, outcome.unnamed_failures, outcome.not_reported) == (1, 1, 2)
+    assert outcome.unnamed_reason is not None
+    assert outcome.unnamed_reason.key == "metadata_validation_failed"
+
+
+@pytest.mark.parametrize(
+    ("result", "rows", "records"),
+    [
+        ({"done_count": 3, "failed_count": 2}, None, 5),
+        ({"errors": [error("a")]}, None, 1),
+        ({"done_count": 1}, report(a=UPDATED, b=CREATED), 2),
+        ({"results": [{"source_id": "a", "found": True, "updated": True}]}, None, 1),
+        (None, None, 0),
+    ],
+    ids=str,
+)
+def test_of_actions_sent_by_others_their_own_count_is_taken(
+    result: dict[str, Any] | None, rows: list[ReportRow] | None, records: int
+) -> None:
+    assert settle(action(result), None, upserts=True, report=rows).records == records

@@ -1,0 +1,204 @@
+"""What is told at the end: counts that add up, a text for a chat, and when too many rows have failed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.settlement import ActionOutcome
+from airflow_provider_voucherify.sync.summary import (
+    FailureSample,
+    FailureThresholds,
+    SyncSummary,
+    add_up,
+    first_samples,
+)
+
+COUNTS = st.integers(0, 1_000)
+
+
+def summary(**fields: Any) -> SyncSummary:
+    given: dict[str, Any] = {
+        "resource": "customers",
+        "rows_read": 0,
+        "submitted": 0,
+        "succeeded": 0,
+        "updated": 0,
+        "created": 0,
+        "unchanged": 0,
+        "failed": 0,
+        "refused": 0,
+        "superseded": 0,
+        "not_reported": 0,
+        "async_action_ids": [],
+        "requests": 0,
+        "bytes_sent": 0,
+    }
+    return SyncSummary(**(given | fields))
+
+
+def failure(record_id: str | None = "c1", outcome: str = "failed", **said: str) -> FailureSample:
+    return FailureSample(outcome=outcome, id=record_id, **said)
+
+
+OUTCOMES = st.builds(
+    ActionOutcome,
+    succeeded=COUNTS,
+    updated=st.none() | COUNTS,
+    created=st.none() | COUNTS,
+    unchanged=COUNTS,
+    failed=COUNTS,
+    not_reported=COUNTS,
+)
+
+
+@given(st.lists(OUTCOMES, max_size=5))
+def test_a_sum_is_unknown_where_a_part_is(outcomes: list[ActionOutcome]) -> None:
+    total = add_up(outcomes)
+
+    assert total.records == sum(outcome.records for outcome in outcomes)
+    for name in ("updated", "created"):
+        parts = [getattr(outcome, name) for outcome in outcomes]
+        assert getattr(total, name) == (None if None in parts else sum(parts))
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, "Voucherify customers: 0 rows - nothing to do"),
+        (
+            {"rows_read": 1_234_567, "succeeded": 1_234_567, "updated": 1_234_000, "created": 567},
+            "Voucherify customers: 1,234,567 rows - 1,234,000 updated, 567 created",
+        ),
+        (
+            {"rows_read": 9, "succeeded": 3, "updated": None, "created": None, "failed": 1, "unchanged": 1},
+            "Voucherify customers: 9 rows - 3 written, 1 unchanged, 1 failed\n… and 1 more",
+        ),
+        (
+            {"rows_read": 9, "succeeded": 4, "updated": 4, "superseded": 2, "not_reported": 3},
+            "Voucherify customers: 9 rows - 4 updated, 2 superseded, 3 not reported",
+        ),
+        (
+            {"rows_read": None, "submitted": 5, "resource": None, "succeeded": 5, "created": 5},
+            "Voucherify update: 5 rows - 5 created",
+        ),
+        (
+            {"rows_read": 5, "submitted": None, "succeeded": None, "requests": 2, "refused": 1, "dry_run": True},
+            "Voucherify customers: 5 rows - dry run, 2 requests not sent, 1 refused\n… and 1 more",
+        ),
+        (
+            {"rows_read": 5, "submitted": 5, "succeeded": None, "requests": 2, "async_action_ids": ["a", "b"]},
+            "Voucherify customers: 5 rows - 2 requests queued, their outcome was not waited for",
+        ),
+    ],
+)
+def test_the_first_line_tells_all_that_happened(fields: dict[str, Any], text: str) -> None:
+    assert summary(**fields).text() == text
+
+
+def test_failures_are_told_one_per_line_and_where_the_others_are() -> None:
+    failures = [
+        failure("c1", message="Invalid payload", details="price must be an integer", key="invalid_payload"),
+        failure(None, "refused", message="source_id is missing", key="missing_key"),
+        failure("c2"),
+    ]
+
+    text = summary(rows_read=20, failed=11, refused=1, failures=failures, report_uri="s3://b/r").text()
+
+    assert text.splitlines() == [
+        "Voucherify customers: 20 rows - 11 failed, 1 refused",
+        "- c1: Invalid payload - price must be an integer (failed, invalid_payload)",
+        "- (no id): source_id is missing (refused, missing_key)",
+        "- c2: no reason given (failed, no key)",
+        "… and 9 more",
+        "All of them: s3://b/r/failures.jsonl",
+    ]
+
+
+def test_ten_failures_are_shown_the_refused_first() -> None:
+    groups = [[failure(f"{name}{n}").model_dump() for n in range(8)] for name in "ab"]
+
+    assert [sample.id for sample in first_samples(*groups)] == [f"a{n}" for n in range(8)] + ["b0", "b1"]
+
+
+def test_the_xcom_value_is_plain_json_with_every_documented_field() -> None:
+    value = summary(failures=[failure(message="m")]).as_xcom()
+
+    assert json.loads(json.dumps(value)) == value
+    assert {
+        "resource",
+        "rows_read",
+        "submitted",
+        "updated",
+        "created",
+        "failed",
+        "refused",
+        "not_reported",
+    } <= value.keys()
+    assert {"async_action_ids", "requests", "bytes_sent", "report_uri", "failures"} <= value.keys()
+    assert value["failures"][0].keys() >= {"id", "key", "message", "details"}
+
+
+@pytest.mark.parametrize(
+    ("most", "ratio", "failed", "refused", "rows", "exceeded"),
+    [
+        (0, None, 0, 0, 100, None),
+        (0, None, 1, 0, 100, "1 of 100 rows failed, and max_failed_records is 0"),
+        (0, None, 0, 1, 100, "1 of 100 rows failed"),
+        (5, None, 3, 2, 100, None),
+        (5, None, 3, 3, 100, "6 of 100 rows failed, and max_failed_records is 5"),
+        (None, None, 100, 0, 100, None),
+        (0, 0.1, 10, 0, 100, None),
+        (0, 0.1, 10, 1, 100, "11.00% of 100 rows failed, and max_failed_ratio is 10.00%"),
+        (None, 0.1, 11, 0, 100, "11.00% of 100 rows failed"),
+        (5, 0.1, 6, 0, 100, "6 of 100 rows failed, and max_failed_records is 5"),
+        (50, 0.1, 11, 0, 100, "11.00% of 100 rows failed"),
+        (None, 0.0, 1, 0, 100, "1.00% of 100 rows failed"),
+        (None, 1.0, 100, 0, 100, None),
+        (None, 0.0, 0, 0, 0, None),
+    ],
+)
+def test_thresholds(
+    most: int | None, ratio: float | None, failed: int, refused: int, rows: int, exceeded: str | None
+) -> None:
+    told = FailureThresholds(most, ratio).exceeded_by(summary(rows_read=rows, failed=failed, refused=refused))
+
+    assert told is None if exceeded is None else (told or "").startswith(exceeded)
+
+
+@pytest.mark.parametrize(("most", "ratio"), [(-1, None), (0, -0.1), (0, 1.1), (0, float("nan"))], ids=str)
+def test_impossible_thresholds_are_a_mistake(most: int, ratio: float | None) -> None:
+    with pytest.raises(VoucherifyConfigurationError, match="max_failed_"):
+        FailureThresholds(most, ratio)
+
+
+@given(COUNTS, COUNTS, st.none() | st.integers(0, 50), st.none() | st.floats(0, 1))
+def test_more_failures_never_pass_where_fewer_do_not(
+    failed: int, rows: int, most: int | None, ratio: float | None
+) -> None:
+    thresholds = FailureThresholds(most, ratio)
+    rows = max(rows, failed + 1)
+
+    fewer = thresholds.exceeded_by(summary(rows_read=rows, failed=failed))
+    more = thresholds.exceeded_by(summary(rows_read=rows, failed=failed + 1))
+
+    assert fewer is None or more is not None
+
+
+def test_a_sensor_counts_the_ratio_on_what_was_submitted() -> None:
+    of_others = summary(rows_read=None, submitted=10, failed=2)
+
+    assert FailureThresholds(0, 0.2).exceeded_by(of_others) is None
+    assert FailureThresholds(0, 0.1).exceeded_by(of_others) is not None
+
+
+def test_an_outcome_that_is_not_known_yet_counts_the_refused_rows_only() -> None:
+    unsettled = summary(rows_read=10, succeeded=None, failed=None, refused=1)
+
+    assert FailureThresholds(1).exceeded_by(unsettled) is None
+    assert FailureThresholds(0).exceeded_by(unsettled) is not None
