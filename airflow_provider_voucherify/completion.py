@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -39,7 +39,6 @@ WORKER_SECONDS = 10.0
 MOST_FAILED_LOOKS = 10
 """Failed looks in a row after which a worker that waits gives up."""
 
-REFUSED_XCOM_KEY = "voucherify_refused"
 IDS_XCOM_KEY = "async_action_ids"
 
 Callback = Callable[[Any], Any]
@@ -220,13 +219,11 @@ class CompletesAsyncActions:
     ) -> SyncSummary:
         from airflow_provider_voucherify.sync.outcomes import collect_outcomes
 
-        ti = context["ti"]
-        refused = ti.xcom_pull(task_ids=ti.task_id, key=REFUSED_XCOM_KEY, map_indexes=ti.map_index) or []
         return collect_outcomes(
             sync,
             client,
             endpoint=self._endpoint(),
-            refused_sample=refused,
+            refused_sample=self._refused_sample(context),
             folder=folder,
             sent=sent,
             seen=seen,
@@ -252,6 +249,10 @@ class CompletesAsyncActions:
             self._prepare_retry(context, f"{exceeded}\n{text}")
             raise VoucherifyRecordsFailedError(f"{exceeded}\n{text}", value)
         return value
+
+    def _refused_sample(self, context: Context) -> Sequence[Mapping[str, Any]]:
+        """Return what the summary shows of the rows that were refused before the task was deferred."""
+        return ()
 
     def _note(self, async_action_id: str, outcome: ActionOutcome) -> None:
         """Take note of an action's outcome."""

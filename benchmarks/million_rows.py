@@ -80,7 +80,7 @@ def run_one(rows: int, folder: Path) -> None:
             os.environ["AIRFLOW_CONN_VOUCHERIFY_DEFAULT"] = json.dumps(
                 {"conn_type": "voucherify", "host": base_url, "login": "app", "password": "secret"}
             )
-            sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "airflow"))
+            sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "provider"))
             from airflow.sdk import DAG
             from dags import run_dag  # type: ignore[import-not-found]
 

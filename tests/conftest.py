@@ -18,6 +18,7 @@ os.environ.update(
 import shutil  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 
+import openapi  # noqa: E402
 import pytest  # noqa: E402
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify  # noqa: E402
@@ -40,10 +41,16 @@ def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def voucherify(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalVoucherify]:
-    """A local Voucherify, with the connection ``voucherify_default`` leading to it."""
+    """
+    A local Voucherify, with the connection ``voucherify_default`` leading to it.
+
+    Afterwards every request that it received is checked against the vendor's API description, where that is at hand.
+    """
     with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY, keep_bodies=True) as server:
         connect(monkeypatch, server)
         yield server
+        if openapi.openapi_available():
+            openapi.assert_valid_requests(server.received)
 
 
 def connect(monkeypatch: pytest.MonkeyPatch, server: LocalVoucherify, **extra: object) -> None:

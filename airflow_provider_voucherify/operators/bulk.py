@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import BaseOperator, conf, get_task_state_store
 from airflow_provider_voucherify.completion import (
-    REFUSED_XCOM_KEY,
     Callback,
     CompletesAsyncActions,
     seconds,
@@ -34,6 +33,9 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.settlement import ActionOutcome
     from airflow_provider_voucherify.sync.sources import Rows
     from airflow_provider_voucherify.sync.summary import SyncSummary
+
+
+REFUSED_XCOM_KEY = "voucherify_refused"
 
 
 class _Records:
@@ -247,6 +249,10 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
                 "This Airflow has no task state store (it came with 3.3): a retry of this task sends everything again"
             )
         return Journal(store, context["ti"].max_tries)
+
+    def _refused_sample(self, context: Context) -> Sequence[Mapping[str, Any]]:
+        ti = context["ti"]
+        return ti.xcom_pull(task_ids=ti.task_id, key=REFUSED_XCOM_KEY, map_indexes=ti.map_index) or ()
 
     def _note(self, async_action_id: str, outcome: ActionOutcome) -> None:
         if outcome.failed:

@@ -225,4 +225,4 @@ def test_the_batch_of_an_action_that_voucherify_does_not_know_is_sent_again(vouc
     run = sync(max_batch_records=6)
 
     assert run.state == "success"
-    assert times_posted(voucherify) == {record_id: 2 for record_id in ONCE}
+    assert times_posted(voucherify) == dict.fromkeys(ONCE, 2)

@@ -1,0 +1,5 @@
+"""Fixtures of the README."""
+
+from surroundings import defer_at_once, fill_warehouse, mailbox, reports, slack
+
+__all__ = ["defer_at_once", "fill_warehouse", "mailbox", "reports", "slack"]

@@ -1,0 +1,50 @@
+"""The tables of README.md name what the code has: each thing once, and nothing else. Its links lead somewhere."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+from example_dags import EXAMPLES
+from readme_file import ROOT, TEXT, first_column
+
+from airflow_provider_voucherify.client.settings import ConnectionExtra
+from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
+from airflow_provider_voucherify.sync.summary import SyncSummary
+
+
+def parameters(operator: type) -> list[str]:
+    return [name for name in inspect.signature(operator.__init__).parameters if name not in ("self", "kwargs")]
+
+
+def test_operator_parameters() -> None:
+    assert sorted(first_column("Parameters of both operators:")) == sorted(parameters(VoucherifyBulkUpdateOperator))
+    assert set(parameters(VoucherifyBulkMetadataOperator)) == {"resource", "metadata"}
+
+
+def test_sensor_parameters() -> None:
+    assert sorted(first_column("Parameters of the sensor")) == sorted(parameters(VoucherifyAsyncActionSensor))
+
+
+def test_summary_members() -> None:
+    assert sorted(first_column("return the same summary")) == sorted(SyncSummary.model_fields)
+
+
+def test_connection_extras() -> None:
+    assert sorted(first_column("## Connection")) == sorted(ConnectionExtra.model_fields)
+
+
+def test_example_dags() -> None:
+    assert sorted(first_column("has more.")) == sorted(path.name for path in EXAMPLES.glob("*.py"))
+
+
+def test_folders() -> None:
+    assert [folder for folder in first_column("`.ci/run` runs everything.") if not (ROOT / folder).is_dir()] == []
+
+
+def test_links() -> None:
+    links = re.findall(r"\]\((?!https:)([^)]+)\)", TEXT)
+
+    assert len(links) > 2
+    assert [link for link in links if not (ROOT / link).exists()] == []
