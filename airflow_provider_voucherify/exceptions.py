@@ -1,8 +1,8 @@
 """
 The errors of this provider, to be named in ``except`` or in Airflow's ``ExceptionRetryPolicy``.
 
-``models.errors`` has the tree and says what each means. ``VoucherifyRecordsFailedError`` is added here, since it is
-Airflow's business: it fails the task without a retry.
+``models.errors`` has the tree and says what each means. ``VoucherifyRecordsFailedError`` and
+``VoucherifyNewerRunError`` are added here, since they are Airflow's business: they fail the task without a retry.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ __all__ = [
     "VoucherifyConfigurationError",
     "VoucherifyConflictError",
     "VoucherifyError",
+    "VoucherifyNewerRunError",
     "VoucherifyNoAnswerError",
     "VoucherifyNotFoundError",
     "VoucherifyNotSentError",
@@ -58,6 +59,10 @@ __all__ = [
     "VoucherifyTransportError",
     "VoucherifyUnexpectedAnswerError",
 ]
+
+
+class VoucherifyNewerRunError(VoucherifyError, AirflowFailException):
+    """A later run of the task has sent its rows already, and ``on_newer_run="fail"`` asks not to overwrite them."""
 
 
 class VoucherifyRecordsFailedError(VoucherifyError, AirflowFailException):

@@ -13,6 +13,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
+def _id_or_none(value: object) -> str | None:
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+
+
 def _text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
@@ -37,6 +41,7 @@ def _dicts(value: object) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
+_Id = Annotated[str | None, BeforeValidator(_id_or_none)]
 _Text = Annotated[str | None, BeforeValidator(_text_or_none)]
 _Flag = Annotated[bool | None, BeforeValidator(_flag_or_none)]
 _Count = Annotated[int | None, BeforeValidator(_count_or_none)]
@@ -92,8 +97,8 @@ class RecordError(_Answer):
     key: _Text = None
     message: _Text = None
     details: _Text = None
-    source_id: _Text = None
-    code: _Text = None
+    source_id: _Id = None
+    code: _Id = None
 
     @property
     def record_id(self) -> str | None:
@@ -104,8 +109,8 @@ class RecordError(_Answer):
 class LegacyRow(_Answer):
     """One entry of the ``results[]`` that actions had before August 2024."""
 
-    source_id: _Text = None
-    code: _Text = None
+    source_id: _Id = None
+    code: _Id = None
     found: _Flag = None
     updated: _Flag = None
 

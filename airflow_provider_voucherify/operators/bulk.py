@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_voucherify.compat import BaseOperator, conf, get_task_state_store
 from airflow_provider_voucherify.completion import (
@@ -14,6 +14,7 @@ from airflow_provider_voucherify.completion import (
     CompletesAsyncActions,
     seconds,
 )
+from airflow_provider_voucherify.exceptions import VoucherifyNewerRunError
 from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
 from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES, RESOURCES, BulkEndpoint
 from airflow_provider_voucherify.models.errors import (
@@ -22,6 +23,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyNotFoundError,
     VoucherifyRecordsRejectedError,
 )
+from airflow_provider_voucherify.newer_runs import newer_run
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
@@ -94,6 +96,7 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         dry_run: bool = False,
         durable: bool = True,
         retry_failed_records: bool = False,
+        on_newer_run: Literal["warn", "fail", "ignore"] = "warn",
         on_failed_records_callback: Callback | Sequence[Callback] | None = None,
         voucherify_conn_id: str = "voucherify_default",
         **kwargs: Any,
@@ -129,6 +132,7 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         self.is_dry_run = dry_run
         self.durable = durable
         self.retry_failed_records = retry_failed_records
+        self.on_newer_run = on_newer_run
         self._failed_outcomes: dict[str, ActionOutcome] = {}
         self.on_failed_records_callback = on_failed_records_callback
         self.voucherify_conn_id = voucherify_conn_id
@@ -146,6 +150,8 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
                     failures.writelines(plan.refused_lines())
             if self.is_dry_run:
                 return self._unsettled(plan, None, folder).as_xcom()
+            if context["ti"].try_number > 1:
+                self._mind_newer_runs(context)
             hook = stack.enter_context(self._hook())
             context["ti"].xcom_push(key=REFUSED_XCOM_KEY, value=[failure.sample() for failure in plan.refused_sample])
             sync = self._submit(context, plan, hook)
@@ -163,10 +169,20 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
     def _check(self) -> None:
         """Check what can be checked before any row is read."""
         self._thresholds()
+        if self.on_newer_run not in ("warn", "fail", "ignore"):
+            raise VoucherifyConfigurationError(f"on_newer_run must be warn, fail or ignore, not {self.on_newer_run!r}")
         if not isinstance(self.is_dry_run, bool):
             raise VoucherifyConfigurationError(f"dry_run must be True or False, not {self.is_dry_run!r}")
         if self.poll_interval is not None and not 0 < seconds(self.poll_interval) < float("inf"):
             raise VoucherifyConfigurationError(f"poll_interval must be positive, not {self.poll_interval!r}")
+
+    def _mind_newer_runs(self, context: Context) -> None:
+        if self.on_newer_run == "ignore" or (newer := newer_run(context)) is None:
+            return
+        said = f"run {newer} of this task is later than this one and has sent its rows already"
+        if self.on_newer_run == "fail":
+            raise VoucherifyNewerRunError(f"{said}; they would be overwritten")
+        self.log.warning("%s; this retry may overwrite them with older ones", said)
 
     def on_kill(self) -> None:
         """Say what cannot be done: actions that were submitted go on, since the API has no way to cancel them."""
@@ -256,7 +272,7 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
 
     def _note(self, async_action_id: str, outcome: ActionOutcome) -> None:
         if outcome.failed:
-            self._failed_outcomes[async_action_id] = replace(outcome, failures={})
+            self._failed_outcomes[async_action_id] = replace(outcome, failures={}, written=frozenset())
 
     def _prepare_retry(self, context: Context, message: str) -> None:
         """
@@ -369,6 +385,8 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     :param retry_failed_records: where more records failed than allowed, let Airflow retry the task, and let the retry
         send the failed records again and nothing else. Needs ``durable`` and ``retries``. Default: the task fails for
         good, since the same records would be rejected again.
+    :param on_newer_run: what a second or later try (or a clear) does where a later run of this task has sent its rows
+        already: ``warn`` and overwrite them, ``fail`` for good, or ``ignore`` it.
     :param on_failed_records_callback: notifier or callable (or several) that is told of failed and refused rows, even
         where the task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
     :param voucherify_conn_id: connection of type ``voucherify``.

@@ -42,7 +42,8 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
         ``[operators] default_deferrable``.
     :param max_failed_records: fail if more records failed; None for any number.
     :param max_failed_ratio: fail if a larger part of the records failed (0 to 1).
-    :param report_path: folder (local or object storage) for the reports and ``failures.jsonl``.
+    :param report_path: folder (local or object storage) for the reports and ``failures.jsonl``; not the one of the task
+        that submitted, whose ``failures.jsonl`` has the refused rows.
     :param on_failed_records_callback: notifier or callable (or several) that is told of failed records even where the
         task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
     :param voucherify_conn_id: connection of type ``voucherify``.

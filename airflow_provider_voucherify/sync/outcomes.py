@@ -176,7 +176,7 @@ def collect_outcomes(
             resources.add(of_action.resource if of_action is not None else None)
             if outcome.failed_as_a_whole:
                 failed_ids.append(action.id)
-            outcomes.append(replace(outcome, failures={}))
+            outcomes.append(replace(outcome, failures={}, written=frozenset()))
             if len(samples) < SAMPLE_SIZE:
                 samples += [failure.sample() for failure in _failures(outcome, SAMPLE_SIZE)]
             if failures is not None and outcome.failed:
@@ -302,7 +302,7 @@ def _failed_lines(outcome: ActionOutcome, endpoint: BulkEndpoint | None, body: b
         if record_id in outcome.failures:
             found.add(record_id)
             yield failure_line(outcome.failures[record_id], "record", record)
-        elif outcome.unnamed_failures:
+        elif outcome.unnamed_failures and record_id not in outcome.written:
             yield failure_line(replace(reason, id=record_id), "record", record)
     for record_id in outcome.failures.keys() - found:
         yield failure_line(outcome.failures[record_id], "record", {endpoint.key: record_id})

@@ -39,6 +39,7 @@ class ActionOutcome:
     :param not_reported: sent, and mentioned nowhere in the answer.
     :param failures: the failed records that the API names, by id.
     :param failed_as_a_whole: the action came to nothing, so that sending its batch again may help.
+    :param written: the ids that the report says were written, where there are failures that nobody names.
     :param unnamed_failures: failed records that it does not name, and why where it says.
     """
 
@@ -50,6 +51,7 @@ class ActionOutcome:
     not_reported: int
     failures: dict[str, Failure] = field(default_factory=dict)
     failed_as_a_whole: bool = False
+    written: frozenset[str] = frozenset()
     unnamed_failures: int = 0
     unnamed_reason: Failure | None = None
 
@@ -65,6 +67,7 @@ class _Tally:
     updated: int = 0
     created: int = 0
     unclear: int = 0
+    written_ids: list[str | None] = field(default_factory=list)
     unchanged: list[str | None] = field(default_factory=list)
     missing: list[str | None] = field(default_factory=list)
 
@@ -168,6 +171,7 @@ def _tally(report: Iterable[ReportRow], named: dict[str, Failure], upserts: bool
         if row.record_id is not None and row.record_id in named:
             continue
         if row.updated and (upserts or row.found is not False):
+            tally.written_ids.append(row.record_id)
             if row.found is False:
                 tally.created += 1
             elif row.found:
@@ -229,6 +233,7 @@ def _balanced(
         failed=failed,
         not_reported=room - succeeded - unchanged,
         failures=named,
+        written=frozenset(filter(None, tally.written_ids)) if tally and failed > len(named) else frozenset(),
         unnamed_failures=max(0, failed - len(named)),
         unnamed_reason=unnamed[0] if unnamed else None,
     )

@@ -15,7 +15,7 @@ def _database() -> None:
     initdb()
 
 
-def run_dag(dag: DAG, run_conf: dict[str, Any] | None = None) -> DagRunResult:
+def run_dag(dag: DAG, run_conf: dict[str, Any] | None = None, **kwargs: Any) -> DagRunResult:
     """Run every task of a DAG once, triggers included, and return what came of it."""
     _database()
     from airflow.dag_processing.bundles.manager import DagBundlesManager
@@ -25,7 +25,7 @@ def run_dag(dag: DAG, run_conf: dict[str, Any] | None = None) -> DagRunResult:
     bag = DagBag(dag_folder="/dev/null")
     bag.bag_dag(dag)
     sync_bag_to_db(bag, bundle_name="dags-folder", bundle_version=None)
-    return DagRunResult(dag.test(run_conf=run_conf))
+    return DagRunResult(dag.test(run_conf=run_conf, **kwargs))
 
 
 class DagRunResult:

@@ -1,0 +1,51 @@
+"""Whether a later run of the same task has been at work already: an older run's retry would overwrite its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.compat import Context
+
+AT_WORK = frozenset({"running", "deferred", "up_for_retry", "success", "failed"})
+"""States of a task instance that may have sent something."""
+
+
+def newer_run(context: Context) -> str | None:
+    """
+    Return the id of the latest run after this one in which the same task has been at work, or None.
+
+    A run's time is read from its id (``scheduled__…``, ``manual__…``), as Airflow names runs by themselves; runs that a
+    person has given another kind of id are not seen. Airflow is asked for the states of all runs of this task, so
+    this is for a retry, not for every try.
+    """
+    ti, run_id = context["ti"], context["dag_run"].run_id
+    task = ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
+    return latest_at_work(ti.get_task_states(dag_id=ti.dag_id, task_ids=[ti.task_id]), run_id, task)
+
+
+def latest_at_work(states: Mapping[str, Mapping[str, Any]], run_id: str, task: str) -> str | None:
+    """
+    Return the latest run after ``run_id`` whose task has been at work.
+
+    :param states: run id to task to state, as Airflow gives it.
+    """
+    mine = _time(run_id)
+    if mine is None:
+        return None
+    later = [
+        (time, other)
+        for other, tasks in states.items()
+        if other != run_id and str(tasks.get(task)) in AT_WORK and (time := _time(other)) is not None and time > mine
+    ]
+    return max(later)[1] if later else None
+
+
+def _time(run_id: str) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(run_id.partition("__")[2])
+    except ValueError:
+        return None
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

@@ -1,0 +1,72 @@
+"""An older run's late retry must not silently overwrite what a later run has sent."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from dags import DagRunResult, run_dag
+
+from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
+from airflow_provider_voucherify.newer_runs import latest_at_work
+from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+
+OLDER, NEWER = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
+
+
+def run(day: datetime, on_newer_run: str, dag_id: str) -> DagRunResult:
+    with DAG(dag_id, schedule=None) as dag:
+        VoucherifyBulkUpdateOperator(
+            task_id="sync",
+            resource="customers",
+            records=[{"source_id": "c1", "name": str(day.date())}],
+            retries=1,
+            retry_delay=timedelta(0),
+            on_newer_run=on_newer_run,  # type: ignore[arg-type]
+        )
+    return run_dag(dag, logical_date=day, run_after=day)
+
+
+@pytest.mark.parametrize(
+    ("on_newer_run", "state", "name", "warned"),
+    [("warn", "success", OLDER, True), ("fail", "failed", NEWER, True), ("ignore", "success", OLDER, False)],
+)
+def test_a_late_retry_warns_or_fails(
+    voucherify: LocalVoucherify,
+    capfd: pytest.CaptureFixture[str],
+    on_newer_run: str,
+    state: str,
+    name: datetime,
+    warned: bool,
+) -> None:
+    run(NEWER, on_newer_run, f"newer_{on_newer_run}")
+    voucherify.misbehave("submit", Status(403))
+
+    late = run(OLDER, on_newer_run, f"newer_{on_newer_run}")
+
+    assert late.task_state("sync") == state
+    assert voucherify.customers["c1"]["name"] == str(name.date())
+    assert ("is later than this one and has sent its rows already" in capfd.readouterr().out) == warned
+
+
+RUNS: dict[str, dict[str, Any]] = {
+    "scheduled__2026-01-01T00:00:00+00:00": {"sync": "failed"},
+    "scheduled__2026-01-02T00:00:00+00:00": {"sync": "success"},
+    "manual__2026-01-03T00:00:00+00:00": {"sync": "scheduled", "sync_1": "deferred"},
+    "a person's own id": {"sync": "success"},
+}
+
+
+@pytest.mark.parametrize(
+    ("run_id", "task", "newer"),
+    [
+        ("scheduled__2026-01-01T00:00:00+00:00", "sync", "scheduled__2026-01-02T00:00:00+00:00"),
+        ("scheduled__2026-01-02T00:00:00+00:00", "sync", None),
+        ("scheduled__2026-01-01T00:00:00+00:00", "sync_1", "manual__2026-01-03T00:00:00+00:00"),
+        ("a person's own id", "sync", None),
+    ],
+)
+def test_only_later_runs_that_were_at_work_count(run_id: str, task: str, newer: str | None) -> None:
+    assert latest_at_work(RUNS, run_id, task) == newer
