@@ -124,6 +124,11 @@ class CompletesAsyncActions:
         path = self.report_path.rstrip("/")
         return StorageReportFolder(path if map_index is None or map_index < 0 else f"{path}/map_index={map_index}")
 
+    def _clear_links(self, context: Context) -> None:
+        """Give the links and the sensor something to read, lest Airflow log an error where nothing is sent."""
+        for key, nothing in ((IDS_XCOM_KEY, []), (DASHBOARD_XCOM_KEY, ""), (REPORT_XCOM_KEY, "")):
+            context["ti"].xcom_push(key=key, value=nothing)
+
     def _announce(self, context: Context, hook: VoucherifyHook, sync: SubmittedSync) -> None:
         """Put the ids and links into XCom before waiting, so that a task that is killed has them."""
         from airflow_provider_voucherify.models.endpoints import dashboard_url

@@ -25,6 +25,14 @@ class StorageReportFolder:
         """Where the folder is, as it was given."""
         return str(self._path)
 
+    def prepare(self) -> None:
+        """Make the folder, where the storage has such a thing; fails early where it cannot be written to."""
+        self._path.mkdir(parents=True, exist_ok=True)
+
+    def has(self, path: str, name: str) -> bool:
+        """Say whether a path is the one of the folder's file of that name."""
+        return str(ObjectStoragePath(path)) == str(self._path / name)
+
     def write(self, name: str) -> IO[bytes]:
         """Open a file of the folder for writing, replacing it."""
         file = self._path / name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -142,14 +142,14 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         self._check()
         with ExitStack() as stack:
             stack.enter_context(self._forgetting_unknown_actions(context))
+            self._prepare(context)
             plan = stack.enter_context(self._plan())
             self._log_plan(plan)
             folder = self._report_folder(context)
-            if folder is not None:
-                with folder.write("failures.jsonl") as failures:
-                    failures.writelines(plan.refused_lines())
             if self.is_dry_run:
-                return self._unsettled(plan, None, folder).as_xcom()
+                summary = self._unsettled(plan, None, None)
+                self.log.info("%s", summary.text())
+                return summary.as_xcom()
             if context["ti"].try_number > 1:
                 self._mind_newer_runs(context)
             hook = stack.enter_context(self._hook())
@@ -157,6 +157,9 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
             sync = self._submit(context, plan, hook)
             self._announce(context, hook, sync)
             if not self.wait_for_completion:
+                if folder is not None:
+                    with folder.write("failures.jsonl") as failures:
+                        failures.writelines(plan.refused_lines())
                 return self._conclude(context, self._unsettled(plan, sync, folder))
             end_time = sync.submitted_at + seconds(self.completion_timeout)
             return self._conclude(context, self._wait(context, hook, sync, end_time, plan))
@@ -175,6 +178,17 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
             raise VoucherifyConfigurationError(f"dry_run must be True or False, not {self.is_dry_run!r}")
         if self.poll_interval is not None and not 0 < seconds(self.poll_interval) < float("inf"):
             raise VoucherifyConfigurationError(f"poll_interval must be positive, not {self.poll_interval!r}")
+
+    def _prepare(self, context: Context) -> None:
+        """Make sure that results can be kept, and that links and ids are there whatever happens."""
+        self._clear_links(context)
+        if (folder := self._report_folder(context)) is None:
+            return
+        if self.path is not None and folder.has(self.path, "failures.jsonl"):
+            raise VoucherifyConfigurationError(
+                f"path {self.path!r} is the file that this task would replace; give another report_path"
+            )
+        folder.prepare()
 
     def _mind_newer_runs(self, context: Context) -> None:
         if self.on_newer_run == "ignore" or (newer := newer_run(context)) is None:
@@ -215,7 +229,7 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
             keep_refused=self.report_path is not None,
         )
         try:
-            with self._rows() as rows:
+            with self._rows() as rows, closing(rows):
                 plan.read(rows)
         except BaseException:
             plan.close()

@@ -86,6 +86,7 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
     def execute(self, context: Context) -> Any:
         """Wait; in the triggerer if ``deferrable``, else as every sensor does."""
         self._thresholds()
+        self._clear_links(context)
         if not self.deferrable:
             return super().execute(context)
         try:

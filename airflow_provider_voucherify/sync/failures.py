@@ -64,11 +64,11 @@ def shortened(text: str | None) -> str | None:
     return line if len(text) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
 
 
-def failure_line(failure: Failure, form: Literal["record", "row"], content: Mapping[str, Any]) -> bytes:
+def failure_line(failure: Failure, form: Literal["record", "row", "id"], content: Mapping[str, Any]) -> bytes:
     """
     Encode one line of ``failures.jsonl``.
 
-    :param form: what ``content`` is: the record as sent, or the source's row.
+    :param form: what ``content`` is: the record as sent, the source's row, or nothing but a record's id.
     """
     told = {name: value for name, value in asdict(failure).items() if value is not None}
     for name in ("message", "details"):

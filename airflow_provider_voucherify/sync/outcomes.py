@@ -164,9 +164,8 @@ def collect_outcomes(
     samples: list[dict[str, Any]] = []
     failed_ids: list[str] = []
     resources: set[str | None] = {endpoint.resource} if endpoint is not None else set()
-    failures = folder.write("failures.jsonl") if folder is not None else None
-    try:
-        if failures is not None and sent is not None:
+    with tempfile.TemporaryFile(prefix="voucherify-") as failures:
+        if sent is not None:
             failures.writelines(sent.refused_lines())
         for number, (batch, action) in enumerate(zip(sync.batches, _finished(sync, api, seen), strict=True), start=1):
             of_action = endpoint or ENDPOINTS_BY_ACTION_TYPE.get(action.type or "")
@@ -179,12 +178,11 @@ def collect_outcomes(
             outcomes.append(replace(outcome, failures={}, written=frozenset()))
             if len(samples) < SAMPLE_SIZE:
                 samples += [failure.sample() for failure in _failures(outcome, SAMPLE_SIZE)]
-            if failures is not None and outcome.failed:
+            if outcome.failed:
                 body = sent.body(number) if sent is not None else None
                 failures.writelines(_failed_lines(outcome, of_action, body))
-    finally:
-        if failures is not None:
-            failures.close()
+        if folder is not None:
+            _copy(failures, folder, "failures.jsonl")
     summary = _summary(sync, resources, outcomes, folder, first_samples(refused_sample, samples))
     return summary.model_copy(update={"failed_async_action_ids": failed_ids})
 
@@ -268,7 +266,7 @@ class _Reports:
             file.close()
 
 
-def _copy(file: BinaryIO, folder: ReportFolder, name: str) -> None:
+def _copy(file: IO[bytes], folder: ReportFolder, name: str) -> None:
     file.seek(0)
     with folder.write(name) as copy:
         while piece := file.read(1024 * 1024):
@@ -293,9 +291,9 @@ def _failed_lines(outcome: ActionOutcome, endpoint: BulkEndpoint | None, body: b
     if endpoint is None or body is None:
         key = endpoint.key if endpoint is not None else "source_id"
         for record_id, failure in outcome.failures.items():
-            yield failure_line(failure, "record", {key: record_id})
+            yield failure_line(failure, "id", {key: record_id})
         for _ in range(outcome.unnamed_failures if not outcome.failures else 0):
-            yield failure_line(reason, "record", {})
+            yield failure_line(reason, "id", {})
         return
     found: set[str] = set()
     for record_id, record in records_of(body, endpoint):
@@ -305,7 +303,7 @@ def _failed_lines(outcome: ActionOutcome, endpoint: BulkEndpoint | None, body: b
         elif outcome.unnamed_failures and record_id not in outcome.written:
             yield failure_line(replace(reason, id=record_id), "record", record)
     for record_id in outcome.failures.keys() - found:
-        yield failure_line(outcome.failures[record_id], "record", {endpoint.key: record_id})
+        yield failure_line(outcome.failures[record_id], "id", {endpoint.key: record_id})
 
 
 def _summary(

@@ -159,7 +159,8 @@ class Plan:
         for chunk in rows:
             if isinstance(chunk, BadLine):
                 self.rows_read += 1
-                self._refuse(RefusedRowError("invalid_line", chunk.why), None, {})
+                record_id = chunk.row.get(self.destination.endpoint.key)
+                self._refuse(RefusedRowError("invalid_line", chunk.why), record_id, dict(chunk.row))
             else:
                 self._take(chunk)
         self.superseded = self._spool.find_superseded(self._id_of)

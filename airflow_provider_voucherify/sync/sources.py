@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import IO, Any
@@ -47,13 +47,19 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line of a file that cannot be read as a row."""
+    """
+    A line of a file that cannot be read as a row.
+
+    :param line: counts from 1.
+    :param row: what of it can be shown.
+    """
 
     line: int
     why: str
+    row: Mapping[str, Any] = field(default_factory=dict)
 
 
-Rows = Iterator[Chunk | BadLine]
+Rows = Generator[Chunk | BadLine, None, None]
 
 
 def from_cursor(columns: Sequence[str], fetchmany: Callable[[int], Sequence[Sequence[Any]]]) -> Rows:
@@ -115,7 +121,9 @@ def _chunks(rows: Iterable[Mapping[str, Any] | BadLine]) -> Rows:
     columns: tuple[str, ...] = ()
     are_records = False
     gathered: list[tuple[Any, ...]] = []
-    for row in rows:
+    for number, row in enumerate(rows, start=1):
+        if isinstance(row, Mapping) and _has_only_an_id(row):
+            row = BadLine(number, "only the id of this record is known: what was sent is not in this file", row)
         if isinstance(row, BadLine):
             if gathered:
                 yield Chunk(columns, gathered, fixed_columns=False, are_records=are_records)
@@ -140,6 +148,11 @@ def _chunks(rows: Iterable[Mapping[str, Any] | BadLine]) -> Rows:
         )
     if gathered:
         yield Chunk(columns, gathered, fixed_columns=False, are_records=are_records)
+
+
+def _has_only_an_id(row: Mapping[str, Any]) -> bool:
+    failure = row.get(FAILURE_MEMBER)
+    return isinstance(failure, Mapping) and failure.get("form") == "id"
 
 
 def _from_jsonl(file: IO[bytes]) -> Rows:

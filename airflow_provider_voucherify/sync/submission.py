@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, BinaryIO, Protocol
 
 from airflow_provider_voucherify.client.calls import Body
@@ -36,16 +36,13 @@ log = logging.getLogger(__name__)
 EARLIER = 120.0
 """Seconds by which the clocks of this machine and Voucherify may differ."""
 
-SOON = 60.0
-"""Seconds after an intent within which its action is looked for first."""
-
-LATER = 600.0
-"""Seconds after an intent within which its action must have been created: the request's time-out and the difference."""
+LATER = (5.0, 60.0, 600.0)
+"""Seconds after an intent in which its action is looked for, step by step; the last outlasts the request's time-out."""
 
 MOST_PAGES = 10
 """Lists of 100 actions that are read for one stretch of time."""
 
-MOST_CANDIDATES = 300
+MOST_CANDIDATES = 100
 """Actions that are looked at for one batch in doubt."""
 
 
@@ -181,8 +178,8 @@ class Submission:
         Look for the action of a batch whose answer was lost; None where there is none that is surely its.
 
         An action of the same type, created in the request's time, is the batch's if its result counts as many records
-        and its report names the same ids. One whose report cannot be read, or two that fit, cannot be told apart:
-        sending the batch again does no harm but cost, and taking somebody else's action would lose it.
+        and its report names the same ids. One whose report cannot be read cannot be told apart: sending the batch
+        again does no harm but cost, and taking somebody else's action would lose it.
         """
         ids = {
             record_id for record_id, _ in records_of(b"".join(self.plan.body(batch)), self.plan.destination.endpoint)
@@ -192,28 +189,21 @@ class Submission:
             log.warning("Batch %d is in doubt, and so is one of another content: it is sent again", batch.number)
             return None
         deadline = self.clock() + self.in_doubt_seconds
-        fitting = [
-            action_id
-            for action_id in islice(self._candidates(entry), MOST_CANDIDATES)
-            if self._fits(action_id, batch, ids, deadline)
-        ]
-        if len(fitting) == 1:
-            self.journal.posted(entry.digest, fitting[0])
-            log.warning("Batch %d was in doubt and has been found: %s", batch.number, fitting[0])
-            return fitting[0]
-        log.warning(
-            "Batch %d was about to be sent when an earlier try ended, and %s: it is sent again",
-            batch.number,
-            "its action is not to be found" if not fitting else f"{len(fitting)} actions fit it",
-        )
-        return None
+        candidates = islice(self._candidates(entry), MOST_CANDIDATES)
+        found = next((action_id for action_id in candidates if self._fits(action_id, batch, ids, deadline)), None)
+        if found is None:
+            log.warning("Batch %d is in doubt and its action is not to be found: it is sent again", batch.number)
+        else:
+            log.warning("Batch %d was in doubt and has been found: %s", batch.number, found)
+            self.journal.posted(entry.digest, found)
+        return found
 
     def _candidates(self, entry: JournalEntry) -> Iterator[str]:
         """Give the ids of actions of the batch's type and time that belong to no other batch, likely ones first."""
         known = {other.async_action_id for other in self.journal}
         action_type = self.plan.destination.endpoint.action_type
-        edges = (entry.at - EARLIER, entry.at + SOON, entry.at + LATER)
-        for since, until in ((edges[0], edges[1]), (edges[1], edges[2])):
+        edges = (entry.at - EARLIER, *(entry.at + seconds for seconds in LATER))
+        for since, until in pairwise(edges):
             for action in self._actions_between(since, until):
                 if action.id not in known and action.type in (None, action_type):
                     known.add(action.id)
@@ -277,7 +267,7 @@ class Submission:
 def _may_be_confused(entry: JournalEntry, other: JournalEntry) -> bool:
     """Say whether the action of one batch in doubt could be taken for the other's, by time and count."""
     in_doubt = other.async_action_id is None and other.digest != entry.digest
-    return in_doubt and other.records == entry.records and abs(other.at - entry.at) < EARLIER + LATER
+    return in_doubt and other.records == entry.records and abs(other.at - entry.at) < EARLIER + LATER[-1]
 
 
 def _was_not_taken(error: VoucherifyError) -> bool:

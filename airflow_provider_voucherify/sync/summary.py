@@ -174,7 +174,7 @@ class FailureThresholds:
         rows = summary.rows_read if summary.rows_read is not None else summary.submitted
         most, ratio = self.max_failed_records, self.max_failed_ratio
         if most is not None and failed > most and not (most == 0 and ratio is not None):
-            return f"{failed:,} of {rows or failed:,} rows failed, and max_failed_records is {most:,}"
+            return f"{failed:,} of {rows or failed:,} rows failed or were refused, and max_failed_records is {most:,}"
         if ratio is not None and rows and failed / rows > ratio:
-            return f"{failed / rows:.2%} of {rows:,} rows failed, and max_failed_ratio is {ratio:.2%}"
+            return f"{failed / rows:.2%} of {rows:,} rows failed or were refused, and max_failed_ratio is {ratio:.2%}"
         return None
