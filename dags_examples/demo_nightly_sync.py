@@ -36,6 +36,7 @@ with DAG("demo_nightly_sync", schedule=None, tags=["voucherify"], doc_md=__doc__
         },
         max_batch_records=1_000,
         max_failed_ratio=0.01,
+        report_path="{{ var.value.voucherify_reports }}/refused",
         wait_for_completion=False,
     )
 

@@ -16,7 +16,7 @@ from readme_file import BLOCKS, ROOT, blocks
 
 from airflow_provider_voucherify import exceptions
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-from airflow_provider_voucherify.local_voucherify import LocalVoucherify
+from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Options
 from airflow_provider_voucherify.local_voucherify.__main__ import _parser as local_voucherify_parser
 
 Fill = Callable[..., None]
@@ -156,8 +156,13 @@ def _export(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     name, _, value = arguments[0].partition("=")
     monkeypatch.setenv(name, value)
     settings = VoucherifyHook().settings
-    assert (settings.base_url, settings.application_id) == ("https://us1.api.voucherify.io", "my-application-id")
-    assert settings.extra.poll_interval == 30
+    if "127.0.0.1" in value:
+        stand_in = Options()
+        keys = (settings.application_id, settings.secret_key.get_secret_value())
+        assert (settings.base_url, *keys) == ("http://127.0.0.1:8010", stand_in.app_id, stand_in.secret_key)
+    else:
+        assert (settings.base_url, settings.application_id) == ("https://us1.api.voucherify.io", "my-application-id")
+        assert settings.extra.poll_interval == 30
 
 
 def _airflow(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
