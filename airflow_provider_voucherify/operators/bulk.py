@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -140,6 +141,7 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
     def execute(self, context: Context) -> dict[str, Any]:
         """Read, check, send, wait; see the class for what is returned and raised."""
         self._check()
+        started = time.time()
         with ExitStack() as stack:
             stack.enter_context(self._forgetting_unknown_actions(context))
             self._prepare(context)
@@ -161,13 +163,17 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
                     with folder.write("failures.jsonl") as failures:
                         failures.writelines(plan.refused_lines())
                 return self._conclude(context, self._unsettled(plan, sync, folder))
-            end_time = sync.submitted_at + seconds(self.completion_timeout)
+            end_time = min(sync.submitted_at + seconds(self.completion_timeout), started + self._execution_seconds())
             return self._conclude(context, self._wait(context, hook, sync, end_time, plan))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
         with self._forgetting_unknown_actions(context):
             return super().execute_complete(context, event)
+
+    def _execution_seconds(self) -> float:
+        """Return ``execution_timeout``, which Airflow itself minds only while the task is on a worker."""
+        return float("inf") if self.execution_timeout is None else self.execution_timeout.total_seconds()
 
     def _check(self) -> None:
         """Check what can be checked before any row is read."""
@@ -382,8 +388,9 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
         ``[operators] default_deferrable``.
     :param poll_interval: longest pause in seconds between two looks at an unfinished action; the first looks come
         sooner. Default: the connection's, or 60.
-    :param completion_timeout: seconds (or a timedelta) to wait, from the last request on. The actions go on at
-        Voucherify afterwards: there is no way to cancel them.
+    :param completion_timeout: seconds (or a timedelta) to wait, from the last request on; ``execution_timeout`` ends
+        the waiting too, in the triggerer as on the worker. The actions go on at Voucherify afterwards: there is no way
+        to cancel them.
     :param max_batch_bytes: largest request body, in bytes; the API takes 10,485,760.
     :param max_batch_records: most records in a request; by default as many as fit, which takes the fewest requests.
     :param max_failed_records: fail if more rows failed or were refused; None for any number.

@@ -226,3 +226,17 @@ def test_the_batch_of_an_action_that_voucherify_does_not_know_is_sent_again(vouc
 
     assert run.state == "success"
     assert times_posted(voucherify) == dict.fromkeys(ONCE, 2)
+
+
+def test_execution_timeout_ends_the_waiting_in_the_trigger_too(
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_voucherify import completion
+
+    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
+    voucherify.next_actions(times=3, stuck="ENQUEUED")
+
+    run = sync(deferrable=True, retries=0, execution_timeout=timedelta(seconds=2), completion_timeout=600)
+
+    assert run.task_state("sync") == "failed"
+    assert times_posted(voucherify) == ONCE
