@@ -36,13 +36,13 @@ log = logging.getLogger(__name__)
 EARLIER = 120.0
 """Seconds by which the clocks of this machine and Voucherify may differ."""
 
-LATER = (5.0, 60.0, 600.0)
+LATER = (1.0, 10.0, 60.0, 600.0)
 """Seconds after an intent in which its action is looked for, step by step; the last outlasts the request's time-out."""
 
 MOST_PAGES = 10
 """Lists of 100 actions that are read for one stretch of time."""
 
-MOST_CANDIDATES = 100
+MOST_CANDIDATES = 300
 """Actions that are looked at for one batch in doubt."""
 
 
