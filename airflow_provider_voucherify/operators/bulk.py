@@ -141,6 +141,7 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
     def execute(self, context: Context) -> dict[str, Any]:
         """Read, check, send, wait; see the class for what is returned and raised."""
         self._check()
+        self._failed_outcomes.clear()
         started = time.time()
         with ExitStack() as stack:
             stack.enter_context(self._forgetting_unknown_actions(context))
@@ -168,6 +169,7 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
+        self._failed_outcomes.clear()
         with self._forgetting_unknown_actions(context):
             return super().execute_complete(context, event)
 
@@ -279,12 +281,7 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
     def _journal(self, context: Context) -> Journal:
         from airflow_provider_voucherify.sync.journal import Journal
 
-        store = get_task_state_store(context) if self.durable else None
-        if self.durable and store is None:
-            self.log.warning(
-                "This Airflow has no task state store (it came with 3.3): a retry of this task sends everything again"
-            )
-        return Journal(store, context["ti"].max_tries)
+        return Journal(get_task_state_store(context) if self.durable else None, context["ti"].max_tries)
 
     def _refused_sample(self, context: Context) -> Sequence[Mapping[str, Any]]:
         ti = context["ti"]
@@ -327,6 +324,10 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
     def _submit(self, context: Context, plan: Plan, hook: VoucherifyHook) -> SubmittedSync:
         from airflow_provider_voucherify.sync.submission import Submission
 
+        if self.durable and get_task_state_store(context) is None:
+            self.log.warning(
+                "This Airflow has no task state store (it came with 3.3): a retry of this task sends everything again"
+            )
         return Submission(plan, hook.get_conn(), self._journal(context)).run()
 
     def _unsettled(self, plan: Plan, sync: SubmittedSync | None, folder: StorageReportFolder | None) -> SyncSummary:
