@@ -44,7 +44,7 @@ _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, http
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """One TLS context for the process: building one takes 20 ms (performance/baselines.md §6)."""
+    """One TLS context for the process: building one takes 20 ms."""
     return httpx.create_ssl_context()
 
 

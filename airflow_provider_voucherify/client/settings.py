@@ -14,7 +14,7 @@ from airflow_provider_voucherify.models.endpoints import REGIONS, download_host
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 
 DEFAULT_SCOPE = "customers products vouchers async-actions"
-"""Least privilege for what this provider calls (api.md §2.4)."""
+"""Least privilege for what this provider calls (the scopes in the vendor's API description)."""
 
 
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?", re.ASCII)

@@ -355,8 +355,9 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     Updates customers, products or vouchers with the fields that the rows have.
 
     Sends to ``POST /v1/{resource}/bulk/async``. Fields that a row does not have are not sent; by analogy with the
-    single update Voucherify leaves them as they are (api.md §3.9). Whether the members of ``metadata`` are merged with
-    the stored ones or replace them all is not documented for bulk updates (§15.3): send all that should remain.
+    single update Voucherify leaves them as they are (vendor's ``PUT /v1/customers``).
+    Whether the members of ``metadata`` are merged with
+    the stored ones or replace them all is not documented for bulk updates: send all that should remain.
     Customers and products that do not exist are created; vouchers are not, and only their metadata can be updated.
 
     The rows come from exactly one of ``records=``, ``sql=`` and ``path=``. All are read and checked before the first
@@ -430,8 +431,8 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
     ``metadata/async`` would take a request per distinct metadata.
 
     Customers and products that do not exist are created; vouchers are not. Whether the members of ``metadata`` are
-    merged with the stored ones or replace them all is not documented (api.md §15.3): send all that should remain.
-    Results of ``metadata/async`` may have no counts (§4.4); records that no answer mentions are ``not_reported``.
+    merged with the stored ones or replace them all is not documented: send all that should remain.
+    Results of ``metadata/async`` may have no counts; records that no answer mentions are ``not_reported``.
 
     All other parameters, the return value and the errors are those of ``VoucherifyBulkUpdateOperator``.
 

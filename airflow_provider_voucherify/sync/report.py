@@ -2,7 +2,7 @@
 The report file of a bulk update, read row by row.
 
 The vendor documents only that it has the columns ``found`` and ``updated``; format, key column and encoding are not
-documented (api.md §5, §15.2). So: CSV or a JSON array or JSON lines, any delimiter among comma, semicolon and tab, a
+documented. So: CSV or a JSON array or JSON lines, any delimiter among comma, semicolon and tab, a
 byte order mark or UTF-16, columns found by name in any order and case, anything else ignored.
 """
 

@@ -7,7 +7,8 @@ What it does not say is reported as unknown, never guessed:
 
 * ``updated`` and ``created`` can be told apart only by the report; without one they are None and ``succeeded`` has the
   sum that the action's own count gives.
-* A voucher is never created. In an older format an unknown code was counted as done (api.md §3.9), so without the
+* A voucher is never created. In an older format an unknown code was counted as done (examples of 2023),
+  so without the
   report ``updated`` is None for vouchers too.
 * A record that was found, was not updated, and has no error is counted as ``unchanged``: the vendor's examples have
   such rows among the processed ones and say nothing about them.

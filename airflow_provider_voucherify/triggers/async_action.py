@@ -140,7 +140,7 @@ async def shared_client(voucherify_conn_id: str) -> AsyncIterator[AsyncVoucherif
     """
     Give the client of a connection that all triggers in this event loop share; the last one to leave closes it.
 
-    A client for each trigger would cost 0.9 MB and block the loop for 20 ms (performance/baselines.md §6).
+    A client for each trigger would cost 0.9 MB and block the loop for 20 ms.
     """
     from airflow_provider_voucherify.client.retry import RetryPolicy
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
