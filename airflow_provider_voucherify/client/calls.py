@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 from pydantic import ValidationError
 
+from airflow_provider_voucherify.client.rate_limits import Bucket
 from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList, OAuthToken
 from airflow_provider_voucherify.models.endpoints import (
     ASYNC_ACTIONS_PATH,
     METADATA_ENDPOINTS,
+    METADATA_SCHEMA_NAMES,
+    METADATA_SCHEMAS_PATH,
     OAUTH_TOKEN_PATH,
     RESOURCES,
     UPDATE_ENDPOINTS,
     BulkEndpoint,
 )
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, VoucherifyUnexpectedAnswerError
+from airflow_provider_voucherify.models.metadata_schema import MetadataSchema, MetadataSchemaList
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -58,17 +62,25 @@ class Call(Generic[T_co]):
     :param parse: turns the decoded JSON of a successful answer into the call's value; raises
         ``VoucherifyUnexpectedAnswerError`` where the answer is not what the API description says.
     :param safe: whether sending it twice does no harm.
-    :param query: query parameters.
-    :param authorisation: ``project`` as the connection says, or ``keys`` for the call that fetches a token.
+    :param query: query parameters; one with several values is given several times.
+    :param authorisation: ``project`` as the connection says, or ``keys`` for the calls about tokens.
+    :param bucket: the rate limit that it draws from; see ``client.budgets`` for what is not known of that.
+    :param empty: a successful answer has no body (204); ``parse`` is given None, whatever comes.
+    :param gone_is_done: a 404 after an attempt that may have been taken counts as success: the attempt did it.
+    :param secrets: what the request holds that no error or log may show.
     """
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str
     parse: Callable[[Any], T_co]
     safe: bool
-    query: Mapping[str, str] | None = None
+    query: Mapping[str, str | Sequence[str]] | None = None
     body: Body | None = None
     authorisation: Literal["project", "keys"] = "project"
+    bucket: Bucket = "api_calls"
+    empty: bool = False
+    gone_is_done: bool = False
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -76,7 +88,7 @@ class Call(Generic[T_co]):
     @property
     def target(self) -> str:
         """Path and query."""
-        return f"{self.path}?{urlencode(self.query)}" if self.query else self.path
+        return f"{self.path}?{urlencode(self.query, doseq=True)}" if self.query else self.path
 
 
 def bulk(endpoint: BulkEndpoint, body: Body) -> Call[str]:
@@ -87,7 +99,7 @@ def bulk(endpoint: BulkEndpoint, body: Body) -> Call[str]:
     :param body: JSON of the endpoint's form, at most 10,485,760 bytes.
     :returns: the ``async_action_id``. Voucherify has then queued the update; nothing has been updated yet.
     """
-    return Call("POST", endpoint.path, _async_action_id, safe=False, body=body)
+    return Call("POST", endpoint.path, async_action_id_of, safe=False, body=body, bucket="bulk_api_calls")
 
 
 def bulk_update(resource: str, records: Sequence[Mapping[str, Any]]) -> Call[str]:
@@ -98,7 +110,7 @@ def bulk_update(resource: str, records: Sequence[Mapping[str, Any]]) -> Call[str
     :param records: the records, sent as they are: nothing is checked, mapped or added here.
     :returns: the ``async_action_id``.
     """
-    return bulk(_endpoint(UPDATE_ENDPOINTS, resource), Body.of(_encode(list(records))))
+    return bulk(_endpoint(UPDATE_ENDPOINTS, resource), Body.of(encode(list(records))))
 
 
 def bulk_metadata_update(resource: str, ids: Sequence[str], metadata: Mapping[str, Any]) -> Call[str]:
@@ -113,7 +125,7 @@ def bulk_metadata_update(resource: str, ids: Sequence[str], metadata: Mapping[st
     endpoint = _endpoint(METADATA_ENDPOINTS, resource)
     if isinstance(ids, str):
         raise VoucherifyConfigurationError("ids must be a list of strings, not one string")
-    return bulk(endpoint, Body.of(_encode({str(endpoint.ids_field): list(ids), "metadata": dict(metadata)})))
+    return bulk(endpoint, Body.of(encode({str(endpoint.ids_field): list(ids), "metadata": dict(metadata)})))
 
 
 def get_async_action(async_action_id: str) -> Call[AsyncAction]:
@@ -136,6 +148,24 @@ def list_async_actions(limit: int = 100, end_date: str | None = None) -> Call[As
     return Call("GET", ASYNC_ACTIONS_PATH, _async_action_list, safe=True, query=query)
 
 
+def get_metadata_schema(resource: str) -> Call[MetadataSchema]:
+    """
+    Get what the project demands of a resource's metadata; needs the scope ``metadata-schemas``.
+
+    Voucherify answers 404 (``VoucherifyNotFoundError``) where it knows no schema of that name.
+
+    :param resource: ``customers``, ``products``, ``vouchers``, or the name of any other schema as the API has it
+        (``order``, or that of a custom schema for nested objects).
+    """
+    name = quote(METADATA_SCHEMA_NAMES.get(resource, resource), safe="")
+    return Call("GET", f"{METADATA_SCHEMAS_PATH}/{name}", _metadata_schema, safe=True)
+
+
+def list_metadata_schemas() -> Call[MetadataSchemaList]:
+    """List all metadata schemas of the project, the custom ones included; the API does not page this list."""
+    return Call("GET", METADATA_SCHEMAS_PATH, _metadata_schema_list, safe=True)
+
+
 def oauth_token(scope: str) -> Call[OAuthToken]:
     """
     Trade the API keys for a token (OAuth 2.0 client credentials, the vendor's v1).
@@ -156,34 +186,46 @@ def _endpoint(table: Mapping[str, BulkEndpoint], resource: str) -> BulkEndpoint:
         ) from None
 
 
-def _encode(value: Any) -> bytes:
+def encode(value: Any) -> bytes:
+    """Encode a value as JSON, or say that it has no such form."""
     try:
         return msgspec.json.encode(value)
     except (TypeError, ValueError, UnicodeEncodeError, RecursionError) as error:
         raise VoucherifyConfigurationError(f"this cannot be sent as JSON: {error}") from None
 
 
-def _async_action_id(answer: Any) -> str:
-    if isinstance(answer, dict) and isinstance(answer.get("async_action_id"), str) and answer["async_action_id"]:
-        return str(answer["async_action_id"])
+def async_action_id_of(answer: Any) -> str:
+    """Read the answer of a call that queues something; an id that would add lines to a log is none."""
+    action_id = answer.get("async_action_id") if isinstance(answer, dict) else None
+    if isinstance(action_id, str) and action_id and action_id.isprintable():
+        return action_id
     raise VoucherifyUnexpectedAnswerError("the answer has no async_action_id")
 
 
 def _async_action(answer: Any) -> AsyncAction:
-    return _validated(AsyncAction, answer)
+    return validated(AsyncAction, answer)
 
 
 def _async_action_list(answer: Any) -> AsyncActionList:
-    return _validated(AsyncActionList, answer)
+    return validated(AsyncActionList, answer)
+
+
+def _metadata_schema(answer: Any) -> MetadataSchema:
+    return validated(MetadataSchema, answer)
+
+
+def _metadata_schema_list(answer: Any) -> MetadataSchemaList:
+    return validated(MetadataSchemaList, answer)
 
 
 def _oauth_token(answer: Any) -> OAuthToken:
-    return _validated(OAuthToken, answer)
+    return validated(OAuthToken, answer)
 
 
-def _validated(model: type[T], answer: Any) -> T:
+def validated(model: type[T], answer: Any, context: Mapping[str, Any] | None = None) -> T:
+    """Read an answer as a model, or raise ``VoucherifyUnexpectedAnswerError``."""
     try:
-        return model.model_validate(answer)  # type: ignore[attr-defined,no-any-return]
+        return model.model_validate(answer, context=context)  # type: ignore[attr-defined,no-any-return]
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in error.errors()[:3])
         raise VoucherifyUnexpectedAnswerError(f"the answer is no {model.__name__}: {wrong}") from None

@@ -9,6 +9,8 @@ import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import suppress
+from contextvars import ContextVar, copy_context
 from functools import cache
 from types import TracebackType
 from typing import Any, BinaryIO, Concatenate, ParamSpec, Self, TypeVar
@@ -16,8 +18,10 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from airflow_provider_voucherify.client import calls
+from airflow_provider_voucherify.client import calls, protocol
 from airflow_provider_voucherify.client.calls import Body, Call
+from airflow_provider_voucherify.client.meter import Meter
+from airflow_provider_voucherify.client.paging import Listing
 from airflow_provider_voucherify.client.protocol import Answer, Exclusive, NoAnswer, Protocol, Send, Sleep, Steps
 from airflow_provider_voucherify.client.rate_limits import RateLimit
 from airflow_provider_voucherify.client.retry import Outcome, RetryPolicy, seconds_until_retry
@@ -25,10 +29,14 @@ from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyReportError
 
 P = ParamSpec("P")
+R = TypeVar("R")
 T = TypeVar("T")
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 """An answer of more bytes than this is refused; the errors of one 10 MiB batch are far below it."""
+
+MAX_WRITE_ANSWER_BYTES = 8 * 1024 * 1024
+"""The same for anything but a GET: an id, a token or one record."""
 
 MAX_ERROR_BYTES = 64 * 1024
 """Of an error answer only so many bytes are read."""
@@ -48,6 +56,16 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
+_NO_PROXY_FOR_HTTP: dict[str, None] = {"http://": None}
+"""
+Which requests go past the proxy that the environment names (``HTTP_PROXY``, ``ALL_PROXY``): those over plain ``http``.
+
+A proxy reads them whole, credentials included, while of ``https`` it sees the host's name alone. The rest of the
+environment is trusted as by any other program: ``HTTPS_PROXY``, ``NO_PROXY``, ``SSL_CERT_FILE``, ``SSL_CERT_DIR``.
+httpx takes no credentials from ``.netrc`` unless it is told to.
+"""
+
+
 class _NoQueries(logging.Filter):
     """Keeps query strings out of httpx's log lines: a report's URL may carry a token."""
 
@@ -60,7 +78,29 @@ class _NoQueries(logging.Filter):
         return True
 
 
+_in_event_loop: ContextVar[bool] = ContextVar("_in_event_loop", default=False)
+
+
+class _NotInEventLoop(logging.Filter):
+    """
+    Hands the lines that an asynchronous client causes to a thread.
+
+    A triggerer's log goes to another process. While that does not read it a line blocks whoever writes it, and in an
+    event loop that is every trigger.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not _in_event_loop.get():
+            return True
+        context = copy_context()
+        context.run(_in_event_loop.set, False)
+        asyncio.get_running_loop().run_in_executor(None, context.run, logging.getLogger(record.name).handle, record)
+        return False
+
+
 logging.getLogger("httpx").addFilter(_NoQueries())
+for _name in ("httpx", protocol.__name__):
+    logging.getLogger(_name).addFilter(_NotInEventLoop())
 
 
 def _timeouts(settings: ConnectionSettings) -> httpx.Timeout:
@@ -88,7 +128,8 @@ class _Reading:
     def __init__(self, response: httpx.Response, deadline: float) -> None:
         self._response = response
         self._deadline = deadline
-        self._limit = MAX_ANSWER_BYTES if response.is_success else MAX_ERROR_BYTES
+        most = MAX_ANSWER_BYTES if response.request.method == "GET" else MAX_WRITE_ANSWER_BYTES
+        self._limit = most if response.is_success else MAX_ERROR_BYTES
         self._body = bytearray()
 
     def take(self, chunk: bytes) -> bool:
@@ -110,14 +151,16 @@ class _Download:
     Decides, for both clients, how a file is fetched: where from, with which headers, and what to do next.
 
     Redirects are followed, at most five; each hop gets credentials only where the connection owns its URL.
+
+    :param waited: seconds that the client has waited for rate limits since it last got a report.
     """
 
-    def __init__(self, settings: ConnectionSettings, retry: RetryPolicy, url: str) -> None:
+    def __init__(self, settings: ConnectionSettings, retry: RetryPolicy, url: str, waited: float) -> None:
         self._settings, self._retry, self._start = settings, retry, url
         self.url = url
         self.refused_token: str | None = None
         self._hops = self._failures = 0
-        self._waited = 0.0
+        self.waited = waited
 
     @property
     def shown(self) -> str:
@@ -165,13 +208,13 @@ class _Download:
         status = outcome.status
         self._failures += status != 429
         wait = seconds_until_retry(
-            self._retry, outcome, safe=True, failures=self._failures, waited=self._waited, now=time.time()
+            self._retry, outcome, safe=True, failures=self._failures, waited=self.waited, now=time.time()
         )
         if wait is None:
             said = answer.why if isinstance(answer, NoAnswer) else f"status {answer.status}"
             gone = ", it may have expired" if status in (401, 403, 404, 410) else ""
             raise VoucherifyReportError(f"the report could not be fetched ({said}{gone}): {self.shown}")
-        self._waited += wait if status == 429 else 0.0
+        self.waited += wait if status == 429 else 0.0
         self.url, self._hops = self._start, 0
         return wait
 
@@ -208,20 +251,42 @@ class VoucherifyClient:
 
     def __init__(self, settings: ConnectionSettings, *, retry: RetryPolicy | None = None) -> None:
         self.settings = settings
+        self.meter = Meter()
         self._retry = retry or RetryPolicy()
         self._protocol = Protocol(settings, self._retry)
-        self._http = httpx.Client(timeout=_timeouts(settings), verify=_tls(), follow_redirects=False)
+        self._http = httpx.Client(
+            timeout=_timeouts(settings), verify=_tls(), follow_redirects=False, mounts=_NO_PROXY_FOR_HTTP
+        )
+        self._waited_for_reports = 0.0
         self._token_lock = _sync_token_locks.setdefault(self._protocol.token_key, threading.Lock())
 
-    def send(self, call: Call[T]) -> T:
-        """Carry out any call of ``client.calls`` and return its value."""
-        return self._perform(self._protocol.carry_out(call))
+    def send(self, call: Call[T], *, max_rate_limit_wait: float | None = None) -> T:
+        """
+        Carry out any call of ``client.calls`` and return its value.
+
+        :param max_rate_limit_wait: most seconds to wait for rate limits; by default, and at most, what the retry policy
+            says. ``VoucherifyRateLimitError`` has the time from which calls are allowed again.
+        """
+        return self._perform(self._protocol.carry_out(call, max_rate_limit_wait))
+
+    def iterate(self, listing: Listing[Any, R]) -> Iterator[R]:
+        """Give the records of a listing of ``client.records``, asking for a page when it is needed."""
+        page: Any = None
+        with suppress(StopIteration):
+            while True:
+                step, page = listing.send(page), None
+                if isinstance(step, Call):
+                    page = self.send(step)
+                else:
+                    yield from step
 
     bulk = _sync(calls.bulk)
     bulk_update = _sync(calls.bulk_update)
     bulk_metadata_update = _sync(calls.bulk_metadata_update)
     get_async_action = _sync(calls.get_async_action)
     list_async_actions = _sync(calls.list_async_actions)
+    get_metadata_schema = _sync(calls.get_metadata_schema)
+    list_metadata_schemas = _sync(calls.list_metadata_schemas)
 
     def download(self, url: str, file: BinaryIO) -> int:
         """
@@ -235,7 +300,7 @@ class VoucherifyClient:
         :returns: bytes written.
         :raises VoucherifyReportError: the report is gone, or cannot be fetched.
         """
-        download = _Download(self.settings, self._retry, url)
+        download = _Download(self.settings, self._retry, url, self._waited_for_reports)
         while True:
             download.check()
             try:
@@ -250,11 +315,13 @@ class VoucherifyClient:
                         continue
                     if response.status_code == 200:
                         file.writelines(_bounded(response.iter_bytes()))
+                        self._waited_for_reports = 0.0
                         return file.tell()
                     failed: Answer | NoAnswer = Answer(response.status_code, response.headers, b"")
             except (httpx.TransportError, httpx.DecodingError, httpx.InvalidURL) as error:
                 failed = NoAnswer(sent=True, why=f"{type(error).__name__}: {error}")
             time.sleep(download.wait_after(failed))
+            self._waited_for_reports = download.waited
 
     def close(self) -> None:
         """Close the connections."""
@@ -276,7 +343,9 @@ class VoucherifyClient:
                 match step:
                     case Send() as send:
                         outcome = self._exchange(send)
-                    case Sleep(seconds):
+                    case Sleep(seconds, for_rate_limit):
+                        if for_rate_limit:
+                            self.meter.waited(seconds)
                         time.sleep(seconds)
                     case Exclusive(inner):
                         with self._token_lock:
@@ -284,9 +353,12 @@ class VoucherifyClient:
         except StopIteration as done:
             value: T = done.value
             return value
+        finally:
+            steps.close()
 
     def _exchange(self, send: Send) -> Answer | NoAnswer:
         deadline = time.monotonic() + self.settings.extra.timeout
+        self.meter.sent(send.url, send.body.length if send.body is not None else 0)
         try:
             with self._http.stream(send.method, send.url, headers=send.headers, content=send.body) as response:
                 reading = _Reading(response, deadline)
@@ -314,19 +386,34 @@ class AsyncVoucherifyClient:
             timeout=_timeouts(settings),
             verify=_tls(),
             follow_redirects=False,
+            mounts=_NO_PROXY_FOR_HTTP,
             limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
         )
         self._token_lock = asyncio.Lock()
 
-    async def send(self, call: Call[T]) -> T:
-        """Carry out any call of ``client.calls`` and return its value."""
-        return await self._perform(self._protocol.carry_out(call))
+    async def send(self, call: Call[T], *, max_rate_limit_wait: float | None = None) -> T:
+        """Carry out any call of ``client.calls`` and return its value; see ``VoucherifyClient.send``."""
+        return await self._perform(self._protocol.carry_out(call, max_rate_limit_wait))
+
+    async def iterate(self, listing: Listing[Any, R]) -> AsyncIterator[R]:
+        """Give the records of a listing of ``client.records``, asking for a page when it is needed."""
+        page: Any = None
+        with suppress(StopIteration):
+            while True:
+                step, page = listing.send(page), None
+                if isinstance(step, Call):
+                    page = await self.send(step)
+                else:
+                    for record in step:
+                        yield record
 
     bulk = _async(calls.bulk)
     bulk_update = _async(calls.bulk_update)
     bulk_metadata_update = _async(calls.bulk_metadata_update)
     get_async_action = _async(calls.get_async_action)
     list_async_actions = _async(calls.list_async_actions)
+    get_metadata_schema = _async(calls.get_metadata_schema)
+    list_metadata_schemas = _async(calls.list_metadata_schemas)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -342,6 +429,7 @@ class AsyncVoucherifyClient:
 
     async def _perform(self, steps: Steps[T]) -> T:
         outcome: Any = None
+        logs_in_thread = _in_event_loop.set(True)
         try:
             while True:
                 step, outcome = steps.send(outcome), None
@@ -356,6 +444,9 @@ class AsyncVoucherifyClient:
         except StopIteration as done:
             value: T = done.value
             return value
+        finally:
+            steps.close()
+            _in_event_loop.reset(logs_in_thread)
 
     async def _exchange(self, send: Send) -> Answer | NoAnswer:
         deadline = time.monotonic() + self.settings.extra.timeout

@@ -1,5 +1,5 @@
 """
-How a call is carried out: authorisation, retries, errors. No I/O: a generator yields what is to be done.
+How a call is carried out: authorisation, pacing, retries, errors. No I/O: a generator yields what is to be done.
 
 ``carry_out`` yields effects (``Send``, ``Sleep``, ``Exclusive``) and is given their outcome; ``http`` performs them
 with a sync and an async httpx client. So both clients, and the tests, share one definition of every behaviour.
@@ -17,10 +17,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from airflow_provider_voucherify import __version__
-from airflow_provider_voucherify.client import calls
+from airflow_provider_voucherify.client import budgets, calls
+from airflow_provider_voucherify.client.budgets import Hold, budgets_of
 from airflow_provider_voucherify.client.calls import Body, Call
-from airflow_provider_voucherify.client.rate_limits import RateLimit
-from airflow_provider_voucherify.client.retry import Outcome, RetryPolicy, seconds_until_retry
+from airflow_provider_voucherify.client.rate_limits import Bucket, CallLimit, RateLimit
+from airflow_provider_voucherify.client.redaction import blot_out
+from airflow_provider_voucherify.client.retry import RETRIED_STATUSES, Outcome, RetryPolicy, seconds_until_retry
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.models import errors
 
@@ -28,8 +30,8 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-_MIN_CREDENTIAL = 8
-"""Shorter ones are no real keys, and would be found in ordinary words."""
+_SHORTEST_HOLD, _LONGEST_HOLD = 0.02, 0.5
+"""Seconds between two looks whether a call in flight has been answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,14 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Do nothing for so many seconds."""
+    """
+    Do nothing for so many seconds.
+
+    :param for_rate_limit: whether this is because of a rate limit, not because of a failure.
+    """
 
     seconds: float
+    for_rate_limit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +109,9 @@ class Protocol:
     """
     Carries out calls for one connection.
 
-    OAuth tokens are cached per process and connection (base URL, application id, a digest of the secret key, scope),
-    renewed before they expire and once more on a 401, and never written anywhere.
+    Calls wait for the project's rate limits before they are sent, see ``client.budgets``. OAuth tokens are cached per
+    process and connection (base URL, application id, a digest of the secret key, scope), renewed before they expire and
+    once more on a 401, and never written anywhere.
 
     :param settings: how to reach the project.
     :param retry: when to send a request again.
@@ -119,41 +127,63 @@ class Protocol:
         digest = hashlib.sha256(settings.secret_key.get_secret_value().encode()).hexdigest()
         self.token_key = (settings.base_url, settings.application_id, digest, settings.extra.scope)
 
-    def carry_out(self, call: Call[T]) -> Steps[T]:
+    def carry_out(self, call: Call[T], max_rate_limit_wait: float | None = None) -> Steps[T]:
         """
-        Send a call until it is answered or given up.
+        Send a call, as soon as the rate limits allow it, until it is answered or given up.
 
+        :param max_rate_limit_wait: seconds that this call may spend waiting for rate limits; by default, and at most,
+            what the retry policy says.
         :raises VoucherifyError: see ``models.errors``; the class says what happened and so what may be repeated.
         """
+        retry = self._retry
+        if max_rate_limit_wait is not None:
+            retry = replace(retry, max_rate_limit_wait=min(retry.max_rate_limit_wait, max_rate_limit_wait))
         token: str | None = None
         uses_token = call.authorisation == "project" and self.settings.extra.auth_method == "oauth"
-        renewed = False
-        failures, waited = 0, 0.0
+        renewed = perhaps_taken = False
+        failures, waited, held = 0, 0.0, 0.0
         while True:
             if uses_token and token is None:
-                token = yield from self._token()
-            answer: Answer | NoAnswer = yield Send(
-                call.method, self.settings.base_url + call.target, self._headers(call, token), call.body
+                token = yield from self._token_for(call, None, max_rate_limit_wait)
+            reserved = self._budgets.send(
+                call.bucket, self._limits, self._clock(), patient=waited < retry.max_rate_limit_wait
             )
+            if isinstance(reserved, Hold):
+                wait = self._hold(call, reserved, retry, waited, held)
+                waited, held = waited + wait, held + wait if reserved.until is None else 0.0
+                token = None  # it may expire meanwhile
+                yield Sleep(wait, for_rate_limit=True)
+                continue
+            answer: Answer | NoAnswer | None = None
+            try:
+                answer = yield Send(
+                    call.method, self.settings.base_url + call.target, self._headers(call, token), call.body
+                )
+            finally:
+                self._end(call, reserved, answer)
             if isinstance(answer, Answer) and 200 <= answer.status < 300:
                 return self._value(call, answer)
+            if isinstance(answer, Answer) and answer.status == 404 and call.gone_is_done and perhaps_taken:
+                return call.parse(None)
             if isinstance(answer, Answer) and answer.status == 401 and uses_token and not renewed:
-                renewed, token = True, (yield from self._token(refused=token))
+                renewed = True
+                token = yield from self._token_for(call, token, max_rate_limit_wait)
                 continue
-            answer = self._without_credentials(answer, token)
+            answer = self._without_secrets(answer, token or "", *call.secrets)
             if isinstance(answer, NoAnswer):
                 outcome = Outcome(None, sent=answer.sent)
             else:
                 outcome = Outcome(answer.status, rate_limit=RateLimit.from_headers(answer.headers))
             failures += outcome.status != 429
+            perhaps_taken |= outcome.sent and (outcome.status is None or outcome.status in RETRIED_STATUSES)
             now = self._clock()
-            wait = seconds_until_retry(self._retry, outcome, safe=call.safe, failures=failures, waited=waited, now=now)
-            if wait is None:
-                raise error_of(call, answer)
-            self._explain(call, answer, outcome, wait, now)
+            next_wait = seconds_until_retry(retry, outcome, safe=call.safe, failures=failures, waited=waited, now=now)
+            if next_wait is None:
+                raise error_of(call, answer, now)
+            self._explain(call, answer, outcome, next_wait, now)
             if outcome.status == 429:
-                waited += wait
-            yield Sleep(wait)
+                waited += next_wait
+            yield Sleep(next_wait, for_rate_limit=outcome.status == 429)
 
     def credentials(self, url: str, refused: str | None = None) -> Steps[dict[str, str]]:
         """
@@ -167,6 +197,50 @@ class Protocol:
         if self.settings.extra.auth_method == "oauth":
             return {"Authorization": f"Bearer {(yield from self._token(refused))}"}
         return self._api_keys()
+
+    @property
+    def _budgets(self) -> budgets.Budgets:
+        return budgets_of(self.settings.base_url, self.settings.application_id)
+
+    @property
+    def _limits(self) -> Mapping[Bucket, CallLimit | None]:
+        extra = self.settings.extra
+        return {"api_calls": extra.rate_limit, "bulk_api_calls": extra.bulk_rate_limit}
+
+    def _hold(self, call: Call[Any], hold: Hold, retry: RetryPolicy, waited: float, held: float) -> float:
+        """
+        Return the seconds to wait before a call may be sent, and say why.
+
+        :param waited: seconds that the call has waited for rate limits so far.
+        :param held: of these, the last ones in a row in which it waited for the answers of others.
+        """
+        left = retry.max_rate_limit_wait - waited
+        if hold.until is None:
+            wait = min(max(held / 2, _SHORTEST_HOLD), _LONGEST_HOLD, left)
+            if held < 1.0 <= held + wait:
+                log.info("%s waits for the answers of others: %s", call, hold.why)
+            return wait
+        now = self._clock()
+        wait = max(0.0, hold.until - now)
+        if wait > left:
+            why = f"{hold.why} until {_utc(hold.until)} UTC, which is longer than it may wait ({max(0.0, left):.0f} s)"
+            raise errors.VoucherifyRateLimitError(
+                str(call), 429, limit_type=hold.bucket, retry_at=hold.until, sent=False, message=why
+            )
+        wait = min(wait + budgets.CLOCK_MARGIN, left)
+        log.info("%s waits %.0f s, until %s UTC: %s", call, wait, _utc(now + wait), hold.why)
+        return wait
+
+    def _end(self, call: Call[Any], reserved: int, answer: Answer | NoAnswer | None) -> None:
+        self._budgets.ended(
+            reserved,
+            call.bucket,
+            self._limits,
+            self._clock(),
+            status=answer.status if isinstance(answer, Answer) else None,
+            sent=answer.sent if isinstance(answer, NoAnswer) else True,
+            headers=RateLimit.from_headers(answer.headers) if isinstance(answer, Answer) else None,
+        )
 
     def _headers(self, call: Call[Any], token: str | None) -> dict[str, str]:
         headers = {
@@ -186,21 +260,33 @@ class Protocol:
             "X-App-Token": self.settings.secret_key.get_secret_value(),
         }
 
-    def _without_credentials(self, answer: Answer | NoAnswer, token: str | None) -> Answer | NoAnswer:
+    def _without_secrets(self, answer: Answer | NoAnswer, *secrets: str) -> Answer | NoAnswer:
         """Blot out what was sent: a gateway's error page may quote the request, and errors quote the page."""
-        for credential in (self.settings.secret_key.get_secret_value(), token or ""):
-            if len(credential) < _MIN_CREDENTIAL:
-                continue
-            if isinstance(answer, NoAnswer):
-                answer = replace(answer, why=answer.why.replace(credential, "***"))
-            else:
-                answer = replace(answer, body=answer.body.replace(credential.encode(), b"***"))
-        return answer
+        credentials = (self.settings.secret_key.get_secret_value(), *secrets)
+        if isinstance(answer, NoAnswer):
+            return replace(answer, why=blot_out(answer.why.encode(errors="replace"), credentials).decode())
+        return replace(answer, body=blot_out(answer.body, credentials))
 
-    def _token(self, refused: str | None = None) -> Steps[str]:
+    def _token_for(self, call: Call[Any], refused: str | None, max_rate_limit_wait: float | None) -> Steps[str]:
+        """Give a token; where a lost or broken answer to the token request prevents that, the call was not taken."""
+        try:
+            return (yield from self._token(refused, max_rate_limit_wait))
+        except (
+            errors.VoucherifyNoAnswerError,
+            errors.VoucherifyServerError,
+            errors.VoucherifyUnexpectedAnswerError,
+        ) as error:
+            if call.safe:
+                raise
+            raise errors.VoucherifyNotSentError(f"{call} could not be sent without a token: {error}") from error
+
+    def _token(self, refused: str | None = None, max_rate_limit_wait: float | None = None) -> Steps[str]:
         token = self._cached_token(refused)
         if token is None:
-            token = yield Exclusive(lambda: self._renew_token(refused))
+            renewed = yield Exclusive(lambda: self._renewed_token(refused, max_rate_limit_wait))
+            if isinstance(renewed, errors.VoucherifyError):
+                raise renewed
+            token = str(renewed)
         return token
 
     def _cached_token(self, refused: str | None) -> str | None:
@@ -208,20 +294,31 @@ class Protocol:
         usable = token is not None and token.value != refused and self._clock() < token.renew_at
         return token.value if token is not None and usable else None
 
-    def _renew_token(self, refused: str | None) -> Steps[str]:
+    def _renewed_token(
+        self, refused: str | None, max_rate_limit_wait: float | None
+    ) -> Steps[str | errors.VoucherifyError]:
+        """Give a token, or why there is none: what is raised in here does not reach the steps that wait for it."""
+        try:
+            return (yield from self._renew_token(refused, max_rate_limit_wait))
+        except errors.VoucherifyError as error:
+            return error
+
+    def _renew_token(self, refused: str | None, max_rate_limit_wait: float | None) -> Steps[str]:
         cached = self._cached_token(refused)
         if cached is not None:
             return cached
         now = self._clock()
-        token = yield from self.carry_out(calls.oauth_token(self.settings.extra.scope))
+        token = yield from self.carry_out(calls.oauth_token(self.settings.extra.scope), max_rate_limit_wait)
         lifetime = token.expires_in if token.expires_in is not None else 900
         _tokens[self.token_key] = _Token(token.access_token, now + lifetime - min(60.0, lifetime / 10))
         return token.access_token
 
     def _value(self, call: Call[T], answer: Answer) -> T:
+        if call.empty:
+            return call.parse(None)
         try:
             decoded = msgspec.json.decode(answer.body)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise errors.VoucherifyUnexpectedAnswerError(
                 f"{call} was answered with {answer.status} and a body that is no JSON ({error})"
             ) from None
@@ -233,9 +330,9 @@ class Protocol:
             ) from None
 
     def _explain(self, call: Call[Any], answer: Answer | NoAnswer, outcome: Outcome, wait: float, now: float) -> None:
-        until = time.strftime("%H:%M:%S", time.gmtime(now + wait))
         if outcome.status == 429:
             kind = outcome.rate_limit.type or "rate"
+            until = _utc(now + wait)
             log.warning("Voucherify's %s limit is reached; %s waits %.0f s, until %s UTC", kind, call, wait, until)
         else:
             said = answer.why if isinstance(answer, NoAnswer) else f"status {answer.status}"
@@ -255,8 +352,16 @@ _ERRORS_BY_STATUS: dict[int, type[errors.VoucherifyApiError]] = {
 }
 
 
-def error_of(call: Call[Any], answer: Answer | NoAnswer) -> errors.VoucherifyError:
-    """Turn what came of a call into the error that says it."""
+def _utc(epoch: float) -> str:
+    return time.strftime("%H:%M:%S", time.gmtime(epoch))
+
+
+def error_of(call: Call[Any], answer: Answer | NoAnswer, now: float) -> errors.VoucherifyError:
+    """
+    Turn what came of a call into the error that says it.
+
+    :param now: Unix epoch seconds.
+    """
     if isinstance(answer, NoAnswer):
         if not answer.sent:
             return errors.VoucherifyNotSentError(f"{call} could not be sent: {answer.why}")
@@ -268,7 +373,7 @@ def error_of(call: Call[Any], answer: Answer | NoAnswer) -> errors.VoucherifyErr
         cls = (
             errors.VoucherifyQuotaExhaustedError if limit.type == "api_calls_cycle" else errors.VoucherifyRateLimitError
         )
-        return cls(str(call), 429, limit_type=limit.type, retry_at=limit.retry_at, **told)
+        return cls(str(call), 429, limit_type=limit.type, retry_at=limit.allowed_at(now), **told)
     if 300 <= answer.status < 400:
         return errors.VoucherifyUnexpectedAnswerError(
             f"{call} was answered with a redirect ({answer.status}), which is not followed: credentials go to the "
@@ -281,11 +386,11 @@ def error_of(call: Call[Any], answer: Answer | NoAnswer) -> errors.VoucherifyErr
     return kind(str(call), answer.status, **told)
 
 
-def _told(body: bytes) -> dict[str, str | None]:
+def _told(body: bytes) -> dict[str, Any]:
     """Read an error body of the API's or the gateway's shape; anything else is quoted shortly."""
     try:
         decoded = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         decoded = None
     if not isinstance(decoded, dict):
         return {"message": _one_line(body.decode("utf-8", "replace"), 200) or None}

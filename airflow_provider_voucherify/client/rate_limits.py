@@ -1,12 +1,52 @@
-"""What Voucherify's rate limit headers say (documentation/guides/limits.mdx)."""
+"""Rate limits: what Voucherify's headers say of them (documentation/guides/limits.mdx), and what a connection says."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import mktime_tz, parsedate_tz
+from typing import Literal
+
+Bucket = Literal["api_calls", "bulk_api_calls"]
+"""A quota of calls that is refilled every minute or hour, by its value of ``X-Rate-Limit-Type``."""
 
 CYCLE = "api_calls_cycle"
 """``X-Rate-Limit-Type`` of the billing cycle's limit, which no wait inside a task outlasts."""
+
+CLOCKS_AGREE = 5.0
+"""Seconds by which this machine's clock and the ``Date`` of an answer may differ before the clock counts as wrong."""
+
+_PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3_600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimit:
+    """
+    So many calls in each period.
+
+    :param calls: at least 1.
+    :param seconds: the period's length.
+    """
+
+    calls: int
+    seconds: float
+
+    @classmethod
+    def parse(cls, text: str) -> CallLimit:
+        """
+        Read a limit such as ``100/minute`` or ``50/hour``.
+
+        :raises ValueError: saying how it must be written.
+        """
+        found = re.fullmatch(r"([0-9]{1,9})\s*/\s*(second|minute|hour)", text.strip().lower())
+        if found is None or int(found[1]) == 0:
+            raise ValueError(f"must be a number of calls per second, minute or hour, such as 100/minute, not {text!r}")
+        return cls(int(found[1]), _PERIODS[found[2]])
+
+    def __str__(self) -> str:
+        period = next((name for name, seconds in _PERIODS.items() if seconds == self.seconds), f"{self.seconds:g} s")
+        return f"{self.calls}/{period}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +59,7 @@ class RateLimit:
     :param retry_at: when the next request is allowed, Unix epoch seconds (``X-Rate-Limit-Retry``).
     :param retry_after: seconds to wait (``Retry-After``); only after a limit was hit.
     :param type: ``api_calls``, ``bulk_api_calls``, ``api_calls_cycle`` or ``webhook_calls``.
+    :param date: when the answer was made, by Voucherify's clock, Unix epoch seconds (``Date``).
     """
 
     limit: int | None = None
@@ -26,6 +67,7 @@ class RateLimit:
     retry_at: float | None = None
     retry_after: float | None = None
     type: str | None = None
+    date: float | None = None
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> RateLimit:
@@ -37,14 +79,27 @@ class RateLimit:
             retry_at=_number(headers.get("x-rate-limit-retry")),
             retry_after=_number(headers.get("retry-after")),
             type=headers.get("x-rate-limit-type"),
+            date=_epoch(headers.get("date")),
         )
 
     def wait(self, now: float) -> float | None:
-        """Return the seconds to wait at ``now`` (Unix epoch seconds), or None where the headers do not tell."""
+        """
+        Return the seconds to wait, or None where the headers do not tell.
+
+        Where this machine's clock is wrong, ``X-Rate-Limit-Retry`` is read by the clock that made it.
+
+        :param now: Unix epoch seconds by this machine's clock.
+        """
         waits = [] if self.retry_after is None else [self.retry_after]
         if self.retry_at is not None:
-            waits.append(max(0.0, self.retry_at - now))
+            date = now if self.date is None or abs(self.date - now) <= CLOCKS_AGREE else self.date
+            waits.append(max(0.0, self.retry_at - date))
         return max(waits, default=None)
+
+    def allowed_at(self, now: float) -> float | None:
+        """Return when calls are allowed again, by the clock that gives ``now``; None where the headers do not tell."""
+        wait = self.wait(now)
+        return None if wait is None else now + wait
 
 
 def _number(text: str | None) -> float | None:
@@ -53,3 +108,11 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return value if 0 <= value < 1e12 else None
+
+
+def _epoch(date: str | None) -> float | None:
+    try:
+        parsed = parsedate_tz(date) if date is not None else None
+        return _number(str(mktime_tz(parsed))) if parsed is not None else None
+    except (ValueError, OverflowError):
+        return None

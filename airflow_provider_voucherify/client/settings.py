@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from airflow_provider_voucherify.client.rate_limits import CallLimit
 from airflow_provider_voucherify.models.endpoints import REGIONS, download_host
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 
 DEFAULT_SCOPE = "customers products vouchers async-actions"
 """Least privilege for what this provider calls (the scopes in the vendor's API description)."""
 
+log = logging.getLogger(__name__)
 
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?", re.ASCII)
 
 
@@ -32,6 +38,9 @@ class ConnectionExtra(BaseModel):
     :param timeout: seconds to wait for a request to be taken and answered; below the 180 seconds after which the
         vendor's load balancer gives up.
     :param poll_interval: seconds between two looks at an unfinished async action, where an operator sets none.
+    :param rate_limit: API calls that this process may send to the project, such as ``100/minute``. By default only
+        Voucherify's own headers pace the calls, from the first answer on.
+    :param bulk_rate_limit: of these the bulk calls, such as ``50/hour``.
     :param allow_http: permit plain ``http://`` to a host that is not this machine. Credentials then travel unencrypted.
     """
 
@@ -43,7 +52,16 @@ class ConnectionExtra(BaseModel):
     connect_timeout: float = Field(default=10.0, gt=0, lt=180)
     timeout: float = Field(default=150.0, gt=0, lt=180)
     poll_interval: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    rate_limit: CallLimit | None = None
+    bulk_rate_limit: CallLimit | None = None
     allow_http: bool = False
+
+    @field_validator("rate_limit", "bulk_rate_limit", mode="before")
+    @classmethod
+    def _limits_are_text(cls, value: object) -> object:
+        if value is None or isinstance(value, CallLimit):
+            return value
+        return CallLimit.parse(value if isinstance(value, str) else repr(value))
 
     @field_validator("*", mode="before")
     @classmethod
@@ -62,6 +80,7 @@ class ConnectionSettings(BaseModel):
     Everything a client needs to know. Its ``repr`` does not show the secret key.
 
     :param base_url: scheme and authority, without a path, e.g. ``https://us1.api.voucherify.io``.
+    :param unknown_extras: names in the connection's extra that have no meaning here, and so no effect.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -70,6 +89,7 @@ class ConnectionSettings(BaseModel):
     application_id: str
     secret_key: SecretStr
     extra: ConnectionExtra = ConnectionExtra()
+    unknown_extras: tuple[str, ...] = ()
 
     @classmethod
     def build(
@@ -83,7 +103,7 @@ class ConnectionSettings(BaseModel):
         extra: dict[str, Any] | None = None,
     ) -> ConnectionSettings:
         """
-        Build settings from the parts that an Airflow connection has.
+        Build settings from the parts that an Airflow connection has. Names in ``extra`` that are not known are logged.
 
         :param application_id: the project's application id.
         :param secret_key: the project's secret key.
@@ -108,11 +128,15 @@ class ConnectionSettings(BaseModel):
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise VoucherifyConfigurationError(f"the Voucherify connection's extra is wrong: {wrong}") from None
+        unknown = tuple(sorted(set(extra or {}) - set(ConnectionExtra.model_fields)))
+        if unknown:
+            log.warning("The Voucherify connection's extra has %s", without_effect(unknown))
         return cls(
             base_url=_base_url(host, scheme, port, allow_http=parsed.allow_http),
             application_id=_header_value(application_id or "", "login (the application id)"),
             secret_key=SecretStr(_header_value(secret_key or "", "password (the secret key)")),
             extra=parsed,
+            unknown_extras=unknown,
         )
 
     def owns(self, url: str) -> bool:
@@ -133,8 +157,22 @@ class ConnectionSettings(BaseModel):
             return False
 
 
+def without_effect(unknown_extras: Iterable[str]) -> str:
+    """
+    Return a phrase that names members of a connection's extra which are not known, with what may have been meant.
+
+    :param unknown_extras: their names; their values, which may be secret, are not shown.
+    """
+    known = list(ConnectionExtra.model_fields)
+    named = [
+        f"{name!r:.60}" + "".join(f" (meant is perhaps {near!r})" for near in get_close_matches(name, known, n=1))
+        for name in unknown_extras
+    ]
+    return f"{', '.join(named)}, which this provider does not know and so ignores; it knows {', '.join(known)}"
+
+
 def _port(parts: SplitResult) -> int | None:
-    return parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.port or _DEFAULT_PORTS.get(parts.scheme)
 
 
 def _header_value(value: str, label: str) -> str:
@@ -154,8 +192,8 @@ def _base_url(host: str | None, scheme: str | None, port: int | None, *, allow_h
     try:
         parts = urlsplit(url)
         authority = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
-        if (parts.port or port) is not None:
-            authority = f"{authority}:{parts.port or port}"
+        if (number := parts.port or port) is not None and number != _DEFAULT_PORTS.get(parts.scheme):
+            authority = f"{authority}:{number}"
         urlsplit(f"//{authority}").port, httpx.URL(f"//{authority}")  # each raises on what the other takes
     except (ValueError, httpx.InvalidURL):
         raise VoucherifyConfigurationError("the Voucherify connection's host (or port) is no URL") from None

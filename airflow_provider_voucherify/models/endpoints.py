@@ -118,9 +118,43 @@ METADATA_ENDPOINTS: dict[str, BulkEndpoint] = {
 """``POST /v1/{resource}/metadata/async``: a list of ids and one ``metadata`` object for all of them."""
 # fmt: on
 
+
+@dataclass(frozen=True, slots=True)
+class CsvImportEndpoint:
+    """
+    One CSV import. Column names are compared without regard to case; other columns become metadata.
+
+    :param resource: ``customers``, ``products`` or ``skus``.
+    :param path: path below the API base URL; the method is always ``POST``.
+    :param action_type: the ``type`` of the async action that it answers with.
+    :param required: columns that the vendor calls required.
+    :param scope: the OAuth scope that permits the call (or ``api``, which permits all).
+    """
+
+    resource: str
+    path: str
+    action_type: str
+    required: tuple[str, ...]
+    scope: str
+
+
+CSV_IMPORT_ENDPOINTS: dict[str, CsvImportEndpoint] = {
+    resource: CsvImportEndpoint(
+        resource, f"/v1/{resource}/importCSV", f"{resource.upper()}.IMPORT_CSV", required, resource
+    )
+    for resource, required in (("customers", ()), ("products", ("name",)), ("skus", ("source_id", "product_id")))
+}
+"""``POST /v1/{resource}/importCSV``: a CSV file in the field ``file`` of a form."""
+
 ASYNC_ACTIONS_PATH = "/v1/async-actions"
 ASYNC_ACTIONS_SCOPE = "async-actions"
 OAUTH_TOKEN_PATH = "/v1/oauth/token"
+METADATA_SCHEMAS_PATH = "/v1/metadata-schemas"
+METADATA_SCHEMAS_SCOPE = "metadata-schemas"
+METADATA_SCHEMA_NAMES: dict[str, str] = {"customers": "customer", "products": "product", "vouchers": "voucher"}
+"""What a resource's metadata schema is called in paths and answers (documentation/openapi/metadata-schemas.json)."""
+OAUTH_INTROSPECT_PATH = "/v1/oauth/introspect"
+OAUTH_REVOKE_PATH = "/v1/oauth/token/revoke"
 
 REGIONS: dict[str, str] = {
     "eu": "https://api.voucherify.io",

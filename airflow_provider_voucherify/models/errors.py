@@ -156,6 +156,7 @@ class VoucherifyRateLimitError(VoucherifyApiError):
 
     :param limit_type: ``api_calls``, ``bulk_api_calls``, ``api_calls_cycle`` or None where not told.
     :param retry_at: time from which requests are allowed again, Unix epoch seconds; None where not told.
+    :param sent: False where the call was held back, because the limit was known to be used up.
     """
 
     def __init__(
@@ -165,6 +166,7 @@ class VoucherifyRateLimitError(VoucherifyApiError):
         *,
         limit_type: str | None = None,
         retry_at: float | None = None,
+        sent: bool = True,
         key: str | None = None,
         message: str | None = None,
         details: str | None = None,
@@ -172,7 +174,11 @@ class VoucherifyRateLimitError(VoucherifyApiError):
     ) -> None:
         self.limit_type = limit_type
         self.retry_at = retry_at
+        self.sent = sent
         super().__init__(call, status, key=key, message=message, details=details, request_id=request_id)
+
+    def _text(self) -> str:
+        return super()._text() if self.sent else f"{self.call} was not sent: {self.message}"
 
 
 class VoucherifyQuotaExhaustedError(VoucherifyRateLimitError):
@@ -192,3 +198,9 @@ def may_pass(error: VoucherifyError) -> bool:
         error,
         VoucherifyTransportError | VoucherifyServerError | VoucherifyRateLimitError | VoucherifyUnexpectedAnswerError,
     ) and not isinstance(error, VoucherifyQuotaExhaustedError)
+
+
+def was_not_taken(error: VoucherifyError) -> bool:
+    """Say whether a request that failed this way certainly changed nothing at Voucherify."""
+    refused = isinstance(error, VoucherifyApiError) and not isinstance(error, VoucherifyServerError)
+    return refused or isinstance(error, VoucherifyNotSentError | VoucherifyConfigurationError)

@@ -1,0 +1,100 @@
+"""CSV imports: the call, and the file as its body, read as it is sent."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from itertools import chain
+from typing import BinaryIO, TypeAlias
+
+from airflow_provider_voucherify.client.calls import Body, Call, async_action_id_of
+from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS, MAX_BODY_BYTES, CsvImportEndpoint
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+
+CsvSource: TypeAlias = "str | os.PathLike[str] | BinaryIO"
+"""A local path, or a seekable binary file."""
+
+PART_BYTES = 65_536
+
+_BOUNDARY = "----voucherify-{}"
+_HEAD = (
+    '--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="import.csv"\r\n'
+    "Content-Type: text/csv\r\n\r\n"
+)
+_TAIL = "\r\n--{boundary}--\r\n"
+
+FORM_BYTES = len((_HEAD + _TAIL).replace("{boundary}", _BOUNDARY.format("0" * 32)))
+"""Bytes of a body around the file."""
+
+MAX_FILE_BYTES = MAX_BODY_BYTES - FORM_BYTES
+"""Largest file of one import."""
+
+
+def import_csv(resource: str, file: CsvSource) -> Call[str]:
+    """
+    Queue an import (``POST /v1/{resource}/importCSV``). Nothing has been imported when it is answered.
+
+    The file is comma-separated and has a header row. What its columns mean, and what happens to records that exist,
+    differs by resource; see ``operators.import_csv``, which also splits files that are too large and follows the
+    import to its end. Nothing of the file is held in memory; it is read anew for each attempt. Its name is not sent.
+
+    :param resource: ``customers``, ``products`` or ``skus`` (which needs the OAuth scope ``skus``).
+    :param file: a path or a seekable binary file (read from its beginning, not closed) of at most 10 MB.
+    :returns: the ``async_action_id``.
+    :raises VoucherifyConfigurationError: the file is empty, cannot be read, is opened as text, or is too large.
+    """
+    try:
+        size = _size(file)
+    except (OSError, ValueError) as error:
+        raise VoucherifyConfigurationError(f"the CSV file cannot be read: {error}") from None
+    if not 0 < size <= MAX_FILE_BYTES:
+        raise VoucherifyConfigurationError(
+            f"the CSV file has {size:,} bytes, and an import takes 1 to {MAX_FILE_BYTES:,}"
+        )
+    return csv_import(import_endpoint(resource), size, lambda: _pieces(file))
+
+
+def csv_import(endpoint: CsvImportEndpoint, size: int, pieces: Callable[[], Iterable[bytes]]) -> Call[str]:
+    """
+    Queue an import of a file that need not exist as one.
+
+    :param size: bytes of the file, at most ``MAX_FILE_BYTES``.
+    :param pieces: gives the file's bytes anew each time it is called.
+    """
+    boundary = _BOUNDARY.format(secrets.token_hex(16))
+    head, tail = (text.format(boundary=boundary).encode() for text in (_HEAD, _TAIL))
+    body = Body(
+        FORM_BYTES + size, lambda: chain((head,), pieces(), (tail,)), f"multipart/form-data; boundary={boundary}"
+    )
+    return Call("POST", endpoint.path, async_action_id_of, safe=False, body=body, bucket="bulk_api_calls")
+
+
+def import_endpoint(resource: str) -> CsvImportEndpoint:
+    """Return where a resource's CSV files go."""
+    try:
+        return CSV_IMPORT_ENDPOINTS[resource]
+    except KeyError:
+        known = ", ".join(CSV_IMPORT_ENDPOINTS)
+        raise VoucherifyConfigurationError(f"unknown resource {resource!r}: it must be one of {known}") from None
+
+
+def _size(file: CsvSource) -> int:
+    with _opened(file) as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(0)
+        if not isinstance(opened.read(0), bytes):
+            raise ValueError("it is opened as text, not in binary mode")
+        return size
+
+
+def _pieces(file: CsvSource) -> Iterator[bytes]:
+    with _opened(file) as opened:
+        opened.seek(0)
+        while piece := opened.read(PART_BYTES):
+            yield piece
+
+
+def _opened(file: CsvSource) -> BinaryIO | nullcontext[BinaryIO]:
+    return open(file, "rb") if isinstance(file, str | os.PathLike) else nullcontext(file)

@@ -1,0 +1,327 @@
+"""Calls about customers: one by one, lists of them, and what is known of each. ``records`` says what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict, Unpack
+
+from airflow_provider_voucherify.client.calls import Call
+from airflow_provider_voucherify.client.paging import Listing, Pages, TimeOrder, by_cursor, by_page, by_time
+from airflow_provider_voucherify.client.records import (
+    Time,
+    deprecated,
+    json_body,
+    named,
+    nothing,
+    path_of,
+    query_of,
+    reads,
+    upsert,
+    written,
+)
+from airflow_provider_voucherify.models.records import (
+    Customer,
+    CustomerActivity,
+    CustomerActivityList,
+    CustomerList,
+    CustomerRedeemable,
+    CustomerRedeemableList,
+    PermanentDeletion,
+    SegmentList,
+)
+
+CUSTOMER_FIELDS = ("name", "description", "email", "phone", "birthdate", "birthday", "address", "metadata")
+"""What ``PUT`` changes."""
+
+
+class CustomerFilters(TypedDict, total=False):
+    """
+    What a list of customers can be narrowed to.
+
+    ``segment_id`` does not go well with the other filters, the vendor says.
+    """
+
+    email: str
+    city: str
+    name: str
+    segment_id: str
+    created_at_before: Time
+    created_at_after: Time
+    updated_at_before: Time
+    updated_at_after: Time
+
+
+class ActivityFilters(TypedDict, total=False):
+    """
+    What a list of a customer's activities can be narrowed to.
+
+    ``category`` is ``ACTION`` or ``EFFECT``; ``type`` an event's name, such as ``customer.created``.
+    """
+
+    start_date: Time
+    end_date: Time
+    campaign_id: str
+    campaign_type: str
+    category: Literal["ACTION", "EFFECT"]
+    type: str
+
+
+def create_customer(customer: Customer | Mapping[str, Any]) -> Call[Customer]:
+    """
+    Create a customer, or update the one that has the same ``id`` or ``source_id`` (``POST /v1/customers``).
+
+    The answer does not tell which of the two happened. ``birthday`` is deprecated by the vendor, use ``birthdate``: a
+    model's ``birthday`` is sent only where it has no ``birthdate``.
+
+    :param customer: ``source_id`` and the fields to set.
+    """
+    fields = written(customer, ("id", "source_id", *CUSTOMER_FIELDS))
+    return upsert("/v1/customers", fields, Customer)
+
+
+def get_customer(customer_id: str) -> Call[Customer]:
+    """
+    Get a customer (``GET /v1/customers/{customerId}``).
+
+    :param customer_id: Voucherify's ``id`` or the ``source_id``.
+    """
+    return Call("GET", path_of("customers", customer_id), reads(Customer), safe=True)
+
+
+def update_customer(customer_id: str, customer: Customer | Mapping[str, Any]) -> Call[Customer]:
+    """
+    Change fields of a customer (``PUT /v1/customers/{customerId}``); the others stay as they are.
+
+    The ids cannot be changed. For ``birthday`` see ``create_customer``.
+
+    :param customer_id: Voucherify's ``id`` or the ``source_id``.
+    :param customer: the fields to change, or a customer that was read, changed with ``model_copy(update=…)``.
+    """
+    body = json_body(written(customer, CUSTOMER_FIELDS))
+    return Call("PUT", path_of("customers", customer_id), reads(Customer), safe=True, body=body)
+
+
+def delete_customer(customer_id: str) -> Call[None]:
+    """
+    Delete a customer (``DELETE /v1/customers/{customerId}``).
+
+    A customer that does not exist is a ``VoucherifyNotFoundError``, but for one that is found missing after an attempt
+    whose answer was lost: that attempt deleted it.
+
+    :param customer_id: Voucherify's ``id`` or the ``source_id``.
+    """
+    return Call("DELETE", path_of("customers", customer_id), nothing, safe=True, empty=True, gone_is_done=True)
+
+
+def delete_customer_permanently(customer_id: str) -> Call[PermanentDeletion]:
+    """
+    Delete a customer and all that is connected, for good (``POST /v1/customers/{customerId}/permanent-deletion``).
+
+    It cannot be undone, and it is never sent again by itself.
+
+    :param customer_id: Voucherify's ``id`` or the ``source_id``.
+    """
+    path = path_of("customers", customer_id, "permanent-deletion")
+    return Call("POST", path, reads(PermanentDeletion), safe=False)
+
+
+def list_customers(
+    *,
+    limit: int = 100,
+    page: int | None = None,
+    order: str | None = None,
+    starting_after: Time | None = None,
+    **filters: Unpack[CustomerFilters],
+) -> Call[CustomerList]:
+    """
+    Get one page of customers (``GET /v1/customers``).
+
+    :param limit: 1 to 100.
+    :param page: 1 to 99.
+    :param order: ``created_at``, ``updated_at`` or ``source_id``, descending with a ``-`` before it; by default the
+        newest come first.
+    :param starting_after: a time; only customers created before it, or with ``order`` ``created_at`` or
+        ``updated_at`` those created or updated after it.
+    :param filters: see ``CustomerFilters``.
+    """
+    query = {"limit": limit, "page": page, "order": order, "starting_after": starting_after}
+    return _customers({**query, **named(filters, CustomerFilters)})
+
+
+def all_customers(*, order: str = "created_at", **filters: Unpack[CustomerFilters]) -> Listing[CustomerList, Customer]:
+    """
+    List all customers, page by page.
+
+    By ``created_at`` and ``updated_at`` there may be any number, by any other order 9,900, the most that page numbers
+    reach. Customers that are updated while they are listed by ``updated_at`` come again.
+
+    :param order: see ``list_customers``.
+    :param filters: see ``CustomerFilters``.
+    :raises VoucherifyUnexpectedAnswerError: the list cannot be read to its end.
+    """
+    query = query_of({"order": order, **named(filters, CustomerFilters)})
+    pages: Pages[CustomerList, Customer] = Pages(
+        _customers,
+        lambda page: page.customers,
+        lambda customer: customer.id,
+        "customers",
+        has_more=lambda page: page.has_more,
+        total=lambda page: page.total,
+    )
+    if order.removeprefix("-") == "created_at":
+        descending = order.startswith("-")
+        return by_time(pages, query, TimeOrder("created_at", "starting_after", lambda c: c.created_at, descending))
+    if order == "updated_at":
+        return by_time(pages, query, TimeOrder("updated_at", "starting_after", lambda c: c.updated_at or c.created_at))
+    return by_page(pages, query)
+
+
+def list_customer_activity(
+    customer_id: str,
+    *,
+    limit: int = 100,
+    order: str | None = None,
+    starting_after_id: str | None = None,
+    **filters: Unpack[ActivityFilters],
+) -> Call[CustomerActivityList]:
+    """
+    Get one page of what happened to a customer (``GET /v1/customers/{customerId}/activity``).
+
+    :param limit: 1 to 100.
+    :param order: ``created_at`` or ``-created_at``.
+    :param starting_after_id: id of the activity before the page.
+    :param filters: see ``ActivityFilters``.
+    """
+    query = {"limit": limit, "order": order, "starting_after_id": starting_after_id}
+    return _activity(customer_id, {**query, **named(filters, ActivityFilters)})
+
+
+def all_customer_activity(
+    customer_id: str, *, order: str | None = None, **filters: Unpack[ActivityFilters]
+) -> Listing[CustomerActivityList, CustomerActivity]:
+    """
+    List all that happened to a customer, page by page.
+
+    :param order: ``created_at`` or ``-created_at``.
+    :param filters: see ``ActivityFilters``.
+    :raises VoucherifyUnexpectedAnswerError: the list cannot be read to its end.
+    """
+    pages: Pages[CustomerActivityList, CustomerActivity] = Pages(
+        lambda query: _activity(customer_id, query),
+        lambda page: page.data,
+        lambda activity: activity.id,
+        "activities",
+        has_more=lambda page: page.has_more,
+    )
+    query = query_of({"order": order, **named(filters, ActivityFilters)})
+    return by_cursor(pages, query, lambda page: page.more_starting_after)
+
+
+def list_customer_activities(
+    customer_id: str,
+    *,
+    limit: int = 100,
+    order: str | None = None,
+    starting_after: Time | None = None,
+    starting_after_id: str | None = None,
+    campaign_type: str | None = None,
+    campaign_id: str | None = None,
+    product_id: str | None = None,
+    start_date: Time | None = None,
+    end_date: Time | None = None,
+) -> Call[CustomerActivityList]:
+    """
+    Get one page of a customer's activities the old way (``GET /v1/customers/{customerId}/activities``).
+
+    Deprecated by the vendor; warns with ``DeprecationWarning``. Use ``list_customer_activity``.
+    """
+    deprecated("GET /v1/customers/{customerId}/activities is deprecated by Voucherify; use list_customer_activity")
+    query = {
+        "limit": limit,
+        "order": order,
+        "starting_after": starting_after,
+        "starting_after_id": starting_after_id,
+        "campaign_type": campaign_type,
+        "campaign_id": campaign_id,
+        "product_id": product_id,
+        "start_date": start_date,
+        "end_date": end_date,
+    }
+    path = path_of("customers", customer_id, "activities")
+    return Call("GET", path, reads(CustomerActivityList), safe=True, query=query_of(query))
+
+
+def list_customer_segments(customer_id: str) -> Call[SegmentList]:
+    """
+    List the segments that a customer belongs to (``GET /v1/customers/{customerId}/segments``).
+
+    For a customer that does not exist Voucherify gives the segments that such a one would belong to, no 404.
+    """
+    return Call("GET", path_of("customers", customer_id, "segments"), reads(SegmentList), safe=True)
+
+
+def list_customer_redeemables(
+    customer_id: str,
+    *,
+    limit: int = 100,
+    order: str | None = None,
+    starting_after_id: str | None = None,
+    filters: Mapping[str, Any] | None = None,
+) -> Call[CustomerRedeemableList]:
+    """
+    Get one page of the vouchers that a customer holds (``GET /v1/customers/{customerId}/redeemables``).
+
+    :param limit: 1 to 100.
+    :param order: ``id`` or ``-id``.
+    :param starting_after_id: id of the redeemable before the page.
+    :param filters: conditions in the vendor's language, e.g. ``{"holder_role": {"conditions": {"$is": "OWNER"}}}``.
+    """
+    query = {"limit": limit, "order": order, "starting_after_id": starting_after_id, "filters": filters}
+    return _redeemables(customer_id, query)
+
+
+def all_customer_redeemables(
+    customer_id: str, *, order: str | None = None, filters: Mapping[str, Any] | None = None
+) -> Listing[CustomerRedeemableList, CustomerRedeemable]:
+    """
+    List all vouchers that a customer holds, page by page; see ``list_customer_redeemables``.
+
+    :raises VoucherifyUnexpectedAnswerError: the list cannot be read to its end.
+    """
+    pages: Pages[CustomerRedeemableList, CustomerRedeemable] = Pages(
+        lambda query: _redeemables(customer_id, query),
+        lambda page: page.data,
+        lambda redeemable: redeemable.id,
+        "redeemables",
+        has_more=lambda page: page.has_more,
+    )
+    query = query_of({"order": order, "filters": filters})
+    return by_cursor(pages, query, lambda page: page.more_starting_after)
+
+
+def update_customers_consents(customer_id: str, consents: Mapping[str, bool]) -> Call[None]:
+    """
+    Set a customer's consents (``PUT /v1/customers/{customerId}/consents``).
+
+    Voucherify removed this endpoint from its description in September 2024, so it warns with ``DeprecationWarning``.
+    It is sent all the same, and what Voucherify answers is passed on: nothing, or an error.
+
+    :param consents: id of each consent to whether it is given; ``{"unsubscribed": True}`` denies all.
+    """
+    deprecated("PUT /v1/customers/{customerId}/consents was removed by Voucherify in 2024")
+    path, body = path_of("customers", customer_id, "consents"), json_body(dict(consents))
+    return Call("PUT", path, nothing, safe=True, body=body, empty=True)
+
+
+def _customers(query: Mapping[str, Any]) -> Call[CustomerList]:
+    return Call("GET", "/v1/customers", reads(CustomerList), safe=True, query=query_of(query))
+
+
+def _activity(customer_id: str, query: Mapping[str, Any]) -> Call[CustomerActivityList]:
+    path = path_of("customers", customer_id, "activity")
+    return Call("GET", path, reads(CustomerActivityList), safe=True, query=query_of(query))
+
+
+def _redeemables(customer_id: str, query: Mapping[str, Any]) -> Call[CustomerRedeemableList]:
+    path = path_of("customers", customer_id, "redeemables")
+    return Call("GET", path, reads(CustomerRedeemableList), safe=True, query=query_of(query))

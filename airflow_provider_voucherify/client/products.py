@@ -1,0 +1,89 @@
+"""Calls about products: one by one, and lists of them. ``records`` says what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypedDict, Unpack
+
+from airflow_provider_voucherify.client.calls import Call
+from airflow_provider_voucherify.client.paging import Listing, Pages, by_page
+from airflow_provider_voucherify.client.records import Time, json_body, named, path_of, query_of, reads, upsert, written
+from airflow_provider_voucherify.models.records import Product, ProductList
+
+PRODUCT_FIELDS = ("name", "price", "attributes", "metadata", "image_url")
+"""What ``PUT`` changes."""
+
+
+class ProductFilters(TypedDict, total=False):
+    """What a list of products can be narrowed to. The vendor does not say which of a product's times is meant."""
+
+    start_date: Time
+    end_date: Time
+
+
+def create_product(product: Product | Mapping[str, Any]) -> Call[Product]:
+    """
+    Create a product, or update the one that has the same ``id`` or ``source_id`` (``POST /v1/products``).
+
+    :param product: ``source_id`` and the fields to set (``price`` in minor units).
+    """
+    return upsert("/v1/products", written(product, ("id", "source_id", *PRODUCT_FIELDS)), Product)
+
+
+def get_product(product_id: str) -> Call[Product]:
+    """
+    Get a product (``GET /v1/products/{productId}``).
+
+    :param product_id: Voucherify's ``id`` or the ``source_id``.
+    """
+    return Call("GET", path_of("products", product_id), reads(Product), safe=True)
+
+
+def update_product(product_id: str, product: Product | Mapping[str, Any]) -> Call[Product]:
+    """
+    Change fields of a product (``PUT /v1/products/{productId}``); the others stay as they are.
+
+    :param product_id: Voucherify's ``id`` or the ``source_id``.
+    :param product: the fields to change, or a product that was read and changed.
+    """
+    body = json_body(written(product, PRODUCT_FIELDS))
+    return Call("PUT", path_of("products", product_id), reads(Product), safe=True, body=body)
+
+
+def list_products(
+    *, limit: int = 100, page: int | None = None, order: str | None = None, **filters: Unpack[ProductFilters]
+) -> Call[ProductList]:
+    """
+    Get one page of products (``GET /v1/products``).
+
+    :param limit: 1 to 100.
+    :param page: from 1 on.
+    :param order: e.g. ``created_at`` or ``-updated_at``; by default the newest come last.
+    :param filters: see ``ProductFilters``.
+    """
+    return _products({"limit": limit, "page": page, "order": order, **named(filters, ProductFilters)})
+
+
+def all_products(*, order: str = "created_at", **filters: Unpack[ProductFilters]) -> Listing[ProductList, Product]:
+    """
+    List all products, page by page.
+
+    The vendor names no highest page; where there is one, its error is raised.
+
+    :param order: see ``list_products``.
+    :param filters: see ``ProductFilters``.
+    :raises VoucherifyUnexpectedAnswerError: the list cannot be read to its end.
+    """
+    pages: Pages[ProductList, Product] = Pages(
+        _products,
+        lambda page: page.products,
+        lambda product: product.id,
+        "products",
+        total=lambda page: page.total,
+        most=None,
+    )
+    return by_page(pages, query_of({"order": order, **named(filters, ProductFilters)}))
+
+
+def _products(query: Mapping[str, Any]) -> Call[ProductList]:
+    return Call("GET", "/v1/products", reads(ProductList), safe=True, query=query_of(query))

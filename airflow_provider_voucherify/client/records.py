@@ -1,0 +1,136 @@
+"""
+What the calls about single customers, products and vouchers share; the calls are in the modules of their resources.
+
+What is sent: a mapping goes as it is, nothing is checked or added. Of a model that was read before, the fields go that
+were set and that the endpoint can change; null only where the API description allows it (a customer's address).
+
+Which calls are sent again after an answer that failed or never came (``safe``), and why:
+
+========================================  ====  ======================================================================
+GET of anything                           yes   changes nothing
+PUT                                       yes   sets the same values once more
+POST of a customer or product, with id    yes   the vendor calls it an upsert: the second one updates the first's
+POST of a customer or product, without    no    would create another one
+DELETE of a customer, revoking a token    yes   a 404 after an attempt that may have been taken counts as done
+permanent deletion                        no    cannot be undone, and the second answer would not have its counts
+POST of a voucher                         no    a 409 would not tell whose voucher it is
+CSV imports                               no    a second import is a second async action
+========================================  ====  ======================================================================
+
+Source: documentation/openapi/customers.json, products.json, vouchers.json and oauth.json of the vendor.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias, TypeVar
+from urllib.parse import quote, urlencode
+
+from airflow_provider_voucherify.client.calls import Body, Call, encode, validated
+from airflow_provider_voucherify.client.paging import iso_time
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.models.records import ANSWER, Record
+
+R = TypeVar("R", bound=Record)
+
+Time: TypeAlias = "str | datetime"
+"""An ISO-8601 text, or a datetime; one without a time zone is taken as UTC."""
+
+_NULLABLE = ("address",)
+
+
+def upsert(path: str, fields: Mapping[str, Any], model: type[R]) -> Call[R]:
+    """Create or update: without an id there is nothing to update, and a second request would create a second one."""
+    return Call(
+        "POST", path, reads(model), safe=bool(fields.get("id") or fields.get("source_id")), body=json_body(fields)
+    )
+
+
+def written(record: Record | Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
+    """Return what is sent of a record; warns of ``birthday``."""
+    if isinstance(record, Record):
+        known = record.to_dict()
+        sent = {name: known[name] for name in fields if name in known}
+        sent = {name: value for name, value in sent.items() if value is not None or name in _NULLABLE}
+        if "birthdate" in sent:
+            sent.pop("birthday", None)
+    else:
+        sent = dict(record)
+    if "birthday" in sent:
+        deprecated("birthday is deprecated by Voucherify; use birthdate")
+    return sent
+
+
+def json_body(fields: Mapping[str, Any]) -> Body:
+    """Make a JSON body."""
+    return Body.of(encode(fields))
+
+
+def form_body(**fields: str) -> Body:
+    """Make the body of a form."""
+    return Body.of(urlencode(fields).encode(), "application/x-www-form-urlencoded")
+
+
+def path_of(resource: str, record_id: str, *more: str) -> str:
+    """Return the path of a record, or of what is below it; its id is one segment, whatever it holds."""
+    if not isinstance(record_id, str) or record_id in ("", ".", ".."):
+        raise VoucherifyConfigurationError(f"{record_id!r} is no id")
+    return "/".join(("/v1", resource, quote(record_id, safe=""), *more))
+
+
+def named(filters: Mapping[str, Any], known: type) -> dict[str, Any]:
+    """Give filters the names that the API has for them."""
+    if unknown := filters.keys() - known.__annotations__.keys():
+        raise VoucherifyConfigurationError(f"unknown filter {', '.join(sorted(unknown))}")
+    return {_API_NAMES.get(name, name): value for name, value in filters.items()}
+
+
+_API_NAMES = {
+    f"{time}_{side}": f"{time}[{side}]" for time in ("created_at", "updated_at") for side in ("before", "after")
+}
+
+
+def query_of(parameters: Mapping[str, Any]) -> dict[str, str | list[str]]:
+    """Write query parameters as the API takes them; None is left out."""
+    return dict(pair for name, value in parameters.items() for pair in _flat(name, value))
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, str | list[str]]]:
+    if value is None:
+        return
+    if isinstance(value, Mapping):
+        for key, member in value.items():
+            yield from _flat(f"{name}[{key}]", member)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        if "[" in name:
+            for index, member in enumerate(value):
+                yield from _flat(f"{name}[{index}]", member)
+        else:
+            yield name, [str(member) for member in value]
+    elif isinstance(value, bool):
+        yield name, str(value).lower()
+    else:
+        yield name, iso_time(value) if isinstance(value, datetime) else str(value)
+
+
+def reads(model: type[R]) -> Callable[[Any], R]:
+    """Return what reads an answer as a model."""
+    return lambda answer: validated(model, answer, ANSWER)
+
+
+def nothing(answer: Any) -> None:
+    """Read an answer that has no body."""
+
+
+def deprecated(message: str) -> None:
+    """Warn whoever called into this package."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, DeprecationWarning, stacklevel=level)
+
+
+_PACKAGE = __name__.partition(".")[0]

@@ -1,0 +1,46 @@
+"""Taking credentials out of text that quotes a request, such as a gateway's error page."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterable
+from urllib.parse import quote, quote_plus
+
+SHORTEST = 8
+"""Shorter credentials are no real keys, and would be found in ordinary words."""
+
+_FIRST_OF_ITS_OWN = (0, 2, 3)
+"""In base64, the first character that depends on nothing before the credential, by the bytes before it modulo 3."""
+
+
+def forms(credential: str) -> frozenset[str]:
+    """
+    Return how a credential may be written in a text: as it is, URL-quoted, in JSON or HTML, or in base64.
+
+    The base64 forms are the parts that depend on the credential alone, so they are found whatever was encoded together
+    with it (``id:key``, say).
+
+    :param credential: of ``SHORTEST`` characters or more; of a shorter one there are no forms.
+    """
+    if len(credential) < SHORTEST:
+        return frozenset()
+    found = {credential, json.dumps(credential)[1:-1], html.escape(credential)}
+    found |= {quote(credential, safe=""), quote(credential), quote_plus(credential)}
+    found |= {re.sub("%[0-9A-F]{2}", lambda octet: octet[0].lower(), form) for form in found}
+    raw = credential.encode()
+    for before in range(3):
+        last = (before + len(raw)) * 8 // 6
+        for encode in (b64encode, urlsafe_b64encode):
+            found.add(encode(bytes(before) + raw)[_FIRST_OF_ITS_OWN[before] : last].decode())
+    return frozenset(found)
+
+
+def blot_out(text: bytes, credentials: Iterable[str]) -> bytes:
+    """Return a text with ``***`` in the place of every form of some credentials, longest forms first."""
+    found = {form for credential in credentials for form in forms(credential)}
+    for form in sorted(found, key=len, reverse=True):
+        text = text.replace(form.encode(), b"***")
+    return text

@@ -1,0 +1,128 @@
+"""Calls about vouchers: one by one, and lists of them. ``records`` says what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict, Unpack
+
+from airflow_provider_voucherify.client.calls import Call
+from airflow_provider_voucherify.client.paging import Listing, Pages, TimeOrder, by_page, by_time
+from airflow_provider_voucherify.client.records import Time, json_body, named, path_of, query_of, reads, written
+from airflow_provider_voucherify.models.records import Voucher, VoucherList
+
+VOUCHER_FIELDS = (
+    "type",
+    "discount",
+    "category",
+    "category_id",
+    "start_date",
+    "expiration_date",
+    "validity_timeframe",
+    "validity_day_of_week",
+    "validity_hours",
+    "active",
+    "additional_info",
+    "metadata",
+)
+"""What ``PUT`` changes."""
+
+_NEW_VOUCHER_FIELDS = (*VOUCHER_FIELDS, "gift", "loyalty_card", "campaign", "campaign_id")
+
+
+class VoucherFilters(TypedDict, total=False):
+    """
+    What a list of vouchers can be narrowed to.
+
+    ``campaign`` is a campaign's name, ``customer`` the id or source id of the holder. ``filters`` is the vendor's
+    language for conditions, e.g. ``{"metadata.tier": {"conditions": {"$is": "gold"}}}``.
+    """
+
+    category: str
+    campaign: str
+    campaign_id: str
+    customer: str
+    code: str
+    ids: Sequence[str]
+    created_at_before: Time
+    created_at_after: Time
+    updated_at_before: Time
+    updated_at_after: Time
+    filters: Mapping[str, Any]
+
+
+def create_voucher(code: str, voucher: Voucher | Mapping[str, Any]) -> Call[Voucher]:
+    """
+    Create a voucher with a given code (``POST /v1/vouchers/{code}``).
+
+    A code that exists is a ``VoucherifyConflictError``.
+
+    :param voucher: ``type`` and what that needs: ``discount``, ``gift``, or ``loyalty_card`` and a campaign.
+    """
+    body = json_body(written(voucher, _NEW_VOUCHER_FIELDS))
+    return Call("POST", path_of("vouchers", code), reads(Voucher), safe=False, body=body)
+
+
+def get_voucher(code: str) -> Call[Voucher]:
+    """
+    Get a voucher (``GET /v1/vouchers/{code}``).
+
+    :param code: its code, or Voucherify's ``id``.
+    """
+    return Call("GET", path_of("vouchers", code), reads(Voucher), safe=True)
+
+
+def update_voucher(code: str, voucher: Voucher | Mapping[str, Any]) -> Call[Voucher]:
+    """
+    Change fields of a voucher (``PUT /v1/vouchers/{code}``); the others stay as they are.
+
+    Voucherify silently skips fields that this endpoint cannot change, such as ``campaign`` or a card's balance.
+
+    :param voucher: the fields to change, or a voucher that was read and changed.
+    """
+    body = json_body(written(voucher, VOUCHER_FIELDS))
+    return Call("PUT", path_of("vouchers", code), reads(Voucher), safe=True, body=body)
+
+
+def list_vouchers(
+    *, limit: int = 100, page: int | None = None, order: str | None = None, **filters: Unpack[VoucherFilters]
+) -> Call[VoucherList]:
+    """
+    Get one page of vouchers (``GET /v1/vouchers``).
+
+    :param limit: 1 to 100.
+    :param page: 1 to 99.
+    :param order: ``created_at``, ``updated_at`` or ``code``, descending with a ``-`` before it; by default the newest
+        come first.
+    :param filters: see ``VoucherFilters``.
+    """
+    return _vouchers({"limit": limit, "page": page, "order": order, **named(filters, VoucherFilters)})
+
+
+def all_vouchers(*, order: str = "created_at", **filters: Unpack[VoucherFilters]) -> Listing[VoucherList, Voucher]:
+    """
+    List all vouchers, page by page.
+
+    By ``created_at`` there may be any number: the API has no cursor here, but its filter by that time serves as one.
+    By any other order 9,900, the most that page numbers reach.
+
+    :param order: see ``list_vouchers``.
+    :param filters: see ``VoucherFilters``.
+    :raises VoucherifyUnexpectedAnswerError: the list cannot be read to its end.
+    """
+    query = query_of({"order": order, **named(filters, VoucherFilters)})
+    pages: Pages[VoucherList, Voucher] = Pages(
+        _vouchers,
+        lambda page: page.vouchers,
+        lambda voucher: voucher.code,
+        "vouchers",
+        total=lambda page: page.total,
+    )
+    if order.removeprefix("-") != "created_at":
+        return by_page(pages, query)
+    descending = order.startswith("-")
+    cursor = f"created_at[{'before' if descending else 'after'}]"
+    return by_time(pages, query, TimeOrder("created_at", cursor, lambda voucher: voucher.created_at, descending))
+
+
+def _vouchers(query: Mapping[str, Any]) -> Call[VoucherList]:
+    return Call("GET", "/v1/vouchers", reads(VoucherList), safe=True, query=query_of(query))
