@@ -13,9 +13,16 @@ and no longer named there, so that the text is never sent for the value.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from decimal import Decimal
+from pathlib import Path
+from types import GenericAlias
 from typing import Any, Literal
 
 import msgspec
@@ -26,6 +33,9 @@ from airflow_provider_voucherify.sync.values import has_json_form, json_safe, js
 
 MAX_TEXT = 500
 """Characters of a message that are kept: an error text of any size must not swell logs or XComs."""
+
+MOST_HISTORY = 10
+"""Earlier failures that a line remembers."""
 
 _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=json_safe_text).encode
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -39,10 +49,10 @@ class Failure:
     :param outcome: ``failed`` at Voucherify or ``refused`` before sending.
     :param id: the record's ``source_id`` or ``code``; None where it has none, or the API does not name it.
     :param key: kind of the reason: the API's error key, or one of ours (see ``mapping.RefusedRowError``).
-    :param row: the row's place in the source, from 1; only of refused rows.
+    :param row: the row's place in the source, from 1; only of rows that were not sent.
     """
 
-    outcome: Literal["failed", "refused"]
+    outcome: Literal["failed", "refused", "superseded"]
     id: str | None
     key: str | None
     message: str | None
@@ -64,13 +74,61 @@ def shortened(text: str | None) -> str | None:
     return line if len(text) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
 
 
-def failure_line(failure: Failure, form: Literal["record", "row", "id"], content: Mapping[str, Any]) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """
+    How often Voucherify has not accepted a record, in this sync and in earlier ones.
+
+    :param number: how often; that an action failed as a whole does not count.
+    :param at: when the record failed, or its row was refused, last, Unix epoch seconds; 0 where that is not known.
+    :param history: the last of the failures, oldest first.
+    """
+
+    number: int
+    at: float
+    history: tuple[Mapping[str, Any], ...] = ()
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> Attempts:
+        """
+        Read the ``_failure`` of a line, which is itself the last failure of its history.
+
+        It may come from a person's hand; one that does not say how often the record failed stands for one failure.
+        """
+        number, at, history = told.get("attempts"), told.get("at"), told.get("history")
+        earlier = [item for item in history if isinstance(item, Mapping)] if isinstance(history, list) else []
+        this = {name: told[name] for name in ("at", "key", "message", "details", "async_action_id") if name in told}
+        return cls(
+            number if type(number) is int and number >= 0 else 1,
+            float(at) if isinstance(at, int | float | Decimal) and not isinstance(at, bool) else 0.0,
+            (*earlier, this)[-MOST_HISTORY:],
+        )
+
+    def again(self, at: float, *, counts: bool = True) -> Attempts:
+        """Add one more failure, whose reason the line itself says."""
+        return Attempts(self.number + counts, at, self.history)
+
+
+def failure_line(
+    failure: Failure,
+    form: Literal["record", "row", "id"],
+    content: Mapping[str, Any],
+    attempts: Attempts | None = None,
+    *,
+    at: float | None = None,
+) -> bytes:
     """
     Encode one line of ``failures.jsonl``.
 
     :param form: what ``content`` is: the record as sent, the source's row, or nothing but a record's id.
+    :param attempts: how often Voucherify has not accepted the record.
+    :param at: when the row was refused, which Voucherify has never seen; Unix epoch seconds.
     """
     told = {name: value for name, value in asdict(failure).items() if value is not None}
+    if at is not None:
+        told["at"] = round(at, 3)
+    if attempts is not None:
+        told |= {"attempts": attempts.number, "at": round(attempts.at, 3), "history": list(attempts.history)}
     for name in ("message", "details"):
         if name in told:
             told[name] = shortened(told[name])
@@ -79,6 +137,72 @@ def failure_line(failure: Failure, form: Literal["record", "row", "id"], content
         told[LOST_MEMBER] = lost
     line[FAILURE_MEMBER] = {"form": form, **told}
     return _encode(line) + b"\n"
+
+
+class EarlierFailures:
+    """
+    What a ``failures.jsonl`` says of records that are sent again, by id: on local disk, since it may be long.
+
+    :param path: a file that ``save`` wrote; it is copied. None starts with nothing.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._file: Path | None = None
+        self._db: sqlite3.Connection | None = None
+        if path is not None:
+            self._open(path)
+
+    def __bool__(self) -> bool:
+        return self._db is not None
+
+    def add(self, failures: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Remember failures; a later one of the same id counts."""
+        db = self._db or self._open(None)
+        encoded = ((record_id, _encode(told)) for record_id, told in failures)
+        db.executemany("insert or replace into failures values (?, ?)", encoded)
+
+    def find(self, record_id: str) -> Attempts:
+        """Return how often an id's record has failed; no attempts where it is not known."""
+        found = None
+        if self._db is not None:
+            found = self._db.execute("select told from failures where id = ?", (record_id,)).fetchone()
+        return Attempts(0, 0.0) if found is None else Attempts.read(_decode(found[0]))
+
+    def save(self, path: Path) -> None:
+        """Copy what is remembered to a new file."""
+        if self._db is not None and self._file is not None:
+            self._db.execute("commit")
+            shutil.copyfile(self._file, path)
+            self._db.execute("begin")
+
+    def close(self) -> None:
+        """Remove the file."""
+        if self._db is not None:
+            self._db.close()
+        if self._file is not None:
+            with suppress(FileNotFoundError):
+                self._file.unlink()
+
+    def _open(self, path: Path | None) -> sqlite3.Connection:
+        handle, name = tempfile.mkstemp(prefix="voucherify-", suffix=".failures")
+        os.close(handle)
+        self._file = Path(name)
+        if path is not None:
+            shutil.copyfile(path, self._file)
+        self._db = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
+        self._db.execute("pragma journal_mode = off")
+        self._db.execute("pragma synchronous = off")
+        self._db.execute("create table if not exists failures(id text primary key, told blob not null) without rowid")
+        self._db.execute("begin")
+        return self._db
+
+
+def ids_of(body: bytes, endpoint: BulkEndpoint) -> list[str]:
+    """Read the ids back from the body of a batch."""
+    if endpoint.ids_field is not None:
+        return list(msgspec.json.decode(body)[endpoint.ids_field])
+    only_id = msgspec.defstruct("only_id", [("id", str)], rename={"id": endpoint.key})
+    return [record.id for record in msgspec.json.decode(body, type=GenericAlias(list, (only_id,)))]
 
 
 def records_of(body: bytes, endpoint: BulkEndpoint) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 VERSION = 1
 KEY = "voucherify_journal"
 ENTRIES_PER_PAGE = 200
-"""An entry takes about 100 bytes, so a page stays far below the 64 KB that Airflow's store takes for one value."""
+"""An entry takes about 110 bytes, so a page stays far below the 64 KB that Airflow's store takes for one value."""
 
 
 class StateStore(Protocol):
@@ -44,6 +44,9 @@ class JournalEntry:
     :param async_action_id: what Voucherify answered; None while in doubt whether it was taken.
     :param failed: how many of its records Voucherify rejected, where they are to be sent again.
     :param outdated: the source has changed since, so that the batch would be sent again if it came back.
+    :param split: the batch was too large for Voucherify and was sent in two halves.
+    :param resubmitted: how often it was posted again although Voucherify may have taken it before.
+    :param earlier: earlier actions of the same batch, which must not be taken for its present one.
     """
 
     digest: str
@@ -52,6 +55,14 @@ class JournalEntry:
     async_action_id: str | None = None
     outdated: bool = False
     failed: int = 0
+    earlier: tuple[str, ...] = ()
+    split: bool = False
+    resubmitted: int = 0
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether Voucherify may have taken it, and no action of it is known."""
+        return self.async_action_id is None and not self.split
 
 
 class Journal:
@@ -105,6 +116,14 @@ class Journal:
     def intend(self, entry: JournalEntry) -> None:
         """Write down that a batch is about to be posted (again): it goes to the end of the journal."""
         before = self._entries.get(entry.digest)
+        if before is not None:
+            replaced = self._pages[before[0]][before[1]]
+            ids = (*replaced.earlier, replaced.async_action_id)
+            entry = replace(
+                entry,
+                earlier=tuple(action_id for action_id in ids if action_id is not None),
+                resubmitted=replaced.resubmitted + replaced.in_doubt,
+            )
         page = self._append(entry)
         self._write(page)
         if before is not None and before[0] != page:
@@ -123,6 +142,24 @@ class Journal:
                 page, place = self._entries[entry.digest]
                 self._pages[page][place] = replace(entry, failed=failed)
                 self._write(page)
+
+    def was_split(self, digest: str) -> None:
+        """Write down that a batch was too large, so that the next try looks for its halves."""
+        page, position = self._entries[digest]
+        self._pages[page][position] = replace(self._pages[page][position], split=True)
+        self._write(page)
+
+    def restore(self, entry: JournalEntry) -> None:
+        """Put back what was known of a batch before it was about to be posted again, which came to nothing."""
+        page, position = self._entries[entry.digest]
+        self._pages[page][position] = entry
+        self._write(page)
+
+    def doubt_action(self, async_action_id: str) -> None:
+        """Write down that Voucherify does not know an action, so that the next try looks for that of its batch."""
+        for entry in list(self):
+            if entry.async_action_id == async_action_id:
+                self.restore(replace(entry, async_action_id=None))
 
     def withdraw(self, digest: str) -> None:
         """Forget a batch: it certainly was not taken, or its action came to nothing. It will be posted again."""
@@ -145,7 +182,17 @@ class Journal:
     def _write(self, page: int) -> None:
         if self._store is not None:
             entries = [
-                [e.digest, e.records, e.at, e.async_action_id, e.outdated, e.failed]
+                [
+                    e.digest,
+                    e.records,
+                    e.at,
+                    e.async_action_id,
+                    e.outdated,
+                    e.failed,
+                    list(e.earlier),
+                    e.split,
+                    e.resubmitted,
+                ]
                 for place, e in enumerate(self._pages[page])
                 if self._entries.get(e.digest) == (page, place)
             ]
@@ -158,5 +205,10 @@ class Journal:
             if not isinstance(page, Mapping) or page.get("max_tries") != self._max_tries:
                 return
             readable = page.get("version") == VERSION
-            yield [JournalEntry(*entry) for entry in page["entries"]] if readable else []
+            yield [_entry(*entry) for entry in page["entries"]] if readable else []
             number += 1
+
+
+def _entry(*stored: Any) -> JournalEntry:
+    entry = JournalEntry(*stored)
+    return replace(entry, earlier=tuple(entry.earlier))

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from airflow_provider_voucherify.models.endpoints import BulkEndpoint, Field
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.metadata_schema import (
+    METADATA_VALIDATION_FAILED,
+    MetadataRules,
+    RefusedMetadataError,
+)
 from airflow_provider_voucherify.sync.values import (
     Converter,
     RefusedValueError,
@@ -30,7 +36,7 @@ class RefusedRowError(Exception):
     A row that cannot become a record.
 
     :param key: kind of the reason, for counting: ``missing_key``, ``invalid_value``, ``nothing_to_send``,
-        ``unknown_field`` or ``record_too_large``.
+        ``unknown_field``, ``metadata_validation_failed`` or ``record_too_large``.
     """
 
     def __init__(self, key: str, message: str) -> None:
@@ -48,6 +54,7 @@ class MappingRules:
         ``address_city`` or ``address.city`` into the address, every other column into metadata.
     :param metadata_columns: without a mapping, the only columns that go into metadata.
     :param exclude_columns: columns that are never sent.
+    :param schema: the project's metadata schema; values that it does not allow are refused.
     :param null_policy: ``omit`` leaves a missing value out, so that it never blanks a field; ``send`` sends JSON
         ``null`` where the API description allows one (address and metadata). A mapping of column to policy sets it
         per column, ``omit`` for the others.
@@ -57,6 +64,7 @@ class MappingRules:
     metadata_columns: Collection[str] | None = None
     exclude_columns: Collection[str] = ()
     null_policy: NullPolicy | Mapping[str, NullPolicy] = "omit"
+    schema: MetadataRules | None = None
 
     def __post_init__(self) -> None:
         policies = self.null_policy.values() if isinstance(self.null_policy, Mapping) else [self.null_policy]
@@ -68,31 +76,55 @@ class MappingRules:
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
+class Target:
+    """
+    Where one column goes.
+
+    :param column: its place in a row.
+    :param label: what errors call it.
+    :param path: of the field: one name, or an object's and its member's.
+    :param field: the description of the field; None of a member of metadata.
+    :param convert: turns a present value into JSON.
+    :param send_null: whether a missing value is sent as ``null``.
+    :param checked: whether ``convert`` refuses more than what has no JSON form of the field's type.
+    """
+
     column: int
     label: str
     path: tuple[str, ...]
+    field: Field | None
     convert: Converter
     send_null: bool
+    checked: bool = False
 
 
 @dataclass(frozen=True)
 class RecordBuilder:
     """
-    Turns rows of one list of columns into records of one endpoint.
+    Turns rows of one list of columns into records of one endpoint, row by row, and says what is wrong with one.
+
+    Members come in the order of the columns, the key first, whichever values are missing: equal rows are equal bytes.
 
     :param key: the record's key field.
+    :param key_column: the place of its value in a row.
+    :param targets: where the other columns go.
+    :param required: names of the fields, the key apart, that a record must have.
     """
 
     key: str
-    _key_column: int
-    _targets: tuple[_Target, ...]
-    _required: tuple[str, ...]
-    _check: Mapping[str, Field] = field(default_factory=dict)
+    key_column: int
+    targets: tuple[Target, ...]
+    required: tuple[str, ...]
+
+    @cached_property
+    def objects(self) -> set[str]:
+        """The objects that are made of columns, each of which is left out where all its members are missing."""
+        whole = {target.path for target in self.targets if len(target.path) == 1}
+        return {target.path[0] for target in self.targets if len(target.path) == 2 and target.path[:1] not in whole}
 
     def record_id(self, row: Row) -> str | None:
         """Return the row's id, or None where it has none that could be sent."""
-        value = row[self._key_column]
+        value = row[self.key_column]
         try:
             return None if is_missing(value) else to_string(value) or None
         except RefusedValueError:
@@ -105,23 +137,31 @@ class RecordBuilder:
         :raises RefusedRowError: saying which column and why.
         """
         record: Record = {self.key: self._id(row)}
-        for target in self._targets:
+        objects = self.objects
+        for target in self.targets:
             value = row[target.column]
+            if target.path[0] in objects:
+                record.setdefault(target.path[0], {})
             if is_missing(value):
                 if target.send_null:
                     _put(record, target.path, None)
                 continue
             try:
                 _put(record, target.path, target.convert(value))
+            except RefusedMetadataError as why:
+                raise RefusedRowError(METADATA_VALIDATION_FAILED, str(why)) from None
             except RefusedValueError as why:
                 raise RefusedRowError("invalid_value", f"{target.label} {why}") from None
-        for name in self._required:
+        for name in objects:
+            if not record[name]:
+                del record[name]
+        for name in self.required:
             if not record.get(name):
                 raise RefusedRowError("nothing_to_send", f"{name} is empty, there is nothing to update")
         return record
 
     def _id(self, row: Row) -> str:
-        value = row[self._key_column]
+        value = row[self.key_column]
         if is_missing(value):
             raise RefusedRowError("missing_key", f"{self.key} is missing")
         try:
@@ -187,15 +227,15 @@ def compile_mapping(endpoint: BulkEndpoint, columns: Sequence[str], rules: Mappi
         )
     positions = {name: index for index, name in enumerate(columns)}
     targets = [
-        _target(endpoint, positions[name], name, path, _sends_null(endpoint, name, path, rules))
+        _checked(_target(endpoint, positions[name], name, path, _sends_null(endpoint, name, path, rules)), rules.schema)
         for name, path in paths.items()
         if path != (endpoint.key,)
     ]
     return RecordBuilder(
         key=endpoint.key,
-        _key_column=positions[taken[(endpoint.key,)]],
-        _targets=tuple(targets),
-        _required=tuple(name for name in endpoint.required if name != endpoint.key),
+        key_column=positions[taken[(endpoint.key,)]],
+        targets=tuple(targets),
+        required=tuple(name for name in endpoint.required if name != endpoint.key),
     )
 
 
@@ -283,15 +323,34 @@ def _path_by_name(endpoint: BulkEndpoint, column: str) -> tuple[str, ...] | None
     return None
 
 
-def _target(endpoint: BulkEndpoint, column: int, label: str, path: tuple[str, ...], send_null: bool) -> _Target:
-    described = endpoint.fields[path[0]]
-    if len(path) == 2:
-        inner = described.fields.get(path[1])
-        convert: Converter = converter_for(inner) if inner else to_metadata
+def _target(endpoint: BulkEndpoint, column: int, label: str, path: tuple[str, ...], send_null: bool) -> Target:
+    described: Field | None = endpoint.fields[path[0]]
+    if described is not None and len(path) == 2:
+        described = described.fields.get(path[1])
+    if described is None:
+        convert: Converter = to_metadata
     else:
         convert = _documented_object(path[0], described) if described.fields else converter_for(described)
     shown = ".".join(path)
-    return _Target(column, shown if shown == label else f"{shown} (column {label})", path, convert, send_null)
+    label = shown if shown == label else f"{shown} (column {label})"
+    return Target(column, label, path, described, convert, send_null)
+
+
+def _checked(target: Target, schema: MetadataRules | None) -> Target:
+    """Add what the project's schema says of a member of metadata, or of the whole."""
+    if schema is None or target.path[0] != "metadata":
+        return target
+    check = schema.check if len(target.path) == 1 else schema.column_check(target.path[1])
+    if check is None:
+        return target
+    convert, must_fit = target.convert, check
+
+    def convert_and_check(value: Any) -> Any:
+        converted = convert(value)
+        must_fit(converted)
+        return converted
+
+    return replace(target, convert=convert_and_check, checked=True)
 
 
 def _documented_object(name: str, described: Field) -> Converter:

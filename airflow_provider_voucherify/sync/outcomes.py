@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import IO, Any, BinaryIO, Protocol
+from dataclasses import astuple, dataclass, replace
+from typing import IO, Any, BinaryIO, Literal, Protocol
 
 from airflow_provider_voucherify.models.async_action import AsyncAction, BulkResult
 from airflow_provider_voucherify.models.endpoints import METADATA_ENDPOINTS, UPDATE_ENDPOINTS, BulkEndpoint
 from airflow_provider_voucherify.models.errors import VoucherifyReportError
-from airflow_provider_voucherify.sync.failures import Failure, failure_line, records_of
+from airflow_provider_voucherify.sync.failures import (
+    Attempts,
+    EarlierFailures,
+    Failure,
+    failure_line,
+    ids_of,
+    records_of,
+)
+from airflow_provider_voucherify.sync.ledger import Ledger
 from airflow_provider_voucherify.sync.plan import SAMPLE_SIZE
 from airflow_provider_voucherify.sync.report import ReportRow, read_report
-from airflow_provider_voucherify.sync.settlement import ActionOutcome, settle
+from airflow_provider_voucherify.sync.settlement import ActionOutcome, rows_in_answer, settle
 from airflow_provider_voucherify.sync.summary import SyncSummary, add_up, first_samples
 
 log = logging.getLogger(__name__)
@@ -35,11 +44,17 @@ class SubmittedBatch:
 
     :param records: how many records it has; None where somebody else sent it.
     :param sent_again: how many of them were rejected and are in a later batch again, which says what became of them.
+    :param action_type: type of the action, which tells the endpoint; None where somebody else sent it.
     """
 
     async_action_id: str
     records: int | None
     sent_again: int = 0
+    action_type: str | None = None
+
+    def endpoint(self, action: AsyncAction) -> BulkEndpoint | None:
+        """Return where the batch went; None if not even its action tells."""
+        return ENDPOINTS_BY_ACTION_TYPE.get(self.action_type or action.type or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +64,9 @@ class SubmittedSync:
 
     :param submitted_at: when the last batch was submitted, Unix epoch seconds.
     :param rows_read: None where somebody else read and sent the rows.
+    :param unchanged: rows that were not sent, because Voucherify has them already.
+    :param removed: records that left the source; ``removed_to_mark`` of them are in the batches.
+    :param warnings: what of the plan deserves a look.
     :param requests: batches that this try posted; ``bytes_sent`` are theirs.
     :param reattached: batches that an earlier try had posted.
     :param resubmitted: batches that this try posted although an earlier one may have: it could not be found out.
@@ -63,6 +81,10 @@ class SubmittedSync:
     bytes_sent: int = 0
     reattached: int = 0
     resubmitted: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    removed_to_mark: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def async_action_ids(self) -> list[str]:
@@ -77,17 +99,16 @@ class SubmittedSync:
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads."""
-        numbers = {name: getattr(self, name) for name in self.__slots__ if name != "batches"}
-        return numbers | {
-            "batches": [[batch.async_action_id, batch.records, batch.sent_again] for batch in self.batches]
-        }
+        numbers = {name: getattr(self, name) for name in self.__slots__ if name not in ("batches", "warnings")}
+        batches = [list(astuple(batch)) for batch in self.batches]
+        return numbers | {"batches": batches, "warnings": list(self.warnings)}
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> SubmittedSync:
         """Read what ``to_json`` gave, possibly in another version of this package: unknown members are ignored."""
-        known = {name: state[name] for name in cls.__slots__ if name in state and name != "batches"}
+        known = {name: state[name] for name in cls.__slots__ if name in state and name not in ("batches", "warnings")}
         batches = tuple(SubmittedBatch(*batch) for batch in state["batches"])
-        return cls(batches=batches, **known)
+        return cls(batches=batches, warnings=tuple(state.get("warnings", ())), **known)
 
 
 class ActionsApi(Protocol):
@@ -120,6 +141,13 @@ class SentRecords(Protocol):
     def refused_lines(self) -> Iterable[bytes]:
         """Return the refused rows as lines of ``failures.jsonl``."""
 
+    def set_aside_lines(self) -> Iterable[bytes]:
+        """Return the records that were not sent because they have failed too often, as lines of ``set_aside.jsonl``."""
+
+    @property
+    def failed_before(self) -> EarlierFailures:
+        """What an earlier sync's ``failures.jsonl`` says of records that were sent again."""
+
 
 class UnfinishedActionsError(Exception):
     """
@@ -132,15 +160,22 @@ class UnfinishedActionsError(Exception):
         self.async_action_ids = list(async_action_ids)
         super().__init__(f"{async_action_ids[0]} has not finished, although a later action has")
 
+    @property
+    def to_wait_for(self) -> list[str]:
+        """The same actions, the one that is known to be unfinished last: whoever waits looks at the last one first."""
+        return [*self.async_action_ids[1:], self.async_action_ids[0]]
+
 
 def collect_outcomes(
     sync: SubmittedSync,
     api: ActionsApi,
     *,
-    endpoint: BulkEndpoint | None,
+    resource: str | None = None,
     refused_sample: Iterable[Mapping[str, Any]] = (),
     folder: ReportFolder | None = None,
     sent: SentRecords | None = None,
+    ledger: Ledger | None = None,
+    max_attempts: int | None = None,
     seen: dict[str, AsyncAction] | None = None,
     on_outcome: Callable[[str, ActionOutcome], None] = lambda async_action_id, outcome: None,
 ) -> SyncSummary:
@@ -150,10 +185,12 @@ def collect_outcomes(
     The reports are read even where no ``folder`` keeps them: only they tell created from updated records, and
     missing vouchers from updated ones. A report that cannot be had costs only that knowledge.
 
-    :param endpoint: where the batches went; None to take it from the actions' types.
+    :param resource: what the batches update; None to take it from the actions.
     :param refused_sample: what the summary shows of the refused rows.
     :param folder: keeps ``report-*.csv`` and ``failures.jsonl``.
     :param sent: what was sent; without it ``failures.jsonl`` names failed records by id alone.
+    :param ledger: is told of every record's outcome; needs ``sent``.
+    :param max_attempts: records that have failed so often go into ``set_aside.jsonl`` instead of ``failures.jsonl``.
     :param on_outcome: told of each action's outcome.
     :param seen: actions that are known to have finished and need not be fetched; finished ones are added.
     :raises UnfinishedActionsError: an action is not finished; nothing has been done then.
@@ -163,26 +200,35 @@ def collect_outcomes(
     outcomes: list[ActionOutcome] = []
     samples: list[dict[str, Any]] = []
     failed_ids: list[str] = []
-    resources: set[str | None] = {endpoint.resource} if endpoint is not None else set()
-    with tempfile.TemporaryFile(prefix="voucherify-") as failures:
-        if sent is not None:
-            failures.writelines(sent.refused_lines())
+    resources: set[str | None] = {resource} if resource is not None else set()
+    with (
+        tempfile.TemporaryFile(prefix="voucherify-") as failures,
+        tempfile.TemporaryFile(prefix="voucherify-") as set_aside,
+    ):
+        lines = _FailureLines(failures, set_aside, sent, ledger, max_attempts)
         for number, (batch, action) in enumerate(zip(sync.batches, _finished(sync, api, seen), strict=True), start=1):
-            of_action = endpoint or ENDPOINTS_BY_ACTION_TYPE.get(action.type or "")
+            of_action = batch.endpoint(action)
             with closing(_Reports(action, api, of_action, folder, number)) as reports:
-                outcome = _without(_settle(action, batch.records, of_action, reports), batch.sent_again)
+                whole, report_read = _settle(action, batch.records, of_action, reports, ledger)
+            body = sent.body(number) if sent is not None and (ledger is not None or whole.failed) else None
+            if ledger is not None and body is not None and of_action is not None:
+                ids = ids_of(body, of_action)
+                ledger.settle(action.id, ids, whole, report_read=report_read)
+            outcome = _without(whole, batch.sent_again)
             on_outcome(action.id, outcome)
-            resources.add(of_action.resource if of_action is not None else None)
+            if resource is None:
+                resources.add(of_action.resource if of_action is not None else None)
             if outcome.failed_as_a_whole:
                 failed_ids.append(action.id)
             outcomes.append(replace(outcome, failures={}, written=frozenset()))
             if len(samples) < SAMPLE_SIZE:
                 samples += [failure.sample() for failure in _failures(outcome, SAMPLE_SIZE)]
             if outcome.failed:
-                body = sent.body(number) if sent is not None else None
-                failures.writelines(_failed_lines(outcome, of_action, body))
+                lines.write(outcome, of_action, body)
         if folder is not None:
             _copy(failures, folder, "failures.jsonl")
+            if set_aside.tell():
+                _copy(set_aside, folder, "set_aside.jsonl")
     summary = _summary(sync, resources, outcomes, folder, first_samples(refused_sample, samples))
     return summary.model_copy(update={"failed_async_action_ids": failed_ids})
 
@@ -208,7 +254,7 @@ def _finished(sync: SubmittedSync, api: ActionsApi, seen: Mapping[str, AsyncActi
 def outcome_of(action: AsyncAction, records: int, endpoint: BulkEndpoint, api: ActionsApi) -> ActionOutcome:
     """Say what became of the records of one finished action, its report read."""
     with closing(_Reports(action, api, endpoint, None, 1)) as reports:
-        return _settle(action, records, endpoint, reports)
+        return _settle(action, records, endpoint, reports)[0]
 
 
 def _without(outcome: ActionOutcome, sent_again: int) -> ActionOutcome:
@@ -218,14 +264,23 @@ def _without(outcome: ActionOutcome, sent_again: int) -> ActionOutcome:
     return replace(outcome, failed=max(0, outcome.failed - sent_again), failures={}, unnamed_failures=0)
 
 
-def _settle(action: AsyncAction, sent: int | None, endpoint: BulkEndpoint | None, reports: _Reports) -> ActionOutcome:
+def _settle(
+    action: AsyncAction,
+    sent: int | None,
+    endpoint: BulkEndpoint | None,
+    reports: _Reports,
+    ledger: Ledger | None = None,
+) -> tuple[ActionOutcome, bool]:
+    """Return what became of an action's records, and whether its report was read to the end."""
     upserts = endpoint is None or endpoint.upserts
-    if reports.fetched:
+    rows = reports.rows()
+    if rows is not None:
         try:
-            return settle(action, sent, upserts=upserts, report=reports.rows())
+            passing = rows if ledger is None else ledger.reporting(rows, upserts=upserts)
+            return settle(action, sent, upserts=upserts, report=passing), True
         except VoucherifyReportError as error:
             log.warning("The report of %s tells nothing: %s", action.id, error)
-    return settle(action, sent, upserts=upserts)
+    return settle(action, sent, upserts=upserts), False
 
 
 class _Reports:
@@ -241,25 +296,30 @@ class _Reports:
     ) -> None:
         self._key = endpoint.key if endpoint is not None else "source_id"
         self._files: list[BinaryIO] = []
-        self.fetched = False
-        urls = BulkResult.model_validate(action.result or {}).reports
+        self._fetched = False
+        result = BulkResult.model_validate(action.result or {})
+        self._in_answer = rows_in_answer(result)
         try:
-            for part, url in enumerate(urls, start=1):
+            for part, url in enumerate(result.reports, start=1):
                 file: Any = tempfile.TemporaryFile(prefix="voucherify-")  # noqa: SIM115
                 self._files.append(file)
                 api.download(url, file)
                 if folder is not None:
-                    _copy(file, folder, f"report-{number:05}" + (f"-{part}" if len(urls) > 1 else "") + ".csv")
-            self.fetched = bool(urls)
+                    _copy(
+                        file, folder, f"report-{number:05}" + (f"-{part}" if len(result.reports) > 1 else "") + ".csv"
+                    )
+            self._fetched = bool(result.reports)
         except VoucherifyReportError as error:
             log.warning("The report of %s cannot be had: %s", action.id, error)
         except BaseException:
             self.close()
             raise
 
-    def rows(self) -> Iterator[ReportRow]:
-        for file in self._files:
-            yield from read_report(file, self._key)
+    def rows(self) -> Iterator[ReportRow] | None:
+        """Return the rows of all reports, or of the answer itself where they are in there; None without either."""
+        if self._fetched:
+            return (row for file in self._files for row in read_report(file, self._key))
+        return self._in_answer
 
     def close(self) -> None:
         for file in self._files:
@@ -280,30 +340,70 @@ def _failures(outcome: ActionOutcome, most: int) -> list[Failure]:
     return named[:most]
 
 
-def _failed_lines(outcome: ActionOutcome, endpoint: BulkEndpoint | None, body: bytes | None) -> Iterator[bytes]:
-    """
-    Give the lines of one action's failed records.
+class _FailureLines:
+    """Writes failed records down: those that may be tried again apart from those that have failed too often."""
 
-    Where the API counts more failures than it names, every record that is not known to have been written is given:
-    all of them are safe to send again, and leaving the wrong one out is not.
-    """
-    reason = outcome.unnamed_reason or Failure("failed", None, None, "Voucherify does not say which records failed")
-    if endpoint is None or body is None:
-        key = endpoint.key if endpoint is not None else "source_id"
-        for record_id, failure in outcome.failures.items():
-            yield failure_line(failure, "id", {key: record_id})
-        for _ in range(outcome.unnamed_failures if not outcome.failures else 0):
-            yield failure_line(reason, "id", {})
-        return
-    found: set[str] = set()
-    for record_id, record in records_of(body, endpoint):
-        if record_id in outcome.failures:
-            found.add(record_id)
-            yield failure_line(outcome.failures[record_id], "record", record)
-        elif outcome.unnamed_failures and record_id not in outcome.written:
-            yield failure_line(replace(reason, id=record_id), "record", record)
-    for record_id in outcome.failures.keys() - found:
-        yield failure_line(outcome.failures[record_id], "id", {endpoint.key: record_id})
+    def __init__(
+        self,
+        failures: IO[bytes],
+        set_aside: IO[bytes],
+        sent: SentRecords | None,
+        ledger: Ledger | None,
+        max_attempts: int | None,
+    ) -> None:
+        self._failures = failures
+        self._set_aside = set_aside
+        self._before = sent.failed_before if sent is not None else None
+        self._ledger = ledger
+        self._max_attempts = max_attempts
+        if sent is not None:
+            failures.writelines(sent.refused_lines())
+            set_aside.writelines(sent.set_aside_lines())
+
+    def write(self, outcome: ActionOutcome, endpoint: BulkEndpoint | None, body: bytes | None) -> None:
+        """
+        Write one action's failed records.
+
+        Where the API counts more failures than it names, every record that is not known to have been written is given:
+        all of them are safe to send again, and leaving the wrong one out is not.
+        """
+        unnamed = outcome.unnamed_reason
+        reason = unnamed or Failure("failed", None, None, "Voucherify does not say which records failed")
+        if endpoint is None or body is None:
+            key = endpoint.key if endpoint is not None else "source_id"
+            for record_id, failure in outcome.failures.items():
+                self._line(failure, "id", {key: record_id})
+            for _ in range(outcome.unnamed_failures if not outcome.failures else 0):
+                self._line(reason, "id", {})
+            return
+        silent = outcome.records - len(outcome.failures) - len(outcome.written)
+        counts = not outcome.failed_as_a_whole and outcome.unnamed_failures >= silent
+        found: set[str] = set()
+        for record_id, record in records_of(body, endpoint):
+            if record_id in outcome.failures:
+                found.add(record_id)
+                self._line(outcome.failures[record_id], "record", record)
+            elif outcome.unnamed_failures and record_id not in outcome.written:
+                self._line(replace(reason, id=record_id), "record", record, counts=counts)
+        for record_id in outcome.failures.keys() - found:
+            self._line(outcome.failures[record_id], "id", {endpoint.key: record_id})
+
+    def _line(
+        self, failure: Failure, form: Literal["record", "id"], content: Mapping[str, Any], *, counts: bool = True
+    ) -> None:
+        attempts = self._earlier(failure.id).again(time.time(), counts=counts)
+        too_often = self._max_attempts is not None and attempts.number >= self._max_attempts
+        file = self._set_aside if too_often else self._failures
+        file.write(failure_line(failure, form, content, attempts))
+
+    def _earlier(self, record_id: str | None) -> Attempts:
+        """Return what the file that the record came from, or else the state, knows of its failures."""
+        known = [Attempts(0, 0.0)]
+        if record_id is not None and self._before is not None:
+            known.append(self._before.find(record_id))
+        if record_id is not None and self._ledger is not None:
+            known.append(self._ledger.attempts(record_id))
+        return max(known, key=lambda attempts: (attempts.number, len(attempts.history)))
 
 
 def _summary(
@@ -322,7 +422,9 @@ def _summary(
         succeeded=total.succeeded,
         updated=total.updated,
         created=total.created,
-        unchanged=total.unchanged,
+        unchanged=total.unchanged + sync.unchanged,
+        removed=sync.removed,
+        removed_to_mark=sync.removed_to_mark,
         failed=None if unknown else total.failed,
         refused=sync.refused,
         superseded=sync.superseded,
@@ -331,6 +433,7 @@ def _summary(
         requests=sync.requests,
         bytes_sent=sync.bytes_sent,
         resubmitted=sync.resubmitted,
+        warning="; ".join(sync.warnings) or None,
         report_uri=folder.uri if folder is not None else None,
         failures=samples,
     )

@@ -2,124 +2,109 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import cached_property
+from itertools import groupby, islice
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
 
-from airflow_provider_voucherify.models.endpoints import (
-    MAX_BODY_BYTES,
-    METADATA_ENDPOINTS,
-    RESOURCES,
-    UPDATE_ENDPOINTS,
-    BulkEndpoint,
-)
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
-from airflow_provider_voucherify.sync.failures import Failure, failure_line
+from airflow_provider_voucherify.sync.destination import BatchLimits, Destination
+from airflow_provider_voucherify.sync.encoding import (
+    EncodedRows,
+    RowsEncoder,
+    UnfitRowsError,
+    encode_json,
+    rows_encoder,
+)
+from airflow_provider_voucherify.sync.failures import Attempts, EarlierFailures, Failure, failure_line
+from airflow_provider_voucherify.sync.grouping import MetadataPlan, group_by_metadata
+from airflow_provider_voucherify.sync.ledger import Ledger
 from airflow_provider_voucherify.sync.mapping import (
     MappingRules,
+    Record,
     RecordBuilder,
     RefusedRowError,
+    Row,
     check_columns,
     check_mapping,
     compile_mapping,
 )
-from airflow_provider_voucherify.sync.sources import BadLine, Chunk, Rows
-from airflow_provider_voucherify.sync.spool import Batch, BodyForm, Spool
-from airflow_provider_voucherify.sync.values import RefusedValueError, to_object
+from airflow_provider_voucherify.sync.record_state import MAX_ATTEMPTS
+from airflow_provider_voucherify.sync.sources import ROWS_PER_CHUNK, BadLine, Chunk, Rows
+from airflow_provider_voucherify.sync.spool import Batch, Spool, decode_id
+
+log = logging.getLogger(__name__)
 
 SAMPLE_SIZE = 10
 """Failures that a summary shows."""
 
-_MAX_BUILDERS = 1_000
+NEWER_SUCCESS = RefusedRowError("newer_success", "a sync after this failure has updated the record")
+
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+
+_MAX_SHAPES = 1_000
+_FEW = 8
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """
+    How the rows of one list of columns become items.
+
+    :param columns: how many values a row has.
+    """
+
+    builder: RecordBuilder
+    columns: int
+    ids_only: bool
+
+    @cached_property
+    def encoder(self) -> RowsEncoder | None:
+        """Encodes many rows at once; made where there are many."""
+        return rows_encoder(self.builder, self.columns, ids_only=self.ids_only)
 
 
 @dataclass(frozen=True, slots=True)
-class Destination:
+class Changes:
     """
-    Which endpoint the batches go to, and what its bodies look like.
+    What of a source is sent, where earlier failures or the state of earlier syncs are known.
 
-    :param endpoint: where to send.
-    :param fields_of: the endpoint whose fields the rows' columns may become.
-    :param form: what each body has around its items.
-    """
-
-    endpoint: BulkEndpoint
-    fields_of: BulkEndpoint
-    form: BodyForm
-
-
-def update_destination(resource: str) -> Destination:
-    """Whole records: ``POST /v1/{resource}/bulk/async``."""
-    endpoint = _endpoint(UPDATE_ENDPOINTS, resource)
-    return Destination(endpoint, endpoint, BodyForm(b"[", b"]"))
-
-
-def metadata_destination(resource: str, metadata: Mapping[str, Any] | None) -> Destination:
-    """
-    Metadata only.
-
-    One ``metadata`` for all ids goes to ``metadata/async``, which takes a list of ids. Metadata per row goes to
-    ``bulk/async`` as records of nothing but the id and its metadata: one request holds tens of thousands of different
-    ones, where ``metadata/async`` would need a request for each.
-    """
-    if metadata is None:
-        endpoint = _endpoint(UPDATE_ENDPOINTS, resource)
-        return Destination(endpoint, _endpoint(METADATA_ENDPOINTS, resource), BodyForm(b"[", b"]"))
-    endpoint = _endpoint(METADATA_ENDPOINTS, resource)
-    only_key = replace(endpoint, fields={endpoint.key: endpoint.fields[endpoint.key]}, required=(endpoint.key,))
-    try:
-        converted = to_object(metadata)
-        encoded = msgspec.json.Encoder(decimal_format="number").encode(converted)
-    except (RefusedValueError, TypeError, ValueError) as why:
-        raise VoucherifyConfigurationError(f"metadata {why}") from None
-    if not converted:
-        raise VoucherifyConfigurationError("metadata is empty, there is nothing to update")
-    form = BodyForm(b'{"%s":[' % str(endpoint.ids_field).encode(), b'],"metadata":' + encoded + b"}")
-    return Destination(endpoint, only_key, form)
-
-
-def _endpoint(table: Mapping[str, BulkEndpoint], resource: str) -> BulkEndpoint:
-    if resource not in table:
-        raise VoucherifyConfigurationError(f"unknown resource {resource!r}: it must be one of {', '.join(RESOURCES)}")
-    return table[resource]
-
-
-@dataclass(frozen=True, slots=True)
-class BatchLimits:
-    """
-    How large a batch may be.
-
-    :param max_bytes: bytes of a body; the API takes 10,485,760.
-    :param max_records: records in a body; None for as many as fit, since the API has no such limit any more.
+    :param max_attempts: a record that Voucherify has refused so often with the same content is not sent again, unless
+        everything is sent; None for no such limit.
+    :param removed: what is done with records that left the source: ``ignore``, ``report``, or the destination that
+        marks them.
+    :param max_removed_ratio: if a larger part of the records that Voucherify has left the source at once, the source
+        is more likely not whole, and no record is taken for removed; None for any part.
     """
 
-    max_bytes: int = MAX_BODY_BYTES
-    max_records: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.max_bytes <= MAX_BODY_BYTES:
-            raise VoucherifyConfigurationError(
-                f"max_batch_bytes must be from 1 to {MAX_BODY_BYTES}, which is the most that Voucherify takes"
-            )
-        if self.max_records is not None and self.max_records < 1:
-            raise VoucherifyConfigurationError("max_batch_records must be at least 1")
+    max_attempts: int | None = None
+    removed: Literal["ignore", "report"] | Destination = "ignore"
+    max_removed_ratio: float | None = None
 
 
 class Plan:
     """
     What will be sent. A context manager; closing it frees the disk.
 
-    ``rows_read`` is always the sum of the records of all ``batches``, ``refused`` and ``superseded``.
+    ``rows_read + removed_to_mark`` is always the sum of the records of all ``batches``, ``refused``, ``superseded`` and
+    ``unchanged``. ``warnings`` has what deserves a look, in words.
 
     :param destination: where to send.
     :param rules: how columns become fields.
     :param limits: how large a batch may be.
     :param keep_refused: whether ``refused_lines`` will be asked for.
+    :param ledger: remembers each row; None where counts are enough. It is closed with the plan.
+    :param changes: what is sent of the rows.
+    :param metadata_plan: of records of nothing but metadata: which go to ``metadata/async``, see ``grouping``.
     """
 
     def __init__(
@@ -129,6 +114,9 @@ class Plan:
         limits: BatchLimits | None = None,
         *,
         keep_refused: bool = False,
+        metadata_plan: MetadataPlan = "bulk",
+        ledger: Ledger | None = None,
+        changes: Changes | None = None,
     ) -> None:
         self.destination = destination
         self._rules = rules or MappingRules()
@@ -139,15 +127,27 @@ class Plan:
                 f"metadata alone takes {destination.form.overhead:,} bytes, which leaves no room for an id in a body "
                 f"of {self._limits.max_bytes:,} bytes"
             )
-        self._spool = Spool()
+        self._spool = Spool(destination, decode_id if destination.sends_ids else _id_reader(destination.endpoint.key))
+        self._spools = [self._spool]
+        self._room = self._limits.max_bytes - destination.form.overhead
+        self._metadata_plan = metadata_plan
         self._refused_file = tempfile.TemporaryFile() if keep_refused else None  # noqa: SIM115
-        self._encode = msgspec.json.Encoder(decimal_format="number").encode
-        self._builders: dict[tuple[tuple[str, ...], bool], RecordBuilder] = {}
+        self._set_aside_file = tempfile.TemporaryFile() if keep_refused else None  # noqa: SIM115
+        self._shapes: dict[tuple[tuple[str, ...], bool], _Shape] = {}
+        self._read_at = time.time()
         self.rows_read = 0
         self.refused = 0
         self.refused_by_key: Counter[str] = Counter()
         self.refused_sample: list[Failure] = []
         self.superseded = 0
+        self.unchanged = 0
+        self.removed = 0
+        self.removed_to_mark = 0
+        self.warnings: list[str] = []
+        self.failed_before = EarlierFailures()
+        self._sends_failures_again = False
+        self.ledger = ledger
+        self._changes = changes or Changes()
         self.batches: list[Batch] = []
 
     def read(self, rows: Rows) -> None:
@@ -163,25 +163,53 @@ class Plan:
                 self._refuse(RefusedRowError("invalid_line", chunk.why), record_id, dict(chunk.row))
             else:
                 self._take(chunk)
-        self.superseded = self._spool.find_superseded(self._id_of)
-        self.batches = list(
-            self._spool.batches(self.destination.form, self._limits.max_bytes, self._limits.max_records)
-        )
+        self.superseded += self._spool.find_superseded()
+        if self.ledger is not None:
+            self._look_at_earlier_syncs(self.ledger)
+        self.batches = self._cut(self._spools)
+        if self._metadata_plan != "bulk":
+            self._send_equal_metadata_once()
+
+    def _cut(self, spools: Iterable[Spool]) -> list[Batch]:
+        batches: list[Batch] = []
+        for spool in spools:
+            batches += spool.batches(self._limits.max_bytes, self._limits.max_records, len(batches) + 1)
+        return batches
+
+    def _send_equal_metadata_once(self) -> None:
+        records, *others = self._spools
+        grouped = group_by_metadata(records, self._metadata_plan, self._limits)
+        if grouped is None:
+            return
+        batches = self._cut([*grouped, *others])
+        if self._metadata_plan == "auto" and len(batches) > len(self.batches):  # what is lost at the edges of bodies
+            for spool in grouped:
+                spool.close()
+            return
+        records.close()
+        self._spools, self.batches = [*grouped, *others], batches
 
     def add_subset(self, batch: Batch, ids: Container[str]) -> Batch:
         """Append a batch with some of the records of another and return it."""
-        number = len(self.batches) + 1
-        self.batches.append(self._spool.subset(batch, number, self.destination.form, ids, self._id_of))
+        self.batches.append(batch.spool.subset(batch, len(self.batches) + 1, ids))
         return self.batches[-1]
 
-    def body(self, batch: Batch) -> Iterator[bytes]:
-        """Give a batch's body, ``batch.length`` bytes in all, piece by piece."""
-        return self._spool.body(batch, self.destination.form)
+    def split(self, batch: Batch) -> tuple[Batch, Batch]:
+        """Put two halves in the place of a batch: the first has its number, the second comes last."""
+        halves = batch.spool.halves(batch, len(self.batches) + 1)
+        self.batches[batch.number - 1] = halves[0]
+        self.batches.append(halves[1])
+        return halves
 
     @property
     def bytes_to_send(self) -> int:
         """Bytes of all bodies."""
         return sum(batch.length for batch in self.batches)
+
+    @property
+    def requests_by_endpoint(self) -> dict[str, int]:
+        """Requests by the path that they go to."""
+        return dict(Counter(batch.destination.endpoint.path for batch in self.batches))
 
     def refused_lines(self) -> Iterator[bytes]:
         """Give the refused rows as lines of ``failures.jsonl``; needs ``keep_refused``."""
@@ -189,11 +217,22 @@ class Plan:
             self._refused_file.seek(0)
             yield from self._refused_file
 
+    def set_aside_lines(self) -> Iterator[bytes]:
+        """Give the records that have failed too often as lines of ``set_aside.jsonl``; needs ``keep_refused``."""
+        if self._set_aside_file is not None:
+            self._set_aside_file.seek(0)
+            yield from self._set_aside_file
+
     def close(self) -> None:
         """Give the disk space back."""
-        self._spool.close()
-        if self._refused_file is not None:
-            self._refused_file.close()
+        for spool in self._spools:
+            spool.close()
+        self.failed_before.close()
+        if self.ledger is not None:
+            self.ledger.close()
+        for file in (self._refused_file, self._set_aside_file):
+            if file is not None:
+                file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -203,46 +242,180 @@ class Plan:
     ) -> None:
         self.close()
 
+    def _look_at_earlier_syncs(self, ledger: Ledger) -> None:
+        """Leave out what Voucherify has already, and find what left the source."""
+        ledger.supersede(self._spool.superseded)
+        if not ledger.known:
+            return
+        set_aside = 0
+        if self._changes.max_attempts is not None and not ledger.sends_everything:
+            set_aside = ledger.set_aside(self._changes.max_attempts)
+            self._write_down_set_aside(ledger)
+        self.unchanged = ledger.unchanged
+        if self.unchanged or set_aside:
+            self._spools[0] = self._spool.only(ledger.items_to_send())
+        self._find_removed(ledger)
+
+    def _write_down_set_aside(self, ledger: Ledger) -> None:
+        items = ledger.aside()
+        lines = self._spool.items(item for item, *_ in ledger.aside())
+        for (_, failure, attempts), line in zip(items, lines, strict=True):
+            content = _decode(line)
+            record = {self.destination.endpoint.key: content} if self.destination.sends_ids else content
+            self._set_aside(failure, record, attempts)
+
+    def _find_removed(self, ledger: Ledger) -> None:
+        removed, most = self._changes.removed, self._changes.max_removed_ratio
+        if removed == "ignore":
+            return
+        if self._sends_failures_again:
+            log.info("Failures are sent again, which is not the whole source: no record is taken for removed")
+            return
+        if not self.rows_read:
+            self.warn("the source has no rows at all, so no record is taken for removed")
+            return
+        if ledger.has_rows_without_id:
+            self.warn("there are rows without an id, which could be anyone's, so no record is taken for removed")
+            return
+        gone, had = ledger.find_removed(to_be_marked=isinstance(removed, Destination))
+        if most is not None and gone > had * most:
+            ledger.forget_removed()
+            self.warn(
+                f"{gone:,} of {had:,} records have left the source, more than max_removed_ratio={most} allows, so none "
+                "is taken for removed"
+            )
+            return
+        self.removed = gone
+        if gone and isinstance(removed, Destination):
+            spool = Spool(removed, decode_id)
+            ids = ledger.removed()
+            while some := list(islice(ids, ROWS_PER_CHUNK)):
+                spool.add_distinct(b"".join(encode_json(record_id) + b"\n" for record_id in some), len(some))
+            self._spools.append(spool)
+            self.removed_to_mark = gone
+
+    def warn(self, warning: str) -> None:
+        """Note what deserves a look."""
+        log.warning("%s", warning)
+        self.warnings.append(warning)
+
     def _take(self, chunk: Chunk) -> None:
-        builder: RecordBuilder | None = None
+        if chunk.failures:
+            self._take_failed(chunk)
+            return
+        shape: _Shape | None = None
         unmappable = RefusedRowError("missing_key", f"{self.destination.endpoint.key} is missing")
         try:
-            builder = self._builder(chunk)
+            shape = self._shape(chunk)
         except RefusedRowError as error:
             unmappable = error
-        items: list[bytes] = []
+        if shape is None:
+            for row in chunk.rows:
+                self.rows_read += 1
+                self._refuse(unmappable, None, dict(zip(chunk.columns, row, strict=True)))
+            return
+        lines: list[bytes] = []
         ids: list[str] = []
-        for row in chunk.rows:
+        keys: list[Any] | None = []
+        for encoded in self._encoded(shape, chunk.columns, chunk.rows):
+            lines.append(encoded.lines)
+            ids += encoded.ids
+            keys = None if keys is None or encoded.keys is None else [*keys, *encoded.keys]
+        joined = b"".join(lines)
+        self._spool.add(joined, ids, keys)
+        if self.ledger is not None:
+            self.ledger.add(ids, joined.split(b"\n")[:-1])
+
+    def _take_failed(self, chunk: Chunk) -> None:
+        """Take lines of a ``failures.jsonl``, but for records that failed too often or are newer by now."""
+        self._sends_failures_again = True
+        ids = self._ids_in(chunk)
+        before = [Attempts.read(told) for told in chunk.failures]
+        if chunk.are_records:
+            known = zip(ids, chunk.failures, strict=True)
+            self.failed_before.add((record_id, told) for record_id, told in known if record_id is not None)
+
+        def why_not(place: int) -> RefusedRowError | None:
+            return self._why_not_again(ids[place], before[place], chunk)
+
+        for why, places in groupby(range(len(chunk.rows)), key=why_not):
+            some = list(places)
+            if why is None:
+                self._take(replace(chunk, rows=[chunk.rows[place] for place in some], failures=()))
+                continue
+            for place in some:
+                self.rows_read += 1
+                if why is NEWER_SUCCESS:
+                    self.superseded += 1
+                    self._leave_out(Failure("superseded", ids[place], why.key, str(why), row=self.rows_read))
+                else:
+                    failure = Failure("refused", ids[place], why.key, str(why), row=self.rows_read)
+                    record = dict(zip(chunk.columns, chunk.rows[place], strict=True))
+                    self._set_aside(failure, record, before[place])
+                    self._leave_out(failure)
+
+    def _why_not_again(self, record_id: str | None, before: Attempts, chunk: Chunk) -> RefusedRowError | None:
+        if record_id is None:
+            return None
+        most = self._changes.max_attempts
+        if chunk.are_records and most is not None and before.number >= most:
+            return RefusedRowError(MAX_ATTEMPTS, f"failed {before.number} times and is not sent again")
+        if self.ledger is not None and self.ledger.was_updated_after(record_id, before.at):
+            return NEWER_SUCCESS
+        return None
+
+    def _ids_in(self, chunk: Chunk) -> list[str | None]:
+        try:
+            shape = self._shape(chunk)
+        except RefusedRowError:
+            shape = None
+        return [None if shape is None else shape.builder.record_id(row) for row in chunk.rows]
+
+    def _encoded(self, shape: _Shape, columns: Sequence[str], rows: Sequence[Row]) -> Iterator[EncodedRows]:
+        """Encode rows together; where one does not fit, halves of them, down to a few that are looked at singly."""
+        if len(rows) >= _FEW and shape.encoder is not None:
+            try:
+                encoded = shape.encoder.encode(rows)
+            except UnfitRowsError:
+                middle = len(rows) // 2
+                yield from self._encoded(shape, columns, rows[:middle])
+                yield from self._encoded(shape, columns, rows[middle:])
+                return
+            if len(encoded.lines) <= self._room or max(map(len, encoded.lines.split(b"\n"))) <= self._room:
+                self.rows_read += len(rows)
+                yield encoded
+                return
+        for row in rows:
             self.rows_read += 1
             try:
-                if builder is None:
-                    raise unmappable
-                record = builder.build(row)
-                items.append(self._encoded(record))
-                ids.append(record[builder.key])
+                record = shape.builder.build(row)
+                yield EncodedRows(self._line(record), (record[shape.builder.key],), None)
             except RefusedRowError as why:
-                record_id = builder.record_id(row) if builder is not None else None
-                self._refuse(why, record_id, dict(zip(chunk.columns, row, strict=True)))
-        self._spool.add(items, ids)
+                self._refuse(why, shape.builder.record_id(row), dict(zip(columns, row, strict=True)))
 
-    def _builder(self, chunk: Chunk) -> RecordBuilder | None:
-        """Return the chunk's builder; None where rows without fixed columns have no key column."""
+    def _shape(self, chunk: Chunk) -> _Shape | None:
+        """Return how the chunk's rows become items; None where rows without fixed columns have no key column."""
         if not chunk.fixed_columns and not self._has_key(chunk):
             return None
-        shape = (chunk.columns, chunk.are_records)
-        if shape not in self._builders:
-            if len(self._builders) >= _MAX_BUILDERS:
-                self._builders.clear()
-            rules = MappingRules(null_policy="send") if chunk.are_records else self._rules_for(chunk)
-            if self._sends_ids:
+        name = (chunk.columns, chunk.are_records)
+        if name not in self._shapes:
+            if len(self._shapes) >= _MAX_SHAPES:
+                self._shapes.clear()
+            rules = (
+                MappingRules(null_policy="send", schema=self._rules.schema)
+                if chunk.are_records
+                else self._rules_for(chunk)
+            )
+            if self.destination.sends_ids:
                 rules = replace(rules, metadata_columns=())
             try:
-                self._builders[shape] = compile_mapping(self.destination.fields_of, chunk.columns, rules)
+                builder = compile_mapping(self.destination.fields_of, chunk.columns, rules)
             except VoucherifyConfigurationError as error:
                 if chunk.fixed_columns:
                     raise
                 raise RefusedRowError("unmappable", str(error)) from None
-        return self._builders[shape]
+            self._shapes[name] = _Shape(builder, len(chunk.columns), self.destination.sends_ids)
+        return self._shapes[name]
 
     def _rules_for(self, chunk: Chunk) -> MappingRules:
         """Rows without fixed columns may lack any column that the rules name."""
@@ -267,32 +440,44 @@ class Plan:
             return any(name.lower() == key for name in chunk.columns if name not in self._rules.exclude_columns)
         return any(target == key and name in chunk.columns for name, target in self._rules.mapping.items())
 
-    def _encoded(self, record: dict[str, Any]) -> bytes:
+    def _line(self, record: Record) -> bytes:
         try:
-            item = self._encode(record[self.destination.endpoint.key] if self._sends_ids else record)
+            item = encode_json(record[self.destination.endpoint.key] if self.destination.sends_ids else record)
         except (TypeError, ValueError, RecursionError) as why:
             raise RefusedRowError("invalid_value", f"cannot be written as JSON: {why}") from None
-        size = len(item) + self.destination.form.overhead
-        if size > self._limits.max_bytes:
+        if len(item) > self._room:
             raise RefusedRowError(
                 "record_too_large",
-                f"takes {size:,} bytes alone, and a request may have {self._limits.max_bytes:,}",
+                f"takes {len(item) + self.destination.form.overhead:,} bytes alone, and a request may have "
+                f"{self._limits.max_bytes:,}",
             )
-        return item
-
-    @property
-    def _sends_ids(self) -> bool:
-        return self.destination.endpoint.ids_field is not None
-
-    def _id_of(self, item: bytes) -> str:
-        decoded = msgspec.json.decode(item)
-        return str(decoded if self._sends_ids else decoded[self.destination.endpoint.key])
+        return item + b"\n"
 
     def _refuse(self, why: RefusedRowError, record_id: str | None, row: dict[str, Any]) -> None:
         failure = Failure("refused", record_id, why.key, str(why), row=self.rows_read)
+        self._count_refused(failure)
+        if self._refused_file is not None:
+            self._refused_file.write(failure_line(failure, "row", row, at=self._read_at))
+        self._leave_out(failure)
+
+    def _set_aside(self, failure: Failure, record: Mapping[str, Any], attempts: Attempts) -> None:
+        """Refuse a record that has failed too often."""
+        self._count_refused(failure)
+        if self._set_aside_file is not None:
+            self._set_aside_file.write(failure_line(failure, "record", record, attempts))
+
+    def _count_refused(self, failure: Failure) -> None:
         self.refused += 1
-        self.refused_by_key[why.key] += 1
+        self.refused_by_key[str(failure.key)] += 1
         if len(self.refused_sample) < SAMPLE_SIZE:
             self.refused_sample.append(failure)
-        if self._refused_file is not None:
-            self._refused_file.write(failure_line(failure, "row", row))
+
+    def _leave_out(self, failure: Failure) -> None:
+        if self.ledger is not None:
+            self.ledger.leave_out(failure)
+
+
+def _id_reader(key: str) -> Callable[[bytes], str]:
+    """Return a function that reads the id of an encoded record."""
+    decode = msgspec.json.Decoder(msgspec.defstruct("record", [("id", str)], rename={"id": key})).decode
+    return lambda item: decode(item).id  # type: ignore[attr-defined]

@@ -20,6 +20,10 @@ import msgspec
 from airflow_provider_voucherify.models.errors import VoucherifyReportError
 
 MAX_FIELD_CHARACTERS = 1_000_000
+MAX_LINE_CHARACTERS = 4 * MAX_FIELD_CHARACTERS
+MAX_ARRAY_CHARACTERS = 64 * 1024 * 1024
+"""A line, or a JSON array, that is longer is no report: one of 10 MiB of records has less than half of that."""
+
 _TRUE, _FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -45,11 +49,12 @@ class ReportRow:
 
 def read_report(file: BinaryIO, key: str) -> Iterator[ReportRow]:
     """
-    Read a report in constant memory.
+    Read a report in constant memory, but for a JSON array, which is read whole.
 
     :param file: seekable, positioned anywhere.
     :param key: the key field of the endpoint, ``source_id`` or ``code``.
-    :raises VoucherifyReportError: it has no ``updated`` column, or cannot be decoded, or is cut off in the middle.
+    :raises VoucherifyReportError: it has no ``updated`` column, or cannot be decoded, or is cut off in the middle, or
+        has a line of more than 4 million characters or an array of more than 64 million.
     """
     file.seek(0)
     head = file.read(4)
@@ -79,13 +84,21 @@ def _skip_blanks(text: io.TextIOWrapper) -> str:
             return character
 
 
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    """Give the lines of a report, none of which can fill the memory."""
+    while line := text.readline(MAX_LINE_CHARACTERS + 1):
+        if len(line) > MAX_LINE_CHARACTERS:
+            raise VoucherifyReportError(f"the report has a line of more than {MAX_LINE_CHARACTERS:,} characters")
+        yield line
+
+
 def _csv_rows(text: io.TextIOWrapper) -> Iterator[dict[str, str]]:
     start = text.tell()
-    header = text.readline()
+    header = next(_lines(text), "")
     delimiter = max(",;\t", key=header.count)
     text.seek(start)
     csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARACTERS))
-    lines = csv.reader(text, delimiter=delimiter, strict=True)
+    lines = csv.reader(_lines(text), delimiter=delimiter, strict=True)
     names = [name.strip().lower() for name in next(lines)]
     if "updated" not in names:
         raise VoucherifyReportError(f"the report has no column 'updated', only {', '.join(names[:20])}")
@@ -101,9 +114,12 @@ def _csv_rows(text: io.TextIOWrapper) -> Iterator[dict[str, str]]:
 def _json_rows(text: io.TextIOWrapper, first: str) -> Iterator[Mapping[str, Any]]:
     documents: Sequence[Any] | Iterator[Any]
     if first == "[":
-        documents = msgspec.json.decode(text.read())
+        array = text.read(MAX_ARRAY_CHARACTERS + 1)
+        if len(array) > MAX_ARRAY_CHARACTERS:
+            raise VoucherifyReportError(f"the report is a JSON array of more than {MAX_ARRAY_CHARACTERS:,} characters")
+        documents = msgspec.json.decode(array)
     else:
-        documents = (msgspec.json.decode(line) for line in text if line.strip())
+        documents = (msgspec.json.decode(line) for line in _lines(text) if line.strip())
     for row in documents:
         if not isinstance(row, Mapping) or "updated" not in row:
             raise VoucherifyReportError("the report has a row without 'updated'")

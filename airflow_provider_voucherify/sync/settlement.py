@@ -18,8 +18,9 @@ What it does not say is reported as unknown, never guessed:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from airflow_provider_voucherify.models.async_action import AsyncAction, BulkResult
 from airflow_provider_voucherify.sync.failures import Failure
@@ -61,6 +62,20 @@ class ActionOutcome:
         """How many records the action was about."""
         return self.succeeded + self.unchanged + self.failed + self.not_reported
 
+    def reason_of_silent(self, told: str | None) -> Failure | None:
+        """
+        Return why records that are mentioned nowhere have not arrived, as far as that can be said of each.
+
+        :param told: what ``told_of_records`` says of them.
+        """
+        if told == "failed":
+            return self.unnamed_reason
+        if told != "not_reported" or not self.unnamed_failures:
+            return None
+        message = f"{self.unnamed_failures:,} records of its request failed, and Voucherify does not say which"
+        said = self.unnamed_reason.message if self.unnamed_reason is not None else None
+        return Failure("failed", None, None, ": ".join(filter(None, (message, said))))
+
 
 @dataclass
 class _Tally:
@@ -93,13 +108,13 @@ def settle(
     :param sent: how many records were sent; None where the caller did not send them (a sensor), and the action's own
         count is taken.
     :param upserts: whether unknown ids are created (customers and products).
-    :param report: the rows of the action's report or reports; None where there is none to be had. Read once.
+    :param report: the rows of the action's report or reports, or None where there is none to be had.
+        Read once.
     """
     result = BulkResult.model_validate(action.result or {})
     named, unnamed = _errors(action, result)
     in_errors = len(named) + len(unnamed)
-    if report is None and result.results:
-        report = (ReportRow(row.record_id, row.found, row.updated) for row in result.results)
+    report = rows_in_answer(result) if report is None else report
     tally = _tally(report, named, upserts) if report is not None else None
     if tally is not None:
         for record_id in tally.missing:
@@ -162,6 +177,13 @@ def _errors(action: AsyncAction, result: BulkResult) -> tuple[dict[str, Failure]
             unnamed.append(failure)
         else:
             named.setdefault(error.record_id, failure)
+    for row in result.failed:
+        place = None if row.row is None else f"row {row.row} of the file"
+        failure = Failure("failed", row.record_id, None, row.reason, place, action.id, row.row)
+        if row.record_id is None or row.record_id in named:
+            unnamed.append(failure)
+        else:
+            named[row.record_id] = failure
     return named, unnamed
 
 
@@ -171,19 +193,74 @@ def _tally(report: Iterable[ReportRow], named: dict[str, Failure], upserts: bool
         tally.rows += 1
         if row.record_id is not None and row.record_id in named:
             continue
-        if row.updated and (upserts or row.found is not False):
-            tally.written_ids.append(row.record_id)
-            if row.found is False:
-                tally.created += 1
-            elif row.found:
-                tally.updated += 1
-            else:
-                tally.unclear += 1
-        elif row.updated is False and row.found:
-            tally.unchanged.append(row.record_id)
-        elif row.updated is not None:
-            tally.missing.append(row.record_id)
+        match status_in_report(row, upserts=upserts):
+            case "unchanged":
+                tally.unchanged.append(row.record_id)
+            case "failed":
+                tally.missing.append(row.record_id)
+            case "updated" | "created" | "succeeded" as written:
+                tally.written_ids.append(row.record_id)
+                tally.created += written == "created"
+                tally.updated += written == "updated"
+                tally.unclear += written == "succeeded"
     return tally
+
+
+def rows_in_answer(result: BulkResult) -> Iterator[ReportRow] | None:
+    """Give the rows that answers of before August 2024 have instead of a report; None of other answers."""
+    if not result.results:
+        return None
+    return (ReportRow(row.record_id, row.found, row.updated) for row in result.results)
+
+
+def status_in_report(
+    row: ReportRow, *, upserts: bool
+) -> Literal["updated", "created", "succeeded", "unchanged", "failed"] | None:
+    """
+    Say what a row of the report says of its record.
+
+    ``succeeded`` is a record that was written, whether it existed or not; None is a row that says nothing.
+    """
+    if row.updated and (upserts or row.found is not False):
+        return {True: "updated", False: "created", None: "succeeded"}[row.found]  # type: ignore[return-value]
+    if row.updated is False and row.found:
+        return "unchanged"
+    return None if row.updated is None else "failed"
+
+
+def told_of_records(said: Mapping[str, int], outcome: ActionOutcome) -> dict[str, str]:
+    """
+    Say what may be told of single records, where the counts of their action are what they are.
+
+    Never more than the counts allow: where errors and report together name more records as written than the action
+    counts, nobody knows which of them were not. Of records that are mentioned nowhere only what is true of all of them
+    is told: they were written if all were, they failed if all did, and else they are ``not_reported``.
+
+    :param said: how many records errors and report name as ``failed``, ``updated`` and so on, and how many they do not
+        mention (an empty key).
+    :param outcome: of the action.
+    :returns: by what was said of a record what is told of it.
+    """
+    told = {word: word for word in said}
+    written = sum(said.get(word, 0) for word in ("updated", "created", "succeeded"))
+    left = {
+        "succeeded": outcome.succeeded - written,
+        "unchanged": outcome.unchanged - said.get("unchanged", 0),
+        "failed": outcome.failed - said.get("failed", 0),
+        "not_reported": outcome.not_reported,
+    }
+    if left["succeeded"] < 0:
+        told |= dict.fromkeys(told.keys() & {"updated", "created", "succeeded"}, "not_reported")
+    else:
+        for word, counted in (("updated", outcome.updated), ("created", outcome.created)):
+            if counted is not None and said.get(word, 0) > counted:
+                told[word] = "succeeded"
+    if left["unchanged"] < 0:
+        told["unchanged"] = "not_reported"
+    if said.get(""):
+        of_all = [word for word, count in left.items() if count > 0]
+        told[""] = of_all[0] if len(of_all) == 1 and left[of_all[0]] == said[""] else "not_reported"
+    return told
 
 
 def _not_written(action: AsyncAction, record_id: str | None, upserts: bool) -> Failure:

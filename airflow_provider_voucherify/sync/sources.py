@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from itertools import islice
+from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import IO, Any
 
@@ -20,6 +22,9 @@ ROWS_PER_CHUNK = 1_000
 
 MAX_FIELD_CHARACTERS = 2 * MAX_BODY_BYTES
 """Python's CSV reader gives up a longer value with its whole line; the standard limit is 131,072."""
+
+PARQUET_BYTES_PER_READ = 65_536
+"""Read ahead of each column: pyarrow would otherwise hold a row group's columns whole, or all of the file's."""
 
 FAILURE_MEMBER = "_failure"
 """Member of a line of ``failures.jsonl`` that says why the record was not updated; never sent."""
@@ -37,12 +42,14 @@ class Chunk:
     :param rows: one sequence of values per row, in the columns' order.
     :param fixed_columns: whether all rows of the source have these columns (a query's do, JSON lines' need not).
     :param are_records: the rows are records in the API's own form (lines of a ``failures.jsonl``): no mapping applies.
+    :param failures: of lines of a ``failures.jsonl``, what each says of its record's failure; empty for other sources.
     """
 
     columns: tuple[str, ...]
     rows: Sequence[Sequence[Any]]
     fixed_columns: bool = True
     are_records: bool = False
+    failures: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,8 @@ def from_cursor(columns: Sequence[str], fetchmany: Callable[[int], Sequence[Sequ
     while rows := fetchmany(ROWS_PER_CHUNK):
         if isinstance(rows[0], Mapping):
             rows = [tuple(dict(row).values()) for row in rows]
+        elif not (isinstance(rows, list) and isinstance(rows[0], tuple)):
+            rows = [tuple(row) for row in rows]
         yield Chunk(names, rows)
 
 
@@ -88,7 +97,7 @@ def from_records(records: Iterable[Any], key: str) -> Rows:
     """
     if isinstance(records, str | bytes | Mapping) or not isinstance(records, Iterable):
         raise VoucherifyConfigurationError(f"records must be a list of dicts or of ids, not {type(records).__name__}")
-    return _chunks(_as_mapping(record, index, key) for index, record in enumerate(records, start=1))
+    return _from_records(iter(records), key)
 
 
 def from_file(file: IO[bytes], name: str) -> Rows:
@@ -108,6 +117,53 @@ def from_file(file: IO[bytes], name: str) -> Rows:
     return reader(file)
 
 
+def first_rows(rows: Rows, most: int) -> Rows:
+    """Give the first rows of a source only."""
+    left = most
+    for chunk in rows:
+        if left <= 0:
+            return
+        if isinstance(chunk, Chunk):
+            chunk = replace(chunk, rows=chunk.rows[:left], failures=chunk.failures[:left])
+        left -= len(chunk.rows) if isinstance(chunk, Chunk) else 1
+        yield chunk
+
+
+def _from_records(records: Iterator[Any], key: str) -> Rows:
+    number = 0
+    while some := list(islice(records, ROWS_PER_CHUNK)):
+        chunk = _chunk_of_dicts(some) or _chunk_of_ids(some, key)
+        if chunk is not None:
+            yield chunk
+        else:
+            yield from _chunks(
+                [_as_mapping(record, index, key) for index, record in enumerate(some, number + 1)], number
+            )
+        number += len(some)
+
+
+def _chunk_of_dicts(records: Sequence[Any]) -> Chunk | None:
+    """Return a chunk of records that are dicts with the same members; None where they are not."""
+    first = records[0]
+    if type(first) is not dict or not first or FAILURE_MEMBER in first or set(map(type, records)) != {dict}:
+        return None
+    columns = tuple(first)
+    if set(map(len, records)) != {len(columns)} or set(map(type, columns)) != {str}:
+        return None
+    try:
+        values = map(itemgetter(*columns), records)
+        rows = list(values) if len(columns) > 1 else [(value,) for value in values]
+    except KeyError:
+        return None
+    return Chunk(columns, rows, fixed_columns=False)
+
+
+def _chunk_of_ids(records: Sequence[Any], key: str) -> Chunk | None:
+    if set(map(type, records)) <= {str, int}:
+        return Chunk((key,), [(record,) for record in records], fixed_columns=False)
+    return None
+
+
 def _as_mapping(record: Any, index: int, key: str) -> Mapping[str, Any] | BadLine:
     if isinstance(record, Mapping):
         return record
@@ -116,28 +172,29 @@ def _as_mapping(record: Any, index: int, key: str) -> Mapping[str, Any] | BadLin
     return BadLine(index, f"a record must be a dict or an id, not {type(record).__name__}")
 
 
-def _chunks(rows: Iterable[Mapping[str, Any] | BadLine]) -> Rows:
-    """Gather consecutive mappings of the same members into chunks."""
-    columns: tuple[str, ...] = ()
-    are_records = False
+def _chunks(rows: Iterable[Mapping[str, Any] | BadLine], earlier: int = 0) -> Rows:
+    """Gather consecutive mappings of the same members into chunks; ``earlier`` rows came before these."""
+    shape: tuple[Any, ...] = ()
     gathered: list[tuple[Any, ...]] = []
-    for number, row in enumerate(rows, start=1):
+    failures: list[Mapping[str, Any]] = []
+    for number, row in enumerate(rows, start=earlier + 1):
         if isinstance(row, Mapping) and _has_only_an_id(row):
             row = BadLine(number, "only the id of this record is known: what was sent is not in this file", row)
         if isinstance(row, BadLine):
             if gathered:
-                yield Chunk(columns, gathered, fixed_columns=False, are_records=are_records)
-                gathered = []
+                yield _chunk(shape, gathered, failures)
+                gathered, failures = [], []
             yield row
             continue
         failure = row.get(FAILURE_MEMBER)
-        is_record = isinstance(failure, Mapping) and failure.get("form") == "record"
+        told = failure if isinstance(failure, Mapping) else {}
         names = tuple(str(name) for name in row if name != FAILURE_MEMBER)
-        if gathered and (names != columns or is_record != are_records or len(gathered) == ROWS_PER_CHUNK):
-            yield Chunk(columns, gathered, fixed_columns=False, are_records=are_records)
-            gathered = []
-        columns, are_records = names, is_record
-        lost = failure.get(LOST_MEMBER) if isinstance(failure, Mapping) else None
+        this = names, told.get("form") == "record", bool(told)
+        if gathered and (this != shape or len(gathered) == ROWS_PER_CHUNK):
+            yield _chunk(shape, gathered, failures)
+            gathered, failures = [], []
+        shape = this
+        lost = told.get(LOST_MEMBER)
         names_lost = lost if isinstance(lost, list) else ()
         gathered.append(
             tuple(
@@ -146,8 +203,14 @@ def _chunks(rows: Iterable[Mapping[str, Any] | BadLine]) -> Rows:
                 if name != FAILURE_MEMBER
             )
         )
+        failures.append(told)
     if gathered:
-        yield Chunk(columns, gathered, fixed_columns=False, are_records=are_records)
+        yield _chunk(shape, gathered, failures)
+
+
+def _chunk(shape: tuple[Any, ...], rows: Sequence[Sequence[Any]], failures: Sequence[Mapping[str, Any]]) -> Chunk:
+    columns, are_records, have_failed = shape
+    return Chunk(columns, rows, False, are_records, failures if have_failed else ())
 
 
 def _has_only_an_id(row: Mapping[str, Any]) -> bool:
@@ -156,18 +219,41 @@ def _has_only_an_id(row: Mapping[str, Any]) -> bool:
 
 
 def _from_jsonl(file: IO[bytes]) -> Rows:
-    return _chunks(_json_lines(file))
+    decoder = msgspec.json.Decoder(float_hook=Decimal)
+    number = 0
+    while lines := list(islice(file, ROWS_PER_CHUNK)):
+        if not number:
+            lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
+        chunk = _chunk_of_lines(lines, decoder)
+        if chunk is not None:
+            yield chunk
+        else:
+            yield from _chunks(list(_json_lines(lines, decoder, number)), number)
+        number += len(lines)
 
 
-def _json_lines(file: IO[bytes]) -> Iterator[Mapping[str, Any] | BadLine]:
-    decode = msgspec.json.Decoder(float_hook=Decimal).decode
-    for number, line in enumerate(file, start=1):
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
+def _chunk_of_lines(lines: Sequence[bytes], decoder: msgspec.json.Decoder[Any]) -> Chunk | None:
+    """Return a chunk of lines that are objects with the same members; None where they are not."""
+    text = b"".join(lines)
+    begun = text.startswith(b"{") + text.count(b"\n{")
+    ended = text.count(b"}\n") + text.count(b"}\r\n") + text.endswith(b"}")
+    if not begun == ended == len(lines):
+        return None
+    try:
+        rows = decoder.decode_lines(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return _chunk_of_dicts(rows) if len(rows) == len(lines) else None
+
+
+def _json_lines(
+    lines: Iterable[bytes], decoder: msgspec.json.Decoder[Any], earlier: int
+) -> Iterator[Mapping[str, Any] | BadLine]:
+    for number, line in enumerate(lines, start=earlier + 1):
         if not line.strip():
             continue
         try:
-            row = decode(line)
+            row = decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             yield BadLine(number, f"line {number} is no JSON: {error}")
             continue
@@ -179,7 +265,10 @@ def _from_csv(file: IO[bytes]) -> Rows:
     try:
         csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARACTERS))
         lines = csv.reader(text, strict=True)
-        columns = tuple(next(lines, ()))
+        try:
+            columns = tuple(next(lines, ()))
+        except csv.Error as error:
+            raise VoucherifyConfigurationError(f"the CSV file's header is no CSV: {error}") from None
         if len(set(columns)) != len(columns):
             raise VoucherifyConfigurationError("the CSV file has two columns of the same name")
         yield from _csv_chunks(lines, columns)
@@ -194,17 +283,20 @@ def _csv_chunks(lines: Any, columns: tuple[str, ...]) -> Rows:
     ended = False
     while not ended:
         bad: BadLine | None = None
+        ended = True
         try:
-            values = next(lines, None)
+            for values in lines:
+                if len(values) == len(columns):
+                    gathered.append(tuple(values) if "" not in values else tuple([value or None for value in values]))
+                elif values:
+                    found = f"line {lines.line_num} has {len(values)} values for {len(columns)} columns"
+                    bad = BadLine(lines.line_num, found)
+                if bad is not None or len(gathered) == ROWS_PER_CHUNK:
+                    ended = False
+                    break
         except csv.Error as error:
-            values, bad = [], BadLine(lines.line_num, f"line {lines.line_num} is no CSV: {error}")
-        ended = values is None
-        if values and len(values) == len(columns):
-            gathered.append(tuple(value or None for value in values))
-        elif values:
-            found = f"line {lines.line_num} has {len(values)} values for {len(columns)} columns"
-            bad = BadLine(lines.line_num, found)
-        if gathered and (ended or bad or len(gathered) == ROWS_PER_CHUNK):
+            ended, bad = False, BadLine(lines.line_num, f"line {lines.line_num} is no CSV: {error}")
+        if gathered:
             yield Chunk(columns, gathered)
             gathered = []
         if bad is not None:
@@ -219,7 +311,8 @@ def _from_parquet(file: IO[bytes]) -> Rows:
             "reading .parquet needs pyarrow: pip install 'airflow-provider-voucherify[parquet]'"
         ) from None
     try:
-        for batch in parquet.ParquetFile(file).iter_batches(batch_size=ROWS_PER_CHUNK):
+        source = parquet.ParquetFile(file, pre_buffer=False, buffer_size=PARQUET_BYTES_PER_READ)
+        for batch in source.iter_batches(batch_size=ROWS_PER_CHUNK, use_threads=False):
             columns = [column.to_pylist() for column in batch.columns]
             yield Chunk(tuple(batch.schema.names), list(zip(*columns, strict=True)))
     except ArrowException as error:

@@ -4,6 +4,9 @@ Checked records on disk, between reading the source and sending.
 Reading everything before the first request lets a duplicate id be sent once (the last row wins), releases the
 warehouse before the waiting for rate limits begins, and lets a batch be sent again without reading twice. The files
 have no name, so nothing is left behind when the process is killed, and memory does not grow with the rows.
+
+Items are kept as JSON lines in blocks of some thousand: a line break cannot occur inside an item, so the single items
+are only looked for where one matters, at a batch's edge or where an id comes twice.
 """
 
 from __future__ import annotations
@@ -12,31 +15,20 @@ import os
 import tempfile
 from array import array
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
+from operator import lt
 from types import TracebackType
 from typing import IO, Any, Self
 
-_ENTRIES_PER_READ = 65_536
+import msgspec
+
+from airflow_provider_voucherify.sync.destination import Destination
+
+_HASHES_PER_READ = 65_536
 _BYTES_PER_READ = 262_144
 _MAX_PARTITIONS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class BodyForm:
-    """
-    What stands around the comma-separated items of a body.
-
-    :param prefix: bytes before the first item.
-    :param suffix: bytes after the last item.
-    """
-
-    prefix: bytes
-    suffix: bytes
-
-    @property
-    def overhead(self) -> int:
-        """Bytes of a body without its items."""
-        return len(self.prefix) + len(self.suffix)
+_ITEMS_PER_WRITE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,115 +39,242 @@ class Batch:
     :param number: counts from 1.
     :param records: how many.
     :param length: bytes of the body.
-    :param ranges: where the items are in the spool: (offset, bytes), each item followed by a comma.
+    :param destination: where it goes.
+    :param ranges: where the items are in the spool: (offset, bytes), each item followed by a line break.
     """
 
     number: int
     records: int
     length: int
-    ranges: tuple[tuple[int, int], ...]
+    destination: Destination
+    ranges: tuple[tuple[int, int], ...] = field(repr=False)
+    spool: Spool = field(repr=False, compare=False)
+
+    def body(self) -> Iterator[bytes]:
+        """Give the body piece by piece; can be called again, and from another thread."""
+        yield self.destination.form.prefix
+        for index, (offset, length) in enumerate(self.ranges, start=1):
+            end = offset + length - (index == len(self.ranges))
+            while offset < end:
+                piece = self.spool.read(offset, min(_BYTES_PER_READ, end - offset))
+                offset += len(piece)
+                yield piece.replace(b"\n", b",")
+        yield self.destination.form.suffix
+
+    def items(self) -> Iterator[bytes]:
+        """Give the encoded items, in order."""
+        for offset, length in self.ranges:
+            rest = b""
+            for start in range(offset, offset + length, _BYTES_PER_READ):
+                lines = (rest + self.spool.read(start, min(_BYTES_PER_READ, offset + length - start))).split(b"\n")
+                rest = lines.pop()
+                yield from lines
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    offset: int
+    length: int
+    items: int
 
 
 class Spool:
-    """Encoded items in order, each with the hash of its record's id. A context manager; closing it frees the disk."""
+    """
+    Encoded items in order. A context manager; closing it frees the disk.
 
-    def __init__(self) -> None:
-        self._items = _file()
-        self._lengths = _file()
-        self._hashes = _file()
+    :param destination: where the items will go.
+    :param id_of: reads the id of an encoded item.
+    """
+
+    def __init__(self, destination: Destination, id_of: Callable[[bytes], str]) -> None:
+        self.destination = destination
+        self.id_of = id_of
         self.count = 0
-        self.superseded: array[int] = array("Q")
+        self._items = _file()
+        self._hashes = _file()
+        self._blocks: list[_Block] = []
+        self._size = 0
+        self._hashed = 0
+        self._ascending = True
+        self._last: Any = None
+        self._superseded: list[int] = []
+        self._superseded_bytes = 0
 
-    def add(self, items: Sequence[bytes], ids: Sequence[str]) -> None:
-        """Append encoded items and the ids of their records."""
-        self._items.write(b",".join(items) + b"," if items else b"")
-        array("I", [len(item) + 1 for item in items]).tofile(self._lengths)
-        array("q", map(hash, ids)).tofile(self._hashes)
-        self.count += len(items)
+    def add(self, lines: bytes, ids: Sequence[str], keys: Sequence[Any] | None = None) -> None:
+        """
+        Append encoded items.
 
-    def find_superseded(self, id_of: Callable[[bytes], str]) -> int:
+        :param lines: the items, each followed by a line break.
+        :param ids: of the items' records.
+        :param keys: what the source had for the ids, where that is comparable: as long as each is greater than the one
+            before, no id can come twice.
+        """
+        if not ids:
+            return
+        self._ascending = self._ascending and keys is not None and self._ascends(keys)
+        if not self._ascending:
+            self._hash_earlier()
+            array("q", map(hash, ids)).tofile(self._hashes)
+            self._hashed += 1
+        self.add_distinct(lines, len(ids))
+
+    def add_distinct(self, lines: bytes, count: int) -> None:
+        """
+        Append encoded items whose ids are known to come only once.
+
+        :param lines: the items, each followed by a line break.
+        :param count: how many.
+        """
+        self._items.write(lines)
+        self._blocks.append(_Block(self._size, len(lines), count))
+        self._size += len(lines)
+        self.count += count
+
+    @property
+    def sendable(self) -> int:
+        """Items that are not superseded."""
+        return self.count - len(self._superseded)
+
+    @property
+    def sendable_bytes(self) -> int:
+        """Bytes of the items that are not superseded, a separator after each included."""
+        return self._size - self._superseded_bytes
+
+    def find_superseded(self) -> int:
         """
         Find the items whose id comes again later; they will not be sent. Returns how many.
 
         Memory grows with the number of ids that come more than once, not with the number of items.
-
-        :param id_of: reads the id of an encoded item.
         """
-        twice = self._hashes_seen_twice()
-        last: dict[str, int] = {}
-        superseded: list[int] = []
-        if twice:
-            offset = 0
-            pairs = zip(self._entries(self._hashes, "q"), self._entries(self._lengths, "I"), strict=True)
-            for index, (hashed, length) in enumerate(pairs):
-                if hashed in twice:
-                    record_id = id_of(self._read(offset, length - 1))
-                    if record_id in last:
-                        superseded.append(last[record_id])
-                    last[record_id] = index
-                offset += length
-        self.superseded = array("Q", sorted(superseded))
-        return len(superseded)
+        if self._ascending or not (twice := self._hashes_seen_twice()):
+            return 0
+        last: dict[str, tuple[int, int]] = {}
+        first = 0
+        for block, hashes in self._blocks_with_hashes():
+            if not twice.isdisjoint(hashes):
+                lines = self._lines(block)
+                for place, hashed in enumerate(hashes):
+                    if hashed in twice:
+                        record_id = self.id_of(lines[place])
+                        if record_id in last:
+                            index, size = last[record_id]
+                            self._superseded.append(index)
+                            self._superseded_bytes += size
+                        last[record_id] = first + place, len(lines[place]) + 1
+            first += block.items
+        self._superseded.sort()
+        return len(self._superseded)
 
-    def batches(self, form: BodyForm, max_bytes: int, max_records: int | None) -> Iterator[Batch]:
+    @property
+    def superseded(self) -> Sequence[int]:
+        """The items (from 0) that ``find_superseded`` has found."""
+        return self._superseded
+
+    def only(self, items: Iterator[int]) -> Spool:
+        """
+        Make a spool of some of the items; this one is closed.
+
+        :param items: from 0, in order.
+        """
+        some = Spool(self.destination, self.id_of)
+        lines = self.items(items)
+        while taken := list(islice(lines, _ITEMS_PER_WRITE)):
+            some.add_distinct(b"\n".join(taken) + b"\n", len(taken))
+        self.close()
+        return some
+
+    def items(self, items: Iterator[int]) -> Iterator[bytes]:
+        """
+        Give some of the items.
+
+        :param items: from 0, in order.
+        """
+        wanted, first = next(items, None), 0
+        for block in self._blocks:
+            after = first + block.items
+            if wanted is not None and wanted < after:
+                lines = self._lines(block)
+                while wanted is not None and wanted < after:
+                    yield lines[wanted - first]
+                    wanted = next(items, None)
+            first = after
+
+    def batches(self, max_bytes: int, max_records: int | None, first: int = 1) -> Iterator[Batch]:
         """
         Cut the items that are not superseded into batches, in order, each as full as the limits allow.
 
-        :param form: what each body has around its items.
         :param max_bytes: largest body; every single item must fit (``item + form.overhead``).
         :param max_records: most items in one batch, None for as many as fit.
+        :param first: number of the first batch.
         """
-        room = max_bytes - form.overhead + 1
-        number = records = size = 0
+        overhead = self.destination.form.overhead
+        room = max_bytes - overhead + 1
+        most = max_records or self.count
+        number, records, size = first, 0, 0
         ranges: list[tuple[int, int]] = []
-        for offset, length in self._sendable():
-            if records and (size + length > room or records == max_records):
-                number += 1
-                yield Batch(number, records, form.overhead + size - 1, tuple(ranges))
-                records, size, ranges = 0, 0, []
-            if ranges and sum(ranges[-1]) == offset:
-                ranges[-1] = (ranges[-1][0], ranges[-1][1] + length)
-            else:
-                ranges.append((offset, length))
-            records += 1
-            size += length
+        for run in self._runs():
+            cuts: Iterator[_Block] = iter((run,))
+            if size + run.length > room or records + run.items > most:
+                cuts = self._single(run)
+            for cut in cuts:
+                if records and (size + cut.length > room or records + cut.items > most):
+                    yield Batch(number, records, overhead + size - 1, self.destination, tuple(ranges), self)
+                    number, records, size, ranges = number + 1, 0, 0, []
+                _extend(ranges, cut)
+                records += cut.items
+                size += cut.length
         if records:
-            yield Batch(number + 1, records, form.overhead + size - 1, tuple(ranges))
+            yield Batch(number, records, overhead + size - 1, self.destination, tuple(ranges), self)
 
-    def subset(
-        self, batch: Batch, number: int, form: BodyForm, ids: Container[str], id_of: Callable[[bytes], str]
-    ) -> Batch:
+    def subset(self, batch: Batch, number: int, ids: Container[str]) -> Batch:
         """
         Make a batch of some of the items of another.
 
         :param number: of the new batch.
         :param ids: of the items to take; at least one of the batch has to be among them.
-        :param id_of: reads the id of an encoded item.
         """
-        taken: list[tuple[int, int]] = []
-        for start, size in batch.ranges:
-            taken += [
-                (offset, length)
-                for offset, length in self._sendable()
-                if start <= offset < start + size and id_of(self._read(offset, length - 1)) in ids
-            ]
-        length = form.overhead + sum(length for _, length in taken) - 1
-        return Batch(number, len(taken), length, tuple(taken))
+        taken: list[_Block] = []
+        for offset, length in batch.ranges:
+            for item in self._single(_Block(offset, length, 0)):
+                if self.id_of(self.read(item.offset, item.length - 1)) in ids:
+                    taken.append(item)
+        return self._batch(taken, number)
 
-    def body(self, batch: Batch, form: BodyForm) -> Iterator[bytes]:
-        """Give a batch's body piece by piece; can be called again, and from another thread."""
-        yield form.prefix
-        for index, (offset, length) in enumerate(batch.ranges, start=1):
-            end = offset + length - (index == len(batch.ranges))
-            while offset < end:
-                piece = self._read(offset, min(_BYTES_PER_READ, end - offset))
-                offset += len(piece)
-                yield piece
-        yield form.suffix
+    def halves(self, batch: Batch, number: int) -> tuple[Batch, Batch]:
+        """
+        Cut a batch of at least two items in two; the first half keeps its number.
+
+        :param number: of the second half.
+        """
+        items = [item for offset, length in batch.ranges for item in self._single(_Block(offset, length, 0))]
+        middle = len(items) // 2
+        first, second = (
+            self._batch(some, which) for some, which in ((items[:middle], batch.number), (items[middle:], number))
+        )
+        return first, second
+
+    def blocks(self) -> Iterator[list[bytes]]:
+        """Give the items that are not superseded, some thousand at a time."""
+        skipped = iter(self._superseded)
+        skip = next(skipped, None)
+        first = 0
+        for block in self._blocks:
+            lines = self._lines(block)
+            out = set()
+            while skip is not None and skip < first + block.items:
+                out.add(skip - first)
+                skip = next(skipped, None)
+            first += block.items
+            yield [line for place, line in enumerate(lines) if place not in out] if out else lines
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read from the items' file; safe to call from several threads."""
+        self._items.flush()
+        return os.pread(self._items.fileno(), length, offset)
 
     def close(self) -> None:
         """Give the disk space back."""
-        for file in (self._items, self._lengths, self._hashes):
+        for file in (self._items, self._hashes):
             file.close()
 
     def __enter__(self) -> Self:
@@ -166,61 +285,106 @@ class Spool:
     ) -> None:
         self.close()
 
-    def _read(self, offset: int, length: int) -> bytes:
-        self._items.flush()
-        return os.pread(self._items.fileno(), length, offset)
+    def _batch(self, items: Sequence[_Block], number: int) -> Batch:
+        ranges: list[tuple[int, int]] = []
+        for item in items:
+            _extend(ranges, item)
+        length = self.destination.form.overhead + sum(item.length for item in items) - 1
+        return Batch(number, len(items), length, self.destination, tuple(ranges), self)
 
-    def _sendable(self) -> Iterator[tuple[int, int]]:
-        skipped = iter(self.superseded)
+    def _ascends(self, keys: Sequence[Any]) -> bool:
+        try:
+            ascends = (self._last is None or self._last < keys[0]) and all(map(lt, keys, islice(keys, 1, None)))
+        except TypeError:
+            return False
+        self._last = keys[-1]
+        return bool(ascends)
+
+    def _hash_earlier(self) -> None:
+        """Write down the hashes that were not needed while the ids ascended."""
+        for block in self._blocks[self._hashed :]:
+            array("q", [hash(self.id_of(line)) for line in self._lines(block)]).tofile(self._hashes)
+        self._hashed = len(self._blocks)
+
+    def _lines(self, block: _Block) -> list[bytes]:
+        return self.read(block.offset, block.length).split(b"\n")[:-1]
+
+    def _single(self, block: _Block) -> Iterator[_Block]:
+        offset = block.offset
+        for line in self._lines(block):
+            yield _Block(offset, len(line) + 1, 1)
+            offset += len(line) + 1
+
+    def _runs(self) -> Iterator[_Block]:
+        """Give the blocks, split where items are superseded."""
+        skipped = iter(self._superseded)
         skip = next(skipped, None)
-        offset = 0
-        for index, length in enumerate(self._entries(self._lengths, "I")):
-            if index == skip:
-                skip = next(skipped, None)
+        first = 0
+        for block in self._blocks:
+            after = first + block.items
+            if skip is None or skip >= after:
+                yield block
             else:
-                yield offset, length
-            offset += length
+                for place, item in enumerate(self._single(block), start=first):
+                    if place == skip:
+                        skip = next(skipped, None)
+                    else:
+                        yield item
+            first = after
 
-    def _entries(self, file: IO[bytes], code: str) -> Iterator[int]:
-        for block in _blocks(file, code):
-            yield from block
+    def _blocks_with_hashes(self) -> Iterator[tuple[_Block, array[int]]]:
+        offset = 0
+        for block in self._blocks:
+            hashes = _read(self._hashes, offset, block.items)
+            offset += block.items
+            yield block, hashes
 
     def _hashes_seen_twice(self) -> set[int]:
-        partitions = min(_MAX_PARTITIONS, self.count // _ENTRIES_PER_READ + 1)
+        partitions = min(_MAX_PARTITIONS, self.count // _HASHES_PER_READ + 1)
         if partitions == 1:
-            return {hashed for block in _blocks(self._hashes, "q") for hashed in _repeated(block)}
+            return _repeated(_read(self._hashes, 0, self.count))
         twice: set[int] = set()
         files: list[IO[bytes]] = [_file() for _ in range(partitions)]
         try:
-            for block in _blocks(self._hashes, "q"):
-                parts: list[array[int]] = [array("q") for _ in range(partitions)]
-                for hashed in block:
+            for start in range(0, self.count, _HASHES_PER_READ):
+                parts: list[list[int]] = [[] for _ in range(partitions)]
+                for hashed in _read(self._hashes, start, _HASHES_PER_READ):
                     parts[hashed % partitions].append(hashed)
                 for part, file in zip(parts, files, strict=True):
-                    part.tofile(file)
+                    array("q", part).tofile(file)
             for file in files:
-                part = array("q")
-                for block in _blocks(file, "q"):
-                    part += block
-                twice |= _repeated(part)
+                twice |= _repeated(_read(file, 0, self.count))
         finally:
             for file in files:
                 file.close()
         return twice
 
 
+def decode_id(item: bytes) -> str:
+    """Return the id that is an encoded item."""
+    return msgspec.json.decode(item, type=str)
+
+
+def _extend(ranges: list[tuple[int, int]], block: _Block) -> None:
+    """Add a block's range, as part of the last one where it follows on that."""
+    if ranges and sum(ranges[-1]) == block.offset:
+        ranges[-1] = (ranges[-1][0], ranges[-1][1] + block.length)
+    else:
+        ranges.append((block.offset, block.length))
+
+
 def _file() -> IO[bytes]:
     return tempfile.TemporaryFile(prefix="voucherify-")
 
 
-def _blocks(file: IO[bytes], code: str) -> Iterator[array[int]]:
+def _read(file: IO[bytes], first: int, most: int) -> array[int]:
+    """Read at most so many 64-bit numbers of a file, from the given one on."""
     file.flush()
+    numbers: array[int] = array("q")
     size = os.fstat(file.fileno()).st_size
-    bytes_per_block = _ENTRIES_PER_READ * array(code).itemsize
-    for offset in range(0, size, bytes_per_block):
-        block: array[Any] = array(code)
-        block.frombytes(os.pread(file.fileno(), bytes_per_block, offset))
-        yield block
+    length = min(most * numbers.itemsize, size - first * numbers.itemsize)
+    numbers.frombytes(os.pread(file.fileno(), length, first * numbers.itemsize))
+    return numbers
 
 
 def _repeated(hashes: array[int]) -> set[int]:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import tempfile
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import islice, pairwise
 from typing import Any, BinaryIO, Protocol
 
 from airflow_provider_voucherify.client.calls import Body
-from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList, BulkResult
+from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList, BulkResult, epoch, iso
 from airflow_provider_voucherify.models.endpoints import BulkEndpoint
 from airflow_provider_voucherify.models.errors import (
     VoucherifyApiError,
     VoucherifyConfigurationError,
     VoucherifyError,
+    VoucherifyNotFoundError,
     VoucherifyNotSentError,
+    VoucherifyPayloadTooLargeError,
     VoucherifyReportError,
     VoucherifyServerError,
 )
@@ -36,8 +41,11 @@ log = logging.getLogger(__name__)
 EARLIER = 120.0
 """Seconds by which the clocks of this machine and Voucherify may differ."""
 
-LATER = (1.0, 10.0, 60.0, 600.0)
-"""Seconds after an intent in which its action is looked for, step by step; the last outlasts the request's time-out."""
+LATER = (1.0, 10.0, 60.0, 600.0, 4_500.0)
+"""
+Seconds after an intent in which its action is looked for, step by step. The last outlasts the longest wait for a rate
+limit, which comes between intent and request, and the request's time-out.
+"""
 
 MOST_PAGES = 10
 """Lists of 100 actions that are read for one stretch of time."""
@@ -70,39 +78,53 @@ class Submission:
     :param plan: read.
     :param api: where to post.
     :param journal: what earlier tries have posted.
+    :param max_in_flight: the most bodies that are sent at the same time. Every id is in one body only, so their order
+        does not matter.
     :param in_doubt_seconds: how long to wait for an unfinished action that may be the one of a batch in doubt.
     """
 
     plan: Plan
     api: SubmissionApi
     journal: Journal
+    max_in_flight: int = 2
     in_doubt_seconds: float = 600.0
     clock: Callable[[], float] = field(default=time.time, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     _digests: list[str] = field(default_factory=list, init=False)
     _sent_again: list[int] = field(default_factory=list, init=False)
+    _waiting: deque[Batch] = field(default_factory=deque, init=False)
+    _too_large: float = field(default=math.inf, init=False)
     _reattached: int = field(default=0, init=False)
-    _resubmitted: int = field(default=0, init=False)
+    _in_doubt: dict[str, JournalEntry] = field(default_factory=dict, init=False)
     _posted_bytes: int = field(default=0, init=False)
 
     def run(self) -> SubmittedSync:
         """
         Post what is to be posted, in order.
 
+        A batch that turns out to be too large (413: the limit may shrink) is sent in halves, and so is every later one
+        of its size; a single record that is too large is an error.
+
         :raises VoucherifyError: a post failed. What was posted until then is in the journal.
         """
-        for batch in self.plan.batches:  # grows by the batches of records that are sent again
-            self._digests.append(self._digest(batch))
+        split: set[str] = set()
+        for batch in self.plan.batches:  # grows by the batches of records that are sent again, and by halves
+            digest = self._digest(batch)
+            while (entry := self.journal.find(digest)) is not None and entry.split:
+                split.add(digest)
+                digest = self._digest(self.plan.split(batch)[0])
+                batch = self.plan.batches[batch.number - 1]
+            self._digests.append(digest)
             self._sent_again.append(self._plan_again(batch))
-        if outdated := self.journal.outdate_all_but(set(self._digests)):
+        if outdated := self.journal.outdate_all_but(split.union(self._digests)):
             log.warning(
                 "%d batches that an earlier try has sent are not the same any more, and are sent again as they are now:"
                 " the source has changed, or gives its rows in another order",
                 outdated,
             )
         batches = [
-            SubmittedBatch(self._submit(batch), batch.records, again)
-            for batch, again in zip(self.plan.batches, self._sent_again, strict=True)
+            SubmittedBatch(action_id, batch.records, again, batch.destination.endpoint.action_type)
+            for action_id, batch, again in zip(self._submitted_ids(), self.plan.batches, self._sent_again, strict=True)
         ]
         return SubmittedSync(
             tuple(batches),
@@ -110,10 +132,14 @@ class Submission:
             rows_read=self.plan.rows_read,
             refused=self.plan.refused,
             superseded=self.plan.superseded,
+            unchanged=self.plan.unchanged,
+            removed=self.plan.removed,
+            removed_to_mark=self.plan.removed_to_mark,
+            warnings=tuple(self.plan.warnings),
             requests=len(batches) - self._reattached,
             bytes_sent=self._posted_bytes,
             reattached=self._reattached,
-            resubmitted=self._resubmitted,
+            resubmitted=sum(entry.resubmitted for digest in self._digests if (entry := self.journal.find(digest))),
         )
 
     def _plan_again(self, batch: Batch) -> int:
@@ -122,7 +148,7 @@ class Submission:
         if entry is None or entry.async_action_id is None or not entry.failed:
             return 0
         action = self.api.get_async_action(entry.async_action_id)
-        outcome = outcome_of(action, batch.records, self.plan.destination.endpoint, self.api)
+        outcome = outcome_of(action, batch.records, batch.destination.endpoint, self.api)
         if len(outcome.failures) >= batch.records:
             self.journal.withdraw(entry.digest)
             return 0
@@ -132,46 +158,113 @@ class Submission:
         log.info("%d records of batch %d were rejected and are sent again", again.records, batch.number)
         return again.records
 
-    def _submit(self, batch: Batch) -> str:
-        digest = self._digests[batch.number - 1]
-        entry = self.journal.find(digest)
+    def _submitted_ids(self) -> list[str]:
+        """Submit every batch, at most ``max_in_flight`` at a time, and return the ids of their actions in order."""
+        ids: dict[int, str] = {}
+        in_flight: dict[Future[str], Batch] = {}
+        waiting = self._waiting
+        waiting.extend(self.plan.batches)
+        try:
+            while waiting or in_flight:
+                if not waiting or len(in_flight) == self.max_in_flight:
+                    self._note_answers(in_flight, ids, FIRST_COMPLETED)
+                    continue
+                batch = waiting.popleft()
+                if (known := self._known_id(batch)) is not None:
+                    ids[batch.number] = known
+                elif batch.length >= self._too_large and batch.records > 1:
+                    self.journal.intend(JournalEntry(self._digests[batch.number - 1], batch.records, self.clock()))
+                    self._split(batch)
+                else:
+                    in_flight[self._post(batch)] = batch
+        except VoucherifyError:
+            self._note_answers(in_flight, ids, ALL_COMPLETED, or_raise=False)
+            raise
+        return [ids[batch.number] for batch in self.plan.batches]
+
+    def _known_id(self, batch: Batch) -> str | None:
+        """Return the action of a batch that an earlier try has sent."""
+        entry = self.journal.find(self._digests[batch.number - 1])
         action_id = entry.async_action_id if entry is not None else None
         if entry is not None and action_id is None:
             action_id = self._find_in_doubt(batch, entry)
         if action_id is not None:
             self._reattached += 1
             log.info("Batch %d of %d was sent by an earlier try: %s", batch.number, len(self.plan.batches), action_id)
-            return action_id
-        if entry is not None:
-            self._resubmitted += 1
-        return self._post(batch, digest)
+        elif entry is not None:
+            self._in_doubt[entry.digest] = entry
+        return action_id
 
-    def _post(self, batch: Batch, digest: str) -> str:
-        endpoint = self.plan.destination.endpoint
-        self.journal.intend(JournalEntry(digest, batch.records, self.clock()))
+    def _post(self, batch: Batch) -> Future[str]:
+        self.journal.intend(JournalEntry(self._digests[batch.number - 1], batch.records, self.clock()))
+        return _in_thread(lambda: self.api.bulk(batch.destination.endpoint, Body(batch.length, batch.body)))
+
+    def _note_answers(
+        self, in_flight: dict[Future[str], Batch], ids: dict[int, str], until: str, *, or_raise: bool = True
+    ) -> None:
+        """Wait for posts, and write their answers into the journal before the first error is raised."""
+        first: VoucherifyError | None = None
+        for future in wait(in_flight, return_when=until).done:
+            batch = in_flight.pop(future)
+            try:
+                ids[batch.number] = self._answered(batch, future)
+            except VoucherifyPayloadTooLargeError as error:
+                self._too_large = min(self._too_large, batch.length)
+                if batch.records == 1 or not or_raise:
+                    self._not_posted(self._digests[batch.number - 1])
+                    first = first or error
+                else:
+                    log.warning(
+                        "Batch %d of %s bytes is too large for Voucherify: %s", batch.number, f"{batch.length:,}", error
+                    )
+                    self._split(batch)
+            except VoucherifyError as error:
+                first = first or error
+        if first is not None and or_raise:
+            raise first
+
+    def _answered(self, batch: Batch, future: Future[str]) -> str:
+        digest = self._digests[batch.number - 1]
         try:
-            action_id = self.api.bulk(endpoint, Body(batch.length, lambda: self.plan.body(batch)))
+            action_id = future.result()
         except VoucherifyError as error:
-            if _was_not_taken(error):
-                self.journal.withdraw(digest)
+            if _was_not_taken(error) and not isinstance(error, VoucherifyPayloadTooLargeError):
+                self._not_posted(digest)
             raise
         self.journal.posted(digest, action_id)
         self._posted_bytes += batch.length
         log.info(
-            "Batch %d of %d: %s records, %s bytes, async action %s",
+            "Batch %d of %d (%d %% sent): %s records, %s bytes, async action %s",
             batch.number,
             len(self.plan.batches),
+            100 * self._posted_bytes // max(1, self.plan.bytes_to_send),
             f"{batch.records:,}",
             f"{batch.length:,}",
             action_id,
         )
         return action_id
 
+    def _not_posted(self, digest: str) -> None:
+        """Take back an intent that certainly came to nothing; a batch that was in doubt before still is."""
+        if (before := self._in_doubt.get(digest)) is not None:
+            self.journal.restore(before)
+        else:
+            self.journal.withdraw(digest)
+
+    def _split(self, batch: Batch) -> None:
+        """Send two halves instead of a batch, which has an entry in the journal."""
+        self.journal.was_split(self._digests[batch.number - 1])
+        first, second = self.plan.split(batch)
+        self._digests[first.number - 1] = self._digest(first)
+        self._digests.append(self._digest(second))
+        self._sent_again.append(0)
+        self._waiting.extendleft((second, first))
+
     def _digest(self, batch: Batch) -> str:
-        digest = hashlib.blake2b(self.plan.destination.endpoint.path.encode() + b"\n", digest_size=16)
-        for piece in self.plan.body(batch):
+        digest = hashlib.sha256(batch.destination.endpoint.path.encode() + b"\n", usedforsecurity=False)
+        for piece in batch.body():
             digest.update(piece)
-        return digest.hexdigest()
+        return digest.hexdigest()[:32]
 
     def _find_in_doubt(self, batch: Batch, entry: JournalEntry) -> str | None:
         """
@@ -181,15 +274,13 @@ class Submission:
         and its report names the same ids. One whose report cannot be read cannot be told apart: sending the batch
         again does no harm but cost, and taking somebody else's action would lose it.
         """
-        ids = {
-            record_id for record_id, _ in records_of(b"".join(self.plan.body(batch)), self.plan.destination.endpoint)
-        }
+        ids = {record_id for record_id, _ in records_of(b"".join(batch.body()), batch.destination.endpoint)}
         others = [other for other in self.journal if _may_be_confused(entry, other)]
         if any(other.outdated for other in others):
             log.warning("Batch %d is in doubt, and so is one of another content: it is sent again", batch.number)
             return None
         deadline = self.clock() + self.in_doubt_seconds
-        candidates = islice(self._candidates(entry), MOST_CANDIDATES)
+        candidates = islice(self._candidates(batch, entry), MOST_CANDIDATES)
         found = next((action_id for action_id in candidates if self._fits(action_id, batch, ids, deadline)), None)
         if found is None:
             log.warning("Batch %d is in doubt and its action is not to be found: it is sent again", batch.number)
@@ -198,10 +289,10 @@ class Submission:
             self.journal.posted(entry.digest, found)
         return found
 
-    def _candidates(self, entry: JournalEntry) -> Iterator[str]:
+    def _candidates(self, batch: Batch, entry: JournalEntry) -> Iterator[str]:
         """Give the ids of actions of the batch's type and time that belong to no other batch, likely ones first."""
-        known = {other.async_action_id for other in self.journal}
-        action_type = self.plan.destination.endpoint.action_type
+        known = {action_id for other in self.journal for action_id in (other.async_action_id, *other.earlier)}
+        action_type = batch.destination.endpoint.action_type
         edges = (entry.at - EARLIER, *(entry.at + seconds for seconds in LATER))
         for since, until in pairwise(edges):
             for action in self._actions_between(since, until):
@@ -210,16 +301,16 @@ class Submission:
                     yield action.id
 
     def _actions_between(self, since: float, until: float) -> Iterator[AsyncAction]:
-        end_date: str | None = _iso(until)
+        end_date: str | None = iso(until)
         for _ in range(MOST_PAGES):
             page = self.api.list_async_actions(limit=100, end_date=end_date)
             for action in page.async_actions:
-                created = _epoch(action.created_at)
+                created = epoch(action.created_at)
                 if created is not None and created < since:
                     return
                 yield action
             end_date = page.async_actions[-1].created_at if page.async_actions else None
-            if not page.has_more or end_date is None:
+            if page.is_last or end_date is None:
                 return
 
     def _fits(self, action_id: str, batch: Batch, ids: set[str], deadline: float) -> bool:
@@ -235,33 +326,50 @@ class Submission:
         )
         if counted not in (None, batch.records) or not named <= ids:
             return False
-        reported = self._reported_ids(result.reports)
+        reported = self._reported_ids(result.reports, batch.destination.endpoint.key)
         return reported == ids
 
     def _finished(self, action_id: str, deadline: float) -> AsyncAction | None:
         """Wait for an action to finish; anything sent meanwhile would have to wait behind it in the queue anyway."""
         started = self.clock()
         while True:
-            action = self.api.get_async_action(action_id)
+            try:
+                action = self.api.get_async_action(action_id)
+            except VoucherifyNotFoundError:
+                return None
             if action.is_finished:
                 return action
             if self.clock() >= deadline:
                 return None
             self.sleep(pause(self.clock() - started, 60.0))
 
-    def _reported_ids(self, urls: Iterable[str]) -> set[str]:
+    def _reported_ids(self, urls: Iterable[str], key: str) -> set[str]:
         ids: set[str] = set()
         try:
             for url in urls:
                 with tempfile.TemporaryFile(prefix="voucherify-") as opened:
                     file: Any = opened
                     self.api.download(url, file)
-                    rows = read_report(file, self.plan.destination.endpoint.key)
+                    rows = read_report(file, key)
                     ids |= {row.record_id for row in rows if row.record_id is not None}
         except VoucherifyReportError as error:
             log.warning("The report of an action that may be ours cannot be read: %s", error)
             return set()
         return ids
+
+
+def _in_thread(post: Callable[[], str]) -> Future[str]:
+    """Run a post in a thread that does not keep the process from ending, as one that waits for a rate limit would."""
+    future: Future[str] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(post())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="voucherify-post", daemon=True).start()
+    return future
 
 
 def _may_be_confused(entry: JournalEntry, other: JournalEntry) -> bool:
@@ -274,14 +382,3 @@ def _was_not_taken(error: VoucherifyError) -> bool:
     """Say whether a post certainly did not queue anything."""
     refused = isinstance(error, VoucherifyApiError) and not isinstance(error, VoucherifyServerError)
     return refused or isinstance(error, VoucherifyNotSentError | VoucherifyConfigurationError)
-
-
-def _iso(epoch: float) -> str:
-    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _epoch(iso: str | None) -> float | None:
-    try:
-        return datetime.fromisoformat(iso).timestamp() if iso else None
-    except ValueError:
-        return None

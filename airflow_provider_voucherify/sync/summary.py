@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -30,7 +30,8 @@ class SyncSummary(BaseModel):
     What became of every row. None stands for "the API does not tell"; see ``sync.settlement`` for when that is.
 
     While the outcome is known, ``rows_read = succeeded + unchanged + failed + not_reported + refused + superseded``
-    and ``succeeded = updated + created`` where these two are known. Before it is known (``wait_for_completion=False``,
+    and ``succeeded = updated + created`` where these two are known. Records that left the source and are marked come on
+    top of the rows that are read (``removed_to_mark``). Before it is known (``wait_for_completion=False``,
     ``dry_run=True``) the outcome's fields are None.
 
     :param resource: ``customers``, ``products`` or ``vouchers``; None where a sensor could not tell.
@@ -39,16 +40,26 @@ class SyncSummary(BaseModel):
     :param succeeded: records written by Voucherify.
     :param updated: of these, the ones that existed before.
     :param created: of these, the ones that Voucherify created.
-    :param unchanged: records that were found and not written, without an error.
+    :param unchanged: rows that were not sent, because an earlier sync has confirmed them as they are, and records that
+        Voucherify found and did not write, without an error.
     :param failed: records that Voucherify did not accept.
     :param refused: rows that were not sent, because they cannot be valid.
     :param superseded: rows that were not sent, because a later row has the same id.
+    :param removed: records of earlier syncs that are not in the source any more, where that is looked for.
+    :param removed_to_mark: of these, the ones that were sent to be marked.
     :param not_reported: records that were sent and that no answer mentions.
     :param failed_async_action_ids: of the async actions, the ones that failed as a whole.
     :param requests: bulk requests that this try sent; of a dry run, that it would send.
     :param bytes_sent: bytes of their bodies.
     :param resubmitted: requests that were sent again, because it could not be found out whether Voucherify had taken
         them in an earlier try.
+    :param warning: what deserves a look although the task succeeds, in words: a ``warn_…`` threshold that is exceeded,
+        a state that could not be used, records that could not be taken for removed; None where there is nothing.
+    :param requests_by_endpoint: of a dry run, the API calls that it would make by path; how many looks at async actions
+        there would be is an estimate.
+    :param quota_share: of a dry run, the part of one period's rate limit that these calls take; more than 1 where they
+        need several periods.
+    :param estimated_minutes: of a dry run, how long the rate limits would make the sending last.
     :param report_uri: folder with the reports and ``failures.jsonl``; None where none was asked for.
     :param failures: the first ten failed and refused records.
     """
@@ -66,11 +77,17 @@ class SyncSummary(BaseModel):
     refused: int
     superseded: int
     not_reported: int | None = None
+    removed: int = 0
+    removed_to_mark: int = 0
     async_action_ids: list[str]
     failed_async_action_ids: list[str] = []
     requests: int
     bytes_sent: int
     resubmitted: int = 0
+    warning: str | None = None
+    requests_by_endpoint: dict[str, int] | None = None
+    quota_share: float | None = None
+    estimated_minutes: float | None = None
     report_uri: str | None = None
     dry_run: bool = False
     failures: list[FailureSample] = []
@@ -78,6 +95,11 @@ class SyncSummary(BaseModel):
     def as_xcom(self) -> dict[str, Any]:
         """Return a plain dict: Airflow refuses to read back models that it was not told to trust."""
         return self.model_dump(mode="json")
+
+    def with_warning(self, warning: str | None) -> SyncSummary:
+        """Return the summary with one more warning."""
+        both = "; ".join(filter(None, (self.warning, warning)))
+        return self.model_copy(update={"warning": both or None})
 
     def text(self) -> str:
         """Return what happened in a few lines that fit a chat message or an e-mail."""
@@ -93,6 +115,7 @@ class SyncSummary(BaseModel):
                 ("refused", self.refused),
                 ("superseded", self.superseded),
                 ("not reported", self.not_reported),
+                ("removed", self.removed),
             )
             if count
         )
@@ -104,6 +127,8 @@ class SyncSummary(BaseModel):
         else:
             state = "" if counts else "nothing to do"
         lines = [f"{what}: {rows or 0:,} rows - {', '.join(filter(None, (state, counts)))}"]
+        if self.warning:
+            lines.append(f"Warning: {self.warning}")
         lines += [f"- {failure_text(failure)}" for failure in self.failures]
         hidden = (self.failed or 0) + self.refused - len(self.failures)
         if hidden > 0:
@@ -116,7 +141,7 @@ class SyncSummary(BaseModel):
 def failure_text(failure: FailureSample) -> str:
     """Return one line for a failure, e.g. ``c1: Invalid payload - price must be an integer (invalid_payload)``."""
     said = " - ".join(part for part in (failure.message, failure.details) if part) or "no reason given"
-    return f"{failure.id or '(no id)'}: {said} ({failure.outcome}, {failure.key or 'no key'})"
+    return " ".join(f"{failure.id or '(no id)'}: {said} ({failure.outcome}, {failure.key or 'no key'})".split())
 
 
 def add_up(outcomes: Iterable[ActionOutcome]) -> ActionOutcome:
@@ -148,33 +173,50 @@ def first_samples(*groups: Iterable[Mapping[str, Any]]) -> list[FailureSample]:
 @dataclass(frozen=True, slots=True)
 class FailureThresholds:
     """
-    How many rows may fail before the task fails.
+    How many rows may fail, or be created, before the task fails or warns.
 
     Failed and refused rows count alike: neither is in Voucherify.
 
-    :param max_failed_records: most rows that may fail; None for any number. A limit of 0, the default, does not count
-        where a ratio is given, which it would make pointless.
-    :param max_failed_ratio: largest part of all rows that may fail, 0 to 1; None for any part.
+    :param failed_records: most rows that may fail; None for any number. ``max_failed_records=0``, the default of the
+        operators, does not count where a ratio is given, which it would make pointless.
+    :param failed_ratio: largest part of all rows that may fail, 0 to 1; None for any part.
+    :param created: most records that may be created: a mistyped key creates a customer instead of failing. It cannot be
+        checked where Voucherify does not tell created from updated records; see ``unknown_in``.
+    :param prefix: what the operators' parameters begin with, for messages.
     """
 
-    max_failed_records: int | None = 0
-    max_failed_ratio: float | None = None
+    failed_records: int | None = 0
+    failed_ratio: float | None = None
+    created: int | None = None
+    prefix: Literal["max", "warn"] = "max"
 
     def __post_init__(self) -> None:
-        if self.max_failed_records is not None and self.max_failed_records < 0:
-            raise VoucherifyConfigurationError("max_failed_records must not be negative")
-        if self.max_failed_ratio is not None and not 0 <= self.max_failed_ratio <= 1:
-            raise VoucherifyConfigurationError("max_failed_ratio must be between 0 and 1")
+        for name, limit in (("failed_records", self.failed_records), ("created", self.created)):
+            if limit is not None and limit < 0:
+                raise VoucherifyConfigurationError(f"{self.prefix}_{name} must not be negative")
+        if self.failed_ratio is not None and not 0 <= self.failed_ratio <= 1:
+            raise VoucherifyConfigurationError(f"{self.prefix}_failed_ratio must be between 0 and 1")
+
+    def unknown_in(self, summary: SyncSummary) -> str | None:
+        """Say which threshold could not be checked, or None."""
+        if self.created is None or summary.created is not None or not summary.succeeded:
+            return None
+        return f"Voucherify does not tell how many records were created, so {self.prefix}_created was not checked"
 
     def exceeded_by(self, summary: SyncSummary) -> str | None:
         """Say which threshold a summary exceeds, or None."""
         failed = (summary.failed or 0) + summary.refused
-        if summary.failed_async_action_ids and not summary.failed and self != FailureThresholds(None, None):
+        minds_failures = self.failed_records is not None or self.failed_ratio is not None
+        if summary.failed_async_action_ids and not summary.failed and minds_failures:
             return f"{len(summary.failed_async_action_ids)} async actions failed as a whole"
         rows = summary.rows_read if summary.rows_read is not None else summary.submitted
-        most, ratio = self.max_failed_records, self.max_failed_ratio
-        if most is not None and failed > most and not (most == 0 and ratio is not None):
-            return f"{failed:,} of {rows or failed:,} rows failed or were refused, and max_failed_records is {most:,}"
+        most, ratio = self.failed_records, self.failed_ratio
+        if most is not None and failed > most and not (most == 0 and ratio is not None and self.prefix == "max"):
+            of = f"{failed:,} of {rows or failed:,} rows failed or were refused"
+            return f"{of}, and {self.prefix}_failed_records is {most:,}"
         if ratio is not None and rows and failed / rows > ratio:
-            return f"{failed / rows:.2%} of {rows:,} rows failed or were refused, and max_failed_ratio is {ratio:.2%}"
+            of = f"{failed / rows:.2%} of {rows:,} rows failed or were refused"
+            return f"{of}, and {self.prefix}_failed_ratio is {ratio:.2%}"
+        if self.created is not None and (summary.created or 0) > self.created:
+            return f"{summary.created:,} records were created, and {self.prefix}_created is {self.created:,}"
         return None

@@ -146,8 +146,8 @@ def to_metadata(value: Any, depth: int = 0) -> Any:
     A ``Decimal`` stays exact, a timestamp becomes ISO-8601 in UTC with milliseconds (one without a time zone is taken
     as UTC), a date ``YYYY-MM-DD``. NaN and infinity have no JSON form and are refused.
     """
-    if type(value) is str:
-        return _encodable(value)
+    if (common := _AS_METADATA.get(type(value))) is not None:
+        return common(value)
     value = _plain(value)
     if value is None or isinstance(value, bool):
         return value
@@ -156,9 +156,7 @@ def to_metadata(value: Any, depth: int = 0) -> Any:
     if isinstance(value, int):
         return _in_range(value)
     if isinstance(value, float | Decimal):
-        if not _is_finite(value):
-            raise RefusedValueError(f"must be a finite number (actual value is {value})")
-        return value
+        return _finite(value)
     if isinstance(value, datetime.datetime):
         return _in_utc(value)
     if isinstance(value, datetime.date | datetime.time):
@@ -246,6 +244,12 @@ def _is_finite(number: float | Decimal) -> bool:
     return not (isinstance(number, Decimal) and number.is_snan()) and math.isfinite(number)
 
 
+def _finite(number: float | Decimal) -> float | Decimal:
+    if not _is_finite(number):
+        raise RefusedValueError(f"must be a finite number (actual value is {number})")
+    return number
+
+
 def _is_whole(number: int | Decimal) -> bool:
     """Say whether a number has no fraction; refuse one of so many digits that writing them down takes for ever."""
     digits = number.adjusted() if isinstance(number, Decimal) else number.bit_length() * 0.30103
@@ -296,3 +300,14 @@ def _kind(value: Any) -> str:
 def _shown(value: Any) -> str:
     text = json_safe_text(value)
     return repr(text if len(text) <= 60 else text[:59] + "…")
+
+
+_AS_METADATA: dict[type, Converter] = {
+    str: _encodable,
+    int: _in_range,
+    float: _finite,
+    Decimal: _finite,
+    datetime.datetime: _in_utc,
+    datetime.date: datetime.date.isoformat,
+}
+"""What ``to_metadata`` does with the types that warehouses give most."""

@@ -1,9 +1,8 @@
 """
-When to look at which async action: as few GETs as possible, since they are the scarce thing.
+When to look at an async action while nothing else is known: soon, then less and less often.
 
-Voucherify documents its queue as first-in-first-out, so while the action submitted last is unfinished nothing is
-gained by looking at the others, and when it has finished so have they. That order is documented but was never seen
-proven: whoever reads the results looks at every action once, and waits again for those that are not finished.
+``queue_watch`` builds on it where several actions are waited for, ``service_times`` where some of them were seen to
+finish.
 """
 
 from __future__ import annotations
@@ -19,10 +18,16 @@ SHORTEST_PAUSE = 1.0
 DEFAULT_POLL_INTERVAL = 60.0
 """Longest pause between two looks, in seconds."""
 
+MOST_FAILED_LOOKS = 10
+"""Failed looks in a row after which waiting is given up."""
+
 
 def action_to_look_at(unfinished: Sequence[str]) -> str:
     """
     Return the id of the action that tells most about a set of unfinished ones: the one submitted last.
+
+    Voucherify documents its queue as first-in-first-out, so while that one is unfinished nothing is gained by looking
+    at the others, and when it has finished so should they have.
 
     :param unfinished: ids in the order of submission.
     """
@@ -39,4 +44,9 @@ def pause(elapsed: float, poll_interval: float) -> float:
     :param elapsed: seconds since the last action was submitted.
     :param poll_interval: longest pause in seconds.
     """
-    return max(min(max(elapsed, EARLIEST_LOOK), poll_interval), SHORTEST_PAUSE)
+    return within(max(elapsed, EARLIEST_LOOK), poll_interval)
+
+
+def within(seconds: float, poll_interval: float) -> float:
+    """Return a pause that is neither longer than ``poll_interval`` nor shorter than ``SHORTEST_PAUSE``."""
+    return max(min(seconds, poll_interval), SHORTEST_PAUSE)

@@ -1,0 +1,206 @@
+"""
+A CSV file on its way to an import: checked as a whole, and cut into parts that a request takes.
+
+What a column means and whether a row is right is Voucherify's business, which answers row by row. Checked here is what
+would make it misread the file: a file that is no CSV in UTF-8, rows with too few or too many values, no header row, two
+columns of one name, names with white space (vendor's importCSV pages), a missing column that the vendor requires.
+Such a file is refused as a whole, before anything is sent.
+
+Rows are numbered as Voucherify numbers them: from 1, the header not counted, a row with line breaks in it is one row.
+Empty lines are left out, and so is a byte order mark; everything else is sent byte by byte as it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from types import TracebackType
+from typing import IO, Any, Self
+
+from airflow_provider_voucherify.models.endpoints import CsvImportEndpoint
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+
+_BYTES_PER_READ = 262_144
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_ID_COLUMNS = ("source_id", "id")
+
+
+@dataclass(frozen=True, slots=True)
+class CsvPart:
+    """
+    Rows that are sent in one request, with the header before them.
+
+    :param first_row: number of the first of them in the file, from 1.
+    :param rows: how many.
+    :param start: where their bytes start in the copy on local disk.
+    :param end: where they end.
+    :param has_ids: whether every row names its record, so that sending it twice does not make two.
+    """
+
+    first_row: int
+    rows: int
+    start: int
+    end: int
+    has_ids: bool
+
+
+class CsvFile:
+    """
+    A CSV file, copied to local disk. A context manager; closing it frees the disk.
+
+    :param endpoint: where it goes.
+    :param max_bytes: bytes of a part, the header included.
+    """
+
+    def __init__(self, endpoint: CsvImportEndpoint, max_bytes: int) -> None:
+        self.endpoint = endpoint
+        self.rows = 0
+        self.parts: list[CsvPart] = []
+        self._max_bytes = max_bytes
+        self._columns: tuple[str, ...] = ()
+        self._header = b""
+        self._copy: IO[bytes] = tempfile.TemporaryFile(prefix="voucherify-")  # noqa: SIM115
+
+    def read(self, file: IO[bytes]) -> None:
+        """
+        Read a file to its end. Closes itself where that fails.
+
+        :raises VoucherifyConfigurationError: it cannot be imported as it is.
+        """
+        try:
+            self._read(file)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether every row names its record."""
+        return all(part.has_ids for part in self.parts)
+
+    def size(self, part: CsvPart) -> int:
+        """Return the bytes of a part, the header included."""
+        return len(self._header) + part.end - part.start
+
+    def content(self, part: CsvPart) -> Iterator[bytes]:
+        """Give the bytes of a part, the header first."""
+        yield self._header
+        place = part.start
+        while place < part.end:
+            self._copy.seek(place)
+            piece = self._copy.read(min(_BYTES_PER_READ, part.end - place))
+            place += len(piece)
+            yield piece
+
+    def digest(self, part: CsvPart) -> str:
+        """Return what tells a part's content and destination from any other's."""
+        digest = blake2b(self.endpoint.path.encode() + b"\n", digest_size=16)
+        for piece in self.content(part):
+            digest.update(piece)
+        return digest.hexdigest()
+
+    def values(self, part: CsvPart, numbers: Collection[int]) -> Iterator[tuple[int, dict[str, str]]]:
+        """Give rows of a part by their numbers in the file, each as column to value."""
+        lines = (line.decode() for piece in self._lines(part) for line in piece)
+        for number, values in enumerate(csv.reader(lines), start=part.first_row):
+            if number in numbers:
+                yield number, dict(zip(self._columns, values, strict=True))
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        self._copy.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read(self, file: IO[bytes]) -> None:
+        rows = _rows(file)
+        self._header, columns = next(rows, (b"", []))
+        self._columns = tuple(columns)
+        self._check_columns()
+        ids = [place for place, name in enumerate(self._columns) if name.lower() in _ID_COLUMNS]
+        part: CsvPart | None = None
+        for raw, values in rows:
+            self.rows += 1
+            if len(values) != len(self._columns):
+                raise VoucherifyConfigurationError(
+                    f"row {self.rows} of the CSV file has {len(values)} values for {len(self._columns)} columns"
+                )
+            if len(self._header) + len(raw) > self._max_bytes:
+                raise VoucherifyConfigurationError(
+                    f"row {self.rows} of the CSV file takes {len(raw):,} bytes, and a request takes "
+                    f"{self._max_bytes - len(self._header):,}"
+                )
+            if part is None or len(self._header) + part.end - part.start + len(raw) > self._max_bytes:
+                self._add(part)
+                part = CsvPart(self.rows, 0, self._copy.tell(), self._copy.tell(), has_ids=True)
+            self._copy.write(raw)
+            named = part.has_ids and any(values[place] for place in ids)
+            part = CsvPart(part.first_row, part.rows + 1, part.start, part.end + len(raw), named)
+        self._add(part)
+
+    def _add(self, part: CsvPart | None) -> None:
+        if part is not None:
+            self.parts.append(part)
+
+    def _lines(self, part: CsvPart) -> Iterator[Sequence[bytes]]:
+        """Give the lines of a part's rows, whole ones only, without the header."""
+        rest = b""
+        pieces = self.content(part)
+        next(pieces)
+        for piece in pieces:
+            *lines, rest = (rest + piece).split(b"\n")
+            yield [line + b"\n" for line in lines]
+        yield [rest] if rest else []
+
+    def _check_columns(self) -> None:
+        names = [name.lower() for name in self._columns]
+        if not names or names == [""]:
+            raise VoucherifyConfigurationError("the CSV file has no header row")
+        if len(names) == 1 and any(separator in names[0] for separator in ";\t|"):
+            raise VoucherifyConfigurationError(f"the CSV file is not separated by commas: {self._columns[0]!r:.100}")
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise VoucherifyConfigurationError(
+                f"the CSV file has more than one column {', '.join(map(repr, repeated))}"
+            )
+        if wrong := [name for name in self._columns if not name or any(character.isspace() for character in name)]:
+            raise VoucherifyConfigurationError(
+                "Voucherify takes no column names that are empty or have white space: " + ", ".join(map(repr, wrong))
+            )
+        if missing := [name for name in self.endpoint.required if name not in names]:
+            raise VoucherifyConfigurationError(
+                f"the CSV file has no column {', '.join(missing)}, which an import of {self.endpoint.resource} requires"
+            )
+
+
+def _rows(file: IO[bytes]) -> Iterator[tuple[bytes, list[str]]]:
+    """Give each row that is not empty: its bytes, ending with a line break, and its values."""
+    raw = bytearray()
+
+    def lines() -> Iterator[str]:
+        for number, line in enumerate(file, start=1):
+            without_mark = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
+            raw.extend(without_mark)
+            yield without_mark.decode()
+
+    reader: Any = csv.reader(lines(), strict=True)
+    csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))
+    try:
+        for values in reader:
+            if values:
+                yield bytes(raw) if raw.endswith(b"\n") else bytes(raw) + b"\n", values
+            raw.clear()
+    except UnicodeDecodeError as error:
+        raise VoucherifyConfigurationError(
+            f"line {reader.line_num + 1} of the CSV file is not UTF-8: {error}"
+        ) from None
+    except csv.Error as error:
+        raise VoucherifyConfigurationError(f"line {reader.line_num} of the CSV file is no CSV: {error}") from None

@@ -1,0 +1,113 @@
+"""What a sync will cost: calls, bytes, the share of the rate limit, and how long the limits make the sending last."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_voucherify.client.rate_limits import CallLimit
+from airflow_provider_voucherify.models.endpoints import ASYNC_ACTIONS_PATH
+
+BUSINESS_PLAN = CallLimit(100, 60.0)
+"""API calls of the vendor's Business plan (documentation/guides/limits.mdx); a sandbox project has 100 an hour."""
+
+_FIRST_LOOKS = 5
+_LOOKS_PER_ACTION = 1.3
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """
+    What a sync will cost.
+
+    :param requests: bulk requests by path.
+    :param looks: GETs of async actions while they are waited for and at their end, about.
+    :param bytes: bytes of all bodies.
+    :param limit: the limit on all API calls, and ``is_assumed`` whether it is not the connection's but the vendor's.
+    :param bulk_limit: the limit on bulk calls; None where the connection sets none.
+    """
+
+    requests: Mapping[str, int]
+    looks: int
+    bytes: int
+    limit: CallLimit
+    is_assumed: bool
+    bulk_limit: CallLimit | None
+
+    @property
+    def calls(self) -> int:
+        """All API calls."""
+        return sum(self.requests.values()) + self.looks
+
+    @property
+    def quota_share(self) -> float:
+        """
+        The part of one period's limit that the calls take, of the limit that they take most of.
+
+        Bulk calls are taken to count as ordinary ones too, which the vendor does not say.
+        """
+        shares = [self.calls / self.limit.calls]
+        if self.bulk_limit is not None:
+            shares.append(sum(self.requests.values()) / self.bulk_limit.calls)
+        return max(shares)
+
+    @property
+    def minutes(self) -> float:
+        """
+        How long the limits make the sending of the bulk requests last, if nobody else calls.
+
+        As many as the limit allows are sent at once, the next when the next period begins. What the network takes to
+        carry the bytes, and Voucherify to work them off, comes on top and is not known.
+        """
+        requests = sum(self.requests.values())
+        limits = [self.limit] if self.bulk_limit is None else [self.limit, self.bulk_limit]
+        return max((max(0, requests - 1) // limit.calls) * limit.seconds / 60 for limit in limits)
+
+    def as_summary_fields(self) -> dict[str, Any]:
+        """Return the members of a ``SyncSummary`` that this tells."""
+        looks = {ASYNC_ACTIONS_PATH: self.looks} if self.looks else {}
+        return {
+            "requests_by_endpoint": {**self.requests, **looks},
+            "quota_share": self.quota_share,
+            "estimated_minutes": self.minutes,
+        }
+
+    def text(self) -> str:
+        """Return the estimate for a log."""
+        lines = [f"Estimate: {self.calls:,} API calls, {self.bytes:,} bytes"]
+        lines += [f"  POST {path}: {number:,}" for path, number in self.requests.items()]
+        if self.looks:
+            lines.append(f"  GET {ASYNC_ACTIONS_PATH}/…: about {self.looks:,}")
+        limits = f"{self.limit} API calls"
+        if self.is_assumed:
+            limits += " (the vendor's Business plan, since the connection has no rate_limit)"
+        limits += f" and {self.bulk_limit or 'an unknown number of'} bulk calls"
+        lines.append(f"  {self.quota_share:.0%} of one period's quota, at {limits}")
+        minutes = f"{math.ceil(self.minutes):,} minutes" if self.minutes else "less than a minute"
+        lines.append(f"  {minutes} until everything is sent, besides what the network takes")
+        return "\n".join(lines)
+
+
+def estimate(
+    requests: Mapping[str, int],
+    size: int,
+    limit: CallLimit | None,
+    bulk_limit: CallLimit | None,
+    *,
+    waits: bool,
+) -> Estimate:
+    """
+    Estimate what a sync will cost.
+
+    :param requests: bulk requests by path.
+    :param size: bytes of their bodies.
+    :param limit: the connection's limit on API calls; None for the vendor's Business plan.
+    :param bulk_limit: the connection's limit on bulk calls, if it has one.
+    :param waits: whether the outcome is waited for. Then every action is fetched at its end, and looked at before: a
+        few times at first, then about once in a poll interval, which is taken to be three looks for ten actions.
+    """
+    actions = sum(requests.values())
+    looks = math.ceil(_LOOKS_PER_ACTION * actions) + _FIRST_LOOKS if waits and actions else 0
+    return Estimate(dict(requests), looks, size, limit or BUSINESS_PLAN, limit is None, bulk_limit)

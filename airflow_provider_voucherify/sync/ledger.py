@@ -1,0 +1,472 @@
+"""
+The ledger of one sync: every row of the source with what became of it, and what is known of earlier syncs.
+
+It is two SQLite files on local disk, so memory does not grow with the rows, and joining the plan, the answers and the
+state of earlier syncs is SQL. It is only kept where outcomes are written down or only changes are sent: without it a
+sync counts, and with it it knows each row.
+
+The first file is about this sync. Rows that are not sent, because Voucherify has confirmed them as they are, take next
+to nothing there: a source of a million rows of which one in a hundred has changed is compared a thousand at a time.
+
+The second file is the state: what the last sync of each id came to. Two rules keep it from ever saying more than is
+known. The state has the digest of a record only while Voucherify's last answer about it was that it has it: any other
+outcome takes the digest away, and so does the intention to send the record (``doubt``), before it is sent. And what a
+run has written into the state itself does not count for that run: its retry plans the same batches again and finds
+what the try before has sent in the journal, so that the outcomes are those of the run, whichever try writes them down.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+import time
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from hashlib import blake2b
+from heapq import merge
+from itertools import count, islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+import msgspec
+
+from airflow_provider_voucherify.sync import ledger_sql as sql
+from airflow_provider_voucherify.sync.failures import Attempts, Failure, shortened
+from airflow_provider_voucherify.sync.record_state import MAX_ATTEMPTS, RecordState, RowOutcome
+from airflow_provider_voucherify.sync.report import ReportRow
+from airflow_provider_voucherify.sync.settlement import ActionOutcome, status_in_report, told_of_records
+from airflow_provider_voucherify.sync.values import json_safe_text
+
+_ROWS_PER_WRITE = 1_000
+_LONGS_PER_DIGEST = 8
+
+_Said = TypeVar("_Said")
+
+
+class Ledger:
+    """
+    The rows of one sync on disk. A context manager; closing it removes the files.
+
+    :param run: names the run, the same for all its tries.
+    :param settings: digest of the settings under which records are made. What was confirmed under others counts for
+        nothing.
+    :param everything: send records that are confirmed as they are, too.
+    """
+
+    def __init__(self, run: str, settings: str, *, everything: bool = True) -> None:
+        self._folder = _new_folder()
+        self._items = 0
+        self._open()
+        self._script(sql.SYNC)
+        self._note("run", run)
+        self._note("settings", settings)
+        self._note("everything", "yes" if everything else "")
+        self._begin_state()
+
+    @classmethod
+    def restore(cls, ledger: Path, state: Path) -> Self:
+        """Open a ledger again that was saved while its task was deferred; the files are moved."""
+        restored = cls.__new__(cls)
+        restored._folder = _new_folder()
+        shutil.move(ledger, restored._path)
+        shutil.move(state, restored._state_path)
+        restored._open()
+        restored._items = restored._number("select coalesce(max(first + json_array_length(ids)), 0) from chunks")
+        restored._begin_state()
+        return restored
+
+    @property
+    def run(self) -> str:
+        """The run's name."""
+        return self._about("run")
+
+    @property
+    def settings(self) -> str:
+        """The settings' digest."""
+        return self._about("settings")
+
+    @property
+    def sends_everything(self) -> bool:
+        """Whether records that are confirmed as they are, are sent too."""
+        return bool(self._about("everything"))
+
+    @property
+    def state_file(self) -> str:
+        """Which file the state was last read from or written to; the ledger only remembers it."""
+        return self._about("state file")
+
+    @state_file.setter
+    def state_file(self, name: str) -> None:
+        self._note("state file", name)
+
+    # What earlier syncs have left
+
+    def load_state(self, states: Iterable[RecordState]) -> None:
+        """Take over the state of earlier syncs, record by record."""
+        settings = self._numbers("settings")
+        runs = self._numbers("runs")
+        rows = (
+            (
+                *(s.id, s.digest, settings(s.settings), runs(s.run), s.failed_digest, s.attempts, s.outcome),
+                *(s.key, s.message, None if s.confirmed_at is None else round(s.confirmed_at * 1000)),
+            )
+            for s in states
+        )
+        self._db.executemany("insert or replace into earlier.state values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._begin_state()
+
+    def use_state(self, path: Path) -> None:
+        """
+        Take over the state of earlier syncs as the file that ``save_state`` wrote; it is moved.
+
+        :raises ValueError: it is damaged.
+        """
+        try:
+            with closing(sqlite3.connect(path)) as db:
+                columns = db.execute("pragma table_info(state)").fetchall()
+                db.execute("select 1 from state, runs, settings limit 1").fetchall()
+        except sqlite3.Error as error:
+            raise ValueError(str(error)) from error
+        if columns != self._db.execute("pragma earlier.table_info(state)").fetchall():
+            raise ValueError("it has other columns")
+        self._db.execute("commit")
+        self._db.close()
+        shutil.move(path, self._state_path)
+        self._open()
+        self._begin_state()
+
+    def forget_state(self) -> None:
+        """Know nothing of earlier syncs."""
+        self._script("delete from earlier.state; delete from earlier.runs; delete from earlier.settings")
+        self._note("state file", "")
+        self._begin_state()
+
+    @property
+    def known(self) -> int:
+        """Ids that earlier syncs have left a state of."""
+        return self._number("select count(*) from earlier.state")
+
+    @property
+    def has_other_settings(self) -> bool:
+        """Whether all that is known was made under other settings, so that nothing counts as confirmed."""
+        same = "select exists (select 1 from earlier.state where settings = :settings)"
+        return bool(self.known) and not self._number(same, self._names)
+
+    # What the source has
+
+    def add(self, ids: Sequence[str], items: Sequence[bytes]) -> None:
+        """Write down records that could be sent, in the order of the source."""
+        if not ids:
+            return
+        digests = array("q", b"".join([made.digest() for made in map(blake2b, items)]))[::_LONGS_PER_DIGEST].tolist()
+        encoded = msgspec.json.encode(ids).decode()
+        first, self._items = self._items, self._items + len(ids)
+        self._db.execute("insert into chunks values (?, ?)", (first, encoded))
+        rows: Iterable[tuple[int, str, int]] = zip(count(first), ids, digests, strict=False)
+        if self._compare is not None:
+            (found,) = self._db.execute(self._compare, {**self._names, "ids": encoded}).fetchone()
+            confirmed = msgspec.json.decode(found)
+            if confirmed == digests:
+                return
+            rows = [row for row, digest in zip(rows, confirmed, strict=True) if row[2] != digest]
+        self._db.executemany("insert into rows values (?, ?, ?)", rows)
+
+    def leave_out(self, failure: Failure) -> None:
+        """Write down a row that is no item: it is refused, or superseded by a newer sync."""
+        record_id = None if failure.id is None else json_safe_text(failure.id)
+        values = (failure.row, record_id, failure.outcome, failure.key, shortened(failure.message))
+        self._db.execute("insert into unsent values (?, ?, ?, ?, ?)", values)
+
+    def supersede(self, items: Iterable[int]) -> None:
+        """Write down which items (from 0) will not be sent, because a later one has the same id."""
+        rows = ((item,) for item in items)
+        self._db.executemany("insert into held values (?, 'superseded', null, null)", rows)
+
+    # What is sent of it
+
+    def was_updated_after(self, record_id: str, failed_at: float) -> bool:
+        """Say whether a sync after a record's failure has updated it, so that sending it again would undo that."""
+        later = "select exists (select 1 from earlier.state where id = ? and confirmed_at > ?)"
+        return bool(self._number(later, (record_id, failed_at * 1000)))
+
+    def set_aside(self, max_attempts: int) -> int:
+        """Hold back records that Voucherify has refused so often with the same content. Returns how many."""
+        self._find_failed_before()
+        return self._db.execute(sql.SET_ASIDE, {"key": MAX_ATTEMPTS, "most": max_attempts}).rowcount
+
+    def aside(self) -> Iterator[tuple[int, Failure, Attempts]]:
+        """Give the items that ``set_aside`` holds back, in order, with what is known of their failures."""
+        for item, record_id, message in self._db.execute(sql.ASIDE, {"key": MAX_ATTEMPTS}):
+            yield item, Failure("refused", record_id, MAX_ATTEMPTS, message), self.attempts(record_id)
+
+    def attempts(self, record_id: str) -> Attempts:
+        """Return in how many earlier runs Voucherify has not accepted an id's record as it is in this sync."""
+        self._find_failed_before()
+        found = self._db.execute("select attempts, key, message from failed_before where id = ?", (record_id,))
+        if (told := found.fetchone()) is None:
+            return Attempts(0, 0.0)
+        last = {name: text for name, text in zip(("key", "message"), told[1:], strict=True) if text is not None}
+        return Attempts(told[0], 0.0, (last,) if last else ())
+
+    def items_to_send(self) -> Iterator[int]:
+        """Give the items that are new, different or not confirmed, in order."""
+        return (item for (item,) in self._db.execute(sql.TO_SEND))
+
+    @property
+    def unchanged(self) -> int:
+        """Rows that are not sent, because Voucherify has confirmed their records as they are."""
+        return self._items - self._number(sql.NOT_SIMPLY_UNCHANGED)
+
+    @property
+    def has_rows_without_id(self) -> bool:
+        """Whether there are rows of which nobody can say whose they are."""
+        return bool(self._number("select exists (select 1 from unsent where id is null)"))
+
+    def find_removed(self, *, to_be_marked: bool) -> tuple[int, int]:
+        """
+        Find the ids that earlier syncs had and the source has no more.
+
+        :param to_be_marked: find those too that were reported by an earlier sync and not marked.
+        :returns: how many of those that Voucherify has confirmed once are gone, and of how many.
+        """
+        self._note("marks", "yes" if to_be_marked else "")
+        candidates, had = self._db.execute(sql.COUNT_CANDIDATES, self._names).fetchone()
+        if self._number(sql.COUNT_KNOWN_IN_SOURCE, {"items": self._items}) < candidates:
+            self._script(sql.FIND_PRESENT)
+            self._db.execute(sql.FIND_REMOVED, self._names)
+            self._db.execute("delete from present")
+        return self._number("select count(*) from removed where was_confirmed"), had
+
+    def forget_removed(self) -> None:
+        """Take nobody for removed after all."""
+        self._db.execute("delete from removed")
+
+    def removed(self) -> Iterator[str]:
+        """Give the ids that left the source and that Voucherify has."""
+        return (i for (i,) in self._db.execute("select id from removed where was_confirmed order by id"))
+
+    def doubt(self) -> int:
+        """
+        Take the confirmation from all records that are about to be sent. Returns how many had one.
+
+        Should nobody live to read the answer, nobody knows which content Voucherify has.
+        """
+        self._db.execute(sql.FIND_DOUBTED, self._names)
+        return self._db.execute(sql.DOUBT).rowcount
+
+    def doubted(self) -> Iterator[str]:
+        """Give the ids whose confirmation ``doubt`` has taken."""
+        return (record_id for (record_id,) in self._db.execute("select id from doubted order by id"))
+
+    # What Voucherify answers
+
+    def reporting(self, rows: Iterable[ReportRow], *, upserts: bool) -> Iterator[ReportRow]:
+        """Let a report pass, and note what it says of each record."""
+        self._db.execute("delete from reported")
+        left = iter(rows)
+        while some := list(islice(left, _ROWS_PER_WRITE)):
+            said = ((row.record_id, status_in_report(row, upserts=upserts)) for row in some)
+            known = [(record_id, status) for record_id, status in said if record_id is not None and status is not None]
+            self._db.executemany("insert or replace into reported values (?, ?)", _utf8_only(known))
+            yield from some
+
+    def settle(self, async_action_id: str, ids: Iterable[str], outcome: ActionOutcome, *, report_read: bool) -> None:
+        """
+        Note what became of a batch's records; see ``settlement.told_of_records`` for where the answer is not clear.
+
+        :param report_read: whether ``reporting`` has seen the report to its end.
+        """
+        self._script("delete from batch; delete from named; delete from told")
+        if not report_read:
+            self._db.execute("delete from reported")
+        failures = ((record_id, *_reason(failure)) for record_id, failure in _utf8_only(outcome.failures.items()))
+        self._db.executemany("insert or ignore into named values (?, ?, ?, ?)", failures)
+        left = iter(ids)
+        while some := list(islice(left, _ROWS_PER_WRITE)):
+            self._db.execute(sql.WHAT_IS_SAID, {"ids": msgspec.json.encode(some).decode()})
+        said = dict(self._db.execute("select said, count(*) from batch group by said"))
+        told = told_of_records(said, outcome)
+        self._db.executemany("insert into told values (?, ?)", told.items())
+        reason = zip(("key", "message", "details"), _reason(outcome.reason_of_silent(told.get(""))), strict=True)
+        counted = not outcome.failed_as_a_whole
+        self._db.execute(sql.ANSWER, {"action": async_action_id, "counted": counted, **dict(reason)})
+
+    # What is known in the end
+
+    def outcomes(self, *, with_unchanged: bool = True) -> Iterator[RowOutcome]:
+        """
+        Give the outcome of every row in the order of the source, then of the records that left it.
+
+        :param with_unchanged: give those of rows too that were not sent because they had not changed.
+        """
+        unsent = self._db.execute("select row, id, outcome, key, message from unsent order by row")
+        next_unsent = unsent.fetchone()
+        before = 0  # unsent rows before the item
+        for item, *told in self._told_of_items() if with_unchanged else self._told_of_special_items():
+            while next_unsent is not None and next_unsent[0] <= item + before + 1:
+                yield RowOutcome(*next_unsent)
+                before += 1
+                next_unsent = unsent.fetchone()
+            yield RowOutcome(item + before + 1, *told)
+        while next_unsent is not None:
+            yield RowOutcome(*next_unsent)
+            next_unsent = unsent.fetchone()
+        yield from (RowOutcome(*told) for told in self._db.execute(sql.OF_REMOVED, self._names))
+
+    def _told_of_special_items(self) -> Iterator[tuple[Any, ...]]:
+        """Give item, id, outcome, key, message, details and action of the items that are not just unchanged."""
+        if not self._number("select exists (select 1 from held)"):
+            return self._db.execute(sql.OF_ROWS)
+        return merge(self._db.execute(sql.OF_ROWS), self._db.execute(sql.OF_HELD), key=lambda told: told[0])
+
+    def _told_of_items(self) -> Iterator[tuple[Any, ...]]:
+        special = self._told_of_special_items()
+        following = next(special, None)
+        for first, ids in self._db.execute("select first, ids from chunks order by first"):
+            for item, record_id in enumerate(msgspec.json.decode(ids), first):
+                if following is not None and following[0] == item:
+                    yield following
+                    following = next(special, None)
+                else:
+                    yield item, record_id, "unchanged"
+
+    def update_state(self) -> None:
+        """
+        Bring the state up to date.
+
+        Only what is confirmed is known by its digest. Attempts are the runs in which Voucherify has named a record, or
+        all records of its request, as failed; that a whole action came to nothing is not the record's fault.
+        """
+        self._db.execute(sql.TAKE_ANSWERS, {**self._names, "now": round(time.time() * 1000)})
+        self._db.execute(sql.TAKE_REFUSED, self._names)
+        self._db.execute(sql.TAKE_REMOVED, self._names)
+
+    def changed_states(self) -> Iterator[RecordState]:
+        """Give the state of every id that this sync has changed."""
+        return (RecordState(*row) for row in self._db.execute(sql.CHANGED_STATES, self._names))
+
+    # The files
+
+    def save(self, ledger: Path, state: Path) -> None:
+        """Copy the ledger to new files, for a task that is deferred."""
+        self._copy(self._path, ledger)
+        self._copy(self._state_path, state)
+
+    def save_state(self, path: Path) -> None:
+        """Copy the state alone to a new file."""
+        self._copy(self._state_path, path)
+
+    def close(self) -> None:
+        """Remove the files."""
+        self._db.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def _path(self) -> Path:
+        return self._folder / "ledger"
+
+    @property
+    def _state_path(self) -> Path:
+        return self._folder / "state"
+
+    @property
+    def _names(self) -> dict[str, object]:
+        """What the ledger's SQL calls by name."""
+        return {**self._numbers_of_sync, "marks": bool(self._about("marks"))}
+
+    def _open(self) -> None:
+        """Open both files. All of a ledger's life is one transaction, since nobody else looks at them."""
+        is_new = not self._state_path.exists()
+        self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        self._db.execute("attach ? as earlier", (str(self._state_path),))
+        for name in ("main", "earlier"):
+            self._db.execute(f"pragma {name}.journal_mode = off")
+            self._db.execute(f"pragma {name}.synchronous = off")
+        self._db.execute("begin")
+        if is_new:
+            self._script(sql.EARLIER)
+
+    def _begin_state(self) -> None:
+        """Look up the run and the settings in the state, whose numbers for them are its own."""
+        self._numbers_of_sync = {
+            "run": self._numbers("runs")(self.run),
+            "settings": self._numbers("settings")(self.settings),
+        }
+        self._compare: str | None = None
+        if self.known and not self.sends_everything:
+            simple = "select count(*) = 1 from earlier.settings"
+            first_try = "select not exists (select 1 from earlier.state where run = :run)"
+            closely = not self._number(simple) or not self._number(first_try, self._names)
+            self._compare = sql.COMPARE_CLOSELY if closely else sql.COMPARE
+
+    def _find_failed_before(self) -> None:
+        if not self._about("failed before"):
+            self._note("failed before", "known")
+            self._db.execute(sql.FIND_FAILED_BEFORE, self._names)
+
+    def _numbers(self, table: Literal["runs", "settings"]) -> Callable[[str], int]:
+        """Return a function that gives the number of a run or of settings, a new one where there is none."""
+        add = f"insert or ignore into earlier.{table}(name) values (?)"  # noqa: S608
+        find = f"select number from earlier.{table} where name = ?"  # noqa: S608
+        known: dict[str, int] = {}
+
+        def number(name: str) -> int:
+            if name not in known:
+                self._db.execute(add, (name,))
+                known[name] = self._number(find, (name,))
+            return known[name]
+
+        return number
+
+    def _copy(self, source: Path, to: Path) -> None:
+        self._db.execute("commit")
+        shutil.copyfile(source, to)
+        self._db.execute("begin")
+
+    def _script(self, statements: str) -> None:
+        for statement in statements.split(";"):
+            self._db.execute(statement)
+
+    def _note(self, name: str, value: str) -> None:
+        self._db.execute("insert or replace into about values (?, ?)", (name, value))
+
+    def _about(self, name: str) -> str:
+        found = self._db.execute("select value from about where name = ?", (name,)).fetchone()
+        return str(found[0]) if found is not None else ""
+
+    def _number(self, query: str, values: Any = ()) -> int:
+        (number,) = self._db.execute(query, values).fetchone()
+        return int(number)
+
+
+def _new_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="voucherify-ledger-"))
+
+
+def _reason(failure: Failure | None) -> tuple[str | None, str | None, str | None]:
+    """Return key, message and details of a failure, as the ledger has them."""
+    if failure is None:
+        return None, None, None
+    key = None if failure.key is None else json_safe_text(failure.key)
+    return key, shortened(failure.message), shortened(failure.details)
+
+
+def _utf8_only(rows: Iterable[tuple[str, _Said]]) -> list[tuple[str, _Said]]:
+    """Leave out ids that UTF-8 cannot carry, which cannot have been sent."""
+    known = list(rows)
+    try:
+        "".join(record_id for record_id, _ in known).encode()
+    except UnicodeEncodeError:
+        return [row for row in known if json_safe_text(row[0]) == row[0]]
+    return known

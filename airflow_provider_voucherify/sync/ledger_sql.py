@@ -1,0 +1,211 @@
+"""
+The SQL of the ledger: two SQLite files, ``main`` about this sync and ``earlier`` with the state of records.
+
+``:run`` and ``:settings`` are the numbers of this sync's run and settings in ``earlier.runs`` and
+``earlier.settings``, which keep their names out of a million rows.
+"""
+
+from __future__ import annotations
+
+EARLIER = """
+create table earlier.settings(number integer primary key, name text not null unique);
+create table earlier.runs(number integer primary key, name text not null unique);
+create table earlier.state(
+    id text primary key, digest integer, settings integer not null, run integer not null, failed_digest integer,
+    attempts integer not null, outcome text not null, key text, message text, confirmed_at integer
+) without rowid
+"""
+"""``confirmed_at`` is in milliseconds. A digest is 64 bits, with a sign."""
+
+SYNC = """
+create table about(name text primary key, value text not null);
+create table chunks(first integer primary key, ids text not null);
+create table rows(item integer primary key, id text not null, digest integer not null);
+create table unsent(row integer primary key, id text, outcome text not null, key text, message text);
+create table held(item integer primary key, outcome text not null, key text, message text) without rowid;
+create table failed_before(
+    id text primary key, item integer not null, attempts integer not null, key text, message text
+) without rowid;
+create table present(id text primary key) without rowid;
+create table removed(id text primary key, was_confirmed integer not null) without rowid;
+create table doubted(id text primary key) without rowid;
+create table reported(id text primary key, outcome text not null) without rowid;
+create table named(id text primary key, key text, message text, details text) without rowid;
+create table batch(id text primary key, said text not null) without rowid;
+create table told(said text primary key, outcome text not null) without rowid;
+create table answers(
+    id text primary key, outcome text not null, confirmed integer not null, counted integer not null,
+    key text, message text, details text, action text not null
+) without rowid
+"""
+"""
+``chunks`` has the ids of all items, as JSON; ``rows`` the items that are not confirmed as they are; ``unsent`` the rows
+that are no items; ``held`` the items that are not sent; ``answers`` what Voucherify says of the ids that were.
+"""
+
+# The source beside the state
+
+COMPARE = """
+select json_group_array(s.digest) from json_each(:ids) j left join earlier.state s on s.id = j.value
+"""
+"""For each of some ids the digest of what is confirmed, or null, in order."""
+
+COMPARE_CLOSELY = """
+select json_group_array(case when s.settings = :settings and s.run <> :run then s.digest end)
+from json_each(:ids) j left join earlier.state s on s.id = j.value
+"""
+"""The same where the state has records of other settings, or of this very run."""
+
+FIND_FAILED_BEFORE = """
+insert into failed_before
+select id, item, s.attempts - (s.run = :run) as attempts, s.key, s.message
+from rows left join held using (item) join earlier.state s using (id)
+where held.item is null and s.failed_digest = rows.digest and s.settings = :settings
+    and s.attempts > (s.run = :run)
+"""
+"""Records that are to be sent as they are, and have failed as they are in earlier runs."""
+
+SET_ASIDE = """
+insert or ignore into held
+select item, 'refused', :key, 'failed ' || attempts || ' times with the same content; the last time: '
+    || coalesce(message, key, 'no reason given')
+from failed_before where attempts >= :most
+"""
+
+ASIDE = "select item, id, held.message from held join rows using (item) where held.key = :key order by item"
+
+TO_SEND = "select item from rows left join held using (item) where held.item is null order by item"
+
+NOT_SIMPLY_UNCHANGED = """
+select (select count(*) from rows) + (select count(*) from held where item not in (select item from rows))
+"""
+
+COUNT_CANDIDATES = """
+select count(*), count(confirmed_at) from earlier.state
+where outcome <> 'removed' or run = :run or (:marks and key = 'reported')
+"""
+"""Records that could have left the source: not those that were removed before, but for this run, or unmarked."""
+
+COUNT_KNOWN_IN_SOURCE = """
+select :items - (select count(*) from held where outcome = 'superseded') - (
+    select count(*) from rows left join held using (item) left join earlier.state s using (id)
+    where (s.id is null or s.outcome = 'removed') and (held.item is null or held.outcome <> 'superseded')
+)
+"""
+"""Ids of items that have a state and were not removed: each id has one item that is not superseded."""
+
+FIND_PRESENT = """
+delete from present;
+insert or ignore into present select value from chunks, json_each(chunks.ids);
+insert or ignore into present select id from unsent where id is not null
+"""
+
+FIND_REMOVED = """
+insert into removed select id, confirmed_at is not null from earlier.state
+where (outcome <> 'removed' or run = :run or (:marks and key = 'reported')) and id not in (select id from present)
+"""
+
+FIND_DOUBTED = """
+insert or ignore into doubted select id from earlier.state where digest is not null and (
+    id in (select id from rows left join held using (item) where held.item is null)
+    or :marks and id in (select id from removed where was_confirmed)
+)
+"""
+
+DOUBT = "update earlier.state set digest = null where id in (select id from doubted)"
+
+# Answers of Voucherify
+
+WHAT_IS_SAID = """
+insert or ignore into batch
+select j.value, case when n.id is not null then 'failed' else coalesce(r.outcome, '') end
+from json_each(:ids) j left join named n on n.id = j.value left join reported r on r.id = j.value
+"""
+
+ANSWER = """
+insert or replace into answers
+select id, outcome, outcome in ('updated', 'created', 'succeeded', 'unchanged'),
+    outcome = 'failed' and (n.id is not null or :counted),
+    case when n.id is not null then n.key when said = '' then :key end,
+    case when n.id is not null then n.message when said = '' then :message end,
+    case when n.id is not null then n.details when said = '' then :details end,
+    :action
+from batch join told using (said) left join named n using (id)
+"""
+
+# What became of the rows
+
+OF_ROWS = """
+select item, id,
+    coalesce(held.outcome, a.outcome, 'not_reported'),
+    case when held.item is null then a.key else held.key end,
+    case when held.item is null then a.message else held.message end,
+    case when held.item is null then a.details end,
+    case when held.item is null then a.action end
+from rows left join held using (item) left join answers a using (id) order by item
+"""
+
+OF_HELD = """
+select item, (
+    select json_extract(ids, '$[' || (item - first) || ']') from chunks where first <= item order by first desc limit 1
+), outcome, null, null, null, null
+from held where item not in (select item from rows) order by item
+"""
+"""Items that are confirmed as they are, and superseded by another of their id that is not."""
+
+OF_REMOVED = """
+select null, id,
+    case when not :marks or a.confirmed then 'removed' else coalesce(a.outcome, 'not_reported') end,
+    case when not :marks then 'reported' when a.confirmed then 'marked' else a.key end,
+    a.message, a.details, a.action
+from removed left join answers a using (id) where was_confirmed order by id
+"""
+
+# The state afterwards
+
+TAKE_ANSWERS = """
+insert or replace into earlier.state
+select id,
+    case when a.confirmed then rows.digest end,
+    case when a.confirmed or a.counted then :settings else coalesce(s.settings, :settings) end,
+    :run,
+    case when a.counted then rows.digest when not coalesce(a.confirmed, 0) then s.failed_digest end,
+    case when a.confirmed then 0
+         when not coalesce(a.counted, 0) then coalesce(s.attempts, 0)
+         when s.failed_digest = rows.digest and s.settings = :settings then s.attempts + (s.run <> :run)
+         else 1 end,
+    coalesce(a.outcome, 'not_reported'), a.key, a.message,
+    case when a.confirmed then :now else s.confirmed_at end
+from rows left join held using (item) left join answers a using (id) left join earlier.state s using (id)
+where held.item is null
+"""
+
+ARE_REFUSED_AND_CONFIRMED = """
+select exists (select 1 from unsent join earlier.state s using (id) where s.digest is not null)
+"""
+
+TAKE_REFUSED = """
+insert or replace into earlier.state
+select u.id, null, coalesce(s.settings, :settings), :run, s.failed_digest, coalesce(s.attempts, 0),
+    'refused', u.key, u.message, s.confirmed_at
+from unsent u left join earlier.state s using (id)
+where u.outcome = 'refused' and u.id is not null and u.id not in (select id from answers)
+    and u.row = (select max(row) from unsent last where last.id = u.id and last.outcome = 'refused')
+    and (s.digest is null or u.id not in (select value from chunks, json_each(chunks.ids)))
+"""
+"""One row of an id may be refused while another is confirmed as it is."""
+
+TAKE_REMOVED = """
+update earlier.state
+set outcome = 'removed', key = case when :marks then 'marked' else 'reported' end, message = null, digest = null,
+    run = :run
+where id in (
+    select id from removed left join answers a using (id) where not :marks or not was_confirmed or a.confirmed
+)
+"""
+
+CHANGED_STATES = """
+select s.id, settings.name, digest, failed_digest, attempts, outcome, key, message, runs.name, confirmed_at / 1000.0
+from earlier.state s join earlier.settings on settings.number = s.settings join earlier.runs on runs.number = s.run
+where s.run = :run or s.id in (select id from doubted) order by s.id
+"""
