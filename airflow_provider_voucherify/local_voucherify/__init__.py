@@ -1,11 +1,12 @@
 """
 A small, faithful stand-in for the Voucherify API, for demos, tests and benchmarks.
 
-It serves the bulk endpoints of customers, products and vouchers, async actions, reports, OAuth tokens, metadata
-schemas and the reading of single objects, from memory. It checks as strictly as the vendor's description, and it can
-be told to misbehave. It is no mock: callers speak HTTP to it.
+It serves the bulk endpoints of customers, products and vouchers, CSV imports of customers, products and SKUs, async
+actions, reports, OAuth tokens, metadata schemas, single customers, products and vouchers, lists of them, and a
+customer's activities, segments and redeemables, from memory. It checks as strictly as the vendor's description, and it
+can be told to misbehave. It is no mock: callers speak HTTP to it.
 
-It leaves out everything else, among it CSV imports, SKUs, segments, lists of objects, roles and audit logs.
+It leaves out everything else, among it SKUs other than by import, campaigns, exports, roles and audit logs.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from airflow_provider_voucherify.local_voucherify.metadata_schema import object_
 from airflow_provider_voucherify.local_voucherify.options import MetadataMode, MissingVouchers, ResultShape
 from airflow_provider_voucherify.local_voucherify.records import RecordStore
 from airflow_provider_voucherify.local_voucherify.validation import Payload, Problem, RecordRules
-from airflow_provider_voucherify.models.endpoints import BulkEndpoint
+from airflow_provider_voucherify.models.endpoints import BulkEndpoint, CsvImportEndpoint
 
 _FOUND, _UPDATED = 1, 2
 _REPORT_ROWS_PER_CHUNK = 5_000
@@ -142,6 +142,59 @@ class Outcome:
     report: Report
     report_files: tuple[ReportFile, ...]
 
+    def result(self, shape: ResultShape, reports_url: str) -> dict[str, Any]:
+        """
+        Return the action's ``result``.
+
+        :param reports_url: the URL that report ids are appended to.
+        """
+        report = self.report
+        if shape == "legacy":
+            rows = report.rows(0, len(report.ids))
+            results = [
+                {report.key: record_id, "updated": updated, "found": found} for record_id, found, updated in rows
+            ]
+            return {"results": results, "done_count": self.done_count}
+        if shape == "errors_only":
+            return {"errors": self.errors}
+        counts = {"done_count": self.done_count, "failed_count": self.failed_count}
+        if shape == "no_report":
+            return {**counts, "errors": self.errors}
+        return {
+            **counts,
+            "reports": [f"{reports_url}{file.id}?token={file.token}" for file in self.report_files],
+            "reports_available_till": wire_time(self.report_files[0].available_till),
+            "errors": self.errors,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOutcome:
+    """
+    What became of the rows of a CSV import.
+
+    :param failed: ``result.failed`` as the API shows it.
+    :param message: what the API says of it in a sentence.
+    """
+
+    done_count: int
+    failed: list[dict[str, Any]]
+    message: str
+
+    @property
+    def failed_count(self) -> int:
+        """The number of rows that failed."""
+        return len(self.failed)
+
+    def result(self, shape: ResultShape, reports_url: str) -> dict[str, Any]:
+        """Return the action's ``result``, which has one shape only and no report."""
+        return {
+            "message": self.message,
+            "failed": self.failed,
+            "done_count": self.done_count,
+            "failed_count": self.failed_count,
+        }
+
 
 @dataclass(slots=True)
 class Action:
@@ -158,14 +211,14 @@ class Action:
 
     id: str
     request_id: str
-    endpoint: BulkEndpoint
+    endpoint: BulkEndpoint | CsvImportEndpoint
     created_at: float
     started_at: float
     finished_at: float
     record_count: int
     payload: Payload | None
     script: ActionScript
-    outcome: Outcome | None = None
+    outcome: Outcome | ImportOutcome | None = None
 
     def status(self, now: float) -> str:
         """Return ``ENQUEUED``, ``IN_PROGRESS`` or ``DONE`` at a time; a script may show another one."""
@@ -197,7 +250,7 @@ class Action:
             return shown
         shown["operation_status"] = _operation_status(self.outcome)
         shown["processing_time"] = round((self.finished_at - self.started_at) * 1000)
-        shown["result"] = {**_result(self.outcome, result_shape, reports_url), **self.script.result_fields}
+        shown["result"] = {**self.outcome.result(result_shape, reports_url), **self.script.result_fields}
         return {
             name: value for name, value in {**shown, **self.script.fields}.items() if name not in self.script.without
         }
@@ -215,27 +268,8 @@ class Action:
         return int(99 * (now - self.started_at) / (self.finished_at - self.started_at))
 
 
-def _operation_status(outcome: Outcome) -> str:
+def _operation_status(outcome: Outcome | ImportOutcome) -> str:
     return "FAILED" if outcome.failed_count and not outcome.done_count else "SUCCESS"
-
-
-def _result(outcome: Outcome, shape: ResultShape, reports_url: str) -> dict[str, Any]:
-    report = outcome.report
-    if shape == "legacy":
-        rows = report.rows(0, len(report.ids))
-        results = [{report.key: record_id, "updated": updated, "found": found} for record_id, found, updated in rows]
-        return {"results": results, "done_count": outcome.done_count}
-    if shape == "errors_only":
-        return {"errors": outcome.errors}
-    counts = {"done_count": outcome.done_count, "failed_count": outcome.failed_count}
-    if shape == "no_report":
-        return {**counts, "errors": outcome.errors}
-    return {
-        **counts,
-        "reports": [f"{reports_url}{file.id}?token={file.token}" for file in outcome.report_files],
-        "reports_available_till": wire_time(outcome.report_files[0].available_till),
-        "errors": outcome.errors,
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,22 +288,23 @@ class Processing:
     report_count: int
 
     def process(self, action: Action, payload: Payload, rules: RecordRules, store: RecordStore) -> Outcome:
-        """Return what becomes of an action's records, and store those that are right."""
-        report = Report(action.endpoint.key)
+        """Return what becomes of the records of a bulk update, and store those that are right."""
+        endpoint = rules.endpoint
+        report = Report(endpoint.key)
         errors: list[dict[str, str]] = []
         at = wire_time(action.finished_at)
         for record in payload:
-            record_id = _record_id(record, action.endpoint.key)
+            record_id = _record_id(record, endpoint.key)
             found = record_id in store
-            creates = not found and action.endpoint.upserts
+            creates = not found and endpoint.upserts
             problem = rules.problem(record, creates=creates)
             exists_after = found or creates
             if problem is None and not exists_after and self.missing_vouchers == "failed":
-                problem = _missing(action.endpoint, record_id)
+                problem = _missing(endpoint, record_id)
             if problem is not None:
-                errors.append(_error(action.endpoint, record_id, problem))
+                errors.append(_error(endpoint, record_id, problem))
             elif exists_after and action.script.applies_records:
-                store.update(record_id, _changes(record, action.endpoint), self.metadata_mode, at)
+                store.update(record_id, _changes(record, endpoint), self.metadata_mode, at)
             report.add(record_id, found=found, updated=problem is None and exists_after)
         return Outcome(
             done_count=len(report.ids) - len(errors),
@@ -301,10 +336,15 @@ def _record_id(record: Any, key: str) -> str:
 
 def _changes(record: dict[str, Any], endpoint: BulkEndpoint) -> dict[str, Any]:
     changes = {name: value for name, value in record.items() if name in endpoint.fields and name != endpoint.key}
-    birthdate = changes.get("birthdate") or changes.get("birthday")
-    if birthdate is not None:
-        changes["birthdate"] = changes["birthday"] = birthdate
-    return changes
+    return with_both_birthdates(changes)
+
+
+def with_both_birthdates(changes: dict[str, Any]) -> dict[str, Any]:
+    """Let ``birthdate`` and the deprecated ``birthday`` stand in for each other, where only one is there."""
+    birthdate, birthday = changes.get("birthdate"), changes.get("birthday")
+    if birthdate is None and birthday is None:
+        return changes
+    return {**changes, "birthdate": birthdate or birthday, "birthday": birthday or birthdate}
 
 
 def _missing(endpoint: BulkEndpoint, record_id: str) -> Problem:

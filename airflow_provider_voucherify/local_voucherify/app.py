@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC
+from email.utils import formatdate
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 import msgspec
 from starlette.applications import Starlette
@@ -29,6 +30,7 @@ from airflow_provider_voucherify.local_voucherify.misbehaviour import (
     Exchange,
     Misbehaviours,
 )
+from airflow_provider_voucherify.local_voucherify.record_routes import record_routes
 from airflow_provider_voucherify.local_voucherify.requests_log import (
     Received,
     RequestsLog,
@@ -42,6 +44,10 @@ from airflow_provider_voucherify.models.endpoints import (
     ASYNC_ACTIONS_PATH,
     ASYNC_ACTIONS_SCOPE,
     METADATA_ENDPOINTS,
+    METADATA_SCHEMAS_PATH,
+    METADATA_SCHEMAS_SCOPE,
+    OAUTH_INTROSPECT_PATH,
+    OAUTH_REVOKE_PATH,
     OAUTH_TOKEN_PATH,
     UPDATE_ENDPOINTS,
     BulkEndpoint,
@@ -50,10 +56,6 @@ from airflow_provider_voucherify.models.endpoints import (
 CLOSE_CONNECTION = "close_connection"
 """Name in the ASGI state of the function that closes the caller's connection; the HTTP protocol class puts it there."""
 
-METADATA_SCHEMAS_PATH = "/v1/metadata-schemas"
-METADATA_SCHEMAS_SCOPE = "metadata-schemas"
-OAUTH_INTROSPECT_PATH = "/v1/oauth/introspect"
-OAUTH_REVOKE_PATH = "/v1/oauth/token/revoke"
 
 _LIST_DEFAULT, _LIST_MAXIMUM = 10, 100
 _JSON, _FORM = "application/json", "application/x-www-form-urlencoded"
@@ -94,6 +96,8 @@ class VoucherifyApp:
             if message["type"] == "http.response.start":
                 self._requests.set_status(ticket, message["status"])
                 _log.info("%s %s: %s", method, path, message["status"])
+                date = formatdate(self._project.now(), usegmt=True).encode()
+                message = {**message, "headers": [*message["headers"], (b"date", date)]}
             await send(message)
 
         async def close_connection() -> None:
@@ -188,7 +192,7 @@ class _Routes:
             Route(OAUTH_REVOKE_PATH, api_key_only(self._revoke_token), methods=["POST"]),
             Route(f"{REPORTS_PATH}{{id}}", self._download_report),
         ]
-        return routes + [self._record_route(endpoint) for endpoint in UPDATE_ENDPOINTS.values()]
+        return routes + record_routes(self._project, self._with_scope)
 
     # Credentials and limits
 
@@ -266,16 +270,7 @@ class _Routes:
             raise errors.http_error(options.expired_report_status)
         return StreamingResponse(_csv_bytes(file), media_type="text/csv")
 
-    # Objects
-
-    def _record_route(self, endpoint: BulkEndpoint) -> Route:
-        async def get(request: Request) -> Response:
-            identifier = _last_segment(request)
-            store = self._project.records(endpoint.resource)
-            return _found(store.find(identifier), store.kind.name, identifier)
-
-        path = f"/v1/{endpoint.resource}/{{id:path}}"
-        return Route(path, self._with_scope(endpoint.scope, get))
+    # Metadata schemas
 
     async def _list_schemas(self, request: Request) -> Response:
         schemas = self._project.schemas_wire()
@@ -338,14 +333,6 @@ async def _read_form(request: Request) -> dict[str, str]:
     _require_content_type(request, _FORM)
     body = await request.body()
     return {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
-
-
-def _last_segment(request: Request) -> str:
-    """Return the decoded id of ``/v1/{resource}/{id}``; an id must come percent-encoded, as one segment of the path."""
-    segments = request.scope["raw_path"].decode("ascii").split("/")
-    if len(segments) != 4:
-        raise errors.http_error(404)
-    return unquote(segments[-1])
 
 
 def _read_limit(request: Request) -> int:

@@ -63,6 +63,23 @@ def not_found(resource_type: str, resource_id: str) -> ApiError:
     )
 
 
+def duplicate_found(resource_type: str, resource_id: str) -> ApiError:
+    """Return the documented 409."""
+    return _documented(
+        409,
+        "duplicate_found",
+        "Duplicated resource found",
+        f"Duplicated {resource_type} exists with id {resource_id}",
+        resource_id=resource_id,
+        resource_type=resource_type,
+    )
+
+
+def refused(key: str, message: str, details: str) -> ApiError:
+    """Return the 400 for a record that is not what it should be."""
+    return _documented(400, key, message, details)
+
+
 def invalid_payload(details: str) -> ApiError:
     """Return the 400 for a body that is not what the endpoint takes."""
     return _documented(400, "invalid_payload", "Invalid payload", details)

@@ -1,9 +1,9 @@
 """
 Rate limits: counted in fixed periods, shown in the headers of every answer (api.md section 7).
 
-Which calls count is not fully documented. Here bulk calls count towards ``bulk_api_calls`` and ``api_calls``, all
-others towards ``api_calls`` and ``api_calls_cycle``; refused calls count nowhere. ``X-Rate-Limit-Type`` and
-``Retry-After`` come only once a limit is hit.
+Which calls count is not fully documented. Here bulk calls count towards ``bulk_api_calls`` and, unless the option
+``bulk_calls_are_api_calls`` says otherwise, ``api_calls``; all others towards ``api_calls`` and ``api_calls_cycle``;
+refused calls count nowhere. ``X-Rate-Limit-Type`` and ``Retry-After`` come only once a limit is hit.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from airflow_provider_voucherify.local_voucherify.options import Limit, Options
+from airflow_provider_voucherify.local_voucherify.options import Limit, Options, RetryHeader
 
 
 @dataclass(slots=True)
@@ -34,8 +34,9 @@ class _Period:
     def exhausted(self) -> bool:
         return self.used >= self.count
 
-    def headers(self, now: float, *, refused: bool) -> dict[str, str]:
-        next_allowed = self.starts_at + self.seconds if self.exhausted else now
+    def headers(self, now: float, retry_header: RetryHeader, *, refused: bool) -> dict[str, str]:
+        tells_end = self.exhausted or retry_header == "period_end"
+        next_allowed = self.starts_at + self.seconds if tells_end else now
         headers = {
             "X-Rate-Limit-Limit": str(self.count),
             "X-Rate-Limit-Remaining": str(self.count - self.used),
@@ -59,8 +60,9 @@ class RateLimits:
         bulk = _periods({"bulk_api_calls": options.bulk_api_calls}, now)
         calls = _periods({"api_calls": options.api_calls}, now)
         cycle = _periods({"api_calls_cycle": options.api_calls_cycle}, now)
-        self._for_bulk = [*bulk, *calls]
+        self._for_bulk = [*bulk, *(calls if options.bulk_calls_are_api_calls else [])]
         self._for_others = [*calls, *cycle]
+        self._retry_header = options.retry_header
 
     def take(self, now: float, *, bulk: bool) -> bool:
         """Count a call; False, and no count, when a limit refuses it."""
@@ -79,7 +81,7 @@ class RateLimits:
         """
         periods = self._current(now, bulk)
         shown = next((period for period in periods if period.exhausted), periods[0] if periods else None)
-        return shown.headers(now, refused=refused and shown.exhausted) if shown is not None else {}
+        return {} if shown is None else shown.headers(now, self._retry_header, refused=refused and shown.exhausted)
 
     def _current(self, now: float, bulk: bool) -> list[_Period]:
         periods = self._for_bulk if bulk else self._for_others

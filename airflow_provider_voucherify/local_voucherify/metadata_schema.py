@@ -4,6 +4,9 @@ Metadata schemas: what they demand of a record, and the vendor's wording for a v
 Types and constraints are those of ``GET /v1/metadata-schemas`` (api.md section 8); the wording follows the published
 ``metadata_validation_failed`` examples (api.md section 6.3). Where the vendor shows no wording (dates, lengths,
 bounds, undefined keys) the text is ours, in the same style.
+
+A definition of a type that the vendor does not document is shown and accepts anything, so that a client can be tried
+against types of the future. A constraint that makes no sense for its type (a length of a number) is shown and ignored.
 """
 
 from __future__ import annotations
@@ -65,6 +68,9 @@ _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "geopoint": ("must be a geopoint", _matches(_GEOPOINT)),
     "object": ("must be an object", lambda value: isinstance(value, dict)),
 }
+
+_TYPES_WITH_BOUNDS = {"number": ("lt", "lte", "gt", "gte"), "string": ("minLength", "maxLength", "exactLength")}
+_TYPES_WITH_CONSTRAINTS = {name: ("eq", "ne", *_TYPES_WITH_BOUNDS.get(name, ())) for name in _TYPES}
 
 _CONSTRAINTS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "eq": ("must be equal to one of {}", lambda value, allowed: value in allowed),
@@ -128,15 +134,18 @@ class Definition:
         return self._accepts_one(value)
 
     def _accepts_one(self, value: object) -> bool:
+        if self.type not in _TYPES:
+            return True
+        applied = _TYPES_WITH_CONSTRAINTS[self.type]
         return _TYPES[self.type][1](value) and all(
-            _CONSTRAINTS[name][1](value, bound) for name, bound in self.constraints.items()
+            _CONSTRAINTS[name][1](value, bound) for name, bound in self.constraints.items() if name in applied
         )
 
     def demands(self) -> str:
         """Return everything the definition demands, in the vendor's words."""
         required = [] if self.optional else ["property is required"]
         constraints = [_CONSTRAINTS[name][0].format(_listed(bound)) for name, bound in self.constraints.items()]
-        of_one_value = _TYPES[self.type][0]
+        of_one_value = _TYPES[self.type][0] if self.type in _TYPES else f"must be a {self.type}"
         if not self.array:
             return ", ".join([of_one_value, *required, *constraints])
         every_element = ", ".join([of_one_value, *constraints])
@@ -149,24 +158,30 @@ class MetadataSchema:
     The metadata schema of one kind of object.
 
     :param definitions: key to definition, without the deleted ones.
-    :param allow_defined_only: whether other keys are refused.
+    :param deleted: the deleted ones, which are shown and no longer applied.
+    :param allow_defined_only: whether keys without a definition are refused.
     """
 
     definitions: Mapping[str, Definition]
+    deleted: Mapping[str, Definition]
     allow_defined_only: bool
 
     @classmethod
     def read(cls, wire: Mapping[str, Any]) -> MetadataSchema:
         """Return the schema in the API's form: ``properties`` and ``allow_defined_only``."""
         properties: Mapping[str, Mapping[str, Any]] = wire["properties"]
+        read = {key: Definition.read(definition) for key, definition in properties.items()}
         return cls(
-            definitions={
-                key: Definition.read(definition)
-                for key, definition in properties.items()
-                if not definition.get("deleted")
-            },
+            definitions={key: definition for key, definition in read.items() if not properties[key].get("deleted")},
+            deleted={key: definition for key, definition in read.items() if properties[key].get("deleted")},
             allow_defined_only=bool(wire.get("allow_defined_only")),
         )
+
+    def wire(self) -> dict[str, Any]:
+        """Return ``properties`` and ``allow_defined_only`` as ``GET /v1/metadata-schemas`` shows them."""
+        live = {key: definition.wire() for key, definition in self.definitions.items()}
+        deleted = {key: {**definition.wire(), "deleted": True} for key, definition in self.deleted.items()}
+        return {"properties": {**live, **deleted}, "allow_defined_only": self.allow_defined_only}
 
 
 def metadata_violation(
@@ -194,14 +209,16 @@ def _violations(
                 yield f"{prefix}{key}: {definition.demands()} (actual value is 'undefined')"
         elif not definition.accepts(metadata[key]):
             yield f"{prefix}{key}: {definition.demands()} (actual value is '{_shown(metadata[key])}')"
-        elif definition.object_type is not None and definition.object_type in custom and not prefix:
+        elif definition.type == "object" and not prefix:
+            object_schema = custom.get(definition.object_type or "")
             nested = metadata[key] if definition.array else [metadata[key]]
             for value in nested or []:
-                if value is not None:
-                    yield from _violations(value, custom[definition.object_type], custom, creates, prefix=f"{key}.")
+                if value is not None and object_schema is not None:
+                    yield from _violations(value, object_schema, custom, creates, prefix=f"{key}.")
     if schema.allow_defined_only:
-        for key in metadata.keys() - schema.definitions.keys():
-            yield f"{prefix}{key}: property is not defined (actual value is '{_shown(metadata[key])}')"
+        for key, value in metadata.items():
+            if key not in schema.definitions:
+                yield f"{prefix}{key}: property is not defined (actual value is '{_shown(value)}')"
 
 
 def _shown(value: object) -> str:

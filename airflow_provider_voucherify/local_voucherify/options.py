@@ -14,6 +14,7 @@ from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES
 ResultShape = Literal["full", "errors_only", "legacy", "no_report", "several_reports"]
 MetadataMode = Literal["merge", "replace"]
 MissingVouchers = Literal["done", "failed"]
+RetryHeader = Literal["next_call", "period_end"]
 
 Limit = tuple[int, float]
 """A rate limit: the number of calls, and the period in seconds."""
@@ -71,6 +72,13 @@ class Options:
     api_calls_cycle: Limit | None = field(
         default=None,
         metadata=_flag("limit of the billing cycle on calls other than bulk, as calls/seconds", parse_limit),
+    )
+    bulk_calls_are_api_calls: bool = field(
+        default=True, metadata=_flag("whether a bulk call counts towards the limit on all API calls too")
+    )
+    retry_header: RetryHeader = field(
+        default="next_call",
+        metadata=_flag("what X-Rate-Limit-Retry tells while calls are left", choices=get_args(RetryHeader)),
     )
     max_body_bytes: int = field(default=MAX_BODY_BYTES, metadata=_flag("largest request body in bytes", int))
     report_host: str = field(

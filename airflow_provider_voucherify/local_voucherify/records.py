@@ -1,11 +1,12 @@
 """
-The stored customers, products and vouchers, and the objects that the API shows for them.
+The stored customers, products, vouchers and SKUs, and the objects that the API shows for them.
 
 A million objects fit in memory because each is kept as one compact JSON string and decoded only when it is read.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -91,12 +92,34 @@ def _describe_voucher(fields: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _describe_sku(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "product_id": None,
+        "sku": None,
+        "price": None,
+        "currency": None,
+        "attributes": {},
+        "image_url": None,
+        "metadata": {},
+        **fields,
+    }
+
+
 OBJECT_KINDS: Mapping[str, ObjectKind] = {
     "customers": ObjectKind("customer", "source_id", "cust_", True, _describe_customer),
     "products": ObjectKind("product", "source_id", "prod_", False, _describe_product),
     "vouchers": ObjectKind("voucher", "code", "v_", True, _describe_voucher),
+    "skus": ObjectKind("sku", "source_id", "sku_", False, _describe_sku),
 }
-"""How the objects of each resource of the endpoint table appear in the API."""
+"""How the objects of each resource appear in the API."""
+
+
+_ANONYMOUS = "\0"
+
+
+def new_anonymous_key() -> str:
+    """Return a key for an object that is known by Voucherify's own id alone."""
+    return _ANONYMOUS + secrets.token_hex(8)
 
 
 class RecordStore(Mapping[str, dict[str, Any]]):
@@ -130,7 +153,7 @@ class RecordStore(Mapping[str, dict[str, Any]]):
         unchanged_since = stored.created_at if self.kind.dated_from_creation else None
         return {
             "id": self.kind.id_prefix + key.encode().hex(),
-            self.kind.key: key,
+            **({} if key.startswith(_ANONYMOUS) else {self.kind.key: key}),
             **self.kind.describe(stored.fields),
             "created_at": stored.created_at,
             "updated_at": stored.updated_at or unchanged_since,
@@ -139,7 +162,12 @@ class RecordStore(Mapping[str, dict[str, Any]]):
 
     def find(self, identifier: str) -> dict[str, Any] | None:
         """Return the object of a key or of one of Voucherify's own ids, None when there is none."""
-        return self.get(identifier) or self.get(self._key_of_id(identifier))
+        key = self.key_of(identifier)
+        return None if key is None else self[key]
+
+    def key_of(self, identifier: str) -> str | None:
+        """Return the key of the object that has a key or one of Voucherify's own ids, None when there is none."""
+        return next((key for key in (identifier, self._key_of_id(identifier)) if key in self), None)
 
     def _key_of_id(self, identifier: str) -> str:
         if not identifier.startswith(self.kind.id_prefix):
@@ -167,3 +195,13 @@ class RecordStore(Mapping[str, dict[str, Any]]):
         if metadata_mode == "merge" and "metadata" in fields:
             merged["metadata"] = {**before.fields.get("metadata", {}), **fields["metadata"]}
         self._encoded[key] = _encode((merged, before.created_at, at))
+
+    def replace(self, key: str, fields: dict[str, Any], at: str) -> None:
+        """Create the object of that key, or overwrite all its fields."""
+        before = self._encoded.get(key)
+        stored = fields if self._stores_fields else {}
+        self._encoded[key] = _encode((stored, at, None) if before is None else (stored, _decode(before).created_at, at))
+
+    def remove(self, key: str) -> None:
+        """Forget an object."""
+        del self._encoded[key]

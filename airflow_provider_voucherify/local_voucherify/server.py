@@ -29,7 +29,6 @@ from airflow_provider_voucherify.local_voucherify.records import RecordStore
 from airflow_provider_voucherify.local_voucherify.requests_log import Received, RequestsLog
 from airflow_provider_voucherify.local_voucherify.state import Project
 
-_DATE_HEADER_SECONDS = 1.0
 _BACKLOG = 128
 
 
@@ -109,9 +108,19 @@ class LocalVoucherify:
         return self._project.records("vouchers")
 
     @property
+    def skus(self) -> RecordStore:
+        """The stored SKUs by ``source_id``, each as the API shows it."""
+        return self._project.records("skus")
+
+    @property
     def actions(self) -> dict[str, Action]:
         """The async actions by id, oldest first."""
         return self._project.actions()
+
+    @property
+    def tokens(self) -> list[str]:
+        """The OAuth tokens that were given out and not revoked, for tests that search for them where none should be."""
+        return self._project.tokens.values()
 
     @property
     def received(self) -> list[Received]:
@@ -124,11 +133,28 @@ class LocalVoucherify:
 
     def add_voucher(self, code: str, *, metadata: Mapping[str, Any] | None = None, **fields: Any) -> None:
         """
-        Create a voucher, which no bulk endpoint does.
+        Create a voucher without a request.
 
         :param fields: fields of the voucher object that differ from a plain discount voucher.
         """
         self._project.add_voucher(code, {**fields, "metadata": dict(metadata or {})})
+
+    def set_metadata_schema(self, resource: str, schema: Mapping[str, Any]) -> None:
+        """
+        Define or replace a metadata schema, as an administrator does in the dashboard while syncs go on.
+
+        :param resource: ``customers``, ``products``, ``vouchers``, or the name of a custom schema.
+        :param schema: ``properties`` and ``allow_defined_only``, as in the option ``metadata_schemas``.
+        """
+        self._project.set_metadata_schema(resource, schema)
+
+    def add_segment(self, name: str, source_ids: Collection[str]) -> str:
+        """Make a segment of customers and return its id; no endpoint here does."""
+        return self._project.add_segment(name, source_ids)
+
+    def add_activity(self, source_id: str, event_type: str = "customer.custom_event", **data: Any) -> str:
+        """Let something happen to a customer and return its id. Creating and updating one by one does so by itself."""
+        return self._project.add_activity(source_id, event_type, data)
 
     def misbehave(self, where: Where, what: Fault, *, times: int | None = 1, after: int = 0) -> None:
         """
@@ -221,10 +247,7 @@ class _UvicornServer(uvicorn.Server):
         self._ready.set()
 
     async def main_loop(self) -> None:
-        while not self._stopping.is_set():
-            await self.on_tick(0)
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), _DATE_HEADER_SECONDS)
+        await self._stopping.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stop_accepting()
@@ -272,6 +295,7 @@ class _RunningServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            date_header=False,
         )
         ready = Event()
         self._server = _UvicornServer(config, ready)

@@ -6,7 +6,7 @@ import hmac
 import math
 import secrets
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from threading import RLock
 from typing import Any
@@ -19,13 +19,15 @@ from airflow_provider_voucherify.local_voucherify.actions import (
     WireHook,
     wire_time,
 )
+from airflow_provider_voucherify.local_voucherify.csv_imports import CsvRows
+from airflow_provider_voucherify.local_voucherify.customers import CustomerHistory, Segment
 from airflow_provider_voucherify.local_voucherify.limits import RateLimits
 from airflow_provider_voucherify.local_voucherify.metadata_schema import MetadataSchema, object_name
 from airflow_provider_voucherify.local_voucherify.options import Options
 from airflow_provider_voucherify.local_voucherify.records import OBJECT_KINDS, RecordStore
 from airflow_provider_voucherify.local_voucherify.tokens import TokenStore
 from airflow_provider_voucherify.local_voucherify.validation import Payload, RecordRules
-from airflow_provider_voucherify.models.endpoints import BulkEndpoint
+from airflow_provider_voucherify.models.endpoints import BulkEndpoint, CsvImportEndpoint
 
 SEVERAL_REPORTS = 3
 
@@ -49,12 +51,17 @@ class _StoredSchema:
         return {
             "id": self.id,
             "related_object": self.related_object,
-            "properties": {key: definition.wire() for key, definition in self.schema.definitions.items()},
-            "allow_defined_only": self.schema.allow_defined_only,
+            **self.schema.wire(),
             "created_at": self.created_at,
             "updated_at": self.created_at,
             "object": "metadata_schema",
         }
+
+
+def _stored_schema(resource: str, schema: Mapping[str, Any], now: float) -> _StoredSchema:
+    return _StoredSchema(
+        "ms_" + secrets.token_hex(12), object_name(resource), MetadataSchema.read(schema), wire_time(now)
+    )
 
 
 class Project:
@@ -82,9 +89,7 @@ class Project:
         self.limits = RateLimits(self.options, now)
         self.tokens = TokenStore(self.options.token_lifetime)
         self._schemas = {
-            object_name(name): _StoredSchema(
-                "ms_" + secrets.token_hex(12), object_name(name), MetadataSchema.read(schema), wire_time(now)
-            )
+            object_name(name): _stored_schema(name, schema, now)
             for name, schema in self.options.metadata_schemas.items()
         }
         self._actions: dict[str, Action] = {}
@@ -93,11 +98,18 @@ class Project:
         self._scripts: deque[ActionScript] = deque()
         self._hooks: list[WireHook] = []
         self._report_files: dict[str, ReportFile] = {}
+        self.history = CustomerHistory()
+        self.segments: dict[str, Segment] = {}
 
     def reset(self) -> None:
         """Forget all objects, actions, tokens, calls and scripts."""
         with self._lock:
             self._clear()
+
+    @property
+    def lock(self) -> RLock:
+        """What is held while objects are read and changed in one go."""
+        return self._lock
 
     def now(self) -> float:
         """Return the project's time in seconds since the epoch."""
@@ -113,6 +125,24 @@ class Project:
         with self._lock:
             self.stores["vouchers"].update(code, fields, self.options.metadata_mode, wire_time(self.now()))
 
+    def set_metadata_schema(self, resource: str, schema: Mapping[str, Any]) -> None:
+        """Define or replace the metadata schema of a resource, or a custom one, for actions yet to be processed."""
+        with self._lock:
+            self.advance()
+            self._schemas[object_name(resource)] = _stored_schema(resource, schema, self.now())
+
+    def add_segment(self, name: str, source_ids: Collection[str]) -> str:
+        """Make a segment of customers and return its id."""
+        with self._lock:
+            segment = Segment.new(name, frozenset(source_ids))
+            self.segments[segment.id] = segment
+            return segment.id
+
+    def add_activity(self, source_id: str, event_type: str, data: Mapping[str, Any]) -> str:
+        """Let something happen to a customer, and return its id."""
+        with self._lock:
+            return self.history.add(source_id, event_type, wire_time(self.now()), data)
+
     def script_next(self, script: ActionScript, times: int) -> None:
         """Let the next ``times`` scheduled actions follow a script."""
         with self._lock:
@@ -123,7 +153,7 @@ class Project:
         with self._lock:
             self._hooks.append(hook)
 
-    def schedule(self, endpoint: BulkEndpoint, payload: Payload, request_id: str) -> Action:
+    def schedule(self, endpoint: BulkEndpoint | CsvImportEndpoint, payload: Payload, request_id: str) -> Action:
         """Put an action at the end of the queue and return it."""
         with self._lock:
             self.advance()
@@ -164,12 +194,14 @@ class Project:
     def _process(self, action: Action) -> None:
         if action.payload is None:
             return
-        resource = action.endpoint.resource
-        outcome = self._processing().process(
-            action, action.payload, self._rules(action.endpoint), self.stores[resource]
-        )
-        action.payload, action.outcome = None, outcome
-        self._report_files.update({file.id: file for file in outcome.report_files})
+        if isinstance(action.endpoint, CsvImportEndpoint):
+            rows = CsvRows(self.stores, self.schemas(), wire_time(action.finished_at))
+            action.outcome = rows.imported(action.endpoint, action.payload, apply=action.script.applies_records)
+        else:
+            store, rules = self.stores[action.endpoint.resource], self.rules(action.endpoint)
+            action.outcome = outcome = self._processing().process(action, action.payload, rules, store)
+            self._report_files.update({file.id: file for file in outcome.report_files})
+        action.payload = None
 
     def _processing(self) -> Processing:
         return Processing(
@@ -179,8 +211,13 @@ class Project:
             report_count=SEVERAL_REPORTS if self.options.result_shape == "several_reports" else 1,
         )
 
-    def _rules(self, endpoint: BulkEndpoint) -> RecordRules:
-        schemas: Mapping[str, MetadataSchema] = {name: stored.schema for name, stored in self._schemas.items()}
+    def schemas(self) -> Mapping[str, MetadataSchema]:
+        """Return the metadata schemas by the name of their object."""
+        return {name: stored.schema for name, stored in self._schemas.items()}
+
+    def rules(self, endpoint: BulkEndpoint) -> RecordRules:
+        """Return what a record of an endpoint must satisfy."""
+        schemas = self.schemas()
         return RecordRules(
             endpoint=endpoint,
             schema=schemas.get(object_name(endpoint.resource)),

@@ -79,6 +79,10 @@ class TokenStore:
         """End a token; False when there is no live one of that value."""
         return self.live(value, now) is not None and self._tokens.pop(value, None) is not None
 
+    def values(self) -> list[str]:
+        """Return the tokens themselves, oldest first."""
+        return list(self._tokens)
+
     def clear(self) -> None:
         """Forget all tokens, as when the key that generated them is deleted."""
         self._tokens.clear()

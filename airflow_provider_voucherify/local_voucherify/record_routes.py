@@ -1,0 +1,143 @@
+"""The routes of single customers, products and vouchers, of lists of them, and of CSV imports."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from airflow_provider_voucherify.local_voucherify import errors
+from airflow_provider_voucherify.local_voucherify.csv_imports import read_import
+from airflow_provider_voucherify.local_voucherify.misbehaviour import SUBMIT_PATHS
+from airflow_provider_voucherify.local_voucherify.single_records import SingleRecords, Wire, integer
+from airflow_provider_voucherify.local_voucherify.state import Project
+from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS, UPDATE_ENDPOINTS, CsvImportEndpoint
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+Guard: TypeAlias = Callable[[str, Handler], Handler]
+
+IMPORT_STATUS = {"customers": 202, "products": 200, "skus": 200}
+"""What the vendor's description says, inconsistent as it is."""
+
+
+def record_routes(project: Project, with_scope: Guard) -> list[Route]:
+    """
+    Return the routes.
+
+    :param with_scope: lets a handler be called only with an OAuth scope (or an API key).
+    """
+    imports = [
+        Route(e.path, with_scope(e.scope, _import(project, e)), methods=["POST"]) for e in CSV_IMPORT_ENDPOINTS.values()
+    ]
+    lists = [
+        Route(f"/v1/{e.resource}", with_scope(e.scope, _collection(project, e.resource)), methods=["GET", "POST"])
+        for e in UPDATE_ENDPOINTS.values()
+    ]
+    singles = [
+        Route(
+            f"/v1/{e.resource}/{{rest:path}}",
+            with_scope(e.scope, _single(project, e.resource)),
+            methods=["GET", "POST", "PUT", "DELETE"],
+        )
+        for e in UPDATE_ENDPOINTS.values()
+    ]
+    return [*imports, *lists, *singles]
+
+
+def _import(project: Project, endpoint: CsvImportEndpoint) -> Handler:
+    async def handle(request: Request) -> Response:
+        rows = read_import(request.headers.get("content-type", ""), await request.body())
+        action = project.schedule(endpoint, rows, errors.new_request_id())
+        return _json({"async_action_id": action.id}, IMPORT_STATUS[endpoint.resource])
+
+    return handle
+
+
+def _collection(project: Project, resource: str) -> Handler:
+    records = SingleRecords(project, resource)
+
+    async def handle(request: Request) -> Response:
+        if request.method == "GET":
+            every = parse_qs(request.url.query, keep_blank_values=True)
+            return _json(records.page(request.query_params, every))
+        if resource == "vouchers":
+            raise errors.http_error(405)
+        return _json(records.create(await _object(request)))
+
+    return handle
+
+
+def _single(project: Project, resource: str) -> Handler:
+    records = SingleRecords(project, resource)
+
+    async def handle(request: Request) -> Response:
+        # An id must come percent-encoded, as one segment of the path; the decoded path would not show where it ends.
+        path = request.scope["raw_path"].decode("ascii")
+        if path in SUBMIT_PATHS:
+            raise errors.http_error(405)
+        identifier, *more = map(unquote, path.split("/")[3:])
+        if more:
+            return _below(records, request, identifier, more) if resource == "customers" else _no_route()
+        match request.method, resource:
+            case "GET", _:
+                return _json(records.get(identifier))
+            case "PUT", _:
+                return _json(records.update(identifier, await _object(request)))
+            case "DELETE", "customers":
+                records.remove(identifier)
+                return Response(status_code=204)
+            case "POST", "vouchers":
+                return _json(records.create_voucher(identifier, await _object(request)))
+        raise errors.http_error(405)
+
+    return handle
+
+
+def _below(records: SingleRecords, request: Request, identifier: str, more: list[str]) -> Response:
+    query: Mapping[str, str] = request.query_params
+    match request.method, more:
+        case "POST", ["permanent-deletion"]:
+            return _json(records.remove_permanently(identifier))
+        case "GET", ["activity"]:
+            return _json(_cut(records.activity(identifier, query), query))
+        case "GET", ["activities"]:
+            events = records.activity(identifier, query)
+            shown = events[: integer(query, "limit", 10, 1, 100)]
+            return _json({"object": "list", "data_ref": "data", "data": shown, "total": len(events)})
+        case "GET", ["segments"]:
+            found = records.segments(identifier)
+            return _json({"object": "list", "data_ref": "data", "data": found, "total": len(found)})
+        case "GET", ["redeemables"]:
+            held = records.redeemables(identifier, query)
+            return _json({**_cut(held, query), "total": len(held)})
+    return _no_route()
+
+
+def _cut(found: list[Wire], query: Mapping[str, str]) -> Wire:
+    limit = integer(query, "limit", 10, 1, 100)
+    page = {"object": "list", "data_ref": "data", "data": found[:limit], "has_more": len(found) > limit}
+    return {**page, "more_starting_after": found[limit - 1]["id"]} if len(found) > limit else page
+
+
+def _no_route() -> Response:
+    raise errors.http_error(404)
+
+
+async def _object(request: Request) -> Wire:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise errors.http_error(415)
+    try:
+        return msgspec.json.decode(await request.body(), type=dict[str, Any])
+    except msgspec.ValidationError:
+        raise errors.invalid_payload("Payload should be an object") from None
+    except msgspec.DecodeError:
+        raise errors.invalid_payload("Payload is not valid JSON") from None
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json; charset=utf-8")
