@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import copy
+import io
+from collections.abc import Iterable, Mapping
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
+    AirflowNotFoundException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    Asset,
     BaseHook,
     BaseNotifier,
     BaseOperator,
     BaseOperatorLink,
     BaseSensorOperator,
+    DecoratedOperator,
     ObjectStoragePath,
     PokeReturnValue,
+    Stats,
     XCom,
     conf,
+    determine_kwargs,
+    task_decorator_factory,
 )
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Connection, Context, TaskInstanceKey
+    from airflow.providers.common.compat.sdk import Connection, Context, TaskDecorator, TaskInstanceKey
 
 __all__ = [
     "AirflowFailException",
+    "AirflowNotFoundException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
+    "Asset",
     "BaseHook",
     "BaseNotifier",
     "BaseOperator",
@@ -35,17 +46,26 @@ __all__ = [
     "BaseTrigger",
     "Connection",
     "Context",
+    "DecoratedOperator",
     "ObjectStoragePath",
     "PokeReturnValue",
+    "Stats",
+    "TaskDecorator",
     "TaskInstanceKey",
     "TaskStateStore",
     "TriggerEvent",
     "XCom",
     "conf",
+    "determine_kwargs",
     "get_async_connection",
     "get_async_extra_dejson",
     "get_connection",
     "get_task_state_store",
+    "get_task_states",
+    "open_for_reading",
+    "set_asset_state",
+    "task_decorator_factory",
+    "with_values",
 ]
 
 
@@ -70,6 +90,59 @@ class TaskStateStore:
         from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined,unused-ignore]
 
         self._store.set(key, value, retention=NEVER_EXPIRE)
+
+
+def open_for_reading(path: str) -> IO[bytes]:
+    """
+    Open a local path or an object storage URI.
+
+    Before Airflow 3.1 the file that ``ObjectStoragePath`` opens cannot be iterated over, so it is wrapped there.
+    """
+    file = ObjectStoragePath(path).open("rb")  # type: ignore[no-untyped-call]
+    readable: IO[bytes] = file if hasattr(type(file), "__iter__") else io.BufferedReader(file)
+    return readable
+
+
+def with_values(context: Context, values: Mapping[str, Any]) -> Context:
+    """Return a context with more values; Airflow 2 warns of it where its own are copied one by one."""
+    extended: Any = copy.copy(context)
+    extended.update(values)
+    return cast("Context", extended)
+
+
+def set_asset_state(context: Context, outlets: Iterable[Any], key: str, value: Mapping[str, Any]) -> None:
+    """Write a JSON value into the state store of each outlet that is an asset; below Airflow 3.3 there is none."""
+    stores: Any = context.get("asset_state_store")
+    if stores is not None:
+        for outlet in outlets:
+            if isinstance(outlet, Asset):
+                stores[outlet].set(key, dict(value))
+
+
+def get_task_states(context: Context) -> dict[str, dict[str, Any]]:
+    """
+    Return the states of the context's task in all runs of its DAG.
+
+    :returns: run id to task to state; a mapped task is named ``{task_id}_{map_index}``.
+    """
+    ti = context["ti"]
+    if hasattr(ti, "get_task_states"):
+        states: dict[str, dict[str, Any]] = ti.get_task_states(dag_id=ti.dag_id, task_ids=[ti.task_id])
+        return states
+    return _read_task_states(ti.dag_id, ti.task_id)
+
+
+def _read_task_states(dag_id: str, task_id: str) -> dict[str, dict[str, Any]]:
+    """Read them from the database, as a task may before Airflow 3."""
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    states: dict[str, dict[str, Any]] = {}
+    with create_session() as session:
+        columns = session.query(TaskInstance.run_id, TaskInstance.map_index, TaskInstance.state)
+        for run_id, map_index, state in columns.filter_by(dag_id=dag_id, task_id=task_id):
+            states.setdefault(run_id, {})[task_id if map_index < 0 else f"{task_id}_{map_index}"] = state
+    return states
 
 
 def get_connection(conn_id: str) -> Connection:

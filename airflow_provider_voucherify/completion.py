@@ -6,18 +6,22 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_voucherify.compat import conf
-from airflow_provider_voucherify.links.async_action import DASHBOARD_XCOM_KEY, REPORT_XCOM_KEY
+from airflow_provider_voucherify.compat import conf, with_values
+from airflow_provider_voucherify.lineage import EmitsLineage
+from airflow_provider_voucherify.links.async_action import DASHBOARD_XCOM_KEY, REPORT_XCOM_KEY, report_url
+from airflow_provider_voucherify.metrics import Metrics
 from airflow_provider_voucherify.models.errors import (
     VoucherifyCompletionTimeoutError,
     VoucherifyError,
+    VoucherifyRateLimitError,
     VoucherifyTransportError,
     may_pass,
 )
-from airflow_provider_voucherify.notifications.summary import SUMMARY_KEY, TEXT_KEY
+from airflow_provider_voucherify.notifications.texts import ready_texts
 from airflow_provider_voucherify.sync.waiting import DEFAULT_POLL_INTERVAL, action_to_look_at, pause
 from airflow_provider_voucherify.triggers.async_action import EVENT_VERSION, VoucherifyAsyncActionTrigger
 
@@ -26,9 +30,9 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
     from airflow_provider_voucherify.models.async_action import AsyncAction
-    from airflow_provider_voucherify.models.endpoints import BulkEndpoint
-    from airflow_provider_voucherify.storage import StagedRecords, StorageReportFolder
-    from airflow_provider_voucherify.sync.outcomes import SentRecords, SubmittedSync
+    from airflow_provider_voucherify.storage import PlannedRecords, StagedRecords, StorageReportFolder
+    from airflow_provider_voucherify.sync.ledger import Ledger
+    from airflow_provider_voucherify.sync.outcomes import SubmittedSync
     from airflow_provider_voucherify.sync.plan import Plan
     from airflow_provider_voucherify.sync.settlement import ActionOutcome
     from airflow_provider_voucherify.sync.summary import FailureThresholds, SyncSummary
@@ -36,25 +40,23 @@ if TYPE_CHECKING:
 WORKER_SECONDS = 10.0
 """Seconds for which a deferrable task looks from the worker first: a small update is done by then."""
 
-MOST_FAILED_LOOKS = 10
-"""Failed looks in a row after which a worker that waits gives up."""
-
 IDS_XCOM_KEY = "async_action_ids"
 
 Callback = Callable[[Any], Any]
 
 
-class CompletesAsyncActions:
+class CompletesAsyncActions(EmitsLineage):
     """
     What operators and sensor do once async actions are submitted. A mixin of ``BaseOperator``.
 
     A task waits ``WORKER_SECONDS`` on its worker and is then deferred, if it is ``deferrable``; the trigger's event or
     the worker's own look leads to the same ``_settle``. It may find an action unfinished although a later one has
-    finished, contrary to the documented order, and then waits for that one.
+    finished, contrary to the documented order, and then waits for that one and those that it did not look at.
     """
 
     log: logging.Logger
     defer: Callable[..., NoReturn]
+    dag_id: str
     task_id: str
     do_xcom_push: bool
     voucherify_conn_id: str
@@ -62,6 +64,11 @@ class CompletesAsyncActions:
     report_path: str | None
     max_failed_records: int | None
     max_failed_ratio: float | None
+    max_attempts: int | None = None
+    max_created: int | None = None
+    warn_failed_records: int | None = None
+    warn_failed_ratio: float | None = None
+    warn_created: int | None = None
     on_failed_records_callback: Callback | Sequence[Callback] | None
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -79,26 +86,32 @@ class CompletesAsyncActions:
             self._raise_timeout(message or "time is up")
         if status == "unreachable":
             self.log.warning("The trigger gave up looking, so this worker looks: %s", message)
-        with self._hook() as hook:
+        with ExitStack() as stack:
+            hook = stack.enter_context(self._hook())
+            if staged is not None:
+                stack.callback(staged.close)
             try:
-                summary = self._settle(context, hook.get_conn(), sync, folder, staged, {})
+                summary = self._settle_after_wait(context, hook.get_conn(), sync, folder, staged, {})
             except UnfinishedActionsError as unfinished:
                 if status == "unreachable":
                     raise VoucherifyTransportError(
                         f"the triggerer cannot look at async actions ({message}), though this worker can"
                     ) from unfinished
-                self._defer(hook, sync, unfinished.async_action_ids[:1], end_time, name)
+                self._defer(hook, sync, unfinished.to_wait_for, end_time, name)
         if staged is not None:
             staged.remove()
         return self._conclude(context, summary)
 
     def _hook(self) -> VoucherifyHook:
-        from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+        from airflow_provider_voucherify.hooks.metered import MeteredHook
 
-        return VoucherifyHook(self.voucherify_conn_id)
+        return MeteredHook(self.voucherify_conn_id, self._metrics().calls_made)
 
-    def _endpoint(self) -> BulkEndpoint | None:
-        """Return where the batches went; None where only their actions can tell."""
+    def _metrics(self, resource: str | None = None) -> Metrics:
+        return Metrics(resource=resource or self._resource(), dag_id=self.dag_id, task_id=self.task_id)
+
+    def _resource(self) -> str | None:
+        """Return what the batches update; None where only their actions can tell."""
         return None
 
     def _poll_interval(self, hook: VoucherifyHook) -> float:
@@ -113,7 +126,12 @@ class CompletesAsyncActions:
     def _thresholds(self) -> FailureThresholds:
         from airflow_provider_voucherify.sync.summary import FailureThresholds
 
-        return FailureThresholds(self.max_failed_records, self.max_failed_ratio)
+        return FailureThresholds(self.max_failed_records, self.max_failed_ratio, self.max_created)
+
+    def _warnings(self) -> FailureThresholds:
+        from airflow_provider_voucherify.sync.summary import FailureThresholds
+
+        return FailureThresholds(self.warn_failed_records, self.warn_failed_ratio, self.warn_created, prefix="warn")
 
     def _report_folder(self, context: Context) -> StorageReportFolder | None:
         from airflow_provider_voucherify.storage import StorageReportFolder
@@ -131,13 +149,16 @@ class CompletesAsyncActions:
 
     def _announce(self, context: Context, hook: VoucherifyHook, sync: SubmittedSync) -> None:
         """Put the ids and links into XCom before waiting, so that a task that is killed has them."""
+        context["ti"].xcom_push(key=IDS_XCOM_KEY, value=sync.async_action_ids)
+        self._announce_links(context, hook)
+
+    def _announce_links(self, context: Context, hook: VoucherifyHook) -> None:
         from airflow_provider_voucherify.models.endpoints import dashboard_url
 
         ti = context["ti"]
-        ti.xcom_push(key=IDS_XCOM_KEY, value=sync.async_action_ids)
         ti.xcom_push(key=DASHBOARD_XCOM_KEY, value=dashboard_url(hook.get_conn().settings.base_url))
         folder = self._report_folder(context)
-        ti.xcom_push(key=REPORT_XCOM_KEY, value=folder.uri if folder is not None else "")
+        ti.xcom_push(key=REPORT_XCOM_KEY, value=report_url(folder.uri) if folder is not None else "")
 
     def _wait(
         self, context: Context, hook: VoucherifyHook, sync: SubmittedSync, end_time: float, plan: Plan | None = None
@@ -153,10 +174,10 @@ class CompletesAsyncActions:
         while not waiting_for or self._look(client, sync, waiting_for, self._poll_interval(hook), until, seen):
             try:
                 sent = PlannedRecords(plan) if plan is not None else None
-                return self._settle(context, client, sync, folder, sent, seen)
+                return self._settle_after_wait(context, client, sync, folder, sent, seen)
             except UnfinishedActionsError as unfinished:
                 self.log.warning("%s", unfinished)
-                waiting_for = unfinished.async_action_ids[:1]
+                waiting_for = unfinished.to_wait_for
         if not self.deferrable or time.time() >= end_time:
             self._raise_timeout(f"async action {action_to_look_at(waiting_for)} was not finished in time")
         name = None
@@ -174,29 +195,54 @@ class CompletesAsyncActions:
         until: float,
         seen: dict[str, AsyncAction],
     ) -> bool:
-        """Look at the action submitted last until it has finished; False if it has not by ``until``."""
-        last, failures = action_to_look_at(waiting_for), 0
-        while True:
-            now = time.time()
-            wait = pause(now - sync.submitted_at, poll_interval)
-            if now + wait > until and self.deferrable:
+        """
+        Look until the actions have finished, the one submitted last first; False if they have not by ``until``.
+
+        A look that rate limits allow only after ``until`` is not waited for: a deferrable task is deferred at once, any
+        other waits for its deadline.
+        """
+        from airflow_provider_voucherify.models.async_action import AsyncAction
+        from airflow_provider_voucherify.sync.queue_watch import QueueWatch
+        from airflow_provider_voucherify.sync.waits import Wait
+
+        now = time.time()
+        not_before = now + pause(now - sync.submitted_at, poll_interval)
+        wait = Wait(waiting_for, sync.submitted_at, until, poll_interval, not_before)
+        watch = QueueWatch()
+        watch.add(wait, now)
+        places = {action_id: place for place, action_id in enumerate(sync.async_action_ids, start=1)}
+        while (look := watch.next_look(time.time())) is not None:
+            if look.at >= until and self.deferrable:
                 return False
-            time.sleep(max(0.0, min(wait, until - now)))
+            if look.at > (asked_at := time.time()):
+                time.sleep(look.at - asked_at)
+                continue
             try:
-                action = client.get_async_action(last)
+                answer = client.send(look.call, max_rate_limit_wait=max(0.0, until - asked_at))
             except VoucherifyError as error:
-                failures += 1
-                if not may_pass(error) or failures == MOST_FAILED_LOOKS:
+                if isinstance(error, VoucherifyRateLimitError) and may_pass(error) and (error.retry_at or 0) > until:
+                    self.log.warning("No look in the time that is left: %s", error)
+                    time.sleep(0.0 if self.deferrable else max(0.0, until - time.time()))
+                    return False
+                watch.failed(look, error, asked_at, time.time())
+                if wait.end is not None and wait.end.status == "unreachable":
                     raise
-                self.log.warning("Look %d of %d failed: %s", failures, MOST_FAILED_LOOKS, error)
+                if wait.failures:
+                    self.log.warning("Look %d of %d failed: %s", wait.failures, wait.most_failures, error)
             else:
-                failures = 0
-                self.log.info("Async action %s is %s (%s %%)", last, action.status, action.progress or 0)
-                if action.is_finished:
-                    seen[last] = action
-                    return True
-            if time.time() >= until:
-                return False
+                watch.found(look, answer, asked_at, time.time())
+                if isinstance(answer, AsyncAction):
+                    self.log.info(
+                        "Async action %s (%d of %d) is %s (%s %%)",
+                        answer.id,
+                        places.get(answer.id, 0),
+                        len(sync.batches),
+                        answer.status,
+                        answer.progress or 0,
+                    )
+                    if answer.is_finished:
+                        seen[answer.id] = answer
+        return wait.end is not None and wait.end.status == "finished"
 
     def _defer(
         self, hook: VoucherifyHook, sync: SubmittedSync, waiting_for: Sequence[str], end_time: float, staged: str | None
@@ -213,40 +259,63 @@ class CompletesAsyncActions:
         self.log.info("Waiting in the triggerer for %d async actions", len(sync.batches))
         self.defer(trigger=trigger, method_name="execute_complete")
 
+    def _settle_after_wait(
+        self, context: Context, client: VoucherifyClient, sync: SubmittedSync, *args: Any
+    ) -> SyncSummary:
+        waited = time.time() - sync.submitted_at
+        summary = self._settle(context, client, sync, *args)
+        self._metrics(summary.resource).completion_waited(waited)
+        return summary
+
     def _settle(
         self,
         context: Context,
         client: VoucherifyClient,
         sync: SubmittedSync,
         folder: StorageReportFolder | None,
-        sent: StagedRecords | SentRecords | None,
+        sent: StagedRecords | PlannedRecords | None,
         seen: dict[str, AsyncAction],
     ) -> SyncSummary:
         from airflow_provider_voucherify.sync.outcomes import collect_outcomes
 
-        return collect_outcomes(
-            sync,
-            client,
-            endpoint=self._endpoint(),
-            refused_sample=self._refused_sample(context),
-            folder=folder,
-            sent=sent,
-            seen=seen,
-            on_outcome=self._note,
-        )
+        with ExitStack() as stack:
+            ledger = stack.enter_context(sent.ledger()) if sent is not None else None
+            summary = collect_outcomes(
+                sync,
+                client,
+                resource=self._resource(),
+                refused_sample=self._refused_sample(context),
+                folder=folder,
+                sent=sent,
+                ledger=ledger,
+                max_attempts=self.max_attempts,
+                seen=seen,
+                on_outcome=self._note,
+            )
+            return self._keep_books(context, ledger, summary)
+
+    def _keep_books(self, context: Context, ledger: Ledger | None, summary: SyncSummary) -> SyncSummary:
+        """Write down what became of every row, and return the summary, possibly with a warning."""
+        return summary
 
     def _conclude(self, context: Context, summary: SyncSummary) -> dict[str, Any]:
         """Say what happened, tell who wants to be told, and fail where too many rows failed."""
+        thresholds, warnings = self._thresholds(), self._warnings()
+        exceeded = thresholds.exceeded_by(summary)
+        for warning in (warnings.exceeded_by(summary), thresholds.unknown_in(summary) or warnings.unknown_in(summary)):
+            summary = summary.with_warning(warning)
+        self.summary = summary
+        self._metrics(summary.resource).concluded(summary)
         text, value = summary.text(), summary.as_xcom()
-        failed = (summary.failed or 0) + summary.refused
-        self.log.log(logging.WARNING if failed or summary.not_reported else logging.INFO, "%s", text)
+        worth_a_look = summary.failed or summary.refused or summary.not_reported or summary.warning or exceeded
+        self.log.log(logging.WARNING if worth_a_look else logging.INFO, "%s", text)
         if summary.not_reported:
             self.log.warning(
                 "Voucherify's answers do not mention %d of the records that were sent", summary.not_reported
             )
-        if failed or summary.not_reported or summary.failed_async_action_ids:
-            self._tell(context, value, text)
-        if exceeded := self._thresholds().exceeded_by(summary):
+        if worth_a_look or summary.failed_async_action_ids:
+            self._tell(context, value)
+        if exceeded:
             from airflow_provider_voucherify.exceptions import VoucherifyRecordsFailedError
 
             if self.do_xcom_push:
@@ -261,13 +330,14 @@ class CompletesAsyncActions:
 
     def _note(self, async_action_id: str, outcome: ActionOutcome) -> None:
         """Take note of an action's outcome."""
+        self._metrics().failures_of(outcome)
 
     def _prepare_retry(self, context: Context, message: str) -> None:
         """Where a retry can do better, prepare it and raise an error that Airflow retries."""
 
-    def _tell(self, context: Context, value: dict[str, Any], text: str) -> None:
+    def _tell(self, context: Context, value: dict[str, Any]) -> None:
         callbacks = self.on_failed_records_callback
-        told = {**context, SUMMARY_KEY: value, TEXT_KEY: text}
+        told = with_values(context, ready_texts(value))
         for callback in [callbacks] if callable(callbacks) else _callbacks(callbacks):
             try:
                 callback(told)

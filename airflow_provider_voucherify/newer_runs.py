@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_voucherify.compat import get_task_states
+
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
 
@@ -23,7 +25,7 @@ def newer_run(context: Context) -> str | None:
     """
     ti, run_id = context["ti"], context["dag_run"].run_id
     task = ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
-    return latest_at_work(ti.get_task_states(dag_id=ti.dag_id, task_ids=[ti.task_id]), run_id, task)
+    return latest_at_work(get_task_states(context), run_id, task)
 
 
 def latest_at_work(states: Mapping[str, Mapping[str, Any]], run_id: str, task: str) -> str | None:

@@ -1,15 +1,17 @@
-"""``VoucherifyHook``: a Voucherify connection, and the bulk part of its API."""
+"""``VoucherifyHook``: a Voucherify connection, and the bulk part of its API; ``hooks.records`` has the rest."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from airflow_provider_voucherify import connection_form
 from airflow_provider_voucherify.compat import (
     BaseHook,
     get_async_connection,
     get_async_extra_dejson,
 )
+from airflow_provider_voucherify.hooks.records import RecordMethods
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import AsyncVoucherifyClient, VoucherifyClient
@@ -17,15 +19,17 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.client.settings import ConnectionSettings
     from airflow_provider_voucherify.compat import Connection
     from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList
+    from airflow_provider_voucherify.models.metadata_schema import MetadataSchema, MetadataSchemaList
 
 
-class VoucherifyHook(BaseHook):
+class VoucherifyHook(RecordMethods, BaseHook):
     """
     Talks to one Voucherify project. Use it as a context manager, or call ``close``, to close its connections.
 
     The six bulk calls queue an update and return its ``async_action_id``; nothing has been updated when they return.
     They send what they are given: checking rows, packing them into requests and following them to the end is the
-    operators' work. Everything raises the errors of ``airflow_provider_voucherify.exceptions``.
+    operators' work. Single records are read and written with models of ``airflow_provider_voucherify.models.records``.
+    Everything raises the errors of ``airflow_provider_voucherify.exceptions``.
 
     :param voucherify_conn_id: connection of type ``voucherify``.
     :param retry: when to send a request again; see ``client.retry.RetryPolicy``.
@@ -131,6 +135,19 @@ class VoucherifyHook(BaseHook):
         """
         return self.get_conn().list_async_actions(limit, end_date)
 
+    def get_metadata_schema(self, resource: str) -> MetadataSchema:
+        """
+        Get what the project demands of a resource's metadata; needs the scope ``metadata-schemas``.
+
+        :param resource: ``customers``, ``products``, ``vouchers``, or the name of any other schema as the API has it.
+        :raises VoucherifyNotFoundError: Voucherify knows no schema of that name.
+        """
+        return self.get_conn().get_metadata_schema(resource)
+
+    def list_metadata_schemas(self) -> MetadataSchemaList:
+        """List all metadata schemas, also the custom ones of nested objects; needs the scope ``metadata-schemas``."""
+        return self.get_conn().list_metadata_schemas()
+
     def download_report(self, url: str, file: BinaryIO) -> int:
         """
         Fetch a report into a seekable binary file and return its size in bytes.
@@ -142,18 +159,29 @@ class VoucherifyHook(BaseHook):
         return self.get_conn().download(url, file)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask for the newest async action, which needs the scope ``async-actions`` and changes nothing."""
-        from airflow_provider_voucherify.client.http import VoucherifyClient
-        from airflow_provider_voucherify.client.retry import RetryPolicy
-        from airflow_provider_voucherify.models.errors import VoucherifyError
+        """
+        Ask Voucherify for the newest async action, and say whether the connection works or what is wrong with it.
+
+        The one call takes 20 seconds at most and changes nothing; with OAuth a token is fetched first. See
+        ``connection_check`` for what it cannot find out.
+        """
+        from airflow_provider_voucherify.connection_check import check_connection
+        from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 
         try:
-            settings = self.settings
-            with VoucherifyClient(settings, retry=RetryPolicy(attempts=1, max_rate_limit_wait=0)) as client:
-                client.list_async_actions(limit=1)
-        except VoucherifyError as error:
+            return check_connection(self.settings)
+        except VoucherifyConfigurationError as error:
             return False, str(error)
-        return True, f"Voucherify at {settings.base_url} accepts these credentials"
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the extra fields of the connection form, for Airflow before 3.2; later ones read the metadata."""
+        return connection_form.form_widgets()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return labels of the connection form's standard fields, for Airflow before 3.2."""
+        return connection_form.python_field_behaviour()
 
     def close(self) -> None:
         """Close the client's connections."""

@@ -2,53 +2,133 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_voucherify.compat import BaseHook
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.sources import ROWS_PER_CHUNK, Rows, from_cursor
 
+log = logging.getLogger(__name__)
+
 
 @contextmanager
 def query(sql_conn_id: str, sql: str, parameters: Iterable[Any] | Mapping[str, Any] | None = None) -> Iterator[Rows]:
     """
-    Run a query and give its rows as a stream; the connection is closed at the end.
+    Run a query and give its rows as a stream; the connection is closed at the end, whatever is left unread.
 
-    Drivers that would otherwise fetch the whole result into memory are asked for a server-side cursor: psycopg2 and
-    psycopg (a named cursor) and MySQLdb (an unbuffered one). The others are read with ``fetchmany``.
+    Drivers that would otherwise fetch the whole result into memory are asked for a server-side or unbuffered cursor:
+    psycopg2, psycopg, MySQLdb (mysqlclient), pymysql and mysql.connector. The others are read with ``fetchmany``.
+
+    A server-side cursor of PostgreSQL takes one ``SELECT``, ``VALUES`` or ``WITH`` that changes nothing, and lives in
+    a transaction: autocommit is switched off on the connection.
 
     :param sql_conn_id: a connection whose hook is a ``DbApiHook``.
     :param sql: one statement that returns rows.
     :param parameters: bound by the driver, in its own style.
-    :raises VoucherifyConfigurationError: the connection's hook cannot run queries, or the query returns no rows' form.
+    :raises VoucherifyConfigurationError: the connection's hook cannot run queries, or the statement returns no rows.
+        Errors of the driver are raised as they are.
     """
-    hook = BaseHook.get_hook(sql_conn_id)
-    if not hasattr(hook, "get_records") or not hasattr(hook, "get_conn"):
-        raise VoucherifyConfigurationError(
-            f"sql_conn_id {sql_conn_id!r} is a connection of type {getattr(hook, 'conn_type', None)!r}, whose "
-            f"{type(hook).__name__} cannot run queries (it is no DbApiHook)"
-        )
-    with closing(hook.get_conn()) as connection, closing(_cursor(connection)) as cursor:
+    hook = database_hook(sql_conn_id)
+    connection = hook.get_conn()
+    driver = _driver(connection)
+    cursor: Any = None
+    try:
+        cursor = driver.cursor(connection)
         if parameters is None:
             cursor.execute(sql)
         else:
             cursor.execute(sql, parameters)
         yield _rows(cursor)
+    finally:
+        driver.close(connection, cursor)
 
 
-def _cursor(connection: Any) -> Any:
-    driver = type(connection).__module__.partition(".")[0]
-    if driver in ("psycopg2", "psycopg"):
-        cursor = connection.cursor(name="voucherify")
-        cursor.itersize = ROWS_PER_CHUNK
-        return cursor
-    if driver == "MySQLdb":
-        from MySQLdb.cursors import SSCursor  # type: ignore[import-untyped,import-not-found,unused-ignore]
+def database_hook(conn_id: str) -> Any:
+    """
+    Return the hook of a connection to a database.
 
-        return connection.cursor(SSCursor)
+    :raises VoucherifyConfigurationError: it is none.
+    """
+    hook = BaseHook.get_hook(conn_id)
+    if not hasattr(hook, "get_records") or not hasattr(hook, "get_conn"):
+        raise VoucherifyConfigurationError(
+            f"{conn_id!r} is a connection of type {getattr(hook, 'conn_type', None)!r}, whose "
+            f"{type(hook).__name__} cannot run queries (it is no DbApiHook)"
+        )
+    return hook
+
+
+@dataclass(frozen=True, slots=True)
+class _Driver:
+    """How a driver opens a cursor that streams, and how it and the connection are closed before all rows are read."""
+
+    cursor: Callable[[Any], Any]
+    close: Callable[[Any, Any], None]
+
+
+def _driver(connection: Any) -> _Driver:
+    """Return the driver of a connection, also where its class is extended elsewhere."""
+    modules = [cls.__module__.partition(".")[0] for cls in type(connection).__mro__]
+    return next((_DRIVERS[module] for module in modules if module in _DRIVERS), _ANY_DRIVER)
+
+
+def _plain_cursor(connection: Any) -> Any:
     return connection.cursor()
+
+
+def _named_cursor(connection: Any) -> Any:
+    if connection.autocommit:
+        connection.autocommit = False
+    return connection.cursor(name="voucherify")
+
+
+def _mysqldb_cursor(connection: Any) -> Any:
+    from MySQLdb.cursors import SSCursor  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+    return connection.cursor(SSCursor)
+
+
+def _pymysql_cursor(connection: Any) -> Any:
+    from pymysql.cursors import SSCursor  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+    return connection.cursor(SSCursor)
+
+
+def _mysql_connector_cursor(connection: Any) -> Any:
+    return connection.cursor(buffered=False)
+
+
+def _close_in_turn(connection: Any, cursor: Any) -> None:
+    """Close both; failing to do so does not hide why the task fails, nor fail it when all rows were read."""
+    for opened in (cursor, connection):
+        if opened is not None:
+            try:
+                opened.close()
+            except Exception as error:
+                log.warning("Closing a %s failed: %s", type(opened).__name__, error)
+
+
+def _hang_up(connection: Any, cursor: Any) -> None:
+    """Close the connection only: closing a cursor of MySQL first receives, or complains of, all rows left unread."""
+    result: Any = getattr(cursor, "_result", None)
+    if result is not None and hasattr(result, "unbuffered_active"):
+        result.unbuffered_active = False  # else pymysql's finalizers try to receive them from the closed connection
+    _close_in_turn(connection, None)
+
+
+_ANY_DRIVER = _Driver(_plain_cursor, _close_in_turn)
+
+_DRIVERS = {
+    "psycopg2": _Driver(_named_cursor, _close_in_turn),
+    "psycopg": _Driver(_named_cursor, _close_in_turn),
+    "MySQLdb": _Driver(_mysqldb_cursor, _hang_up),
+    "pymysql": _Driver(_pymysql_cursor, _hang_up),
+    "mysql": _Driver(_mysql_connector_cursor, _hang_up),
+}
 
 
 def _rows(cursor: Any) -> Rows:

@@ -1,8 +1,14 @@
-"""Extra links of the operators and the sensor; both show what the task put into XCom, so they need no connection."""
+"""
+Extra links of the operators and the sensor. They need no connection: tasks put the URLs into XCom before they wait.
+
+Airflow 3 stores a link when a task's process ends, and so has none of a process that was killed. These links are
+looked for under the very keys that the tasks write, so they are there from then on, whatever becomes of the process.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
 
 import attrs
 
@@ -12,7 +18,13 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import BaseOperator, TaskInstanceKey
 
 DASHBOARD_XCOM_KEY = "voucherify_dashboard_url"
-REPORT_XCOM_KEY = "voucherify_report_uri"
+REPORT_XCOM_KEY = "voucherify_report_url"
+
+_CONSOLES = {
+    "s3": "https://console.aws.amazon.com/s3/buckets/{bucket}?prefix={path}/",
+    "gs": "https://console.cloud.google.com/storage/browser/{bucket}/{path}",
+}
+"""Where a browser shows a folder of a bucket."""
 
 
 @attrs.define()
@@ -21,6 +33,11 @@ class VoucherifyAsyncActionsLink(BaseOperatorLink):
 
     name: str = "Async actions in Voucherify"
 
+    @property
+    def xcom_key(self) -> str:
+        """Where the link is stored."""
+        return DASHBOARD_XCOM_KEY
+
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the URL, or an empty string before the task has submitted anything."""
         return XCom.get_value(ti_key=ti_key, key=DASHBOARD_XCOM_KEY) or ""
@@ -28,10 +45,32 @@ class VoucherifyAsyncActionsLink(BaseOperatorLink):
 
 @attrs.define()
 class VoucherifyReportLink(BaseOperatorLink):
-    """The folder with the reports and ``failures.jsonl``."""
+    """The folder with the reports and ``failures.jsonl``, in the console of the bucket that it is in."""
 
     name: str = "Report"
 
+    @property
+    def xcom_key(self) -> str:
+        """Where the link is stored."""
+        return REPORT_XCOM_KEY
+
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the folder's URI, or an empty string where no ``report_path`` was given."""
+        """Return the URL, or an empty string where there is none; see ``report_url``."""
         return XCom.get_value(ti_key=ti_key, key=REPORT_XCOM_KEY) or ""
+
+
+def report_url(uri: str) -> str:
+    """
+    Return the web page that shows a report folder, or an empty string where no browser can show it.
+
+    Airflow's user interface shows links to web pages alone, so one to a local folder, or to storage without a console
+    that is addressed by bucket and path, would not appear or lead nowhere. The task's log and summary name the folder.
+
+    :param uri: the folder, e.g. ``s3://conn_id@bucket/voucherify``.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme in ("http", "https"):
+        return uri
+    if (console := _CONSOLES.get(parts.scheme)) is None:
+        return ""
+    return console.format(bucket=parts.netloc.rpartition("@")[2], path=quote(parts.path.strip("/")))

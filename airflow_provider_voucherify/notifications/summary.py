@@ -2,51 +2,72 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_voucherify.compat import BaseNotifier
+from airflow_provider_voucherify.compat import BaseNotifier, XCom, with_values
+from airflow_provider_voucherify.notifications.texts import HTML_KEY, SLACK_KEY, SUMMARY_KEY, TEXT_KEY, ready_texts
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
-
-SUMMARY_KEY = "voucherify_summary"
-TEXT_KEY = "voucherify_text"
 
 
 class VoucherifySummaryNotifier(BaseNotifier):
     """
     Adds a Voucherify task's summary to the context of another notifier, for Airflow's own callbacks.
 
-    ``on_failed_records_callback=`` of the operators needs no wrapping: it has ``voucherify_summary`` and
-    ``voucherify_text`` in its context already. This notifier brings the same two to ``on_success_callback=``,
-    ``on_failure_callback=`` and the like, for a nightly "what arrived"::
+    ``on_failed_records_callback=`` of the operators needs no wrapping: its context has the summary already. This
+    notifier brings the same to ``on_success_callback=``, ``on_failure_callback=`` and the like, for a nightly "what
+    arrived"::
 
         VoucherifyBulkUpdateOperator(
             ...,
-            on_success_callback=VoucherifySummaryNotifier(SlackWebhookNotifier(text="{{ voucherify_text }}")),
+            on_success_callback=VoucherifySummaryNotifier(SlackWebhookNotifier(text="{{ voucherify_slack_text }}")),
         )
 
+    It can be awaited too, as in the callback of a missed deadline, whose context names the run and no task.
+
     :param notifier: any notifier, or a callable that takes the context. Its templates may use ``voucherify_text``
-        (a few lines of text) and ``voucherify_summary`` (the dict that the task returns).
-    :param task_id: the Voucherify task, where the callback belongs to another one (or to the DAG).
+        (a few lines of plain text), ``voucherify_slack_text`` and ``voucherify_html`` (the same for Slack and for a
+        mail) and ``voucherify_summary`` (the dict that the task returns).
+    :param task_id: the Voucherify task, where the callback belongs to another one (or to the DAG, or a deadline).
+    :param kwargs: ``context``, for awaiting; Airflow 3.1 and later.
     """
 
-    def __init__(self, notifier: Callable[[Any], Any], task_id: str | None = None) -> None:
-        super().__init__()
+    def __init__(self, notifier: Callable[[Any], Any], task_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.notifier = notifier
         self.task_id = task_id
 
     def notify(self, context: Context) -> None:
         """Read the summary from XCom and call the notifier."""
-        self.notifier({**context, **self._told(context)})
+        self.notifier(with_values(context, self._told(context)))
+
+    async def async_notify(self, context: Context) -> None:
+        """Do the same without blocking the event loop; a notifier that cannot be awaited is called in a thread."""
+        told: Any = with_values(context, await asyncio.to_thread(self._told, context))
+        if isinstance(self.notifier, BaseNotifier) and _can_be_awaited(self.notifier):
+            self.notifier.context = told
+            await self.notifier
+        else:
+            await asyncio.to_thread(self.notifier, told)
 
     def _told(self, context: Context) -> dict[str, Any]:
-        from airflow_provider_voucherify.sync.summary import SyncSummary
+        task_id, found = self._summary(context)
+        if isinstance(found, dict):
+            return ready_texts(found)
+        nothing = f"Voucherify task {task_id}: no summary"
+        return {SUMMARY_KEY: {}, TEXT_KEY: nothing, SLACK_KEY: nothing, HTML_KEY: f"<p>{nothing}</p>"}
 
-        ti = context["ti"]
+    def _summary(self, context: Context) -> tuple[str | None, Any]:
+        if (ti := context.get("ti")) is None:
+            run: Any = context["dag_run"]
+            ids = {"dag_id": run["dag_id"], "run_id": run["dag_run_id"], "task_id": self.task_id}
+            return self.task_id, XCom.get_one(key="return_value", **ids)
         map_index = None if self.task_id else ti.map_index
-        found = ti.xcom_pull(task_ids=self.task_id or ti.task_id, map_indexes=map_index)
-        if not isinstance(found, dict):
-            return {SUMMARY_KEY: {}, TEXT_KEY: f"Voucherify task {self.task_id or ti.task_id}: no summary"}
-        return {SUMMARY_KEY: found, TEXT_KEY: SyncSummary.model_validate(found).text()}
+        return self.task_id or ti.task_id, ti.xcom_pull(task_ids=self.task_id or ti.task_id, map_indexes=map_index)
+
+
+def _can_be_awaited(notifier: BaseNotifier) -> bool:
+    return type(notifier).async_notify is not BaseNotifier.async_notify

@@ -9,7 +9,13 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_voucherify.compat import BaseOperator, conf, get_task_state_store
+from airflow_provider_voucherify.compat import (
+    AirflowNotFoundException,
+    BaseOperator,
+    conf,
+    get_task_state_store,
+    set_asset_state,
+)
 from airflow_provider_voucherify.completion import (
     Callback,
     CompletesAsyncActions,
@@ -17,31 +23,41 @@ from airflow_provider_voucherify.completion import (
 )
 from airflow_provider_voucherify.exceptions import VoucherifyNewerRunError
 from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
-from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES, RESOURCES, BulkEndpoint
+from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES, RESOURCES
 from airflow_provider_voucherify.models.errors import (
     VoucherifyActionFailedError,
     VoucherifyConfigurationError,
+    VoucherifyError,
     VoucherifyNotFoundError,
     VoucherifyRecordsRejectedError,
 )
 from airflow_provider_voucherify.newer_runs import newer_run
 
 if TYPE_CHECKING:
+    from airflow_provider_voucherify.bookkeeping import Bookkeeping
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
     from airflow_provider_voucherify.storage import StorageReportFolder
+    from airflow_provider_voucherify.sync.destination import Destination
+    from airflow_provider_voucherify.sync.grouping import MetadataPlan
     from airflow_provider_voucherify.sync.journal import Journal
+    from airflow_provider_voucherify.sync.ledger import Ledger
+    from airflow_provider_voucherify.sync.mapping import MappingRules
+    from airflow_provider_voucherify.sync.metadata_schema import MetadataRules
     from airflow_provider_voucherify.sync.outcomes import SubmittedSync
-    from airflow_provider_voucherify.sync.plan import Destination, Plan
+    from airflow_provider_voucherify.sync.plan import Changes, Plan
     from airflow_provider_voucherify.sync.settlement import ActionOutcome
     from airflow_provider_voucherify.sync.sources import Rows
     from airflow_provider_voucherify.sync.summary import SyncSummary
 
 
+ASSET_STATE_KEY = "voucherify_last_sync"
+"""Key in the state store of the task's outlet assets: when and by which run the state of records was last kept."""
+
 REFUSED_XCOM_KEY = "voucherify_refused"
 
 
-class _Records:
+class HiddenRecords:
     """Rendered ``records``; Airflow stores rendered fields, and rows have no place in its database."""
 
     def __init__(self, records: Any) -> None:
@@ -65,10 +81,17 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         "metadata_columns",
         "exclude_columns",
         "report_path",
+        "state_path",
+        "outcomes_path",
+        "outcomes_conn_id",
+        "outcomes_table",
+        "sync_name",
+        "on_removed",
+        "full_refresh",
         "voucherify_conn_id",
     )
     template_ext: Sequence[str] = (".sql",)
-    template_fields_renderers = {"sql": "sql", "sql_parameters": "json", "mapping": "json"}  # noqa: RUF012
+    template_fields_renderers = {"sql": "sql", "sql_parameters": "json", "mapping": "json", "on_removed": "json"}  # noqa: RUF012
     operator_extra_links = (VoucherifyAsyncActionsLink(), VoucherifyReportLink())
     ui_color = "#f4ecff"
 
@@ -85,14 +108,31 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         metadata_columns: Collection[str] | None = None,
         exclude_columns: Collection[str] | None = None,
         null_policy: Any = "omit",
+        validate_metadata: Literal["schema"] | None = None,
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float | timedelta | None = None,
         completion_timeout: float | timedelta = timedelta(hours=6),
         max_batch_bytes: int = MAX_BODY_BYTES,
         max_batch_records: int | None = None,
+        max_in_flight: int = 2,
         max_failed_records: int | None = 0,
         max_failed_ratio: float | None = None,
+        max_created: int | None = None,
+        warn_failed_records: int | None = None,
+        warn_failed_ratio: float | None = None,
+        warn_created: int | None = None,
+        max_attempts: int | None = 5,
+        sync_mode: Literal["full", "changed"] = "full",
+        full_refresh: bool = False,
+        state_path: str | None = None,
+        outcomes_path: str | None = None,
+        outcomes_conn_id: str | None = None,
+        outcomes_table: str = "voucherify",
+        sync_name: str | None = None,
+        on_removed: Literal["ignore", "report"] | Mapping[str, Any] = "ignore",
+        max_removed_ratio: float | None = 0.5,
+        sample: int | None = None,
         report_path: str | None = None,
         dry_run: bool = False,
         durable: bool = True,
@@ -120,15 +160,34 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         self.mapping = mapping
         self.metadata_columns = metadata_columns
         self.exclude_columns = exclude_columns
+        if validate_metadata not in (None, "schema"):
+            raise VoucherifyConfigurationError(f"validate_metadata must be 'schema' or None, not {validate_metadata!r}")
         self.null_policy = null_policy
+        self.validate_metadata = validate_metadata
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.completion_timeout = completion_timeout
         self.max_batch_bytes = max_batch_bytes
         self.max_batch_records = max_batch_records
+        self.max_in_flight = max_in_flight
         self.max_failed_records = max_failed_records
         self.max_failed_ratio = max_failed_ratio
+        self.max_created = max_created
+        self.warn_failed_records = warn_failed_records
+        self.warn_failed_ratio = warn_failed_ratio
+        self.warn_created = warn_created
+        self.max_attempts = max_attempts
+        self.sync_mode = sync_mode
+        self.full_refresh = full_refresh
+        self.state_path = state_path
+        self.outcomes_path = outcomes_path
+        self.outcomes_conn_id = outcomes_conn_id
+        self.outcomes_table = outcomes_table
+        self.sync_name = sync_name
+        self.on_removed = on_removed
+        self.max_removed_ratio = max_removed_ratio
+        self.sample = sample
         self.report_path = report_path
         self.is_dry_run = dry_run
         self.durable = durable
@@ -146,23 +205,29 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         with ExitStack() as stack:
             stack.enter_context(self._forgetting_unknown_actions(context))
             self._prepare(context)
-            plan = stack.enter_context(self._plan())
+            hook = stack.enter_context(self._hook())
+            plan = stack.enter_context(self._plan(context, hook))
             self._log_plan(plan)
             folder = self._report_folder(context)
             if self.is_dry_run:
-                summary = self._unsettled(plan, None, None)
-                self.log.info("%s", summary.text())
-                return summary.as_xcom()
+                return self._dry_run(plan)
             if context["ti"].try_number > 1:
                 self._mind_newer_runs(context)
-            hook = stack.enter_context(self._hook())
             context["ti"].xcom_push(key=REFUSED_XCOM_KEY, value=[failure.sample() for failure in plan.refused_sample])
+            if plan.ledger is not None:
+                self._bookkeeping(context).before_sending(plan.ledger)
+            if plan.batches:
+                self._announce_links(context, hook)
             sync = self._submit(context, plan, hook)
             self._announce(context, hook, sync)
             if not self.wait_for_completion:
                 if folder is not None:
-                    with folder.write("failures.jsonl") as failures:
-                        failures.writelines(plan.refused_lines())
+                    for name, lines in (
+                        ("failures.jsonl", plan.refused_lines()),
+                        ("set_aside.jsonl", plan.set_aside_lines()),
+                    ):
+                        with folder.write(name) as file:
+                            file.writelines(lines)
                 return self._conclude(context, self._unsettled(plan, sync, folder))
             end_time = min(sync.submitted_at + seconds(self.completion_timeout), started + self._execution_seconds())
             return self._conclude(context, self._wait(context, hook, sync, end_time, plan))
@@ -180,6 +245,13 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
     def _check(self) -> None:
         """Check what can be checked before any row is read."""
         self._thresholds()
+        self._warnings()
+        self._check_books()
+        for name in ("sample", "max_attempts"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise VoucherifyConfigurationError(f"{name} must be at least 1, not {value!r}")
+        if self.max_removed_ratio is not None and not 0 <= self.max_removed_ratio <= 1:
+            raise VoucherifyConfigurationError(f"max_removed_ratio must be from 0 to 1, not {self.max_removed_ratio!r}")
         if self.on_newer_run not in ("warn", "fail", "ignore"):
             raise VoucherifyConfigurationError(f"on_newer_run must be warn, fail or ignore, not {self.on_newer_run!r}")
         if not isinstance(self.is_dry_run, bool):
@@ -215,34 +287,150 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
     def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
         super()._do_render_template_fields(*args, **kwargs)
         if self.records is not None:
-            self.records = _Records(self.records)
+            self.records = HiddenRecords(self.records)
 
-    def _destination(self) -> Destination:
+    def _destination(self, schema: MetadataRules | None = None) -> Destination:
         raise NotImplementedError
 
-    def _endpoint(self) -> BulkEndpoint:
-        return self._destination().endpoint
+    def _metadata_plan(self) -> MetadataPlan:
+        return "bulk"
+
+    def _resource(self) -> str:
+        return self.resource
 
     def _poll_interval(self, hook: VoucherifyHook) -> float:
         return super()._poll_interval(hook) if self.poll_interval is None else seconds(self.poll_interval)
 
-    def _plan(self) -> Plan:
-        from airflow_provider_voucherify.sync.mapping import MappingRules
-        from airflow_provider_voucherify.sync.plan import BatchLimits, Plan
+    def _schema(self, hook: VoucherifyHook) -> MetadataRules | None:
+        """Fetch the project's metadata schema, where it is asked for and there is one."""
+        from airflow_provider_voucherify.sync.metadata_schema import compile_schema
 
+        if self.validate_metadata is None:
+            return None
+        try:
+            schema = hook.get_metadata_schema(self.resource)
+        except VoucherifyNotFoundError:
+            self.log.info("The project has no metadata schema for %s", self.resource)
+            return None
+        return compile_schema(schema, hook.list_metadata_schemas().schemas if schema.object_types else ())
+
+    def _rules(self, schema: MetadataRules | None = None) -> MappingRules:
+        from airflow_provider_voucherify.sync.mapping import MappingRules
+
+        return MappingRules(self.mapping, self.metadata_columns, self.exclude_columns or (), self.null_policy, schema)
+
+    def _plan(self, context: Context, hook: VoucherifyHook) -> Plan:
+        from airflow_provider_voucherify.sync.destination import BatchLimits
+        from airflow_provider_voucherify.sync.plan import Plan
+        from airflow_provider_voucherify.sync.sources import first_rows
+
+        schema = self._schema(hook)
+        changes = self._changes(schema)
+        ledger, warnings = self._ledger(context, hook)
         plan = Plan(
-            self._destination(),
-            MappingRules(self.mapping, self.metadata_columns, self.exclude_columns or (), self.null_policy),
+            self._destination(schema),
+            self._rules(schema),
             BatchLimits(self.max_batch_bytes, self.max_batch_records),
             keep_refused=self.report_path is not None,
+            metadata_plan=self._metadata_plan(),
+            ledger=ledger,
+            changes=changes,
         )
+        for warning in warnings:
+            plan.warn(warning)
         try:
             with self._rows() as rows, closing(rows):
-                plan.read(rows)
+                plan.read(rows if self.sample is None else first_rows(rows, self.sample))
         except BaseException:
             plan.close()
             raise
         return plan
+
+    def _ledger(self, context: Context, hook: VoucherifyHook) -> tuple[Ledger | None, list[str]]:
+        """Open a ledger where outcomes or the state of records are kept, with what earlier syncs have left."""
+        from airflow_provider_voucherify.bookkeeping import run_key
+        from airflow_provider_voucherify.sync.ledger import Ledger
+        from airflow_provider_voucherify.sync.state_file import settings_digest
+
+        if not self._keeps_books:
+            return None, []
+        project = f"{hook.settings.base_url} {hook.settings.application_id}"
+        settings = settings_digest(project, self._destination(), self._rules())
+        everything = self.sync_mode == "full" or _is_true("full_refresh", self.full_refresh)
+        ledger = Ledger(run_key(context), settings, everything=everything)
+        try:
+            return ledger, self._bookkeeping(context).load_state(ledger, create=not self.is_dry_run)
+        except BaseException:
+            ledger.close()
+            raise
+
+    def _changes(self, schema: MetadataRules | None) -> Changes:
+        from airflow_provider_voucherify.sync.destination import metadata_destination
+        from airflow_provider_voucherify.sync.plan import Changes
+
+        removed: Any = self.on_removed
+        if isinstance(removed, Mapping):
+            removed = metadata_destination(self.resource, removed["metadata"], schema)
+        return Changes(self.max_attempts, "ignore" if self.sample is not None else removed, self.max_removed_ratio)
+
+    @property
+    def _keeps_books(self) -> bool:
+        return any((self.outcomes_path, self.outcomes_conn_id, self.state_path))
+
+    def _bookkeeping(self, context: Context) -> Bookkeeping:
+        from airflow_provider_voucherify.bookkeeping import Bookkeeping, sync_name
+        from airflow_provider_voucherify.hooks.outcome_tables import OutcomeTables
+        from airflow_provider_voucherify.storage import own_file
+
+        map_index, name = context["ti"].map_index, self.sync_name or sync_name(context)
+        tables = None
+        if self.outcomes_conn_id:
+            tables = OutcomeTables(self.outcomes_conn_id, self.outcomes_table, name)
+        return Bookkeeping(
+            self.resource,
+            name,
+            own_file(self.outcomes_path, map_index) if self.outcomes_path else None,
+            own_file(self.state_path, map_index) if self.state_path else None,
+            tables,
+        )
+
+    def _keep_books(self, context: Context, ledger: Ledger | None, summary: SyncSummary) -> SyncSummary:
+        if ledger is None:
+            if self._keeps_books:
+                raise VoucherifyError(
+                    "what was kept in report_path while the task waited is gone; a retry finds it again"
+                )
+            return summary
+        for warning in self._bookkeeping(context).write(ledger, summary, context):
+            self.log.warning("%s", warning)
+            summary = summary.with_warning(warning)
+        watermark = {"run_id": context["ti"].run_id, "synced_at": time.time(), "rows_read": summary.rows_read}
+        set_asset_state(context, self.outlets, ASSET_STATE_KEY, watermark)
+        return summary
+
+    def _check_books(self) -> None:
+        if self.sync_mode not in ("full", "changed"):
+            raise VoucherifyConfigurationError(f"sync_mode must be 'full' or 'changed', not {self.sync_mode!r}")
+        if self.state_path and self.outcomes_conn_id:
+            raise VoucherifyConfigurationError("give state_path= or outcomes_conn_id=: both keep the state of records")
+        has_state = bool(self.state_path or self.outcomes_conn_id)
+        if not has_state and (self.sync_mode == "changed" or self.on_removed != "ignore"):
+            raise VoucherifyConfigurationError(
+                "sync_mode='changed' and on_removed= need the state of earlier syncs: state_path= or outcomes_conn_id="
+            )
+        marks = isinstance(self.on_removed, Mapping) and isinstance(self.on_removed.get("metadata"), Mapping)
+        if self.on_removed not in ("ignore", "report") and not (marks and len(self.on_removed) == 1):
+            raise VoucherifyConfigurationError("on_removed must be 'ignore', 'report' or {'metadata': {...}}")
+        if self._keeps_books and not self.wait_for_completion:
+            raise VoucherifyConfigurationError("outcomes and state need wait_for_completion=True")
+        if self._keeps_books and self.deferrable and not self.report_path:
+            raise VoucherifyConfigurationError(
+                "outcomes and state of a deferrable task need report_path=, which keeps what was sent while it waits"
+            )
+        if self.outcomes_path:
+            from airflow_provider_voucherify.sync.outcome_file import outcomes_format
+
+            outcomes_format(self.outcomes_path)
 
     @contextmanager
     def _rows(self) -> Iterator[Rows]:
@@ -259,24 +447,29 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
             with open_source(self.path) as file:
                 yield sources.from_file(file, self.path)
         else:
-            given = self.records.records if isinstance(self.records, _Records) else self.records
+            given = self.records.records if isinstance(self.records, HiddenRecords) else self.records
             yield sources.from_records(given, self._destination().endpoint.key)
 
     def _log_plan(self, plan: Plan) -> None:
         self.log.info(
-            "Read %s rows: %s records in %s requests (%s bytes) to %s, %s refused, %s superseded by a later row",
+            "Read %s rows: %s refused, %s superseded by a later row, %s unchanged",
             f"{plan.rows_read:,}",
+            f"{plan.refused:,}",
+            f"{plan.superseded:,}",
+            f"{plan.unchanged:,}",
+        )
+        self.log.info(
+            "To send: %s records in %s requests (%s bytes) to %s",
             f"{sum(batch.records for batch in plan.batches):,}",
             f"{len(plan.batches):,}",
             f"{plan.bytes_to_send:,}",
-            plan.destination.endpoint.path,
-            f"{plan.refused:,}",
-            f"{plan.superseded:,}",
+            " and ".join(f"{path} ({count:,})" for path, count in plan.requests_by_endpoint.items()) or "nowhere",
         )
         for key, count in plan.refused_by_key.items():
             self.log.warning("%s rows refused: %s", f"{count:,}", key)
         if not plan.batches:
             self.log.info("There is nothing to send")
+        self._metrics().source_read(plan.rows_read, plan.refused_by_key)
 
     def _journal(self, context: Context) -> Journal:
         from airflow_provider_voucherify.sync.journal import Journal
@@ -288,6 +481,7 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         return ti.xcom_pull(task_ids=ti.task_id, key=REFUSED_XCOM_KEY, map_indexes=ti.map_index) or ()
 
     def _note(self, async_action_id: str, outcome: ActionOutcome) -> None:
+        super()._note(async_action_id, outcome)
         if outcome.failed:
             self._failed_outcomes[async_action_id] = replace(outcome, failures={}, written=frozenset())
 
@@ -314,11 +508,11 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
 
     @contextmanager
     def _forgetting_unknown_actions(self, context: Context) -> Iterator[None]:
-        """Let the next try send again the batch of an action that Voucherify does not know."""
+        """Let the next try look for the batch of an action that Voucherify does not know, or send it again."""
         try:
             yield
         except VoucherifyNotFoundError as error:
-            self._journal(context).withdraw_action(error.call.rpartition("/")[2])
+            self._journal(context).doubt_action(error.call.rpartition("/")[2])
             raise
 
     def _submit(self, context: Context, plan: Plan, hook: VoucherifyHook) -> SubmittedSync:
@@ -328,7 +522,11 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
             self.log.warning(
                 "This Airflow has no task state store (it came with 3.3): a retry of this task sends everything again"
             )
-        return Submission(plan, hook.get_conn(), self._journal(context)).run()
+        self.log.info("::group::Sending %d requests", len(plan.batches))
+        try:
+            return Submission(plan, hook.get_conn(), self._journal(context), self.max_in_flight).run()
+        finally:
+            self.log.info("::endgroup::")
 
     def _unsettled(self, plan: Plan, sync: SubmittedSync | None, folder: StorageReportFolder | None) -> SyncSummary:
         """Return the summary of a sync whose outcome is not waited for, or (None) of one that is not sent at all."""
@@ -340,6 +538,10 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
             submitted=None if sync is None else sync.submitted,
             refused=plan.refused,
             superseded=plan.superseded,
+            unchanged=plan.unchanged if sync is None else None,
+            removed=plan.removed,
+            removed_to_mark=plan.removed_to_mark,
+            warning="; ".join(plan.warnings) or None,
             async_action_ids=[] if sync is None else sync.async_action_ids,
             requests=len(plan.batches) if sync is None else sync.requests,
             bytes_sent=plan.bytes_to_send if sync is None else sync.bytes_sent,
@@ -348,6 +550,25 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
             dry_run=sync is None,
             failures=first_samples(failure.sample() for failure in plan.refused_sample),
         )
+
+    def _dry_run(self, plan: Plan) -> dict[str, Any]:
+        """Log what would be sent and what it would cost, and return it; a dry run needs no connection."""
+        from airflow_provider_voucherify.sync.estimate import estimate
+
+        try:
+            with self._hook() as hook:
+                extra = hook.settings.extra
+            limits = (extra.rate_limit, extra.bulk_rate_limit)
+        except AirflowNotFoundException:
+            limits = (None, None)
+        cost = estimate(plan.requests_by_endpoint, plan.bytes_to_send, *limits, waits=self.wait_for_completion)
+        summary = self.summary = self._unsettled(plan, None, None).model_copy(update=cost.as_summary_fields())
+        self.log.info("%s", summary.text())
+        self.log.info("%s", cost.text())
+        if self.sample is not None:
+            for batch in plan.batches:
+                self.log.info("%s:\n%s", batch.destination.endpoint.path, b"".join(batch.body()).decode())
+        return summary.as_xcom()
 
 
 class VoucherifyBulkUpdateOperator(_BulkOperator):
@@ -384,6 +605,9 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     :param null_policy: ``omit`` (default) never sends a missing value, so that it cannot blank a field; ``send`` sends
         ``null`` for missing metadata and for a missing address, the only places where the API description allows it.
         A dict sets it per column.
+    :param validate_metadata: ``schema`` reads the project's metadata schema first (one or two API calls, with OAuth the
+        scope ``metadata-schemas``) and refuses rows that it surely forbids, with Voucherify's own kind of message. What
+        the vendor does not document is left to Voucherify; see ``sync.metadata_schema``.
     :param wait_for_completion: wait until Voucherify has worked the updates off, and count what became of the rows.
         False returns when they are queued: nothing has been updated then.
     :param deferrable: wait in the triggerer, after ten seconds on the worker. Default: Airflow's
@@ -395,13 +619,45 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
         to cancel them.
     :param max_batch_bytes: largest request body, in bytes; the API takes 10,485,760.
     :param max_batch_records: most records in a request; by default as many as fit, which takes the fewest requests.
+    :param max_in_flight: the most request bodies that are sent at the same time. Each takes little memory, since it is
+        read from disk; more than the default of two only helps where single uploads are slow.
     :param max_failed_records: fail if more rows failed or were refused; None for any number.
     :param max_failed_ratio: fail if a larger part of the rows (0 to 1) failed or was refused; the default of
         ``max_failed_records`` does not count then.
+    :param max_created: fail if more records were created: a mistyped key creates a customer instead of failing. Cannot
+        be checked where Voucherify does not tell created from updated records.
+    :param warn_failed_records: like ``max_failed_records``, but the task goes on; the log, the summary (``warning``)
+        and ``on_failed_records_callback`` say so.
+    :param warn_failed_ratio: the same for ``max_failed_ratio``.
+    :param warn_created: the same for ``max_created``.
+    :param max_attempts: records that Voucherify has refused so often are not sent again: with the state of earlier
+        syncs as long as their content is the same, and lines of a ``failures.jsonl`` for good. They go into
+        ``set_aside.jsonl``. None for no such limit.
+    :param sync_mode: ``full`` sends every row. ``changed`` sends only those that are new or different since Voucherify
+        last confirmed them, or whose outcome was no success; it needs ``state_path`` or ``outcomes_conn_id``. A state
+        that is lost, damaged or of another mapping means that every row is sent, with a warning.
+    :param full_refresh: with ``sync_mode="changed"``, send everything this once; may be a template.
+    :param state_path: file (local or object storage) that keeps what Voucherify has confirmed of each record; about 50
+        bytes each. One task at a time may use it; a mapped task has its own, in a folder ``map_index=…`` beside it.
+    :param outcomes_path: ``.jsonl``, ``.csv`` or ``.parquet`` file (local or object storage) for the outcome of every
+        row, see ``sync.ledger.RowOutcome``; replaced by the next run that gives the same path.
+    :param outcomes_conn_id: database whose hook is a ``DbApiHook``, for outcomes and state; see
+        ``hooks.outcome_tables``.
+    :param outcomes_table: what the names of its three tables begin with: ``…_runs``, ``…_changelog``, ``…_state``.
+    :param on_removed: what is done with records that earlier syncs had and the source has no more: ``ignore``,
+        ``report`` (once, as outcome ``removed``), or ``{"metadata": {...}}`` to mark them so, since Voucherify has no
+        bulk delete. Nothing counts as removed where the source is empty, has rows without an id, or is a ``sample``.
+    :param max_removed_ratio: if a larger part of the records that Voucherify has (0 to 1) leaves the source at once,
+        the source is more likely not whole, and none is taken for removed; the summary's ``warning`` says so. None for
+        any part.
+    :param sync_name: names the sync in the tables; tasks of the same name share the state of their records. Default:
+        the DAG's and the task's id.
+    :param sample: read only the first so many rows. With ``dry_run`` the exact JSON is logged.
     :param report_path: folder (local or object storage) for Voucherify's reports and ``failures.jsonl``, which the next
         run overwrites if it has the same folder (``{{ ds }}`` or ``{{ run_id }}`` in it keeps them apart). While the
         task is deferred it also keeps what was sent. Mapped tasks get a folder each in it.
-    :param dry_run: read and check, log and return the plan, send nothing.
+    :param dry_run: read and check, log and return the plan and what it would cost (requests, bytes, share of the rate
+        limit, minutes; see ``sync.estimate``), send nothing.
     :param durable: on Airflow 3.3 and later a retry waits for what an earlier try has sent instead of sending it
         again; see ``sync.journal``. Batches are known by their content, so a query should give its rows in a stable
         order (``ORDER BY``). A clear sends everything again.
@@ -415,8 +671,8 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     :param voucherify_conn_id: connection of type ``voucherify``.
     """
 
-    def _destination(self) -> Destination:
-        from airflow_provider_voucherify.sync.plan import update_destination
+    def _destination(self, schema: MetadataRules | None = None) -> Destination:
+        from airflow_provider_voucherify.sync.destination import update_destination
 
         return update_destination(self.resource)
 
@@ -427,27 +683,57 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
 
     With ``metadata=`` all ids get the same metadata, through ``POST /v1/{resource}/metadata/async``: two requests for a
     million ids. The rows then only give ids (``records=["c1", "c2"]`` will do) and their other columns are not read.
-    Without it every column but the key is metadata of its row, sent through ``POST /v1/{resource}/bulk/async``, since
-    ``metadata/async`` would take a request per distinct metadata.
+    Without it every column but the key is metadata of its row. ``plan="auto"`` then sends records of equal metadata by
+    ``metadata/async`` where that takes fewer requests in all (or fewer bytes in as many), and the others by
+    ``POST /v1/{resource}/bulk/async``, since ``metadata/async`` takes a request for each distinct metadata.
 
     Customers and products that do not exist are created; vouchers are not. Whether the members of ``metadata`` are
     merged with the stored ones or replace them all is not documented: send all that should remain.
-    Results of ``metadata/async`` may have no counts; records that no answer mentions are ``not_reported``.
+    The API description promises neither counts nor ids in the results of ``metadata/async``, though its examples have
+    them; records that no answer mentions are ``not_reported``. ``plan="bulk"`` has every record named, at the price of
+    more bytes, and in a large sync of few distinct metadata of more requests.
 
     All other parameters, the return value and the errors are those of ``VoucherifyBulkUpdateOperator``.
 
     :param resource: ``customers``, ``products`` or ``vouchers``.
     :param metadata: one metadata object for all ids, or None for metadata per row.
+    :param plan: with metadata per row, ``auto`` as above, ``bulk`` for ``bulk/async`` alone, or ``metadata`` for
+        ``metadata/async`` alone, which fails where there are more than a thousand distinct metadata objects.
     """
 
     template_fields: Sequence[str] = (*_BulkOperator.template_fields, "metadata")
     template_fields_renderers = {**_BulkOperator.template_fields_renderers, "metadata": "json"}  # noqa: RUF012
 
-    def __init__(self, *, resource: str, metadata: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        resource: str,
+        metadata: Mapping[str, Any] | None = None,
+        plan: MetadataPlan = "auto",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(resource=resource, **kwargs)
+        if plan not in ("auto", "bulk", "metadata"):
+            raise VoucherifyConfigurationError(f"plan must be 'auto', 'bulk' or 'metadata', not {plan!r}")
+        if plan == "bulk" and metadata is not None:
+            raise VoucherifyConfigurationError("metadata= goes to metadata/async; plan='bulk' needs metadata per row")
         self.metadata = metadata
+        self.plan = plan
 
-    def _destination(self) -> Destination:
-        from airflow_provider_voucherify.sync.plan import metadata_destination
+    def _destination(self, schema: MetadataRules | None = None) -> Destination:
+        from airflow_provider_voucherify.sync.destination import metadata_destination
 
-        return metadata_destination(self.resource, self.metadata)
+        return metadata_destination(self.resource, self.metadata, schema)
+
+    def _metadata_plan(self) -> MetadataPlan:
+        return "bulk" if self.metadata is not None else self.plan
+
+
+def _is_true(name: str, value: object) -> bool:
+    """Read a flag that a template may have turned into text."""
+    word = str(value).strip().lower()
+    if word in ("true", "1", "yes", "on"):
+        return True
+    if word in ("false", "0", "no", "off", "none", ""):
+        return False
+    raise VoucherifyConfigurationError(f"{name} must be true or false, not {value!r}")

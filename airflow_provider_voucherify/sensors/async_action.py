@@ -82,11 +82,13 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
         self.report_path = report_path
         self.on_failed_records_callback = on_failed_records_callback
         self.voucherify_conn_id = voucherify_conn_id
+        self._announced = False
 
     def execute(self, context: Context) -> Any:
         """Wait; in the triggerer if ``deferrable``, else as every sensor does."""
         self._thresholds()
         self._clear_links(context)
+        self._announced = False
         if not self.deferrable:
             return super().execute(context)
         try:
@@ -100,15 +102,21 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
             raise
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once."""
+        """Look once; where rate limits do not allow it within ``poke_interval``, the next poke is left to look."""
+        from airflow_provider_voucherify.client.calls import get_async_action
+        from airflow_provider_voucherify.sync.action_list import unfinished_in_list
         from airflow_provider_voucherify.sync.outcomes import UnfinishedActionsError
 
         sync = self._submitted()
         with self._hook() as hook:
             client = hook.get_conn()
+            if not self._announced:
+                self._announce(context, hook, sync)
+                self._announced = True
             if sync.batches:
                 try:
-                    last = client.get_async_action(sync.async_action_ids[-1])
+                    look = get_async_action(sync.async_action_ids[-1])
+                    last = client.send(look, max_rate_limit_wait=self._poll_interval(hook))
                 except VoucherifyError as error:
                     if not may_pass(error):
                         raise
@@ -117,7 +125,9 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
                 self.log.info("Async action %s is %s (%s %%)", last.id, last.status, last.progress or 0)
                 if not last.is_finished:
                     return PokeReturnValue(False)
-            self._announce(context, hook, sync)
+                if unfinished := unfinished_in_list(client, sync.async_action_ids[:-1], last):
+                    self.log.warning("%d async actions submitted before it are unfinished", len(unfinished))
+                    return PokeReturnValue(False)
             try:
                 seen = {last.id: last} if sync.batches else {}
                 summary = self._settle(context, client, sync, self._report_folder(context), None, seen)

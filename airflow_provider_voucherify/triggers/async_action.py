@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import BaseTrigger, TriggerEvent
-from airflow_provider_voucherify.models.errors import VoucherifyError, may_pass
-from airflow_provider_voucherify.sync.waiting import DEFAULT_POLL_INTERVAL, action_to_look_at, pause
+from airflow_provider_voucherify.sync.waiting import DEFAULT_POLL_INTERVAL, MOST_FAILED_LOOKS
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import AsyncVoucherifyClient
+    from airflow_provider_voucherify.triggers.poller import Poller
 
 EVENT_VERSION = 1
 
@@ -25,9 +25,9 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
     Waits until a set of async actions has finished.
 
     It only says *when* to look at results, never what they are: results can be large, and the worker that resumes the
-    task reads them. It sends GETs only, of the action submitted last (see ``sync.waiting`` for why that one), and
-    shares one HTTP client with all triggers of the same connection in the same triggerer. Everything that it needs is
-    in its arguments, and all times are absolute, so it can be moved or restarted at any moment.
+    task reads them. It sends GETs only, through a poller that all triggers of the same connection in the same triggerer
+    share (see ``sync.queue_watch`` for what is looked at). Everything that it needs is in its arguments, and all times
+    are absolute, so it can be moved or restarted at any moment.
 
     There is deliberately no ``on_kill``: the API has no way to cancel an async action, and after a clear the next try
     may be waiting for the same one. The action goes on at Voucherify, whatever becomes of the task.
@@ -37,7 +37,7 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
     good: whoever resumes should look once more and so meet the error itself).
 
     :param voucherify_conn_id: connection of type ``voucherify``.
-    :param async_action_ids: in the order of submission.
+    :param async_action_ids: in the order of submission; the last one is looked at first.
     :param submitted_at: when the last one was submitted, Unix epoch seconds.
     :param end_time: when to give up, Unix epoch seconds.
     :param poll_interval: longest pause between two looks, in seconds.
@@ -55,7 +55,7 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
         end_time: float,
         poll_interval: float = DEFAULT_POLL_INTERVAL,
         not_before: float = 0.0,
-        max_consecutive_failures: int = 10,
+        max_consecutive_failures: int = MOST_FAILED_LOOKS,
         state: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -85,83 +85,72 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until the action is finished, time is up, or looking fails for good; then fire once."""
-        async with shared_client(self.voucherify_conn_id) as client:
-            status, message = await self._wait(client)
-        await asyncio.sleep(max(0.0, self.not_before - time.time()))
-        event = {"version": EVENT_VERSION, "status": status, "message": message, "state": self.state}
-        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+        """Wait until the actions have finished, time is up, or looking fails for good; then fire once."""
+        from airflow_provider_voucherify.sync.waits import Wait
 
-    async def _wait(self, client: AsyncVoucherifyClient) -> tuple[str, str | None]:
-        last = action_to_look_at(self.async_action_ids)
-        failures = 0
-        while True:
-            try:
-                action = await client.get_async_action(last)
-            except VoucherifyError as error:
-                failures += 1
-                if not may_pass(error) or failures >= self.max_consecutive_failures:
-                    retire_client(self.voucherify_conn_id)
-                    return "unreachable", str(error)
-                self.log.warning("Look %d of %d failed: %s", failures, self.max_consecutive_failures, error)
-            else:
-                failures = 0
-                if action.is_finished:
-                    self.log.info("Async action %s is %s", last, action.status)
-                    return "finished", None
-                self.log.info("Async action %s is %s (%s %%)", last, action.status, action.progress or 0)
-            now = time.time()
-            if now >= self.end_time:
-                return "timeout", f"async action {last} was not finished in time"
-            await asyncio.sleep(min(pause(now - self.submitted_at, self.poll_interval), self.end_time - now))
+        wait = Wait(
+            self.async_action_ids,
+            self.submitted_at,
+            self.end_time,
+            self.poll_interval,
+            self.not_before,
+            self.max_consecutive_failures,
+        )
+        async with shared_poller(self.voucherify_conn_id) as poller:
+            end = await poller.wait_for(wait, self.log)
+        said = "The waiting for %d async actions ended: %s", len(self.async_action_ids), end.status
+        await asyncio.to_thread(self.log.info, *said)
+        await asyncio.sleep(max(0.0, self.not_before - time.time()))
+        event = {"version": EVENT_VERSION, "status": end.status, "message": end.message, "state": self.state}
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
 
 @dataclass(eq=False)
-class _SharedClient:
-    """A client and the number of triggers that use it."""
+class _Shared:
+    """A connection's client and poller, and the number of triggers that use them."""
 
     client: AsyncVoucherifyClient
+    poller: Poller
     users: int = 0
 
 
 @dataclass
 class _Loop:
-    """The clients of one event loop, by connection id."""
+    """What the triggers of one event loop share, by connection id."""
 
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
-    clients: dict[str, _SharedClient] = field(default_factory=dict)
+    shared: dict[str, _Shared] = field(default_factory=dict)
 
 
 _loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = weakref.WeakKeyDictionary()
 
 
 @asynccontextmanager
-async def shared_client(voucherify_conn_id: str) -> AsyncIterator[AsyncVoucherifyClient]:
+async def shared_poller(voucherify_conn_id: str) -> AsyncIterator[Poller]:
     """
-    Give the client of a connection that all triggers in this event loop share; the last one to leave closes it.
+    Give the poller that all triggers of a connection in this event loop share; the last one to leave ends it.
 
-    A client for each trigger would cost 0.9 MB and block the loop for 20 ms.
+    A client for each trigger would cost 0.9 MB and block the loop for 20 ms, and its looks as many GETs as triggers.
+    When looking has failed for everybody the next trigger gets a new one: the connection may have been changed since.
     """
     from airflow_provider_voucherify.client.retry import RetryPolicy
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+    from airflow_provider_voucherify.triggers.poller import Poller
 
     here = _loops.setdefault(asyncio.get_running_loop(), _Loop())
     async with here.opening:
-        if voucherify_conn_id not in here.clients:
+        if voucherify_conn_id not in here.shared:
             hook = VoucherifyHook(voucherify_conn_id, retry=RetryPolicy(attempts=2, max_rate_limit_wait=600))
-            here.clients[voucherify_conn_id] = _SharedClient(await hook.get_async_conn())
-        shared = here.clients[voucherify_conn_id]
+            client = await hook.get_async_conn()
+            here.shared[voucherify_conn_id] = _Shared(client, Poller(client))
+        shared = here.shared[voucherify_conn_id]
         shared.users += 1
     try:
-        yield shared.client
+        yield shared.poller
     finally:
         shared.users -= 1
+        if (not shared.users or shared.poller.gave_up) and here.shared.get(voucherify_conn_id) is shared:
+            del here.shared[voucherify_conn_id]
         if not shared.users:
-            if here.clients.get(voucherify_conn_id) is shared:
-                del here.clients[voucherify_conn_id]
+            await shared.poller.aclose()
             await shared.client.aclose()
-
-
-def retire_client(voucherify_conn_id: str) -> None:
-    """Let the next trigger of a connection open a new client: the connection may have been changed since."""
-    _loops[asyncio.get_running_loop()].clients.pop(voucherify_conn_id, None)

@@ -1,0 +1,139 @@
+"""``@task.voucherify_bulk_update`` and ``@task.voucherify_bulk_metadata``: a function gives the rows."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_voucherify.compat import DecoratedOperator, determine_kwargs, task_decorator_factory
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.operators.bulk import (
+    HiddenRecords,
+    VoucherifyBulkMetadataOperator,
+    VoucherifyBulkUpdateOperator,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.compat import Context, TaskDecorator
+
+_SOURCES = frozenset({"records", "sql", "sql_conn_id", "sql_parameters", "path"})
+
+
+class _FunctionGivesRows(DecoratedOperator):
+    """
+    A bulk operator whose rows a function returns or yields, instead of ``records=``, ``sql=`` or ``path=``.
+
+    The function runs when the task reads its rows: after its arguments have been checked, before anything is sent. A
+    retry runs it again, the way back from the triggerer does not. Its arguments are templates, as those of every
+    TaskFlow function. Lists among them may be rows, so Airflow does not get to store them.
+    """
+
+    def __init__(self, *, python_callable: Callable[..., Any], **kwargs: Any) -> None:
+        if inspect.iscoroutinefunction(python_callable) or inspect.isasyncgenfunction(python_callable):
+            raise VoucherifyConfigurationError(
+                "the rows must come from a plain function or generator, not an async one"
+            )
+        super().__init__(python_callable=python_callable, records=(), **kwargs)
+
+    def execute(self, context: Context) -> Any:
+        """Run the bulk operator with the rows of the function."""
+        self.op_args = [_given(argument) for argument in self.op_args]
+        self.op_kwargs = {name: _given(argument) for name, argument in self.op_kwargs.items()}
+        arguments = determine_kwargs(self.python_callable, self.op_args, {**context, **self.op_kwargs})
+        with closing(_rows(self.python_callable, self.op_args, arguments)) as rows:
+            self.records = rows
+            return super().execute(context)
+
+    def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
+        super()._do_render_template_fields(*args, **kwargs)
+        self.op_args = [_stored(argument) for argument in self.op_args]
+        self.op_kwargs = {name: _stored(argument) for name, argument in self.op_kwargs.items()}
+
+
+class _BulkUpdateDecoratedOperator(_FunctionGivesRows, VoucherifyBulkUpdateOperator):  # type: ignore[misc]
+    template_fields: Sequence[str] = (
+        *DecoratedOperator.template_fields,
+        *(field for field in VoucherifyBulkUpdateOperator.template_fields if field not in _SOURCES),
+    )
+    template_fields_renderers = {  # noqa: RUF012
+        **DecoratedOperator.template_fields_renderers,
+        **VoucherifyBulkUpdateOperator.template_fields_renderers,
+    }
+    template_ext: Sequence[str] = ()
+    custom_operator_name = "@task.voucherify_bulk_update"
+
+
+class _BulkMetadataDecoratedOperator(_FunctionGivesRows, VoucherifyBulkMetadataOperator):  # type: ignore[misc]
+    template_fields: Sequence[str] = (
+        *DecoratedOperator.template_fields,
+        *(field for field in VoucherifyBulkMetadataOperator.template_fields if field not in _SOURCES),
+    )
+    template_fields_renderers = {  # noqa: RUF012
+        **DecoratedOperator.template_fields_renderers,
+        **VoucherifyBulkMetadataOperator.template_fields_renderers,
+    }
+    template_ext: Sequence[str] = ()
+    custom_operator_name = "@task.voucherify_bulk_metadata"
+
+
+def voucherify_bulk_update_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
+    """
+    Make a function the source of a bulk update; Airflow offers this as ``@task.voucherify_bulk_update``.
+
+    The function returns rows or yields them: dicts of columns, or bare ids. What it yields is read as a stream and put
+    on local disk; neither that nor a returned list becomes an XCom. The task returns the operator's summary::
+
+        @task.voucherify_bulk_update(resource="customers", deferrable=True)
+        def sync_customers(day):
+            for order in orders_of(day):
+                yield {"source_id": order.customer, "last_order": day}
+
+
+        sync_customers("{{ ds }}")
+
+    :param python_callable: the function; not an async one.
+    :param kwargs: parameters of ``VoucherifyBulkUpdateOperator``, except its sources, and of every Airflow task.
+    :raises VoucherifyConfigurationError: an async function, or a source is given; when the task runs, something else
+        than rows is returned.
+    """
+    return task_decorator_factory(
+        python_callable=python_callable, decorated_operator_class=_BulkUpdateDecoratedOperator, **kwargs
+    )
+
+
+def voucherify_bulk_metadata_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
+    """
+    Make a function the source of a metadata update; Airflow offers this as ``@task.voucherify_bulk_metadata``.
+
+    As ``voucherify_bulk_update_task``, for ``VoucherifyBulkMetadataOperator``: with ``metadata=`` the function gives
+    the ids that all get it.
+
+    :param python_callable: the function; not an async one.
+    :param kwargs: parameters of ``VoucherifyBulkMetadataOperator``, except its sources, and of every Airflow task.
+    :raises VoucherifyConfigurationError: as ``voucherify_bulk_update_task``.
+    """
+    return task_decorator_factory(
+        python_callable=python_callable, decorated_operator_class=_BulkMetadataDecoratedOperator, **kwargs
+    )
+
+
+def _rows(
+    function: Callable[..., Any], positional: Iterable[Any], named: Mapping[str, Any]
+) -> Generator[Any, None, None]:
+    """Call the function when the first row is asked for, and end its generator when this one is closed."""
+    rows = function(*positional, **named)
+    if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
+        raise VoucherifyConfigurationError(
+            f"the function must return or yield rows (dicts or ids), not {type(rows).__name__}"
+        )
+    yield from rows
+
+
+def _stored(argument: Any) -> Any:
+    return HiddenRecords(argument) if isinstance(argument, list | tuple) else argument
+
+
+def _given(argument: Any) -> Any:
+    return argument.records if isinstance(argument, HiddenRecords) else argument

@@ -1,0 +1,31 @@
+"""The hook of operators and sensor, which says at its end what it has sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.client.meter import Meter
+
+
+class MeteredHook(VoucherifyHook):
+    """
+    A hook that tells what its client has sent when it is closed, however the task ends.
+
+    :param voucherify_conn_id: connection of type ``voucherify``.
+    :param on_close: is told, if anything was sent.
+    """
+
+    def __init__(self, voucherify_conn_id: str, on_close: Callable[[Meter], None]) -> None:
+        super().__init__(voucherify_conn_id)
+        self._on_close = on_close
+
+    def close(self) -> None:
+        """Close the client's connections, and tell."""
+        client = self._client
+        super().close()
+        if client is not None and client.meter.requests:
+            self._on_close(client.meter)

@@ -1,0 +1,279 @@
+"""CSV imports of customers, products and SKUs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_voucherify.compat import BaseOperator, conf, get_task_state_store
+from airflow_provider_voucherify.completion import Callback, CompletesAsyncActions, seconds
+from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
+from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS, MAX_BODY_BYTES
+from airflow_provider_voucherify.models.errors import (
+    VoucherifyActionFailedError,
+    VoucherifyConfigurationError,
+    VoucherifyNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.client.http import VoucherifyClient
+    from airflow_provider_voucherify.compat import Context
+    from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+    from airflow_provider_voucherify.models.async_action import AsyncAction
+    from airflow_provider_voucherify.storage import StagedRecords, StorageReportFolder
+    from airflow_provider_voucherify.sync.csv_file import CsvFile
+    from airflow_provider_voucherify.sync.journal import Journal
+    from airflow_provider_voucherify.sync.outcomes import SentRecords, SubmittedSync
+    from airflow_provider_voucherify.sync.settlement import ActionOutcome
+    from airflow_provider_voucherify.sync.summary import SyncSummary
+
+DIGESTS_XCOM_KEY = "voucherify_csv_digests"
+
+
+class VoucherifyImportCsvOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
+    """
+    Imports a CSV file with ``POST /v1/{resource}/importCSV``, whatever its size, and follows it to the last row.
+
+    The file is UTF-8, separated by commas, and has a header row. It is sent as it is; a file that does not fit into a
+    request goes in several, cut between rows. What the vendor's API pages say of the columns (case does not matter, all
+    others become metadata):
+
+    * customers: ``Id, Name, Email, Phone, Birthdate, Source_id, Description, Address_line_1, Address_line_2,
+      Address_Postal_Code, Address_City, Address_State, Address_Country``. **A customer that has the row's**
+      ``Source_id`` **is overwritten whole**, fields and metadata: what the file does not have is lost. To change some
+      fields only, use ``VoucherifyBulkUpdateOperator``. A row without ``Source_id`` and ``Id`` creates a customer each
+      time it is imported.
+    * products: ``name`` (required), ``source_id, price, attributes, image_url``. Of a product that exists only the name
+      is changed. ``price`` is in major units, unlike everywhere else: 21 is $21.00.
+    * skus: ``source_id, product_id`` (required), ``sku, price, image_url, attributes``. Their products must have been
+      imported before. Of a SKU that exists only ``sku`` and ``price`` are changed. With OAuth the connection's scope
+      must have ``skus``.
+
+    A file that Voucherify might misread is refused as a whole before anything is sent: see ``sync.csv_file``. Whether a
+    row is right, Voucherify says: failed rows are counted and shown with their number in the file, from 1, the header
+    not counted, and the reason.
+
+    Returns the summary of the bulk operators (``sync.summary.SyncSummary``); ``updated`` and ``created`` are None
+    unless nothing was written, since imports do not tell them apart. Raises ``VoucherifyRecordsFailedError``, which
+    Airflow does not retry, where more rows failed than allowed, and the other errors of
+    ``airflow_provider_voucherify.exceptions``.
+
+    :param resource: ``customers``, ``products`` or ``skus``.
+    :param path: the file, local or in object storage.
+    :param wait_for_completion: wait until Voucherify has worked the import off, and count what became of the rows.
+        False returns when it is queued: nothing has been imported then.
+    :param deferrable: wait in the triggerer, after ten seconds on the worker. Default: Airflow's
+        ``[operators] default_deferrable``.
+    :param poll_interval: longest pause in seconds between two looks at an unfinished action; the first looks come
+        sooner. Default: the connection's, or 60.
+    :param completion_timeout: seconds (or a timedelta) to wait, from the last request on; ``execution_timeout`` ends
+        the waiting too. The import goes on at Voucherify afterwards: there is no way to cancel it.
+    :param max_batch_bytes: largest request body, in bytes; the API takes 10,485,760.
+    :param max_failed_records: fail if more rows failed; None for any number.
+    :param max_failed_ratio: fail if a larger part of the rows (0 to 1) failed; the default of ``max_failed_records``
+        does not count then.
+    :param report_path: folder (local or object storage) for ``failures.jsonl``, which has the failed rows with their
+        reasons: whole if ``path`` can be read again and has not changed meanwhile, else by number and id. Mapped tasks
+        get a folder each in it.
+    :param durable: on Airflow 3.3 and later a retry waits for what an earlier try has sent instead of sending it again;
+        see ``sync.csv_import`` for a request whose answer was lost. A clear sends everything again.
+    :param on_failed_records_callback: notifier or callable (or several) that is told of failed rows, even where the
+        task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
+    :param voucherify_conn_id: connection of type ``voucherify``.
+    """
+
+    template_fields: Sequence[str] = ("path", "report_path", "voucherify_conn_id")
+    operator_extra_links = (VoucherifyAsyncActionsLink(), VoucherifyReportLink())
+    ui_color = "#f4ecff"
+
+    def __init__(
+        self,
+        *,
+        resource: str,
+        path: str,
+        wait_for_completion: bool = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float | timedelta | None = None,
+        completion_timeout: float | timedelta = timedelta(hours=6),
+        max_batch_bytes: int = MAX_BODY_BYTES,
+        max_failed_records: int | None = 0,
+        max_failed_ratio: float | None = None,
+        report_path: str | None = None,
+        durable: bool = True,
+        on_failed_records_callback: Callback | Sequence[Callback] | None = None,
+        voucherify_conn_id: str = "voucherify_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if resource not in CSV_IMPORT_ENDPOINTS:
+            raise VoucherifyConfigurationError(
+                f"unknown resource {resource!r}: it must be one of {', '.join(CSV_IMPORT_ENDPOINTS)}"
+            )
+        self.resource = resource
+        self.path = path
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.completion_timeout = completion_timeout
+        self.max_batch_bytes = max_batch_bytes
+        self.max_failed_records = max_failed_records
+        self.max_failed_ratio = max_failed_ratio
+        self.report_path = report_path
+        self.durable = durable
+        self.on_failed_records_callback = on_failed_records_callback
+        self.voucherify_conn_id = voucherify_conn_id
+        self._failed_as_a_whole: dict[str, int] = {}
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Read, check, send, wait; see the class for what is returned and raised."""
+        self._check()
+        self._failed_as_a_whole.clear()
+        started = time.time()
+        self._clear_links(context)
+        if (folder := self._report_folder(context)) is not None:
+            folder.prepare()
+        with ExitStack() as stack:
+            stack.enter_context(self._sending_unknown_actions_again(context))
+            file = stack.enter_context(self._file())
+            self.log.info("Read %s rows, to be sent in %d requests", f"{file.rows:,}", len(file.parts))
+            self._metrics().source_read(file.rows, {})
+            hook = stack.enter_context(self._hook())
+            sync = self._submit(context, file, hook)
+            context["ti"].xcom_push(key=DIGESTS_XCOM_KEY, value=[file.digest(part) for part in file.parts])
+            self._announce(context, hook, sync)
+            if not self.wait_for_completion:
+                return self._conclude(context, self._unsettled(sync))
+            end_time = min(sync.submitted_at + seconds(self.completion_timeout), started + self._execution_seconds())
+            return self._conclude(context, self._wait(context, hook, sync, end_time))
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
+        self._failed_as_a_whole.clear()
+        with self._sending_unknown_actions_again(context):
+            return super().execute_complete(context, event)
+
+    def on_kill(self) -> None:
+        """Say what cannot be done: an import that was submitted goes on, since the API has no way to cancel it."""
+        self.log.warning("Killed. What was submitted goes on at Voucherify, whose API has no way to cancel it.")
+
+    def _check(self) -> None:
+        self._thresholds()
+        if self.poll_interval is not None and not 0 < seconds(self.poll_interval) < float("inf"):
+            raise VoucherifyConfigurationError(f"poll_interval must be positive, not {self.poll_interval!r}")
+        if not 1_000 <= self.max_batch_bytes <= MAX_BODY_BYTES:
+            raise VoucherifyConfigurationError(
+                f"max_batch_bytes must be from 1,000 to {MAX_BODY_BYTES:,}, which is the most that Voucherify takes"
+            )
+
+    def _file(self) -> CsvFile:
+        from airflow_provider_voucherify.client.csv_imports import FORM_BYTES, import_endpoint
+        from airflow_provider_voucherify.storage import open_source
+        from airflow_provider_voucherify.sync.csv_file import CsvFile
+
+        with open_source(self.path) as source:
+            file = CsvFile(import_endpoint(self.resource), self.max_batch_bytes - FORM_BYTES)
+            file.read(source)
+        return file
+
+    def _submit(self, context: Context, file: CsvFile, hook: VoucherifyHook) -> SubmittedSync:
+        from airflow_provider_voucherify.sync.csv_import import CsvSubmission
+
+        if not file.has_ids:
+            self.log.warning("Some rows have no source_id: each time they are imported they create something new")
+        if self.durable and get_task_state_store(context) is None:
+            self.log.warning(
+                "This Airflow has no task state store (it came with 3.3): a retry of this task sends everything again"
+            )
+        return CsvSubmission(file, hook.get_conn(), self._journal(context)).run()
+
+    def _journal(self, context: Context) -> Journal:
+        from airflow_provider_voucherify.sync.journal import Journal
+
+        return Journal(get_task_state_store(context) if self.durable else None, context["ti"].max_tries)
+
+    def _unsettled(self, sync: SubmittedSync) -> SyncSummary:
+        from airflow_provider_voucherify.sync.summary import SyncSummary
+
+        return SyncSummary(
+            resource=self.resource,
+            rows_read=sync.rows_read,
+            submitted=sync.submitted,
+            refused=0,
+            superseded=0,
+            async_action_ids=sync.async_action_ids,
+            requests=sync.requests,
+            bytes_sent=sync.bytes_sent,
+            resubmitted=sync.resubmitted,
+        )
+
+    def _settle(
+        self,
+        context: Context,
+        client: VoucherifyClient,
+        sync: SubmittedSync,
+        folder: StorageReportFolder | None,
+        sent: StagedRecords | SentRecords | None,
+        seen: dict[str, AsyncAction],
+    ) -> SyncSummary:
+        from airflow_provider_voucherify.sync.csv_import import collect_import_outcomes
+
+        with ExitStack() as stack:
+            return collect_import_outcomes(
+                sync,
+                client,
+                resource=self.resource,
+                folder=folder,
+                file=partial(self._file_as_sent, context, stack),
+                seen=seen,
+                on_outcome=self._note,
+            )
+
+    def _file_as_sent(self, context: Context, stack: ExitStack) -> CsvFile | None:
+        """Read the file again to show its failed rows; None where it is gone or has changed."""
+        ti = context["ti"]
+        digests = ti.xcom_pull(task_ids=ti.task_id, key=DIGESTS_XCOM_KEY, map_indexes=ti.map_index)
+        try:
+            file = stack.enter_context(self._file())
+        except (OSError, VoucherifyConfigurationError) as error:
+            self.log.warning("failures.jsonl has no whole rows, since the file cannot be read again: %s", error)
+            return None
+        if list(digests or ()) != [file.digest(part) for part in file.parts]:
+            self.log.warning("failures.jsonl has no whole rows, since the file has changed")
+            return None
+        return file
+
+    def _resource(self) -> str:
+        return self.resource
+
+    def _poll_interval(self, hook: VoucherifyHook) -> float:
+        return super()._poll_interval(hook) if self.poll_interval is None else seconds(self.poll_interval)
+
+    def _execution_seconds(self) -> float:
+        """Return ``execution_timeout``, which Airflow itself minds only while the task is on a worker."""
+        return float("inf") if self.execution_timeout is None else self.execution_timeout.total_seconds()
+
+    def _note(self, async_action_id: str, outcome: ActionOutcome) -> None:
+        super()._note(async_action_id, outcome)
+        if outcome.failed_as_a_whole:
+            self._failed_as_a_whole[async_action_id] = outcome.records
+
+    def _prepare_retry(self, context: Context, message: str) -> None:
+        """Let the next try send again what failed as a whole."""
+        for action_id, records in self._failed_as_a_whole.items():
+            self._journal(context).rejected(action_id, records)
+        if self._failed_as_a_whole:
+            raise VoucherifyActionFailedError(message)
+
+    @contextmanager
+    def _sending_unknown_actions_again(self, context: Context) -> Iterator[None]:
+        """Let the next try send again what an action was for that Voucherify does not know."""
+        try:
+            yield
+        except VoucherifyNotFoundError as error:
+            journal, action_id = self._journal(context), error.call.rpartition("/")[2]
+            journal.rejected(action_id, 1)
+            raise
