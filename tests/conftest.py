@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from importlib.metadata import version
 
 _HOME = tempfile.mkdtemp(prefix="airflow-home-")
 os.environ.update(
@@ -14,9 +15,14 @@ os.environ.update(
     AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{_HOME}/airflow.db",
     AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL="0",
 )
+AIRFLOW = tuple(map(int, version("apache-airflow").split(".")[:2]))
+"""The installed Airflow, e.g. ``(3, 3)``."""
+
+if AIRFLOW < (3, 0):
+    os.environ["AIRFLOW__CORE__EXECUTOR"] = "SequentialExecutor"  # the only one that goes with SQLite there
 
 import shutil  # noqa: E402
-from collections.abc import Iterator  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
 
 import openapi  # noqa: E402
 import pytest  # noqa: E402
@@ -31,12 +37,62 @@ def pytest_sessionfinish() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Take warnings of our own code for errors on every Airflow, those of Airflow's code on the newest alone."""
+    if AIRFLOW < (3, 3):
+        for line in ("default", "error:::airflow_provider_voucherify"):
+            config.addinivalue_line("filterwarnings", line)
+    if AIRFLOW == (3, 0):
+        _plain_tracebacks()
+
+
+def _plain_tracebacks() -> None:
+    """Keep Airflow 3.0 from drawing every local variable: seconds for each failed task, and messages cut into lines."""
+    import structlog
+
+    structlog.dev.RichTracebackFormatter.__call__ = lambda _, out, error: structlog.dev.plain_traceback(out, error)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what the installed Airflow does not have, as ``needs_airflow`` says."""
+    here = ".".join(map(str, AIRFLOW))
+    for item in items:
+        for marker in item.iter_markers("needs_airflow"):
+            needed, why = marker.args
+            if tuple(map(int, needed.split("."))) > AIRFLOW:
+                item.add_marker(pytest.mark.skip(reason=f"needs Airflow {needed}, and this is {here}: {why}"))
+
+
+@pytest.fixture
+def task_log(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    """
+    Give a function that returns what tasks have logged: to standard output in Airflow 3, as records in Airflow 2.
+
+    It leaves out the secrets that Airflow 3.0 itself logs while it says that they are to be masked.
+    """
+
+    def read() -> str:
+        lines = [*capfd.readouterr().out.splitlines(), *caplog.text.splitlines()]
+        return "\n".join(line for line in lines if "MaskSecret(" not in line)
+
+    return read
+
+
 @pytest.fixture(autouse=True)
 def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tests look at async actions more often than a second apart."""
     from airflow_provider_voucherify.sync import waiting
 
     monkeypatch.setattr(waiting, "SHORTEST_PAUSE", 0.01)
+
+
+@pytest.fixture(autouse=True)
+def _no_budgets_of_earlier_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test begin without knowledge of rate limits: a later server may have the port of an earlier one."""
+    from airflow_provider_voucherify.client import budgets
+
+    monkeypatch.setattr(budgets, "_of_projects", {})
+    monkeypatch.setattr(budgets, "CLOCK_MARGIN", 0.05)
 
 
 @pytest.fixture

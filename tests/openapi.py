@@ -23,9 +23,12 @@ from airflow_provider_voucherify.local_voucherify import Received
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "voucherify" / "openapi"
 TAGS = ("async-actions", "customers", "metadata-schemas", "oauth", "products", "vouchers")
 
-_JSON, _FORM = "application/json", "application/x-www-form-urlencoded"
+_JSON, _FORM, _MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data"
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _REPORTS = "/v1/reports/"
+
+_REMOVED = re.compile(r"PUT /v1/customers/[^/]+/consents")
+"""What the description does not have any more."""
 
 
 def openapi_available() -> bool:
@@ -40,10 +43,11 @@ def assert_valid_requests(requests: Iterable[Received]) -> None:
     """
     Check requests that a local Voucherify received; meant for the teardown of a fixture that keeps bodies.
 
-    Reports are downloaded from addresses that no description has, and are passed over. So is a body that was not kept.
+    Reports are downloaded from addresses that no description has, and are passed over, as are requests to endpoints
+    that the vendor has removed. So is a body that was not kept.
     """
     for request in requests:
-        if request.path.startswith(_REPORTS):
+        if request.path.startswith(_REPORTS) or _REMOVED.fullmatch(f"{request.method} {request.path}"):
             continue
         if request.body is not None or request.method == "GET":
             assert_valid_request(request.method, request.path, request.body or b"", query=request.query)
@@ -116,11 +120,21 @@ class _Operation:
         return {name: _resolved(self.tag, one)["value"] for name, one in content.get("examples", {}).items()}
 
     def check_query(self, query: str) -> None:
-        schemas = {p["name"]: p["schema"] for p in self.description.get("parameters", ()) if p["in"] == "query"}
+        parameters = [_resolved(self.tag, parameter) for parameter in self.description.get("parameters", ())]
+        schemas = {p["name"]: _resolved(self.tag, p["schema"]) for p in parameters if p["in"] == "query"}
         for name, text in parse_qsl(query, keep_blank_values=True):
-            assert name in schemas, f"the query parameter {name} is not documented"
-            value = int(text) if text.isdecimal() else text
-            _validator(self.tag, schemas[name]).validate(value)
+            schema = schemas.get(name)
+            deep, _, member = name.removesuffix("]").partition("[")
+            if schema is None and schemas.get(deep, {}).get("type") == "object":
+                properties = schemas[deep].get("properties")
+                schema = {} if properties is None else properties.get(member.partition("][")[0])
+            assert schema is not None, f"the query parameter {name} is not documented"
+            if schema.get("type") == "array":
+                schema = schema["items"]
+            value = int(text) if text.isdecimal() and schema.get("type") == "integer" else text
+            if name != deep and schema.get("type", "object") == "object":
+                continue
+            _validator(self.tag, schema).validate(value)
 
     def check_body(self, body: bytes, allow_undocumented: bool) -> None:
         if self._content_type is None:
@@ -128,6 +142,10 @@ class _Operation:
         elif self._content_type == _FORM:
             form = {name: " ".join(values) for name, values in parse_qs(body.decode()).items()}
             _validator(self.tag, self._schema).validate(form)
+        elif self._content_type == _MULTIPART:
+            assert re.search(rb'\r\nContent-Disposition: form-data; name="file"; filename="[^"\r\n]+"\r\n', body)
+            assert body.startswith(b"--")
+            assert body.endswith(b"--\r\n")
         else:
             content = json.loads(body, parse_constant=_no_constant)
             if isinstance(content, list):
@@ -149,9 +167,12 @@ class _Operation:
 
     def _documented_members(self) -> set[str]:
         schema = _resolved(self.tag, self._schema)
-        schema = _resolved(self.tag, schema["items"]) if "items" in schema else schema
-        parts = [_resolved(self.tag, part) for part in schema.get("allOf", [schema])]
-        return {name for part in parts for name in part.get("properties", {})}
+        return self._members(schema.get("items", schema))
+
+    def _members(self, schema: dict[str, Any]) -> set[str]:
+        schema = _resolved(self.tag, schema)
+        parts = [part for kind in ("allOf", "anyOf") for part in schema.get(kind, ())]
+        return set(schema.get("properties", {})).union(*map(self._members, parts))
 
 
 def _shape(value: Any) -> Any:
@@ -210,10 +231,18 @@ def _resolved(tag: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_json_schema(node: Any) -> Any:
-    """Say OpenAPI 3.0's ``nullable`` in the words of JSON Schema."""
+    """
+    Say OpenAPI 3.0's ``nullable`` in the words of JSON Schema.
+
+    ``oneOf`` becomes ``anyOf``: the vendor's alternatives (of vouchers) are not exclusive, a body of metadata fits all.
+    """
     if isinstance(node, list):
         return [_as_json_schema(element) for element in node]
     if not isinstance(node, dict):
         return node
-    converted = {name: _as_json_schema(value) for name, value in node.items() if name != "nullable"}
+    converted = {
+        "anyOf" if name == "oneOf" else name: _as_json_schema(value)
+        for name, value in node.items()
+        if name != "nullable"
+    }
     return {"anyOf": [{"type": "null"}, converted]} if node.get("nullable") is True else converted

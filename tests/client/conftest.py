@@ -47,6 +47,13 @@ def server(start: Callable[..., LocalVoucherify]) -> LocalVoucherify:
     return start()
 
 
+@pytest.fixture
+def unjudged() -> Iterator[LocalVoucherify]:
+    """A local Voucherify whose requests are not held against the description, since they are wrong on purpose."""
+    with LocalVoucherify(app_id="shop-app-id", secret_key=f"sk-{uuid.uuid4()}", keep_bodies=True) as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def settings_for() -> Callable[..., ConnectionSettings]:
     """Give a function that makes the settings of a connection to a server."""
@@ -68,6 +75,14 @@ class AsyncFace:
     def __init__(self, client: AsyncVoucherifyClient, runner: asyncio.Runner) -> None:
         self.client = client
         self._runner = runner
+
+    def iterate(self, listing: Any) -> list[Any]:
+        """Return all records of a listing."""
+
+        async def collect() -> list[Any]:
+            return [record async for record in self.client.iterate(listing)]
+
+        return self._runner.run(collect())
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         coroutine_of = getattr(self.client, name)

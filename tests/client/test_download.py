@@ -145,3 +145,19 @@ def test_an_address_that_is_none_is_an_error(server: LocalVoucherify, connect_sy
     with pytest.raises(VoucherifyReportError):
         connect_sync(server).download(url, io.BytesIO())
     assert server.received == []
+
+
+def test_reports_share_the_patience_with_rate_limits(server: LocalVoucherify, connect_sync: Connect) -> None:
+    client = connect_sync(server, retry=RetryPolicy(backoff=0.001, max_backoff=0.001, max_rate_limit_wait=0.25))
+    url = report_of(client)
+    server.misbehave("report", RateLimited(0.1), times=4)
+
+    for _ in range(2):
+        with pytest.raises(VoucherifyReportError, match="status 429"):
+            client.download(url, io.BytesIO())
+    assert downloads(server) == [429] * 4
+
+    client.download(url, io.BytesIO())
+    server.misbehave("report", RateLimited(0.1), times=2)
+    client.download(url, io.BytesIO())
+    assert downloads(server)[4:] == [200, 429, 429, 200]

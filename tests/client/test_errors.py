@@ -84,6 +84,7 @@ def test_a_body_over_the_limit_is_told_in_the_gateways_words(
         (b'["a", "b"]', 'was answered with 500: ["a", "b"]'),
         (b"<html>\r\n <h1>Bad\x00 gateway</h1>\x1b[31m", "was answered with 500: <html> <h1>Bad gateway</h1> [31m"),
         (b"\xff\xfe", "was answered with 500: \ufffd\ufffd"),
+        (b'"\xff"', 'was answered with 500: "\ufffd"'),
         (b'{"message": {"nested": 1}, "details": ["x"], "key": 7}', "was answered with 500"),
         (b'{"message": "two\\nlines", "key": "k"}', "was answered with 500: two lines (key k)"),
         (b"[" * 50_000, "was answered with 500: " + "[" * 199 + "…"),
@@ -109,7 +110,7 @@ def test_of_a_huge_error_body_little_is_kept(server: LocalVoucherify, connect_to
     assert len(str(raised.value)) < 1_000
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"nul", b"\xff"], ids=repr)
+@pytest.mark.parametrize("body", [b"", b"{", b"nul", b"\xff", b'"\xff"'], ids=repr)
 def test_a_success_that_is_no_json_is_unexpected(server: LocalVoucherify, connect_to: Connect, body: bytes) -> None:
     server.misbehave("list", Malformed(body))
 

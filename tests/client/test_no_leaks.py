@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import html
+import json
 import logging
+import re
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -78,6 +83,33 @@ def test_a_gateway_that_quotes_the_request_is_not_quoted_with_it(
     used = {"api_keys": server.options.secret_key, "oauth": TOKEN}[auth_method]
     assert used not in str(error.value)
     assert used not in everything_logged.text
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        str,
+        lambda key: quote(key, safe=""),
+        lambda key: re.sub("%..", lambda octet: octet[0].lower(), quote(key, safe="")),
+        lambda key: json.dumps({"headers": {"X-App-Token": key}}),
+        lambda key: html.escape(f"<{key}>"),
+        lambda key: b64encode(key.encode()).decode(),
+        lambda key: b64encode(f"shop-app-id:{key}".encode()).decode(),
+        lambda key: b64encode(f"id:{key} and more".encode()).decode(),
+        lambda key: urlsafe_b64encode(f"i:{key}".encode()).decode(),
+    ],
+    ids=["plain", "url", "url-lower", "json", "html", "base64", "base64-pair", "base64-amid", "base64-url"],
+)
+def test_a_quoted_key_is_blotted_out_in_any_form(
+    start: Callable[..., LocalVoucherify], connect_to: Connect, encode: Callable[[str], str]
+) -> None:
+    key = 'sk/+"&-do>not~print\\me'
+    server = start(secret_key=key)
+    server.misbehave("list", Status(403, f"Blocked: {encode(key)}".encode()))
+
+    with pytest.raises(VoucherifyError, match=r"Blocked.*\*\*\*") as error:
+        connect_to(server).list_async_actions()
+    assert encode(key)[-20:-4] not in str(error.value)
 
 
 def test_the_query_of_a_reports_address_is_not_logged(

@@ -13,10 +13,11 @@ from airflow_provider_voucherify.client import calls
 from airflow_provider_voucherify.client.protocol import Answer, Exclusive, Protocol, Send, Steps
 from airflow_provider_voucherify.client.retry import RetryPolicy
 from airflow_provider_voucherify.client.settings import ConnectionSettings
-from airflow_provider_voucherify.local_voucherify import DropBefore, LocalVoucherify, Status
+from airflow_provider_voucherify.local_voucherify import DropBefore, Fault, LocalVoucherify, Status
 from airflow_provider_voucherify.models.errors import (
     VoucherifyAuthenticationError,
     VoucherifyBadRequestError,
+    VoucherifyNotSentError,
     VoucherifyPermissionError,
     VoucherifyUnexpectedAnswerError,
 )
@@ -193,3 +194,14 @@ def test_a_token_whose_life_is_not_told_is_taken_to_live_as_documented(request: 
         clockwork.list_actions()
 
     assert clockwork.authorizations == ["Bearer t1", "Bearer t1", "Bearer t2"]
+
+
+@pytest.mark.parametrize("fault", [DropBefore(), Status(503), Status(200, b"{}")], ids=repr)
+def test_a_bulk_call_for_which_there_is_no_token_was_certainly_not_sent(
+    server: LocalVoucherify, connect_to: Connect, fault: Fault
+) -> None:
+    server.misbehave("token", fault, times=None)
+
+    with pytest.raises(VoucherifyNotSentError, match="could not be sent without a token: POST /v1/oauth/token"):
+        connect_to(server, auth_method="oauth").bulk_update("customers", [])
+    assert server.requests("POST", "/v1/customers/bulk/async") == []

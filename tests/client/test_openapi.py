@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -17,12 +18,13 @@ from openapi import (
     openapi_available,
 )
 
-from airflow_provider_voucherify.client import calls
+from airflow_provider_voucherify.client import calls, customers, oauth, products, vouchers
 from airflow_provider_voucherify.client.calls import Body, Call
 from airflow_provider_voucherify.models.async_action import AsyncAction, BulkResult
 from airflow_provider_voucherify.models.endpoints import (
     ASYNC_ACTIONS_PATH,
     METADATA_ENDPOINTS,
+    METADATA_SCHEMAS_PATH,
     OAUTH_TOKEN_PATH,
     UPDATE_ENDPOINTS,
     BulkEndpoint,
@@ -73,7 +75,12 @@ def test_documented_results_of_our_endpoints_are_settled_completely(answer: dict
 
 @pytest.mark.parametrize(
     ("call", "path"),
-    [(calls.list_async_actions(), ASYNC_ACTIONS_PATH), (calls.oauth_token("api"), OAUTH_TOKEN_PATH)],
+    [
+        (calls.list_async_actions(), ASYNC_ACTIONS_PATH),
+        (calls.oauth_token("api"), OAUTH_TOKEN_PATH),
+        (calls.get_metadata_schema("customers"), f"{METADATA_SCHEMAS_PATH}/{{resource}}"),
+        (calls.list_metadata_schemas(), METADATA_SCHEMAS_PATH),
+    ],
     ids=str,
 )
 def test_other_documented_answers_are_read(call: Call[Any], path: str) -> None:
@@ -82,6 +89,86 @@ def test_other_documented_answers_are_read(call: Call[Any], path: str) -> None:
     assert examples
     for answer in examples.values():
         assert call.parse(answer)
+
+
+def test_nothing_of_a_documented_metadata_schema_is_lost() -> None:
+    examples = examples_of_answers("GET", f"{METADATA_SCHEMAS_PATH}/{{resource}}", 200)
+
+    assert examples
+    for answer in examples.values():
+        schema = calls.get_metadata_schema("customers").parse(answer)
+        assert schema.related_object == answer["related_object"]
+        assert schema.allow_defined_only is answer["allow_defined_only"]
+        read = {key: definition.model_dump(exclude_unset=True) for key, definition in schema.properties.items()}
+        assert read == {
+            key: {re.sub("[A-Z]", lambda c: "_" + c[0].lower(), name): value for name, value in definition.items()}
+            for key, definition in answer["properties"].items()
+        }
+
+
+RECORD_CALLS = [
+    (customers.create_customer({}), "/v1/customers"),
+    (customers.get_customer("c"), "/v1/customers/{customerId}"),
+    (customers.update_customer("c", {}), "/v1/customers/{customerId}"),
+    (customers.delete_customer_permanently("c"), "/v1/customers/{customerId}/permanent-deletion"),
+    (customers.list_customers(), "/v1/customers"),
+    (customers.list_customer_segments("c"), "/v1/customers/{customerId}/segments"),
+    (customers.list_customer_redeemables("c"), "/v1/customers/{customerId}/redeemables"),
+    (products.create_product({}), "/v1/products"),
+    (products.get_product("p"), "/v1/products/{productId}"),
+    (products.update_product("p", {}), "/v1/products/{productId}"),
+    (products.list_products(), "/v1/products"),
+    (vouchers.create_voucher("v", {}), "/v1/vouchers/{code}"),
+    (vouchers.get_voucher("v"), "/v1/vouchers/{code}"),
+    (vouchers.update_voucher("v", {}), "/v1/vouchers/{code}"),
+    (vouchers.list_vouchers(), "/v1/vouchers"),
+    (oauth.introspect_oauth_token("t"), "/v1/oauth/introspect"),
+]
+
+
+@pytest.mark.parametrize(("call", "path"), RECORD_CALLS, ids=[f"{c.method} {path}" for c, path in RECORD_CALLS])
+def test_documented_records_are_read_without_making_anything_up(call: Call[Any], path: str) -> None:
+    examples = examples_of_answers(call.method, path, 200)
+
+    assert examples
+    for answer in examples.values():
+        _assert_part(call.parse(answer).to_dict(), answer)
+
+
+def _assert_part(told: Any, answer: Any) -> None:
+    """Every member that was read is in the answer, with the same value."""
+    if isinstance(told, dict):
+        assert told.keys() <= answer.keys()
+        for name, value in told.items():
+            _assert_part(value, answer[name])
+    elif isinstance(told, list):
+        assert len(told) == len(answer)
+        for mine, theirs in zip(told, answer, strict=True):
+            _assert_part(mine, theirs)
+    else:
+        assert told == answer
+
+
+@pytest.mark.parametrize(("call", "path"), RECORD_CALLS, ids=[f"{c.method} {path}" for c, path in RECORD_CALLS])
+def test_the_documented_fields_are_known(call: Call[Any], path: str) -> None:
+    """What is not read of an example is what its schema does not have either, or is of no use (``object``)."""
+    left_out = {"object", "data_ref", "access_token"}
+    for answer in examples_of_answers(call.method, path, 200).values():
+        assert answer.keys() - call.parse(answer).to_dict().keys() <= left_out
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/customers"),
+        ("PUT", "/v1/customers/{customerId}"),
+        ("POST", "/v1/products"),
+        ("PUT", "/v1/products/{productId}"),
+    ],
+)
+def test_documented_bodies_of_records_pass_the_judge(method: str, path: str) -> None:
+    for body in examples_of_requests(method, path).values():
+        assert_valid_request(method, path, json.dumps(body).encode())
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.action_type)

@@ -116,6 +116,11 @@ def test_the_default_outlasts_an_hour_and_no_more_than_that() -> None:
         ({"retry-after": "-1", "x-rate-limit-retry": "soon"}, None),
         ({"retry-after": "nan", "x-rate-limit-retry": "inf"}, None),
         ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({"x-rate-limit-retry": str(int(NOW) + 9), "date": "Fri, 15 Jan 2027 08:00:03 GMT"}, 9),
+        ({"x-rate-limit-retry": str(int(NOW) + 99), "date": "Fri, 15 Jan 2027 08:01:30 GMT"}, 9),
+        ({"x-rate-limit-retry": str(int(NOW) - 81), "date": "Fri, 15 Jan 2027 07:58:30 GMT"}, 9),
+        ({"x-rate-limit-retry": str(int(NOW) + 9), "date": "some day"}, 9),
+        ({"retry-after": "7", "date": "Fri, 15 Jan 2027 09:00:00 GMT"}, 7),
     ],
     ids=str,
 )
@@ -123,9 +128,10 @@ def test_waits_are_read_from_the_headers(headers: dict[str, str], wait: float | 
     assert RateLimit.from_headers(headers).wait(NOW) == wait
 
 
-@given(st.dictionaries(st.sampled_from(["limit", "remaining", "retry", "type"]), st.text()), st.text())
-def test_nonsense_in_headers_counts_as_absent(texts: dict[str, str], retry_after: str) -> None:
-    headers = {f"x-rate-limit-{name}": text for name, text in texts.items()} | {"retry-after": retry_after}
+@given(st.dictionaries(st.sampled_from(["limit", "remaining", "retry", "type"]), st.text()), st.text(), st.text())
+def test_nonsense_in_headers_counts_as_absent(texts: dict[str, str], retry_after: str, date: str) -> None:
+    headers = {f"x-rate-limit-{name}": text for name, text in texts.items()}
+    headers |= {"retry-after": retry_after, "date": date}
 
     limit = RateLimit.from_headers(headers)
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_voucherify.client.rate_limits import CallLimit
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 
@@ -31,6 +32,7 @@ def build(host: str | None = None, extra: Any = None, **parts: Any) -> Connectio
         ({"host": "us1.api.voucherify.io"}, "https://us1.api.voucherify.io"),
         ({"host": "https://acme.api.voucherify.io/"}, "https://acme.api.voucherify.io"),
         ({"host": "HTTPS://Acme.API.voucherify.io/v1/"}, "https://acme.api.voucherify.io"),
+        ({"host": "us1", "port": 443}, "https://us1.api.voucherify.io"),
         ({"host": "acme.example", "port": 8443}, "https://acme.example:8443"),
         ({"host": "acme.example:8443"}, "https://acme.example:8443"),
         ({"host": "https://acme.example:1", "port": 2}, "https://acme.example:1"),
@@ -129,6 +131,13 @@ def test_blanks_around_credentials_are_pasting_accidents() -> None:
         ({"poll_interval": "nan"}, "poll_interval: "),
         ({"poll_interval": "inf"}, "poll_interval: "),
         ({"allow_http": "perhaps"}, "allow_http: "),
+        ({"rate_limit": "100"}, "rate_limit: .*such as 100/minute, not '100'"),
+        ({"rate_limit": 100}, "rate_limit: .*such as 100/minute, not '100'"),
+        ({"rate_limit": "0/minute"}, "rate_limit: "),
+        ({"rate_limit": "-1/minute"}, "rate_limit: "),
+        ({"rate_limit": "1.5/minute"}, "rate_limit: "),
+        ({"bulk_rate_limit": "50/day"}, "bulk_rate_limit: .*per second, minute or hour"),
+        ({"bulk_rate_limit": ["50/hour"]}, "bulk_rate_limit: "),
         ({"api_version": "v1\nX-Evil: 1"}, "api_version: "),
         ({"api_version": "vé"}, "api_version: "),
         ({"scope": ["customers"]}, "scope: "),
@@ -142,15 +151,33 @@ def test_extras_that_cannot_work_are_named(extra: Any, said: str) -> None:
         build(extra=extra)
 
 
-@pytest.mark.parametrize("extra", [None, {}, {"unknown": 1, "auth_method": "", "timeout": None, "scope": " "}])
+BLANK = {"auth_method": "", "timeout": None, "scope": " ", "rate_limit": "", "bulk_rate_limit": None}
+
+
+@pytest.mark.parametrize("extra", [None, {}, {"unknown": 1, **BLANK}])
 def test_blank_and_unknown_extras_change_nothing(extra: dict[str, Any] | None) -> None:
-    assert build(extra=extra) == build()
+    assert build(extra=extra).extra == build().extra
 
 
 def test_extras_from_a_form_are_text() -> None:
     extra = build(extra={"timeout": "30", "poll_interval": "5", "allow_http": "true"}).extra
 
     assert (extra.timeout, extra.poll_interval, extra.allow_http) == (30.0, 5.0, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "calls", "seconds", "written"),
+    [
+        ("100/minute", 100, 60, "100/minute"),
+        (" 50 / Hour ", 50, 3_600, "50/hour"),
+        ("4/second", 4, 1, "4/second"),
+    ],
+)
+def test_limits_are_calls_and_a_period(text: str, calls: int, seconds: float, written: str) -> None:
+    limit = build(extra={"rate_limit": text}).extra.rate_limit
+
+    assert limit == CallLimit(calls, seconds)
+    assert str(limit) == written
 
 
 @pytest.mark.parametrize(

@@ -111,10 +111,18 @@ def fits_vendor_schema() -> Callable[[str, str, Any], None]:
 
 
 def _as_json_schema(node: Any) -> Any:
-    """Return an OpenAPI 3.0 document with ``nullable`` in the words of JSON Schema."""
+    """
+    Return an OpenAPI 3.0 document with ``nullable`` in the words of JSON Schema.
+
+    ``oneOf`` becomes ``anyOf``: the vendor's alternatives are not exclusive (data of events).
+    """
     if isinstance(node, list):
         return [_as_json_schema(element) for element in node]
     if not isinstance(node, dict):
         return node
-    converted = {name: _as_json_schema(value) for name, value in node.items() if name != "nullable"}
+    converted = {
+        "anyOf" if name == "oneOf" else name: _as_json_schema(value)
+        for name, value in node.items()
+        if name != "nullable"
+    }
     return {"anyOf": [{"type": "null"}, converted]} if node.get("nullable") is True else converted

@@ -147,6 +147,8 @@ def test_metadata_that_breaks_its_schema_fails_in_the_vendors_words(open_shop, d
         ({"type": "image_url"}, "https://images.com/original.jpg"),
         ({"type": "geopoint"}, "37.786971, -122.399677"),
         ({"type": "string", "deleted": True}, 7),
+        ({"type": "a type of the future"}, 7),
+        ({"type": "boolean", "maxLength": 1, "lt": 0}, True),
         ({"type": "string", "optional": True}, None),
     ],
 )
@@ -183,6 +185,23 @@ def test_a_nested_object_follows_the_custom_schema_that_it_names(open_shop):
 
     details = action["result"]["errors"][0]["details"]
     assert details == "home.floor: must be a number, property is required (actual value is '3rd')"
+
+
+def test_a_schema_can_be_changed_while_the_server_runs(shop):
+    record = [{"source_id": "c1", "metadata": {"level": "high"}}]
+    before = shop.update("customers", record)
+    shop.server.set_metadata_schema("customers", {"properties": {"level": {"type": "number"}}})
+    after = shop.update("customers", record)
+
+    assert (before["result"]["failed_count"], after["result"]["failed_count"]) == (0, 1)
+    assert list(shop.http.get("/v1/metadata-schemas/customer").json()["properties"]) == ["level"]
+
+
+def test_a_deleted_definition_is_shown_as_such(open_shop):
+    schema = {"properties": {"old": {"type": "string", "deleted": True}}}
+    shop = open_shop(metadata_schemas={"customers": schema})
+
+    assert shop.http.get("/v1/metadata-schemas/customer").json()["properties"]["old"]["deleted"] is True
 
 
 def test_the_schemas_can_be_read(open_shop):

@@ -45,6 +45,26 @@ def test_bulk_calls_have_a_limit_of_their_own(open_shop, clock):
     assert len(shop.server.actions) == 1
 
 
+def test_bulk_calls_may_count_as_nothing_else(open_shop, clock):
+    shop = open_shop(bulk_api_calls=(5, 60), api_calls=(10, 60), bulk_calls_are_api_calls=False, clock=clock)
+    shop.submit("customers", [])
+
+    assert shop.http.get("/v1/async-actions").headers["x-rate-limit-remaining"] == "9"
+
+
+def test_the_periods_end_may_be_told_all_the_time(open_shop, clock):
+    shop = open_shop(api_calls=(3, 60), retry_header="period_end", clock=clock)
+    clock.turn(20)
+
+    assert shop.http.get("/v1/async-actions").headers["x-rate-limit-retry"] == "1800000060"
+
+
+def test_answers_have_the_date_of_the_servers_clock(open_shop, clock):
+    answer = open_shop(clock=clock).http.get("/v1/async-actions")
+
+    assert answer.headers.get_list("date") == ["Fri, 15 Jan 2027 08:00:00 GMT"]
+
+
 def test_the_limit_of_the_billing_cycle_cannot_be_waited_out(open_shop, clock):
     shop = open_shop(api_calls=(100, 60), api_calls_cycle=(1, 30 * 86_400), clock=clock)
     shop.http.get("/v1/async-actions")
