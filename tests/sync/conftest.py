@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from openapi import assert_valid_request, openapi_available
 
+from airflow_provider_voucherify.sync.destination import BatchLimits, Destination, update_destination
 from airflow_provider_voucherify.sync.mapping import MappingRules
-from airflow_provider_voucherify.sync.plan import BatchLimits, Destination, Plan, update_destination
+from airflow_provider_voucherify.sync.plan import Plan
 from airflow_provider_voucherify.sync.sources import Rows, from_records
 
 
@@ -76,7 +77,7 @@ def read() -> Callable[..., Read]:
         source = rows if isinstance(rows, Iterator) else from_records(rows, destination.endpoint.key)
         with Plan(destination, rules, limits, keep_refused=True) as plan:
             plan.read(source)
-            bodies = [b"".join(plan.body(batch)) for batch in plan.batches]
+            bodies = [b"".join(batch.body()) for batch in plan.batches]
             assert [len(body) for body in bodies] == [batch.length for batch in plan.batches]
             assert all(len(body) <= (limits or BatchLimits()).max_bytes for body in bodies)
             assert plan.bytes_to_send == sum(map(len, bodies))

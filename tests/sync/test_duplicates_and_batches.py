@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_voucherify.sync import spool as spools
-from airflow_provider_voucherify.sync.plan import BatchLimits, metadata_destination
-from airflow_provider_voucherify.sync.spool import BodyForm, Spool
+from airflow_provider_voucherify.sync.destination import BatchLimits, metadata_destination, update_destination
+from airflow_provider_voucherify.sync.spool import Spool
 
 ReadRows = Callable[..., Any]
+BETWEEN_BRACKETS = update_destination("customers")
 IDS = st.text('abcé"\\,\n', min_size=1, max_size=3).filter(lambda text: bool(text.strip()))
 ROWS = st.lists(st.fixed_dictionaries({"source_id": IDS, "n": st.integers(0, 99) | st.just("x" * 200)}), max_size=40)
 LIMITS = st.builds(BatchLimits, st.integers(45, 400), st.none() | st.integers(1, 5))
@@ -82,60 +82,54 @@ def test_a_refused_row_does_not_supersede_an_earlier_one(read: ReadRows) -> None
     st.lists(st.lists(st.tuples(IDS, st.binary(min_size=1, max_size=30)), max_size=8), max_size=6),
     st.integers(40, 120),
     st.none() | st.integers(1, 4),
+    st.booleans(),
 )
 def test_the_spool_gives_back_what_was_put_in(
-    chunks: list[list[tuple[str, bytes]]], max_bytes: int, max_records: int | None
+    chunks: list[list[tuple[str, bytes]]], max_bytes: int, max_records: int | None, comparable: bool
 ) -> None:
-    form = BodyForm(b"<", b">")
-    items = [(record_id, record_id.encode() + b"=" + data) for chunk in chunks for record_id, data in chunk]
-    with Spool() as spool:
+    items = [
+        (record_id, record_id.encode() + b"=" + data.replace(b"\n", b" ").replace(b",", b" "))
+        for chunk in chunks
+        for record_id, data in chunk
+    ]
+    items = [(record_id.replace("\n", " "), data.replace(b"\n", b" ")) for record_id, data in items]
+    with Spool(BETWEEN_BRACKETS, lambda item: item.partition(b"=")[0].decode()) as spool:
         left = iter(items)
         for chunk in chunks:
             taken = [next(left) for _ in chunk]
-            spool.add([data for _, data in taken], [record_id for record_id, _ in taken])
-        superseded = spool.find_superseded(lambda item: item.partition(b"=")[0].decode())
-        batches = list(spool.batches(form, max_bytes, max_records))
-        bodies = [b"".join(spool.body(batch, form)) for batch in batches]
-        assert bodies == [b"".join(spool.body(batch, form)) for batch in batches], "a body can be read twice"
+            ids = [record_id for record_id, _ in taken]
+            spool.add(b"".join(data + b"\n" for _, data in taken), ids, ids if comparable else None)
+        superseded = spool.find_superseded()
+        batches = list(spool.batches(max_bytes, max_records))
+        bodies = [b"".join(batch.body()) for batch in batches]
+        assert bodies == [b"".join(batch.body()) for batch in batches], "a body can be read twice"
+        assert spool.sendable_bytes == sum(len(body) - 1 for body in bodies)
+        blocks = [item for block in spool.blocks() for item in block]
 
     last = {record_id: number for number, (record_id, _) in enumerate(items)}
     kept = [data for number, (record_id, data) in enumerate(items) if last[record_id] == number]
     assert superseded == len(items) - len(kept)
     assert b",".join(body[1:-1] for body in bodies) == b",".join(kept)
+    assert blocks == kept
     assert [batch.number for batch in batches] == list(range(1, len(batches) + 1))
-    assert sum(batch.records for batch in batches) == len(kept)
+    assert sum(batch.records for batch in batches) == len(kept) == spool.sendable
     assert all(len(body) == batch.length <= max_bytes for body, batch in zip(bodies, batches, strict=True))
 
 
-def test_far_apart_duplicates_are_found_among_many_rows() -> None:
-    """More ids than one block of the spool's files holds, so that finding repeated ones takes the way by partitions."""
-    count = 2 * spools._ENTRIES_PER_READ + 5
-    ids = [f"c{number}" for number in range(count)]
-    ids[-1], ids[-2] = ids[0], ids[spools._ENTRIES_PER_READ]
-    with Spool() as spool:
+@pytest.mark.parametrize("ordered_first", [0, 70_000], ids=["from the start", "after ordered ones"])
+def test_far_apart_duplicates_are_found_among_many_rows(ordered_first: int) -> None:
+    """More ids than are looked at together, so that finding repeated ones takes the way by partitions."""
+    count = 150_000
+    ids = [f"c{number:06}" for number in range(count)]
+    ids[ordered_first:] = sorted(ids[ordered_first:], key=lambda name: name[::-1])
+    ids[-1], ids[-2] = ids[0], ids[70_001]
+    with Spool(BETWEEN_BRACKETS, bytes.decode) as spool:
         for start in range(0, count, 1_000):
             chunk = ids[start : start + 1_000]
-            spool.add([name.encode() for name in chunk], chunk)
-        assert spool.find_superseded(bytes.decode) == 2
-        assert list(spool.superseded) == [0, spools._ENTRIES_PER_READ]
-        (batch,) = spool.batches(BodyForm(b"", b""), 10_485_760, None)
-        sent = b"".join(spool.body(batch, BodyForm(b"", b""))).split(b",")
+            spool.add("\n".join([*chunk, ""]).encode(), chunk, chunk)
+        assert spool.find_superseded() == 2
+        (batch,) = spool.batches(10_485_760, None)
+        sent = b"".join(batch.body())[1:-1].decode().split(",")
 
-    assert (batch.records, len(sent), len(set(sent))) == (count - 2, count - 2, count - 2)
-
-
-def test_full_requests_are_nearly_full(read: ReadRows) -> None:
-    rows = [{"source_id": f"c{number:06}", "bio": "x" * 900} for number in range(25_000)]
-
-    sizes = [len(body) for body in read("customers", rows).bodies]
-
-    assert len(sizes) == 3
-    assert all(0.97 * 10_485_760 < size <= 10_485_760 for size in sizes[:-1])
-
-
-def test_a_closed_plan_leaves_no_file_behind(read: ReadRows, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-
-    read("customers", ["a", "b", None])
-
-    assert list(tmp_path.iterdir()) == []
+    assert sent == [*ids[1:70_001], *ids[70_002:]]
+    assert batch.records == count - 2

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.endpoints import METADATA_ENDPOINTS, UPDATE_ENDPOINTS
+from airflow_provider_voucherify.sync.destination import metadata_destination
 from airflow_provider_voucherify.sync.failures import Failure, failure_line, records_of, shortened
 from airflow_provider_voucherify.sync.mapping import MappingRules
-from airflow_provider_voucherify.sync.plan import metadata_destination
 from airflow_provider_voucherify.sync.sources import from_file
 
 ReadRows = Callable[..., Any]

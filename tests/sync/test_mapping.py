@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.endpoints import UPDATE_ENDPOINTS
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.destination import metadata_destination
 from airflow_provider_voucherify.sync.mapping import MappingRules, compile_mapping
-from airflow_provider_voucherify.sync.plan import metadata_destination
 from airflow_provider_voucherify.sync.sources import from_cursor
 
 ReadRows = Callable[..., Any]

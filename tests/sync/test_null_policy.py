@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.destination import metadata_destination
 from airflow_provider_voucherify.sync.mapping import MappingRules
-from airflow_provider_voucherify.sync.plan import metadata_destination
 from airflow_provider_voucherify.sync.sources import from_cursor
 
 ReadRows = Callable[..., Any]

@@ -18,19 +18,20 @@ from airflow_provider_voucherify.client.http import VoucherifyClient
 from airflow_provider_voucherify.client.retry import RetryPolicy
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Malformed, Status, Truncate
+from airflow_provider_voucherify.sync.destination import (
+    BatchLimits,
+    Destination,
+    metadata_destination,
+    update_destination,
+)
+from airflow_provider_voucherify.sync.failures import EarlierFailures
 from airflow_provider_voucherify.sync.outcomes import (
     SubmittedBatch,
     SubmittedSync,
     UnfinishedActionsError,
     collect_outcomes,
 )
-from airflow_provider_voucherify.sync.plan import (
-    BatchLimits,
-    Destination,
-    Plan,
-    metadata_destination,
-    update_destination,
-)
+from airflow_provider_voucherify.sync.plan import Plan
 from airflow_provider_voucherify.sync.sources import from_file, from_records
 from airflow_provider_voucherify.sync.summary import SyncSummary
 
@@ -75,14 +76,20 @@ class Sync:
     folder: MemoryFolder = field(default_factory=MemoryFolder)
 
     def body(self, number: int) -> bytes:
-        return b"".join(self.plan.body(self.plan.batches[number - 1]))
+        return b"".join(self.plan.batches[number - 1].body())
 
     def refused_lines(self) -> Iterable[bytes]:
         return self.plan.refused_lines()
 
+    def set_aside_lines(self) -> Iterable[bytes]:
+        return self.plan.set_aside_lines()
+
+    @property
+    def failed_before(self) -> EarlierFailures:
+        return self.plan.failed_before
+
     def settle(self, **changes: Any) -> SyncSummary:
         given: dict[str, Any] = {
-            "endpoint": self.plan.destination.endpoint,
             "refused_sample": [failure.sample() for failure in self.plan.refused_sample],
             "folder": self.folder,
             "sent": self,
@@ -93,7 +100,7 @@ class Sync:
         """Return the bodies that re-driving the failures would send."""
         with Plan(self.plan.destination) as plan:
             plan.read(from_file(io.BytesIO(self.folder.files["failures.jsonl"]), "failures.jsonl"))
-            return [b"".join(plan.body(batch)) for batch in plan.batches]
+            return [b"".join(batch.body()) for batch in plan.batches]
 
 
 Send = Callable[..., Sync]
@@ -124,7 +131,9 @@ def send() -> Iterator[Send]:
             plan = stack.enter_context(Plan(to, limits=BatchLimits(max_records=max_records), keep_refused=True))
             plan.read(from_records(rows, to.endpoint.key))
             batches = [
-                SubmittedBatch(client.bulk(to.endpoint, Body(b.length, lambda b=b: plan.body(b))), b.records)
+                SubmittedBatch(
+                    client.bulk(to.endpoint, Body(b.length, b.body)), b.records, action_type=to.endpoint.action_type
+                )
                 for b in plan.batches
             ]
             sync = SubmittedSync(
@@ -320,7 +329,7 @@ def test_a_sensor_knows_what_the_actions_tell(send: Send) -> None:
     sync = send("customers", ROWS, metadata_schemas=STRICT)
     others = SubmittedSync(tuple(SubmittedBatch(name, None) for name in sync.sync.async_action_ids), 0.0)
 
-    summary = collect_outcomes(others, sync.client, endpoint=None)
+    summary = collect_outcomes(others, sync.client)
 
     assert counts(summary) == {"created": 3, "succeeded": 3, "failed": 1}
     assert (summary.resource, summary.rows_read, summary.submitted) == ("customers", None, 4)
@@ -331,9 +340,7 @@ def test_actions_of_several_resources_have_no_resource(send: Send) -> None:
     product = sync.client.bulk_update("products", [{"source_id": "p"}])
     ids = [*sync.sync.async_action_ids, product]
 
-    summary = collect_outcomes(
-        SubmittedSync(tuple(SubmittedBatch(name, None) for name in ids), 0.0), sync.client, endpoint=None
-    )
+    summary = collect_outcomes(SubmittedSync(tuple(SubmittedBatch(name, None) for name in ids), 0.0), sync.client)
 
     assert (summary.resource, summary.created) == (None, 2)
 
@@ -349,6 +356,7 @@ def test_an_unfinished_action_stops_the_settling(send: Send) -> None:
     with pytest.raises(UnfinishedActionsError, match="has not finished, although a later action has") as unfinished:
         sync.settle()
     assert unfinished.value.async_action_ids == sync.sync.async_action_ids[1:]
+    assert unfinished.value.to_wait_for == [sync.sync.async_action_ids[2], sync.sync.async_action_ids[1]]
 
 
 def test_an_action_that_was_seen_finished_is_not_fetched_again(send: Send) -> None:

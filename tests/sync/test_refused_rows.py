@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
-from airflow_provider_voucherify.sync.mapping import MappingRules
-from airflow_provider_voucherify.sync.plan import (
+from airflow_provider_voucherify.sync.destination import (
     BatchLimits,
-    Plan,
     metadata_destination,
     update_destination,
 )
+from airflow_provider_voucherify.sync.mapping import MappingRules
+from airflow_provider_voucherify.sync.plan import Plan
 
 ReadRows = Callable[..., Any]
 

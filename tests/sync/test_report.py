@@ -143,3 +143,22 @@ def test_a_large_report_is_read_in_little_memory() -> None:
     tracemalloc.stop()
 
     assert (count, peak < 1_000_000) == (50_000, True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"updated," + b"x" * 5_000_000,
+        b"source_id,updated\n" + b"x" * 5_000_000,
+        b'{"updated": "' + b"x" * 5_000_000 + b'"}',
+    ],
+    ids=["header", "row", "JSON lines"],
+)
+def test_a_line_that_could_fill_the_memory_is_an_error(content: bytes) -> None:
+    with pytest.raises(VoucherifyReportError, match="line of more than 4,000,000 characters"):
+        read(content)
+
+
+def test_an_array_that_could_fill_the_memory_is_an_error() -> None:
+    with pytest.raises(VoucherifyReportError, match="JSON array of more than"):
+        read(b"[" + b" " * (64 * 1024 * 1024) + b"]")

@@ -232,3 +232,12 @@ def test_of_actions_sent_by_others_their_own_count_is_taken(
     result: dict[str, Any] | None, rows: list[ReportRow] | None, records: int
 ) -> None:
     assert settle(action(result), None, upserts=True, report=rows).records == records
+
+
+def test_a_reason_of_any_length_is_kept_short_and_the_id_whole() -> None:
+    long = "x" * 1_000_000
+    settled = settle(action({"errors": [{**error("c" * 3_000), "message": long}], "failed_count": 1}), 1, upserts=True)
+
+    (failure,) = settled.failures.values()
+    assert failure.message == "x" * 1_999 + "…"
+    assert failure.id == "c" * 3_000

@@ -1,0 +1,206 @@
+"""
+Only what changed: whatever the source does and whatever Voucherify answers, in the end Voucherify has the source.
+
+Each run is a sync with the state of the runs before it, by way of a file, as the operator does it. A run may be
+answered with reports or without, fail as a whole, or die after Voucherify has taken what it sent and before the state
+is written.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_voucherify.client.calls import Body
+from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList
+from airflow_provider_voucherify.models.endpoints import BulkEndpoint
+from airflow_provider_voucherify.models.errors import VoucherifyReportError
+from airflow_provider_voucherify.sync.destination import BatchLimits, update_destination
+from airflow_provider_voucherify.sync.failures import EarlierFailures
+from airflow_provider_voucherify.sync.journal import Journal
+from airflow_provider_voucherify.sync.ledger import Ledger, RowOutcome
+from airflow_provider_voucherify.sync.outcomes import collect_outcomes
+from airflow_provider_voucherify.sync.plan import Changes, Plan
+from airflow_provider_voucherify.sync.record_state import CONFIRMED
+from airflow_provider_voucherify.sync.sources import from_records
+from airflow_provider_voucherify.sync.state_file import read_state, write_state
+from airflow_provider_voucherify.sync.submission import Submission
+from airflow_provider_voucherify.sync.summary import SyncSummary
+
+ANSWERS = ["report", "no report", "errors only", "expired", "whole", "silent"]
+BAD = 9
+"""A value that Voucherify does not accept."""
+
+
+@dataclass
+class Voucherify:
+    """Takes records but bad ones, and says so in one of the documented ways."""
+
+    answer: str = "report"
+    stored: dict[str, int] = field(default_factory=dict)
+    results: list[tuple[str, list[tuple[str, bool, bool]]]] = field(default_factory=list)
+
+    def bulk(self, endpoint: BulkEndpoint, body: Body) -> str:
+        rows = []
+        for record in json.loads(b"".join(body)):
+            found, value = record["source_id"] in self.stored, record["metadata"]["v"]
+            taken = value != BAD and self.answer != "whole"
+            if taken:
+                self.stored[record["source_id"]] = value
+            rows.append((record["source_id"], found, taken))
+        self.results.append((self.answer, rows))
+        return f"aa_{len(self.results) - 1}"
+
+    def get_async_action(self, async_action_id: str) -> AsyncAction:
+        answer, rows = self.results[int(async_action_id[3:])]
+        errors = [{"source_id": name, "key": "bad", "message": "bad"} for name, _, taken in rows if not taken]
+        done = len(rows) - len(errors)
+        result: dict[str, Any] = {"done_count": done, "failed_count": len(errors), "errors": errors}
+        if answer in ("report", "expired"):
+            result["reports"] = [async_action_id]
+        if answer == "old report":
+            result = {"results": [{"source_id": n, "found": f or t, "updated": t} for n, f, t in rows]}
+        if answer == "errors only":
+            result = {"errors": errors}
+        if answer == "silent":
+            result = {}
+        status = "FAILED" if answer == "whole" else "DONE"
+        return AsyncAction(id=async_action_id, type="CUSTOMERS.BULK_UPDATE", status=status, result=result)
+
+    def list_async_actions(self, limit: int = 100, end_date: str | None = None) -> AsyncActionList:
+        raise AssertionError("nothing is in doubt here")
+
+    def download(self, url: str, file: BinaryIO) -> int:
+        answer, rows = self.results[int(url[3:])]
+        if answer == "expired":
+            raise VoucherifyReportError("expired")
+        lines = [f"{name},{str(found).lower()},{str(taken).lower()}\n" for name, found, taken in rows]
+        return file.write(("source_id,found,updated\n" + "".join(lines)).encode())
+
+
+@dataclass
+class Sent:
+    """What was sent, from the plan."""
+
+    plan: Plan
+    failed_before: EarlierFailures | None = None
+
+    def body(self, number: int) -> bytes:
+        return b"".join(self.plan.batches[number - 1].body())
+
+    def set_aside_lines(self) -> list[bytes]:
+        return []
+
+    def refused_lines(self) -> list[bytes]:
+        return []
+
+
+def run(
+    number: int, source: dict[str, int], voucherify: Voucherify, state: Path, *, crash: bool
+) -> tuple[SyncSummary, list[RowOutcome]]:
+    rows: list[dict[str, Any]] = [{"source_id": name, "v": value} for name, value in source.items()]
+    rows += [{"source_id": None, "v": 0}, *rows[:1]]
+    ledger = Ledger(f"run {number}", "settings", everything=False)
+    if state.exists():
+        read_state(ledger, "customers", state)
+    changes = Changes(max_attempts=None)
+    destination = update_destination("customers")
+    with Plan(destination, limits=BatchLimits(max_records=2), ledger=ledger, changes=changes) as plan:
+        plan.read(from_records(rows, "source_id"))
+        ledger.doubt()
+        keep(ledger, state)
+        sync = Submission(plan, voucherify, Journal(None, 0), 1).run()
+        sent = Sent(plan, plan.failed_before)
+        summary = collect_outcomes(sync, voucherify, resource="customers", sent=sent, ledger=ledger)
+        outcomes = list(ledger.outcomes())
+        if not crash:
+            ledger.update_state()
+            keep(ledger, state)
+    return summary, outcomes
+
+
+def keep(ledger: Ledger, state: Path) -> None:
+    new = state.with_suffix(".new")
+    write_state(ledger, "customers", new)
+    new.replace(state)
+
+
+SOURCES = st.dictionaries(st.sampled_from("abcdefg"), st.integers(1, 3) | st.just(BAD), max_size=7)
+RUNS = st.lists(st.tuples(SOURCES, st.sampled_from(ANSWERS), st.booleans()), min_size=1, max_size=6)
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+
+
+@settings(max_examples=100, deadline=None)
+@given(RUNS, SOURCES)
+def test_voucherify_ends_up_with_the_source_and_every_row_has_one_outcome_per_run(
+    runs: list[tuple[dict[str, int], str, bool]], last: dict[str, int]
+) -> None:
+    voucherify = Voucherify()
+    with TemporaryDirectory() as folder:
+        state = Path(folder, "state")
+        for number, (source, answer, crash) in enumerate([*runs, (last, "report", False)]):
+            voucherify.answer = answer
+            summary, outcomes = run(number, source, voucherify, state, crash=crash)
+
+            assert [outcome.row for outcome in outcomes] == list(range(1, (summary.rows_read or 0) + 1))
+            superseded = 1 if source else 0
+            counts = Counter(outcome.outcome for outcome in outcomes)
+            assert (counts["refused"], counts["superseded"]) == (1, superseded)
+            for outcome in outcomes:
+                found_only = outcome.outcome == "unchanged" and outcome.async_action_id is not None
+                if outcome.id is not None and outcome.outcome in CONFIRMED and not found_only:
+                    assert voucherify.stored[outcome.id] == source[outcome.id], "confirmed, and not there"
+        for name, value in last.items():
+            if value != BAD:
+                assert voucherify.stored[name] == value
+        sent = len(voucherify.results)
+
+        again, _ = run(99, last, voucherify, state, crash=False)
+
+    failing = sum(value == BAD for value in last.values())
+    assert again.unchanged == len(last) - failing
+    assert len(voucherify.results) - sent == -(-failing // 2), "only what failed is sent again"
+
+
+@pytest.mark.parametrize("damage", ["truncated", "another version", "garbage"])
+def test_a_state_that_cannot_be_used_is_an_error_and_not_half_a_state(damage: str, tmp_path: Path) -> None:
+    voucherify, state = Voucherify(), tmp_path / "state"
+    run(1, {"a": 1, "b": 2, "c": 3}, voucherify, state, crash=False)
+    content = state.read_bytes()
+    state.write_bytes(
+        {
+            "truncated": content[:-100],
+            "another version": content.replace(b'"version": ', b'"version": 9', 1),
+            "garbage": b"\x00" * 100,
+        }[damage]
+    )
+
+    with Ledger("run 2", "settings", everything=False) as ledger:
+        with pytest.raises(ValueError, match=r"damaged|version|no state"):
+            read_state(ledger, "customers", state)
+        assert ledger.known == 0
+
+
+def test_a_state_of_other_settings_confirms_nothing(tmp_path: Path) -> None:
+    voucherify, state = Voucherify(), tmp_path / "state"
+    run(1, {"a": 1, "b": 2}, voucherify, state, crash=False)
+
+    with Ledger("run 2", "other settings", everything=False) as ledger:
+        read_state(ledger, "customers", state)
+        assert ledger.has_other_settings
+        with Plan(update_destination("customers"), ledger=ledger, changes=Changes()) as plan:
+            plan.read(from_records([{"source_id": "a", "v": 1}, {"source_id": "b", "v": 2}], "source_id"))
+            assert (plan.unchanged, sum(batch.records for batch in plan.batches)) == (0, 2)

@@ -1,0 +1,129 @@
+"""A CSV file on its way to an import: refused where Voucherify might misread it, cut between rows where it is large."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.csv_file import CsvFile
+
+
+def read(content: bytes, resource: str = "customers", max_bytes: int = 10_000) -> CsvFile:
+    file = CsvFile(CSV_IMPORT_ENDPOINTS[resource], max_bytes)
+    file.read(io.BytesIO(content))
+    return file
+
+
+def contents(file: CsvFile) -> list[bytes]:
+    return [b"".join(file.content(part)) for part in file.parts]
+
+
+def test_a_file_that_fits_is_sent_as_it_is() -> None:
+    content = 'Source_id,Name\r\nc1,"Zoë ""Z"""\r\nc2,"a\r\n\r\nb"\r\n'.encode()
+    with read(content) as file:
+        assert contents(file) == [content]
+        assert (file.rows, [file.size(part) for part in file.parts]) == (2, [len(content)])
+
+
+def test_a_byte_order_mark_and_empty_lines_are_left_out_and_the_last_line_ended() -> None:
+    with read(b"\xef\xbb\xbf\r\nSource_id,Name\n\nc1,Ann\n\n\nc2,Bo") as file:
+        assert contents(file) == [b"Source_id,Name\nc1,Ann\nc2,Bo\n"]
+
+
+def test_a_large_file_is_cut_between_rows_each_part_with_the_header() -> None:
+    rows = [f'c{n},"x\n{n}"\n' for n in range(10)]
+    with read(("Source_id,Name\n" + "".join(rows)).encode(), max_bytes=15 + 3 * 9) as file:
+        assert [part.rows for part in file.parts] == [3, 3, 3, 1]
+        assert [part.first_row for part in file.parts] == [1, 4, 7, 10]
+        assert all(content.startswith(b"Source_id,Name\nc") for content in contents(file))
+        assert list(file.values(file.parts[1], {5})) == [(5, {"Source_id": "c4", "Name": "x\n4"})]
+
+
+CELLS = st.text(st.sampled_from('abż",\n\r ;😀'), max_size=6)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    rows=st.lists(st.tuples(CELLS, CELLS), max_size=30),
+    ending=st.sampled_from(["\n", "\r\n"]),
+    max_bytes=st.integers(100, 400),
+)
+def test_the_parts_together_are_the_file(rows: list[tuple[str, str]], ending: str, max_bytes: int) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator=ending, quoting=csv.QUOTE_ALL).writerows([("source_id", "Name"), *rows])
+
+    with read(text.getvalue().encode(), max_bytes=max_bytes) as file:
+        found: list[tuple[str, ...]] = []
+        for part, content in zip(file.parts, contents(file), strict=True):
+            assert len(content) == file.size(part) <= max_bytes
+            header, *of_part = csv.reader(io.StringIO(content.decode(), newline=""))
+            assert header == ["source_id", "Name"]
+            assert len(of_part) == part.rows
+            assert part.has_ids == all(row[0] for row in of_part)
+            found += map(tuple, of_part)
+            everything = range(part.first_row, part.first_row + part.rows)
+            assert [tuple(values.values()) for _, values in file.values(part, everything)] == list(map(tuple, of_part))
+
+    assert found == rows
+    assert file.rows == len(rows)
+
+
+def test_a_digest_tells_content_and_destination() -> None:
+    with (
+        read(b"name,source_id\nA,1\n") as one,
+        read(b"name,source_id\nA,1\n") as same,
+        read(b"name,source_id\nA,2\n") as other,
+        read(b"name,source_id\nA,1\n", "products") as elsewhere,
+    ):
+        digests = [file.digest(file.parts[0]) for file in (one, same, other, elsewhere)]
+
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "has_ids"),
+    [
+        (b"Source_id,Name\nc1,Ann\n", True),
+        (b"SOURCE_ID,Name\nc1,Ann\n,Bo\n", False),
+        (b"Id,Source_id\ncust_1,\n,c1\n", True),
+        (b"Name\nAnn\n", False),
+        (b"Name\n", True),
+    ],
+)
+def test_whether_all_rows_name_their_records(content: bytes, has_ids: bool) -> None:
+    with read(content) as file:
+        assert file.has_ids is has_ids
+
+
+@pytest.mark.parametrize(
+    ("content", "resource", "said"),
+    [
+        (b"", "customers", "has no header row"),
+        (b"\n\n", "customers", "has no header row"),
+        (b"Source_id;Name\nc1;Ann\n", "customers", "not separated by commas: 'Source_id;Name'"),
+        (b"Source_id\tName\n", "customers", "not separated by commas"),
+        (b"Source_id,Name,name\n", "customers", "more than one column 'name'"),
+        (b"Source_id,first name\n", "customers", "have white space: 'first name'"),
+        (b"Source_id,\n", "customers", "empty or have white space: ''"),
+        (b"source_id,price\n", "products", "has no column name, which an import of products requires"),
+        (b"sku,price\n", "skus", "has no column source_id, product_id, which an import of skus requires"),
+        (b"Source_id,Name\nc1,Ann\nc2\n", "customers", "row 2 of the CSV file has 1 values for 2 columns"),
+        (b"Source_id,Name\nc1,Ann,Lee\n", "customers", "row 1 of the CSV file has 3 values for 2 columns"),
+        (b'Source_id,Name\nc1,"Ann\n', "customers", "is no CSV: unexpected end of data"),
+        (b'Source_id,Name\nc1,"Ann"Lee\n', "customers", "line 2 of the CSV file is no CSV"),
+        (b"Source_id,Name\rc1,Ann\r", "customers", "line 1 of the CSV file is no CSV"),
+        (b"Source_id,Name\nc1,Zo\xeb\n", "customers", "line 2 of the CSV file is not UTF-8"),
+        (b"\xff\xfeS\x00", "customers", "line 1 of the CSV file is not UTF-8"),
+        (b"Source_id,Name\nc1," + b"x" * 10_000, "customers", "row 1 of the CSV file takes 10,004 bytes"),
+    ],
+)
+def test_what_voucherify_might_misread_is_refused_whole(content: bytes, resource: str, said: str) -> None:
+    with pytest.raises(VoucherifyConfigurationError, match=said):
+        read(content, resource)
