@@ -8,7 +8,7 @@ Connections: ``voucherify_default`` and ``warehouse``.
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Param
+from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator
 

@@ -12,9 +12,10 @@ Connections: ``voucherify_default`` and ``warehouse``. Variable: ``voucherify_re
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from typing import Any
 
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 
@@ -24,7 +25,14 @@ def log_failures(context: dict[str, Any]) -> None:
     logging.getLogger("airflow.task").warning("Some customers did not arrive:\n%s", context["voucherify_text"])
 
 
-with DAG("customers_full_sync", schedule="@daily", catchup=False, tags=["voucherify"], doc_md=__doc__):
+with DAG(
+    "customers_full_sync",
+    schedule="@daily",
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    tags=["voucherify"],
+    doc_md=__doc__,
+):
     VoucherifyBulkUpdateOperator(
         task_id="sync_customers",
         resource="customers",

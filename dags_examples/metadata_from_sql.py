@@ -6,11 +6,20 @@ Connections: ``voucherify_default`` and ``warehouse``.
 
 from __future__ import annotations
 
-from airflow.sdk import DAG
+from datetime import datetime
+
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator
 
-with DAG("metadata_from_sql", schedule="@daily", catchup=False, tags=["voucherify"], doc_md=__doc__):
+with DAG(
+    "metadata_from_sql",
+    schedule="@daily",
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    tags=["voucherify"],
+    doc_md=__doc__,
+):
     VoucherifyBulkMetadataOperator(
         task_id="lifetime_values",
         resource="customers",

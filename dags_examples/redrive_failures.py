@@ -10,7 +10,7 @@ Connection: ``voucherify_default``. Variable: ``voucherify_reports``, a local fo
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Param
+from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 

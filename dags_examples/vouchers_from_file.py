@@ -9,7 +9,7 @@ Connection: ``voucherify_default``.
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Param
+from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 

@@ -1,23 +1,30 @@
 """
-Send in one task, wait in another, and tell Slack and a mailbox of records that Voucherify did not accept.
+Send in one task, wait in another, and tell a mailbox of records that Voucherify did not accept.
 
 The sensor is deferred while it waits. Its summary and ``failures.jsonl`` say what became of the records that were sent.
-Both notifiers are Airflow's own; ``voucherify_text`` is a few lines on what happened.
 
-Connections: ``voucherify_default``, ``warehouse``, ``slack_webhook`` and ``smtp_default``. Variable:
-``voucherify_reports``, a local folder or an object-storage URI.
+Connections: ``voucherify_default``, ``warehouse`` and ``smtp_default``. Variable: ``voucherify_reports``, a local
+folder or an object-storage URI.
 """
 
 from __future__ import annotations
 
-from airflow.providers.slack.notifications.slack_webhook import SlackWebhookNotifier
+from datetime import datetime
+
+from airflow.providers.common.compat.sdk import DAG
 from airflow.providers.smtp.notifications.smtp import SmtpNotifier
-from airflow.sdk import DAG
 
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 
-with DAG("wait_with_sensor", schedule="@daily", catchup=False, tags=["voucherify"], doc_md=__doc__):
+with DAG(
+    "wait_with_sensor",
+    schedule="@daily",
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    tags=["voucherify"],
+    doc_md=__doc__,
+):
     update_products = VoucherifyBulkUpdateOperator(
         task_id="update_products",
         resource="products",
@@ -32,13 +39,10 @@ with DAG("wait_with_sensor", schedule="@daily", catchup=False, tags=["voucherify
         deferrable=True,
         max_failed_ratio=0.5,
         report_path="{{ var.value.voucherify_reports }}/products/{{ run_id }}",
-        on_failed_records_callback=[
-            SlackWebhookNotifier(slack_webhook_conn_id="slack_webhook", text="{{ voucherify_text }}"),
-            SmtpNotifier(
-                from_email="airflow@example.com",
-                to="crm-team@example.com",
-                subject="Voucherify: {{ voucherify_summary.failed }} products were not updated",
-                html_content="<pre>{{ voucherify_text | e }}</pre>",
-            ),
-        ],
+        on_failed_records_callback=SmtpNotifier(
+            from_email="airflow@example.com",
+            to="crm-team@example.com",
+            subject="Voucherify: {{ voucherify_summary.failed }} products were not updated",
+            html_content="{{ voucherify_html }}",
+        ),
     )

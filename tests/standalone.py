@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 from surroundings import free_port
 
@@ -23,13 +24,14 @@ class Standalone:
     As a context manager: all components run, and none is left afterwards.
 
     :param home: becomes ``AIRFLOW_HOME``; its folder ``dags`` has the DAGs.
-    :param environment: connections and variables.
+    :param environment: connections, variables and settings.
     """
 
     def __init__(self, home: Path, environment: dict[str, str]) -> None:
         self.log = home / "standalone.log"
         self._database = home / "airflow.db"
         port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
         self._environment = inherited | environment
         self._environment |= {
@@ -37,10 +39,10 @@ class Standalone:
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(port),
-            "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+            "AIRFLOW__API__BASE_URL": self.url,
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PARALLELISM": "4",
@@ -89,6 +91,16 @@ class Standalone:
         alive = "SELECT 1 FROM job WHERE job_type IN ('SchedulerJob', 'TriggererJob') AND state = 'running'"
         found = "SELECT 1 FROM dag WHERE dag_id = ?"
         wait_until(lambda: len(self.rows(alive)) == 2 and bool(self.rows(found, dag_id)), START_SECONDS)
+
+    def wait_for_api(self) -> None:
+        """Wait until the API server, which also serves the user interface, answers."""
+
+        def answers() -> bool:
+            with suppress(httpx.TransportError):
+                return httpx.get(f"{self.url}/api/v2/version").is_success
+            return False
+
+        wait_until(answers, START_SECONDS)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from conftest import APP_ID, SECRET_KEY, connect
-from dags import DagRunResult, run_dag
+from dags import run_dag
 from example_dags import EXAMPLES, load
 
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
@@ -99,11 +100,10 @@ def test_vouchers_get_the_metadata_of_a_file(
     assert run.xcom("update_vouchers")["updated"] == 2
 
 
-def test_the_sensor_waits_deferred_and_slack_and_a_mailbox_are_told_of_failures(
+def test_the_sensor_waits_deferred_and_a_mailbox_is_told_of_failures(
     voucherify: LocalVoucherify,
     fill_warehouse: Fill,
     reports: Path,
-    slack: list[dict[str, Any]],
     mailbox: list[EmailMessage],
 ) -> None:
     fill_warehouse("products", ("p1", "Café", 450, "drinks"), ("p2", "Żurek", 900, "soups"))
@@ -119,21 +119,108 @@ def test_the_sensor_waits_deferred_and_slack_and_a_mailbox_are_told_of_failures(
     run = run_dag(load("wait_with_sensor"))
 
     assert run.state == "success"
-    assert "wait_for_products" in _deferred_tasks(run)
+    assert "wait_for_products" in run.deferred_tasks()
     assert voucherify.products["p1"]["name"] == "Café"
     assert voucherify.products["p2"]["metadata"] == {"category": "soups"}
     assert run.xcom("wait_for_products")["failed"] == 1
-    (message,) = slack
-    assert "1 failed" in message["text"]
-    assert "p3: Invalid payload - <why>" in message["text"]
     (mail,) = mailbox
     assert mail["subject"] == "Voucherify: 1 products were not updated"
     assert mail["to"] == "crm-team@example.com"
     body = mail.get_body(("html",))
     assert body is not None
-    assert "p3: Invalid payload - &lt;why&gt;" in body.get_content()
+    assert "<td>Invalid payload</td><td>&lt;why&gt;</td>" in body.get_content()
     (failed,) = _failures(reports / "products")
     assert failed["source_id"] == "p3"
+
+
+HOSTILE = (
+    "<!channel> ```<https://evil.example|*click*>``` <script>alert('&')</script> {{ 1 / 0 }}\r\nBcc: all@example.com"
+)
+
+
+def test_slack_and_a_mailbox_are_told_of_failures_and_no_error_text_becomes_markup(
+    voucherify: LocalVoucherify,
+    fill_warehouse: Fill,
+    reports: Path,
+    slack: list[dict[str, Any]],
+    mailbox: list[EmailMessage],
+) -> None:
+    voucherify.add_voucher("KNOWN")
+    fill_warehouse("vouchers", ("KNOWN", "app"), ("<b>GONE</b>", "app"))
+    error = {"code": "<b>GONE</b>", "key": "not_found", "message": "Cannot find", "details": HOSTILE}
+    voucherify.next_actions(result_fields={"done_count": 1, "failed_count": 1, "errors": [error]})
+
+    run = run_dag(load("alert_on_failures"))
+
+    assert run.state == "success"
+    alert, every_night = (message["text"] for message in slack)
+    assert alert.startswith(
+        f":rotating_light: alert_on_failures, {run.dag_run.run_id}\n```\nVoucherify vouchers: 2 rows"
+    )
+    assert alert.removeprefix(f":rotating_light: alert_on_failures, {run.dag_run.run_id}\n") == every_night
+    assert "1 updated, 1 failed" in alert
+    shown = alert.partition("```")[2].removesuffix("```")
+    assert "&lt;b&gt;GONE&lt;/b&gt;: Cannot find - &lt;!channel&gt; '''&lt;https://evil.example|*click*&gt;'''" in shown
+    assert [character for character in "<>`" if character in shown] == []
+    assert "{{ 1 / 0 }} Bcc: all@example.com (failed, not_found)" in shown
+    (mail,) = mailbox
+    assert mail["subject"] == "alert_on_failures: 1 vouchers were not updated"
+    assert mail["bcc"] is None
+    body = mail.get_body(("html",))
+    assert body is not None
+    html = ElementTree.fromstring(f"<mail>{body.get_content()}</mail>")
+    assert {element.tag for element in html.iter()} == {"mail", "p", "table", "tr", "th", "td"}
+    (cells,) = html.findall("table/tr[td]")
+    assert [cell.text for cell in cells][:3] == ["failed", "<b>GONE</b>", "Cannot find"]
+    assert cells[3].text == HOSTILE.replace("\r\n", "  ")
+    assert [failure["code"] for failure in _failures(reports / "vouchers")] == ["<b>GONE</b>"]
+
+
+def test_a_function_gives_the_rows_of_each_country_and_one_sensor_waits_for_all(
+    voucherify: LocalVoucherify, fill_warehouse: Fill
+) -> None:
+    fill_warehouse("customers", *[_customer(f"pl{n}", "PL") for n in range(3)], _customer("ie0", "IE"))
+    fill_warehouse("orders", ("pl0", 60_000, "2026-11-02"), ("pl0", 50_000, "2026-11-03"), ("ie0", 900, "2026-11-02"))
+
+    run = run_dag(load("rows_from_a_function"))
+
+    assert run.state == "success"
+    tiers = {record_id: customer["metadata"]["tier"] for record_id, customer in voucherify.customers.items()}
+    assert tiers == {"pl0": "gold", "pl1": "basic", "pl2": "basic", "ie0": "basic"}
+    assert run.xcom("wait_for_all")["created"] == 4
+    assert len(run.xcom("wait_for_all")["async_action_ids"]) == 2
+
+
+def test_each_customer_of_a_large_table_is_in_one_of_the_parts(
+    voucherify: LocalVoucherify, postgres_warehouse: Any
+) -> None:
+    postgres_warehouse.cursor().execute(
+        "CREATE TABLE customers AS SELECT 'c' || i AS customer_id, 'Łucja ' || i AS full_name, NULL AS email,"
+        " 'Łódź' AS city, 'PL' AS country, 'vip' AS segment FROM generate_series(1, 500) AS i"
+    )
+
+    run = run_dag(load("partitioned_sync"))
+
+    assert run.state == "success"
+    requests = voucherify.requests("POST", "/v1/customers/bulk/async")
+    parts = [[record["source_id"] for record in json.loads(request.body or b"")] for request in requests]
+    assert len(parts) == 8
+    assert sorted(record_id for part in parts for record_id in part) == sorted(f"c{i}" for i in range(1, 501))
+    assert all(part == sorted(part) for part in parts)
+    assert all(30 < len(part) < 100 for part in parts)
+    assert voucherify.customers["c7"]["address"] == {"city": "Łódź", "country": "PL"}
+    assert run.xcom("add_up") == {
+        "rows_read": 500,
+        "succeeded": 500,
+        "failed": 0,
+        "refused": 0,
+        "requests": 8,
+        "resubmitted": 0,
+    }
+
+
+def _customer(customer_id: str, country: str) -> tuple[Any, ...]:
+    return (customer_id, "Ann", None, None, None, None, None, country, None)
 
 
 def test_failures_are_sent_again(voucherify: LocalVoucherify, tmp_path: Path, reports: Path) -> None:
@@ -171,7 +258,7 @@ def test_the_demo_counts_every_row_and_the_readme_shows_its_tables(
         arrived = {customer["source_id"]: customer for customer in voucherify.customers.values()}
 
     assert run.state == "success"
-    assert _deferred_tasks(run) == {"wait_for_voucherify"}
+    assert run.deferred_tasks() == {"wait_for_voucherify"}
     good = {row["customer_id"]: row for row in warehouse.good_rows()}
     assert {record_id: customer["name"] for record_id, customer in arrived.items()} == {
         record_id: row["full_name"] for record_id, row in good.items()
@@ -194,15 +281,10 @@ def test_all_examples_are_loaded_without_a_warning() -> None:
         [sys.executable, "-W", ours, "-c", script, *files], capture_output=True, text=True, timeout=120, check=False
     )
 
-    assert len(files) == 7
+    assert len(files) == 11
     assert (result.returncode, result.stderr) == (0, "")
 
 
 def _failures(folder: Path) -> list[dict[str, Any]]:
     (file,) = folder.rglob("failures.jsonl")
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-
-
-def _deferred_tasks(run: DagRunResult) -> set[str]:
-    """Return the tasks of a run that were deferred, by the triggers that they left in Airflow's database."""
-    return {ti.task_id for ti in run.dag_run.get_task_instances() if ti.trigger_id is not None}

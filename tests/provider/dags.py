@@ -1,11 +1,15 @@
-"""Running a DAG in the test process: through ``dag.test()``, on a real database."""
+"""Running a DAG in the test process: through ``dag.test()``, on a real database, on every Airflow from 2.11 on."""
 
 from __future__ import annotations
 
+import logging
+from datetime import datetime
 from functools import cache
+from importlib import import_module
 from typing import Any
 
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
+from conftest import AIRFLOW
 
 
 @cache
@@ -15,41 +19,129 @@ def _database() -> None:
     initdb()
 
 
-def run_dag(dag: DAG, run_conf: dict[str, Any] | None = None, **kwargs: Any) -> DagRunResult:
+def run_dag(dag: DAG, run_conf: dict[str, Any] | None = None, logical_date: datetime | None = None) -> DagRunResult:
     """Run every task of a DAG once, triggers included, and return what came of it."""
     _database()
+    _serialise(dag)
+    if AIRFLOW < (3, 0):
+        with _Deferrals() as deferred:
+            return DagRunResult(dag.test(run_conf=run_conf, execution_date=logical_date), deferred.tasks)
+    time = {} if logical_date is None else {"logical_date": logical_date, "run_after": logical_date}
+    return DagRunResult(dag.test(run_conf=run_conf, **time))
+
+
+def dag_bag(path: Any) -> Any:
+    """Load the DAGs of a file, or of none (``/dev/null``), as the dag processor does."""
+    return _dagbag_module().DagBag(path)
+
+
+def _dagbag_module() -> Any:
+    try:
+        return import_module("airflow.dag_processing.dagbag")
+    except ImportError:
+        return import_module("airflow.models.dagbag")
+
+
+def _serialise(dag: DAG) -> None:
+    """Store a DAG in the database, as the dag processor does: Airflow 3 runs none that is not there."""
+    if AIRFLOW < (3, 0):
+        from airflow.models.serialized_dag import SerializedDagModel
+
+        dag.sync_to_db()
+        SerializedDagModel.write_dag(dag)
+        return
     from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
     DagBundlesManager().sync_bundles_to_db()
-    bag = DagBag(dag_folder="/dev/null")
+    dag.relative_fileloc = dag.fileloc
+    bag = dag_bag("/dev/null")
     bag.bag_dag(dag)
-    sync_bag_to_db(bag, bundle_name="dags-folder", bundle_version=None)
-    return DagRunResult(dag.test(run_conf=run_conf, **kwargs))
+    if hasattr(bag, "sync_to_db"):
+        bag.sync_to_db("dags-folder", None)
+    else:
+        _dagbag_module().sync_bag_to_db(bag, "dags-folder", None)
+
+
+def shown_links(dag_id: str, task_id: str) -> dict[str, str | None]:
+    """Return the links that Airflow shows for the newest instance of a task, by what it has stored so far."""
+    from airflow.models.serialized_dag import SerializedDagModel
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        newest = select(TaskInstance).filter_by(dag_id=dag_id, task_id=task_id).order_by(TaskInstance.run_id.desc())
+        ti = session.scalars(newest).first()
+        task = SerializedDagModel.get(dag_id, session=session).dag.get_task(task_id)
+        return {name: task.get_extra_links(ti, name) for name in task.extra_links}
+
+
+class _Deferrals(logging.Handler):
+    """The tasks that Airflow 2 defers, by the log of its ``dag.test()``: it puts no triggers into its database."""
+
+    log = logging.getLogger("airflow.models.dag")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tasks: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg.startswith("[DAG TEST] starting"):
+            self._task = record.args[0]  # type: ignore[index]
+        elif record.msg == "[DAG TEST] running trigger in line":
+            self.tasks.add(str(self._task))
+
+    def __enter__(self) -> _Deferrals:
+        self.log.addHandler(self)
+        self.log.setLevel(logging.INFO)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.log.removeHandler(self)
 
 
 class DagRunResult:
     """A finished DAG run."""
 
-    def __init__(self, dag_run: Any) -> None:
+    def __init__(self, dag_run: Any, deferred: set[str] | None = None) -> None:
         self.dag_run = dag_run
         self.state = str(dag_run.state)
+        self._deferred = deferred
+
+    def deferred_tasks(self) -> set[str]:
+        """Return the tasks that were deferred; in Airflow 3 by the triggers that they left in its database."""
+        if self._deferred is not None:
+            return self._deferred
+        return {ti.task_id for ti in self.dag_run.get_task_instances() if ti.trigger_id is not None}
 
     def task_state(self, task_id: str, map_index: int = -1) -> str:
         return str(self.dag_run.get_task_instance(task_id, map_index=map_index).state)
 
     def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
-        from airflow.models.xcom import XComModel
         from airflow.utils.session import create_session
 
+        place = {"run_id": self.dag_run.run_id, "key": key}
         with create_session() as session:
-            found = session.scalars(
-                XComModel.get_many(
-                    run_id=self.dag_run.run_id,
-                    dag_ids=self.dag_run.dag_id,
-                    task_ids=task_id,
-                    key=key,
-                    map_indexes=map_index,
+            if AIRFLOW < (3, 0):
+                from airflow.models.xcom import XCom
+
+                return XCom.get_one(
+                    dag_id=self.dag_run.dag_id, task_id=task_id, map_index=map_index, session=session, **place
                 )
-            ).first()
+            from airflow.models.xcom import XComModel
+
+            query = XComModel.get_many(dag_ids=self.dag_run.dag_id, task_ids=task_id, map_indexes=map_index, **place)
+            found = session.scalars(query).first()
             return None if found is None else XComModel.deserialize_value(found)
+
+    def asset_extras(self, uri: str) -> list[dict[str, Any]]:
+        """Return the extras of the events of an asset that the run has left, oldest first."""
+        from airflow.models.asset import AssetEvent, AssetModel
+        from airflow.utils.session import create_session
+        from sqlalchemy import select
+
+        of_asset = select(AssetModel.id).where(AssetModel.uri == uri).scalar_subquery()
+        of_run = select(AssetEvent).where(AssetEvent.source_run_id == self.dag_run.run_id)
+        with create_session() as session:
+            events = session.scalars(of_run.where(AssetEvent.asset_id == of_asset).order_by(AssetEvent.id))
+            return [event.extra for event in events]

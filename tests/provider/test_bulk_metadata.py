@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
+from conftest import APP_ID, SECRET_KEY, connect
 from dags import DagRunResult, run_dag
 
+from airflow_provider_voucherify.exceptions import VoucherifyConfigurationError
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator
 
@@ -74,3 +77,70 @@ def test_a_row_without_metadata_is_refused(voucherify: LocalVoucherify) -> None:
 
     assert result.xcom("tag")["failures"][0]["key"] == "nothing_to_send"
     assert bodies(voucherify)["/v1/vouchers/bulk/async"] == [{"code": "B", "metadata": {"tier": 1}}]
+
+
+def test_few_distinct_metadata_go_as_lists_of_ids_where_that_saves_requests(voucherify: LocalVoucherify) -> None:
+    """Five requests of at most 2,000 bytes hold the records; one request for each tier holds all of its ids."""
+    rows = [{"source_id": f"c{i:03}", "tier": "gold" if i % 2 else "silver"} for i in range(160)]
+
+    result = run(resource="customers", records=rows, max_batch_bytes=2_000)
+
+    sent = [json.loads(r.body) for r in voucherify.received if r.method == "POST"]
+    assert {r.path for r in voucherify.received if r.method == "POST"} == {"/v1/customers/metadata/async"}
+    assert [
+        (len(body["source_ids"]), body["metadata"]) for body in sorted(sent, key=lambda body: body["source_ids"])
+    ] == [
+        (80, {"tier": "silver"}),
+        (80, {"tier": "gold"}),
+    ]
+    assert {name: customer["metadata"]["tier"] for name, customer in voucherify.customers.items()} == {
+        row["source_id"]: row["tier"] for row in rows
+    }
+    summary = result.xcom("tag")
+    assert (summary["created"], summary["requests"], summary["resource"]) == (160, 2, "customers")
+
+
+def test_large_groups_leave_and_the_rest_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rows = [{"source_id": f"c{i:03}", "note": "the same" * 10 if i % 4 else f"{i}"} for i in range(200)]
+    rows[6]["note"] = "x" * 300
+    schema = {"properties": {"note": {"type": "string", "maxLength": 200, "optional": True}}}
+    with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY, metadata_schemas={"customer": schema}) as server:
+        connect(monkeypatch, server)
+        result = run(
+            resource="customers", records=rows, max_batch_bytes=4_000, max_failed_records=1, report_path=str(tmp_path)
+        )
+        paths = sorted(r.path for r in server.received if r.method == "POST")
+
+    assert paths == ["/v1/customers/bulk/async", "/v1/customers/metadata/async"]
+    summary = result.xcom("tag")
+    assert (summary["created"], summary["failed"], summary["not_reported"]) == (199, 1, 0)
+    [line] = (tmp_path / "failures.jsonl").read_text().splitlines()
+    assert json.loads(line)["metadata"] == {"note": "x" * 300}
+
+
+@pytest.mark.parametrize(
+    ("plan", "paths"),
+    [("bulk", ["/v1/vouchers/bulk/async"]), ("metadata", ["/v1/vouchers/metadata/async"] * 3)],
+)
+def test_a_plan_can_be_chosen(voucherify: LocalVoucherify, plan: str, paths: list[str]) -> None:
+    for i in range(9):
+        voucherify.add_voucher(f"V{i}")
+
+    result = run(resource="vouchers", records=[{"code": f"V{i}", "batch": i % 3} for i in range(9)], plan=plan)
+
+    assert [r.path for r in voucherify.received if r.method == "POST"] == paths
+    assert [voucherify.vouchers[f"V{i}"]["metadata"]["batch"] for i in range(9)] == [i % 3 for i in range(9)]
+    assert result.xcom("tag")["updated"] == 9
+
+
+def test_too_many_distinct_metadata_are_no_plan_for_lists_of_ids(voucherify: LocalVoucherify) -> None:
+    rows = [{"source_id": f"c{i}", "n": i} for i in range(1_001)]
+
+    assert run(resource="customers", records=rows, plan="metadata").state == "failed"
+    assert voucherify.received == []
+
+
+@pytest.mark.parametrize("wrong", [{"plan": "best"}, {"plan": "bulk", "metadata": {"a": 1}}])
+def test_plans_that_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(VoucherifyConfigurationError, match="plan"):
+        VoucherifyBulkMetadataOperator(task_id="tag", resource="customers", records=["c1"], **wrong)

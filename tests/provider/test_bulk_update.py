@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, task
 from conftest import connect
 from dags import run_dag
 
@@ -229,7 +229,34 @@ def test_a_dry_run_sends_nothing_and_tells_the_plan(
     assert (summary["rows_read"], summary["refused"], summary["requests"]) == (3, 1, 2)
     assert summary["dry_run"] is True
     assert summary["updated"] is None
+    assert summary["requests_by_endpoint"]["/v1/customers/bulk/async"] == 2
     assert voucherify.received == []
+
+
+def test_a_dry_run_tells_its_cost_at_the_connections_limits(
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    connect(monkeypatch, voucherify, rate_limit="10/minute", bulk_rate_limit="1/hour")
+
+    run = run_dag(update(records=CUSTOMERS, dry_run=True, max_batch_records=1))
+
+    summary = run.xcom("sync")
+    assert summary["requests_by_endpoint"] == {"/v1/customers/bulk/async": 2, "/v1/async-actions": 8}
+    assert (summary["quota_share"], summary["estimated_minutes"]) == (2.0, 60.0)
+    assert "200% of one period's quota, at 10/minute API calls and 1/hour bulk calls" in capfd.readouterr().out
+    assert voucherify.received == []
+
+
+def test_a_dry_run_that_would_not_wait_would_not_look(voucherify: LocalVoucherify) -> None:
+    run = run_dag(update(records=CUSTOMERS, dry_run=True, wait_for_completion=False))
+
+    assert run.xcom("sync")["requests_by_endpoint"] == {"/v1/customers/bulk/async": 1}
+
+
+def test_a_sync_that_is_sent_estimates_nothing(voucherify: LocalVoucherify) -> None:
+    summary = run_dag(update(records=CUSTOMERS)).xcom("sync")
+
+    assert summary["requests_by_endpoint"] is summary["quota_share"] is summary["estimated_minutes"] is None
 
 
 def test_not_waiting_returns_the_ids_and_claims_nothing(voucherify: LocalVoucherify) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 from dags import run_dag
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 from conftest import APP_ID, SECRET_KEY, connect
 from dags import DagRunResult, run_dag
 
@@ -24,6 +24,7 @@ def sync(**kwargs: Any) -> DagRunResult:
         "resource": "customers",
         "records": RECORDS,
         "max_batch_records": 2,
+        "max_in_flight": 1,
         "retries": 1,
         "retry_delay": timedelta(0),
     }
@@ -44,7 +45,10 @@ def times_posted(voucherify: LocalVoucherify) -> Counter[str]:
 
 ONCE = {f"c{i}": 1 for i in range(6)}
 
+needs_store = pytest.mark.needs_airflow("3.3", "the task state store came with it")
 
+
+@needs_store
 def test_a_batch_that_was_not_taken_is_sent_by_the_next_try_and_no_other(voucherify: LocalVoucherify) -> None:
     voucherify.misbehave("submit", Status(403), after=1)
 
@@ -57,6 +61,18 @@ def test_a_batch_that_was_not_taken_is_sent_by_the_next_try_and_no_other(voucher
     assert len(summary["async_action_ids"]) == 3
 
 
+@needs_store
+def test_of_two_requests_at_the_same_time_the_one_that_is_taken_is_waited_for(voucherify: LocalVoucherify) -> None:
+    voucherify.misbehave("submit", Status(403))
+
+    run = sync(max_in_flight=2)
+
+    assert run.state == "success"
+    assert times_posted(voucherify) == ONCE
+    assert run.xcom("sync")["resubmitted"] == 0
+
+
+@needs_store
 def test_a_batch_whose_answer_was_lost_is_found_among_the_async_actions(voucherify: LocalVoucherify) -> None:
     voucherify.misbehave("submit", DropAfter(), after=1)
 
@@ -68,6 +84,7 @@ def test_a_batch_whose_answer_was_lost_is_found_among_the_async_actions(voucheri
     assert run.xcom("sync")["created"] == 6
 
 
+@needs_store
 def test_a_batch_that_never_arrived_is_sent_again_and_counted(voucherify: LocalVoucherify) -> None:
     voucherify.misbehave("submit", DropBefore(), after=1)
 
@@ -79,6 +96,7 @@ def test_a_batch_that_never_arrived_is_sent_again_and_counted(voucherify: LocalV
     assert run.xcom("sync")["created"] == 6
 
 
+@needs_store
 def test_a_batch_that_cannot_be_told_apart_is_sent_again(voucherify: LocalVoucherify) -> None:
     voucherify.script_action(lambda action, wire: {**wire, "result": {"errors": []}} if "result" in wire else wire)
     voucherify.misbehave("submit", DropAfter(), after=1)
@@ -90,6 +108,7 @@ def test_a_batch_that_cannot_be_told_apart_is_sent_again(voucherify: LocalVouche
     assert set(voucherify.customers) == set(ONCE)
 
 
+@needs_store
 def test_somebody_else_s_action_is_never_taken_for_ours(voucherify: LocalVoucherify) -> None:
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 
@@ -103,6 +122,7 @@ def test_somebody_else_s_action_is_never_taken_for_ours(voucherify: LocalVoucher
     assert set(voucherify.customers) == {*ONCE, "x", "y"}
 
 
+@needs_store
 def test_a_retry_after_a_timeout_sends_nothing(voucherify: LocalVoucherify) -> None:
     voucherify.next_actions(times=3, seconds=0.15)
 
@@ -113,6 +133,7 @@ def test_a_retry_after_a_timeout_sends_nothing(voucherify: LocalVoucherify) -> N
     assert (run.xcom("sync")["requests"], run.xcom("sync")["created"]) == (0, 6)
 
 
+@needs_store
 def test_content_decides_and_not_position(voucherify: LocalVoucherify, tmp_path: Path) -> None:
     file = tmp_path / "customers.jsonl"
 
@@ -132,6 +153,7 @@ def test_content_decides_and_not_position(voucherify: LocalVoucherify, tmp_path:
     assert times_posted(voucherify) == {**ONCE, "new1": 1, "new2": 1}
 
 
+@needs_store
 def test_an_action_that_failed_as_a_whole_is_sent_again(voucherify: LocalVoucherify) -> None:
     voucherify.next_actions(status="FAILED")
 
@@ -149,6 +171,7 @@ def test_a_task_that_is_not_durable_sends_everything_again(voucherify: LocalVouc
     assert times_posted(voucherify) == {**ONCE, "c0": 2, "c1": 2, "c2": 2, "c3": 2}
 
 
+@needs_store
 def test_ids_with_one_metadata_are_found_too(voucherify: LocalVoucherify) -> None:
     voucherify.misbehave("submit", DropAfter())
     with DAG("durable_metadata", schedule=None) as dag:
@@ -168,6 +191,7 @@ def test_ids_with_one_metadata_are_found_too(voucherify: LocalVoucherify) -> Non
     assert run.xcom("tag")["created"] == 2
 
 
+@needs_store
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_mapped_tasks_do_not_inherit_each_other_s_actions(voucherify: LocalVoucherify, deferrable: bool) -> None:
     voucherify.misbehave("submit", DropAfter(), times=1)
@@ -183,6 +207,7 @@ def test_mapped_tasks_do_not_inherit_each_other_s_actions(voucherify: LocalVouch
     assert len(voucherify.actions) == 2
 
 
+@needs_store
 def test_rejected_records_are_sent_again_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     schema = {"properties": {"tier": {"type": "string", "array": False, "optional": True, "eq": ["gold"]}}}
     with LocalVoucherify(
@@ -203,6 +228,7 @@ def test_rejected_records_are_sent_again_and_no_others(monkeypatch: pytest.Monke
         assert summary["requests"] == 1
 
 
+@needs_store
 def test_records_that_are_rejected_again_fail_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     schema = {"properties": {"tier": {"type": "string", "array": False, "optional": True, "eq": ["gold"]}}}
     with LocalVoucherify(
@@ -219,13 +245,51 @@ def test_records_that_are_rejected_again_fail_in_the_end(monkeypatch: pytest.Mon
         assert (summary["submitted"], summary["succeeded"], summary["failed"]) == (2, 1, 1)
 
 
-def test_the_batch_of_an_action_that_voucherify_does_not_know_is_sent_again(voucherify: LocalVoucherify) -> None:
-    voucherify.misbehave("poll", Status(404), times=1)
+@needs_store
+def test_the_batch_of_an_action_that_voucherify_does_not_know_is_sent_again_and_counted(
+    voucherify: LocalVoucherify,
+) -> None:
+    voucherify.misbehave("poll", Status(404), times=2)
 
     run = sync(max_batch_records=6)
 
     assert run.state == "success"
     assert times_posted(voucherify) == dict.fromkeys(ONCE, 2)
+    assert run.xcom("sync")["resubmitted"] == 1
+
+
+def test_an_action_that_voucherify_knows_again_is_waited_for(voucherify: LocalVoucherify) -> None:
+    voucherify.misbehave("poll", Status(404), times=1)
+
+    run = sync(max_batch_records=6)
+
+    assert run.state == "success"
+    assert times_posted(voucherify) == ONCE
+    assert run.xcom("sync")["resubmitted"] == 0
+
+
+def test_what_was_sent_again_counts_in_every_later_try(voucherify: LocalVoucherify) -> None:
+    voucherify.misbehave("submit", DropBefore())
+    voucherify.misbehave("submit", Status(403), after=1)
+
+    run = sync(retries=3)
+
+    assert run.state == "success"
+    assert times_posted(voucherify) == ONCE
+    assert run.xcom("sync")["resubmitted"] == 1
+
+
+def test_a_batch_in_doubt_still_is_when_it_is_refused_the_next_time(voucherify: LocalVoucherify) -> None:
+    voucherify.script_action(lambda action, wire: {**wire, "result": {"errors": []}} if "result" in wire else wire)
+    voucherify.misbehave("submit", DropAfter())
+    voucherify.misbehave("submit", Status(403))
+
+    run = sync(max_batch_records=6, retries=2)
+
+    assert run.state == "success"
+    assert times_posted(voucherify) == ONCE
+    assert len(voucherify.actions) == 2
+    assert run.xcom("sync")["resubmitted"] == 1
 
 
 def test_execution_timeout_ends_the_waiting_in_the_trigger_too(

@@ -1,4 +1,4 @@
-"""``VoucherifyHook``: a connection in any of Airflow's forms, the six bulk calls, the Test button."""
+"""``VoucherifyHook``: a connection in any of Airflow's forms, the six bulk calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import APP_ID, SECRET_KEY, connect
+from conftest import APP_ID, SECRET_KEY
 
 from airflow_provider_voucherify.exceptions import VoucherifyConfigurationError, VoucherifyNotFoundError
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
@@ -82,46 +82,16 @@ def test_errors_carry_what_the_api_said(voucherify: LocalVoucherify) -> None:
     assert "GET /v1/async-actions/aa_00 was answered with 404: Resource not found" in str(caught.value)
 
 
-class TestTheTestButton:
-    def test_good_credentials(self, voucherify: LocalVoucherify) -> None:
-        assert VoucherifyHook().test_connection() == (
-            True,
-            f"Voucherify at {voucherify.base_url} accepts these credentials",
-        )
+def test_metadata_schemas_are_read(voucherify: LocalVoucherify) -> None:
+    voucherify.set_metadata_schema("customers", {"properties": {"level": {"type": "number"}}})
 
-    def test_wrong_credentials(self, voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch) -> None:
-        wrong = json.dumps({**json.loads(_json(voucherify.base_url)), "password": "another-secret"})
-        monkeypatch.setenv("AIRFLOW_CONN_VOUCHERIFY_DEFAULT", wrong)
+    with VoucherifyHook() as hook:
+        schema = hook.get_metadata_schema("customers")
 
-        succeeded, message = VoucherifyHook().test_connection()
-
-        assert not succeeded
-        assert "401: Unauthorized" in message
-        assert "another-secret" not in message
-
-    def test_a_missing_scope(self, voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch) -> None:
-        connect(monkeypatch, voucherify, auth_method="oauth", scope="customers")
-
-        succeeded, message = VoucherifyHook().test_connection()
-
-        assert not succeeded
-        assert "403" in message
-
-    def test_an_unreachable_host(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("AIRFLOW_CONN_VOUCHERIFY_DEFAULT", _json("http://127.0.0.1:9"))
-
-        succeeded, message = VoucherifyHook().test_connection()
-
-        assert not succeeded
-        assert "could not be sent" in message
-
-    def test_a_connection_without_a_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("AIRFLOW_CONN_VOUCHERIFY_DEFAULT", "voucherify://only-the-id@eu")
-
-        assert VoucherifyHook().test_connection() == (
-            False,
-            "the Voucherify connection has no password (the secret key)",
-        )
+        assert schema.properties["level"].type == "number"
+        assert hook.list_metadata_schemas().schemas == [schema]
+        with pytest.raises(VoucherifyNotFoundError):
+            hook.get_metadata_schema("vouchers")
 
 
 def test_a_hook_reads_its_connection_only_when_it_is_used() -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
-from airflow.sdk.bases.notifier import BaseNotifier
-from dags import run_dag
+from airflow.providers.common.compat.sdk import DAG, BaseNotifier
+from dags import run_dag, shown_links
 
+from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+from airflow_provider_voucherify.links.async_action import report_url
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.models.endpoints import dashboard_url
 from airflow_provider_voucherify.notifications.summary import VoucherifySummaryNotifier
+from airflow_provider_voucherify.notifications.texts import MOST_CHARACTERS, html_text, slack_text
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
+from airflow_provider_voucherify.sync.summary import FailureSample, SyncSummary
 
 RECORDS = [{"source_id": "c1"}, {"source_id": "c2", "birthdate": "soon"}]
 
@@ -59,14 +65,141 @@ def test_a_summary_notifier_brings_the_summary_to_airflow_s_own_callbacks(vouche
     assert notifier.sent[0].startswith("Voucherify customers: 2 rows")
 
 
-def test_the_links_are_in_xcom_even_of_a_task_that_failed(voucherify: LocalVoucherify, tmp_path: Path) -> None:
+class AwaitedMessages(Messages):
+    """A notifier that can be awaited."""
+
+    async def async_notify(self, context: Any) -> None:
+        self.sent.append(f"awaited: {self.text}")
+
+
+def awaited(told: dict[str, Any], notifier: Callable[[Any], Any], task_id: str | None = None) -> None:
+    async def notify() -> None:
+        await VoucherifySummaryNotifier(notifier, task_id, context=told)
+
+    asyncio.run(notify())
+
+
+@pytest.mark.parametrize("kind", [AwaitedMessages, Messages])
+def test_a_summary_notifier_can_be_awaited_around_any_notifier(
+    voucherify: LocalVoucherify, kind: type[Messages]
+) -> None:
+    notifier = kind("{{ voucherify_text }}")
+
+    run_dag(dag_with(on_success_callback=lambda context: awaited(context, notifier)))
+
+    [text] = notifier.sent
+    assert text.removeprefix("awaited: ").startswith("Voucherify customers: 2 rows")
+    assert text.startswith("awaited") == (kind is AwaitedMessages)
+
+
+def test_a_deadline_names_the_run_alone_and_the_notifier_names_the_task(voucherify: LocalVoucherify) -> None:
+    notifier = AwaitedMessages("{{ voucherify_summary.refused }} refused")
+
+    def as_of_a_deadline(context: Any) -> None:
+        run = context["dag_run"]
+        awaited({"dag_run": {"dag_id": run.dag_id, "dag_run_id": run.run_id}, "deadline": {}}, notifier, "sync")
+
+    run_dag(dag_with(on_success_callback=as_of_a_deadline))
+
+    assert notifier.sent == ["awaited: 1 refused"]
+
+
+def test_where_there_is_no_summary_the_message_says_so(voucherify: LocalVoucherify) -> None:
+    notifier = Messages("{{ voucherify_text }} / {{ voucherify_slack_text }} / {{ voucherify_html }}")
+
+    run_dag(dag_with(mapping={"gone": "name"}, on_failure_callback=VoucherifySummaryNotifier(notifier)))
+
+    assert notifier.sent == [
+        " / ".join(["Voucherify task sync: no summary"] * 2) + " / <p>Voucherify task sync: no summary</p>"
+    ]
+
+
+@pytest.mark.parametrize("character", ["\n", "\r", "\u2028", "\u202e", "\x1b", "\ud800"])
+def test_texts_for_slack_and_mail_have_a_line_for_each_failure_whatever_is_in_it(character: str) -> None:
+    failures = [FailureSample.model_construct(outcome="failed", id="c1", message=f"a{character}b", details="x" * 1_000)]
+    summary = SyncSummary.model_construct(
+        resource="customers",
+        rows_read=2,
+        submitted=2,
+        refused=0,
+        failed=3,
+        superseded=0,
+        async_action_ids=["aa_1"],
+        succeeded=1,
+        requests=1,
+        bytes_sent=9,
+        failures=failures,
+        report_uri="/reports",
+        warning="3 of 2 rows failed",
+    )
+
+    slack, html = slack_text(summary.text()).splitlines(), html_text(summary)
+
+    assert [slack[0], slack[-1]] == ["```", "```"]
+    assert slack[2] == "Warning: 3 of 2 rows failed"
+    assert slack[3].startswith("- c1: a b - xxx")
+    assert len(slack[3]) == MOST_CHARACTERS
+    assert slack[4:-1] == ["… and 2 more", "All of them: /reports/failures.jsonl"]
+    assert "<td>a b</td>" in html
+    assert html.splitlines()[-3:] == [
+        "<p>Warning: 3 of 2 rows failed</p>",
+        "<p>… and 2 more</p>",
+        "<p>All of them: /reports/failures.jsonl</p>",
+    ]
+    assert html.count("a b") == 1
+
+
+@pytest.mark.parametrize("kwargs", [{"deferrable": True}, {"deferrable": False}], ids=["deferrable", "worker"])
+@pytest.mark.parametrize("waiting", ["operator", "sensor"])
+def test_the_links_are_there_while_a_task_waits_so_killing_it_does_not_lose_them(
+    voucherify: LocalVoucherify, tmp_path: Path, waiting: str, kwargs: dict[str, Any]
+) -> None:
+    seen: list[dict[str, str | None]] = []
+    voucherify.script_action(lambda _, wire: seen.append(shown_links(f"linked_{waiting}", "wait")) or wire)
+
+    with DAG(f"linked_{waiting}", schedule=None) as dag:
+        if waiting == "operator":
+            VoucherifyBulkUpdateOperator(task_id="wait", resource="customers", records=RECORDS[:1], **kwargs)
+        else:
+            with VoucherifyHook() as hook:
+                action_id = hook.update_customers_in_bulk(RECORDS[:1])
+            VoucherifyAsyncActionSensor(task_id="wait", async_action_id=action_id, poke_interval=0.02, **kwargs)
+    assert run_dag(dag).state == "success"
+
+    link = f"{voucherify.base_url}/v1/async-actions"
+    assert seen
+    assert [links["Async actions in Voucherify"] for links in seen] == [link] * len(seen)
+
+
+def test_the_links_are_there_after_a_task_has_failed(voucherify: LocalVoucherify, tmp_path: Path) -> None:
     voucherify.next_actions(stuck="ENQUEUED")
 
     run = run_dag(dag_with(completion_timeout=0.1, report_path=str(tmp_path)))
 
     assert run.task_state("sync") == "failed"
-    assert run.xcom("sync", "_link_VoucherifyAsyncActionsLink") == f"{voucherify.base_url}/v1/async-actions"
-    assert run.xcom("sync", "_link_VoucherifyReportLink") == str(tmp_path)
+    assert shown_links("links_and_notifiers", "sync") == {
+        "Async actions in Voucherify": f"{voucherify.base_url}/v1/async-actions",
+        "Report": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("uri", "url"),
+    [
+        (
+            "s3://aws_default@crm/voucherify 2027/",
+            "https://console.aws.amazon.com/s3/buckets/crm?prefix=voucherify%202027/",
+        ),
+        ("s3://crm/a/map_index=3", "https://console.aws.amazon.com/s3/buckets/crm?prefix=a/map_index%3D3/"),
+        ("gs://crm/a/b", "https://console.cloud.google.com/storage/browser/crm/a/b"),
+        ("https://files.example.com/reports", "https://files.example.com/reports"),
+        ("/var/reports", ""),
+        ("file:///var/reports", ""),
+        ("abfs://crm@account.dfs.core.windows.net/a", ""),
+    ],
+)
+def test_a_report_folder_is_linked_where_a_browser_can_show_it(uri: str, url: str) -> None:
+    assert report_url(uri) == url
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from airflow.sdk import DAG
+import pytest
+from airflow.providers.common.compat.sdk import DAG, task
 from dags import run_dag
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
-from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 
 
@@ -43,3 +44,43 @@ def test_one_sensor_waits_for_all_mapped_tasks(voucherify: LocalVoucherify) -> N
 
     assert summary["created"] == 3
     assert len(summary["async_action_ids"]) == 2
+
+
+def test_each_mapped_task_has_parameters_of_its_own_from_another_task(voucherify: LocalVoucherify) -> None:
+    with DAG("mapped_kwargs", schedule=None) as dag:
+
+        @task
+        def tags() -> list[dict[str, object]]:
+            return [
+                {"resource": "customers", "records": ["c1", "c2"], "metadata": {"tag": "a"}},
+                {"resource": "products", "records": ["p1"], "metadata": {"tag": "b"}},
+            ]
+
+        VoucherifyBulkMetadataOperator.partial(task_id="tag").expand_kwargs(tags())
+
+    run = run_dag(dag)
+
+    assert run.state == "success"
+    assert [run.xcom("tag", map_index=index)["created"] for index in range(2)] == [2, 1]
+    assert voucherify.customers["c2"]["metadata"] == {"tag": "a"}
+    assert voucherify.products["p1"]["metadata"] == {"tag": "b"}
+
+
+def test_one_deferred_sensor_waits_for_all_mapped_tasks(
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_voucherify import completion
+
+    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
+    with DAG("mapped_with_deferred_sensor", schedule=None) as dag:
+        submit = VoucherifyBulkUpdateOperator.partial(
+            task_id="submit", resource="customers", wait_for_completion=False
+        ).expand(records=[["a"], ["b", "c"], []])
+        VoucherifyAsyncActionSensor(
+            task_id="wait", async_action_ids=submit.output["async_action_ids"], poke_interval=0.02, deferrable=True
+        )
+
+    run = run_dag(dag)
+
+    assert run.dag_run.get_task_instance("wait").trigger_id is not None
+    assert (run.xcom("wait")["created"], len(run.xcom("wait")["async_action_ids"])) == (3, 2)

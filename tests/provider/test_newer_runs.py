@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 from dags import DagRunResult, run_dag
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
@@ -26,7 +27,7 @@ def run(day: datetime, on_newer_run: str, dag_id: str) -> DagRunResult:
             retry_delay=timedelta(0),
             on_newer_run=on_newer_run,  # type: ignore[arg-type]
         )
-    return run_dag(dag, logical_date=day, run_after=day)
+    return run_dag(dag, logical_date=day)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def run(day: datetime, on_newer_run: str, dag_id: str) -> DagRunResult:
 )
 def test_a_late_retry_warns_or_fails(
     voucherify: LocalVoucherify,
-    capfd: pytest.CaptureFixture[str],
+    task_log: Callable[[], str],
     on_newer_run: str,
     state: str,
     name: datetime,
@@ -48,7 +49,7 @@ def test_a_late_retry_warns_or_fails(
 
     assert late.task_state("sync") == state
     assert voucherify.customers["c1"]["name"] == str(name.date())
-    assert ("is later than this one and has sent its rows already" in capfd.readouterr().out) == warned
+    assert ("is later than this one and has sent its rows already" in task_log()) == warned
 
 
 RUNS: dict[str, dict[str, Any]] = {

@@ -1,72 +1,42 @@
-"""PostgreSQL: the driver would fetch the whole result at once; we do not let it."""
+"""PostgreSQL: both drivers would fetch the whole result at once; we do not let them."""
 
 from __future__ import annotations
 
 import json
-import os
-import pwd
-import re
-import shutil
-import socket
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from itertools import islice
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from airflow_provider_voucherify.hooks.warehouse import query
 from airflow_provider_voucherify.sync.sources import Chunk
 
-PG_CTL = shutil.which("pg_ctl") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")), None)
-
-pytestmark = pytest.mark.skipif(PG_CTL is None, reason="PostgreSQL is not installed on this machine")
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of its own, on a free port of 127.0.0.1; run by ``nobody`` where the tests are run by root."""
-    assert PG_CTL is not None
-    user = "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
-    folder = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())
-    shutil.chown(folder, user)
-
-    def run(*command: str) -> None:
-        subprocess.run(command, check=True, user=user, stdout=subprocess.DEVNULL, cwd="/")
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    run(str(Path(PG_CTL).with_name("initdb")), "-D", f"{folder}/data", "-U", "airflow", "-A", "trust")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    run(PG_CTL, "-D", f"{folder}/data", "-o", options, "-l", f"{folder}/log", "-w", "start")
-    try:
-        yield json.dumps(
-            {"conn_type": "postgres", "host": "127.0.0.1", "port": port, "login": "airflow", "schema": "postgres"}
-        )
-    finally:
-        run(PG_CTL, "-D", f"{folder}/data", "-m", "immediate", "stop")
-        shutil.rmtree(folder)
+GrowthMb = Callable[[], float]
+LARGE = "SELECT i, repeat('x', 200) FROM generate_series(1, %(n)s) i"
 
 
-@pytest.fixture(autouse=True)
-def _warehouse(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=["psycopg", "psycopg2"])
+def driver(postgres: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """Airflow's hook takes psycopg where it is installed, and psycopg2 otherwise."""
+    if request.param == "psycopg2":
+        monkeypatch.setattr("airflow.providers.postgres.hooks.postgres.USE_PSYCOPG3", False)
     monkeypatch.setenv("AIRFLOW_CONN_PG", postgres)
+    return str(request.param)
 
 
-def resident_mb() -> float:
-    return int(re.findall(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[0]) / 1024
+def read(sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+    with query("pg", sql, parameters) as rows:
+        return [tuple(row) for chunk in rows if isinstance(chunk, Chunk) for row in chunk.rows]
 
 
-def test_a_large_result_is_streamed() -> None:
-    before = resident_mb()
+def test_a_large_result_is_streamed(growth_mb: GrowthMb) -> None:
+    with query("pg", LARGE, {"n": 1_000_000}) as rows:
+        first = [chunk.rows[0][0] for chunk in islice(rows, 50) if isinstance(chunk, Chunk)]
 
-    with query("pg", "SELECT i, repeat('x', 200) FROM generate_series(1, %(n)s) i", {"n": 1_000_000}) as rows:
-        read = [chunk.rows[0][0] for chunk in islice(rows, 50) if isinstance(chunk, Chunk)]
-
-    assert read[:3] == [1, 1001, 2001]
-    assert resident_mb() - before < 40, "a client-side cursor would hold some 250 MB"
+    assert first[:3] == [1, 1001, 2001]
+    assert growth_mb() < 40, "a client-side cursor would hold some 250 MB"
 
 
 def test_columns_are_known_even_without_rows() -> None:
@@ -82,3 +52,75 @@ def test_values_keep_their_types() -> None:
     assert chunk.columns == ("price", "day", "nothing")
     assert chunk.rows[0][0] == Decimal("1.50")
     assert chunk.rows[0][2] is None
+
+
+@pytest.mark.parametrize(
+    ("sql", "parameters"),
+    [
+        ("-- 100% of them;\nWITH a AS (SELECT 1 AS n UNION ALL SELECT 2) /* ; */ SELECT n FROM a; -- done", None),
+        ("  VALUES (1), (2)", None),
+        ("SELECT i FROM generate_series(%s::int, %s) i WHERE i %% 100 > 0", [1, 2]),
+        ("SELECT i FROM generate_series(%(from)s::int, %(to)s) i", {"from": 1, "to": 2}),
+        ("SELECT i FROM generate_series(1, 9) i WHERE i = ANY(%s)", ([1, 2],)),
+    ],
+)
+def test_statements_and_parameters_of_all_kinds_are_streamed(sql: str, parameters: Any) -> None:
+    assert read(sql, parameters) == [(1,), (2,)]
+
+
+@pytest.mark.parametrize("cursor", ["dictcursor", "namedtuplecursor"])
+def test_the_connections_own_kind_of_rows_does_not_matter(
+    postgres: str, monkeypatch: pytest.MonkeyPatch, cursor: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_PG", json.dumps(json.loads(postgres) | {"extra": {"cursor": cursor}}))
+
+    assert read("SELECT 1 AS a, 'x' AS b UNION ALL SELECT 2, 'y'") == [(1, "x"), (2, "y")]
+
+
+def test_a_connection_in_autocommit_is_streamed_too(
+    postgres: str, monkeypatch: pytest.MonkeyPatch, driver: str, growth_mb: GrowthMb
+) -> None:
+    """A named cursor lives in a transaction. Of Airflow's hook, only psycopg's connection can be given the extra."""
+    if driver == "psycopg":
+        monkeypatch.setenv("AIRFLOW_CONN_PG", json.dumps(json.loads(postgres) | {"extra": {"autocommit": True}}))
+    else:
+        from airflow.providers.postgres.hooks.postgres import ppg2_connect
+
+        def connect(**kwargs: Any) -> Any:
+            assert ppg2_connect is not None
+            connection = ppg2_connect(**kwargs)
+            connection.autocommit = True
+            return connection
+
+        monkeypatch.setattr("airflow.providers.postgres.hooks.postgres.ppg2_connect", connect)
+
+    with query("pg", LARGE, {"n": 1_000_000}) as rows:
+        assert len(list(islice(rows, 50))) == 50
+    assert growth_mb() < 40
+
+
+def test_a_failure_in_the_middle_is_told_as_it_is_and_leaves_nothing_open() -> None:
+    with pytest.raises(RuntimeError, match="the task fails"), query("pg", LARGE, {"n": 1_000_000}) as rows:  # noqa: PT012
+        next(rows)
+        assert open_connections() == 1
+        raise RuntimeError("the task fails")
+
+    assert open_connections() == 0
+
+
+def test_a_row_that_the_server_cannot_give_is_told_as_it_is_and_leaves_nothing_open() -> None:
+    with pytest.raises(Exception, match="division by zero"):
+        read("SELECT 1 / (i - 1500) FROM generate_series(1, 2000) i")
+
+    assert open_connections() == 0
+
+
+def open_connections() -> int:
+    """Count those beside the one that asks; the server ends a session a moment after its connection is closed."""
+    sql = """
+        SELECT count(*) FROM pg_sleep(0.1), pg_stat_activity
+        WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+    """
+    ((count,),) = read(sql)
+    assert isinstance(count, int)
+    return count

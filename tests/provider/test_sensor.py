@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 from dags import DagRunResult, run_dag
 
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
@@ -86,12 +87,12 @@ def test_a_timeout_is_a_sensor_timeout(voucherify: LocalVoucherify, soft_fail: b
 
 
 def test_an_unknown_action_fails_with_the_api_s_own_words(
-    voucherify: LocalVoucherify, capfd: pytest.CaptureFixture[str]
+    voucherify: LocalVoucherify, task_log: Callable[[], str]
 ) -> None:
     run = wait(async_action_id="aa_00000000", deferrable=True)
 
     assert run.task_state("wait") == "failed"
-    assert "Cannot find async_action with id aa_00000000" in capfd.readouterr().out
+    assert "Cannot find async_action with id aa_00000000" in task_log()
 
 
 @pytest.mark.parametrize("form", ["{ids}", "{ids!r}", " {first} "], ids=["list", "list as text", "one"])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 from dags import run_dag
 
 from airflow_provider_voucherify.exceptions import VoucherifyConfigurationError
@@ -54,7 +55,7 @@ def test_told_when_the_task_runs_and_nothing_is_sent(
     voucherify: LocalVoucherify,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
+    task_log: Callable[[], str],
     arguments: dict[str, Any],
     message: str,
 ) -> None:
@@ -65,12 +66,12 @@ def test_told_when_the_task_runs_and_nothing_is_sent(
         VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", **arguments)
 
     assert run_dag(dag).state == "failed"
-    assert message in capfd.readouterr().out
+    assert message in task_log()
     assert voucherify.received == []
 
 
 def test_wrong_credentials_fail_with_the_api_s_words_and_without_the_key(
-    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, task_log: Callable[[], str]
 ) -> None:
     wrong = {"conn_type": "voucherify", "host": voucherify.base_url, "login": "app", "password": "wrong-key-123"}
     monkeypatch.setenv("AIRFLOW_CONN_VOUCHERIFY_DEFAULT", json.dumps(wrong))
@@ -78,7 +79,7 @@ def test_wrong_credentials_fail_with_the_api_s_words_and_without_the_key(
         VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", records=["c1"])
 
     assert run_dag(dag).state == "failed"
-    output = capfd.readouterr().out
+    output = task_log()
     assert "POST /v1/customers/bulk/async was answered with 401: Unauthorized" in output
     assert "wrong-key-123" not in output
 

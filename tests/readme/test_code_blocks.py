@@ -93,6 +93,13 @@ def test_records_of_a_task_become_the_record_that_is_shown(voucherify: LocalVouc
     assert voucherify.customers["c1"]["address"] == json.loads(RECORD)["address"]
 
 
+def test_a_function_gives_the_rows(voucherify: LocalVoucherify, run: Run) -> None:
+    run("customers_of_a_function")
+
+    assert list(voucherify.customers) == ["c0", "c1", "c2"]
+    assert voucherify.customers["c2"]["metadata"] == {"segment": "new"}
+
+
 def test_slack_is_told_of_failures(
     voucherify: LocalVoucherify, fill_warehouse: Fill, reports: Path, slack: list[dict[str, Any]], run: Run
 ) -> None:
@@ -105,6 +112,12 @@ def test_slack_is_told_of_failures(
     (message,) = slack
     assert "UNKNOWN" in message["text"]
     assert json.loads((reports / "vouchers" / "failures.jsonl").read_text())["code"] == "UNKNOWN"
+
+
+def test_an_asset_event_has_the_summary(voucherify: LocalVoucherify, run: Run) -> None:
+    [extra] = run("customers_with_an_asset").asset_extras("voucherify://api.voucherify.io/customers")
+
+    assert (extra["rows_read"], extra["created"]) == (2, 2)
 
 
 def test_the_shown_line_of_failures_is_sent_again(voucherify: LocalVoucherify, tmp_path: Path, run: Run) -> None:
@@ -127,6 +140,15 @@ def test_the_retry_policy_names_errors_that_exist(voucherify: LocalVoucherify, r
     assert "c1" in voucherify.customers
 
 
+def test_a_csv_file_is_imported(voucherify: LocalVoucherify, reports: Path, run: Run) -> None:
+    reports.mkdir()
+    (reports / "products.csv").write_text("name,source_id,price\nShirt,p1,21\n")
+
+    run("import_products")
+
+    assert (voucherify.products["p1"]["name"], voucherify.products["p1"]["price"]) == ("Shirt", 2100)
+
+
 def test_a_sensor_waits(voucherify: LocalVoucherify, run: Run) -> None:
     summary = run("send_then_wait").xcom("wait")
 
@@ -140,7 +162,9 @@ def test_the_hook_sends_what_it_is_given(voucherify: LocalVoucherify, capsys: py
     exec(code, {})
 
     assert voucherify.customers["c1"]["name"] == "Ann"
-    assert capsys.readouterr().out.splitlines()[-1] in ("ENQUEUED", "IN_PROGRESS", "DONE")
+    assert voucherify.customers["c2"]["phone"] == "+48 1"
+    status, name = capsys.readouterr().out.splitlines()[-2:]
+    assert (status in ("ENQUEUED", "IN_PROGRESS", "DONE"), name) == (True, "Bo")
 
 
 def test_the_json_connection(monkeypatch: pytest.MonkeyPatch) -> None:

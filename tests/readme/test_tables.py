@@ -9,7 +9,9 @@ from example_dags import EXAMPLES
 from readme_file import ROOT, TEXT, first_column
 
 from airflow_provider_voucherify.client.settings import ConnectionExtra
+from airflow_provider_voucherify.notifications.texts import ready_texts
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.operators.import_csv import VoucherifyImportCsvOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 from airflow_provider_voucherify.sync.summary import SyncSummary
 
@@ -19,8 +21,15 @@ def parameters(operator: type) -> list[str]:
 
 
 def test_operator_parameters() -> None:
-    assert sorted(first_column("Parameters of both operators:")) == sorted(parameters(VoucherifyBulkUpdateOperator))
-    assert set(parameters(VoucherifyBulkMetadataOperator)) == {"resource", "metadata"}
+    assert sorted(first_column("Parameters of both bulk operators:")) == sorted(
+        parameters(VoucherifyBulkUpdateOperator)
+    )
+    also = first_column("`VoucherifyBulkMetadataOperator` also takes")
+    assert sorted(["resource", *also]) == sorted(parameters(VoucherifyBulkMetadataOperator))
+
+
+def test_import_parameters() -> None:
+    assert sorted(first_column("Its parameters:")) == sorted(parameters(VoucherifyImportCsvOperator))
 
 
 def test_sensor_parameters() -> None:
@@ -29,6 +38,13 @@ def test_sensor_parameters() -> None:
 
 def test_summary_members() -> None:
     assert sorted(first_column("return the same summary")) == sorted(SyncSummary.model_fields)
+
+
+def test_names_for_the_templates_of_notifiers() -> None:
+    summary = SyncSummary(
+        resource=None, rows_read=0, submitted=0, refused=0, superseded=0, async_action_ids=[], requests=0, bytes_sent=0
+    )
+    assert sorted(first_column("Its context, and so")) == sorted(ready_texts(summary.as_xcom()))
 
 
 def test_connection_extras() -> None:
@@ -40,7 +56,7 @@ def test_example_dags() -> None:
 
 
 def test_folders() -> None:
-    assert [folder for folder in first_column("`.ci/run` runs everything.") if not (ROOT / folder).is_dir()] == []
+    assert [folder for folder in first_column("the ones that take longest.") if not (ROOT / folder).is_dir()] == []
 
 
 def test_links() -> None:

@@ -1,0 +1,79 @@
+"""The benchmarks' own yardsticks: the server that counts, the queue that it plays, the targets and the plot."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from benchmarks import process
+from benchmarks.page import plot_svg
+from benchmarks.server import Actions
+from benchmarks.tables import Target
+from benchmarks.waiting import look_at_each, one_after_the_other
+
+LIMIT = 10_485_760
+
+
+@pytest.fixture
+def counting() -> Iterator[httpx.Client]:
+    with process.serving("benchmarks.server") as url, httpx.Client(base_url=url) as client:
+        yield client
+
+
+def test_requests_and_bytes_are_counted_and_bodies_above_the_limit_refused(counting: httpx.Client) -> None:
+    answers = [counting.post("/v1/customers/bulk/async", content=b"x" * size) for size in (LIMIT, LIMIT + 1)]
+
+    assert [answer.status_code for answer in answers] == [202, 413]
+    action = counting.get(f"/v1/async-actions/{answers[0].json()['async_action_id']}").json()
+    assert action["status"] == "DONE"
+    assert counting.get("/_counts").json() == {"gets": 1, "lists": 0, "refused": 1, "sizes": [LIMIT]}
+
+
+def test_the_digest_is_of_the_records_not_of_their_bytes() -> None:
+    def digest(*bodies: bytes) -> str:
+        with process.serving("benchmarks.server") as url:
+            for body in bodies:
+                httpx.post(f"{url}/v1/customers/bulk/async", content=body)
+            return str(process.ask(f"{url}/_reset", "POST")["digest"])
+
+    together = digest(b'[{"a":1,"b":"\\u00eb"},{"a":2}]')
+
+    assert digest('[{"b": "ë", "a": 1}]'.encode(), b'[{"a": 2}]') == together
+    assert digest(b'[{"a":1,"b":"e"},{"a":2}]') != together
+
+
+def test_the_queue_is_first_in_first_out() -> None:
+    now = 1_000.0
+    queue = Actions(3, 10.0, clock=lambda: now)
+    now += 15
+
+    assert [queue.get(i)["status"] for i in queue.ids] == ["DONE", "IN_PROGRESS", "ENQUEUED"]
+    assert [action["id"] for action in queue.list(2, None)["async_actions"]] == queue.ids[:0:-1]
+    assert queue.list(2, None)["has_more"]
+
+
+def test_how_often_the_other_policies_look() -> None:
+    """Three actions that end after 20, 40 and 60 s."""
+    assert look_at_each(3, 20, 5) == 4 + 8 + 12
+    assert one_after_the_other(3, 20, 5) == (1 + 4) + (1 + 4) + (1 + 4)
+
+
+def test_a_target_says_by_how_much_it_is_missed_and_whether_that_is_far() -> None:
+    met = Target("memory", 99, 100, unit=" MB")
+    near = Target("ratio", 1.4, 1.25, unit="×", margin=0.2, digits=2)
+    far = Target("faster", 4.0, 10, "at least", unit="×", margin=0.5)
+
+    assert met.line() == "- **met**: memory: 99 MB (at most 100 MB)"
+    assert near.line(with_margin=True).endswith("ratio: 1.40× (at most 1.25×; --check allows 20% more)")
+    assert far.line().startswith("- **missed by 6×**")
+    assert [target.is_missed_by_far for target in (met, near, far)] == [False, False, True]
+
+
+def test_the_plot_is_an_image_with_a_bar_for_each_variant() -> None:
+    drawn = ET.fromstring(plot_svg([("this & that", 2.0, "ours"), ("other", 20.0, "sdk_100")]))
+
+    texts = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[1:] == ["this & that", "2.0", "other", "20.0"]

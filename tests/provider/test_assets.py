@@ -1,0 +1,117 @@
+"""Assets: their URIs, and the events that a task with ``outlets`` leaves."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, Asset
+from dags import run_dag
+
+from airflow_provider_voucherify.assets.voucherify import create_asset
+from airflow_provider_voucherify.local_voucherify import LocalVoucherify
+from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
+
+CUSTOMERS = create_asset(resource="customers")
+
+
+@pytest.mark.parametrize(
+    ("given", "uri"),
+    [
+        ("voucherify://api.voucherify.io/customers", "voucherify://api.voucherify.io/customers"),
+        ("voucherify://eu/customers", "voucherify://api.voucherify.io/customers"),
+        ("voucherify://US1/Products/", "voucherify://us1.api.voucherify.io/products"),
+        ("VOUCHERIFY://API.Voucherify.io/vouchers", "voucherify://api.voucherify.io/vouchers"),
+        ("voucherify://127.0.0.1:8010/vouchers", "voucherify://127.0.0.1:8010/vouchers"),
+        ("voucherify://eu/vouchers?project=shop", "voucherify://api.voucherify.io/vouchers?project=shop"),
+    ],
+)
+def test_a_uri_has_one_form(given: str, uri: str) -> None:
+    assert Asset(given).uri == uri
+
+
+@pytest.mark.parametrize(
+    "wrong", ["voucherify://eu", "voucherify://eu/orders", "voucherify://eu/customers/c1", "voucherify:///customers"]
+)
+def test_a_uri_that_names_no_resource_of_a_host_is_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match="voucherify://<host>/<resource>"):
+        Asset(wrong)
+
+
+def test_a_uri_with_credentials_is_refused() -> None:
+    with pytest.raises(ValueError, match="no place for credentials"):
+        Asset("voucherify://my-app-id@eu/customers")
+
+
+def test_an_asset_is_made_of_its_parts() -> None:
+    asset = create_asset(resource="products", host="as1", extra={"team": "crm"})
+
+    assert (asset.uri, asset.extra) == ("voucherify://as1.api.voucherify.io/products", {"team": "crm"})
+
+
+@pytest.mark.parametrize("deferrable", [True, False], ids=["deferred", "on the worker"])
+def test_the_event_has_the_summary_without_rows(
+    voucherify: LocalVoucherify, deferrable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_voucherify import completion
+
+    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
+    with DAG("assets", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator(
+            task_id="sync",
+            resource="customers",
+            records=[{"source_id": "c1", "name": "Ann"}, {"source_id": "private", "birthdate": "soon"}],
+            max_failed_records=1,
+            deferrable=deferrable,
+            outlets=[CUSTOMERS, Asset("warehouse-copy")],
+            post_execute=lambda context, result: context["outlet_events"][CUSTOMERS].extra.update(by="the author"),
+        )
+
+    run = run_dag(dag)
+
+    [extra] = run.asset_extras(CUSTOMERS.uri)
+    summary = run.xcom("sync")
+    assert {**summary, "by": "the author"} == {**extra, "failures": summary["failures"]}
+    assert (extra["created"], extra["refused"], extra["async_action_ids"]) == (1, 1, summary["async_action_ids"])
+    assert "private" not in str(extra)
+    assert len(run.asset_extras("warehouse-copy")) == 1
+
+
+def test_a_sensor_has_events_too(voucherify: LocalVoucherify) -> None:
+    with DAG("assets_of_a_sensor", schedule=None) as dag:
+        submit = VoucherifyBulkUpdateOperator(
+            task_id="submit", resource="customers", records=["c1"], wait_for_completion=False, outlets=[CUSTOMERS]
+        )
+        VoucherifyAsyncActionSensor(
+            task_id="wait", async_action_ids=submit.output["async_action_ids"], poke_interval=0.02, outlets=[CUSTOMERS]
+        )
+
+    queued, arrived = run_dag(dag).asset_extras(CUSTOMERS.uri)
+
+    assert (queued["created"], queued["submitted"]) == (None, 1)
+    assert arrived["created"] == 1
+
+
+def test_the_event_of_a_dry_run_says_so(voucherify: LocalVoucherify) -> None:
+    with DAG("assets_of_a_dry_run", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator(
+            task_id="sync", resource="customers", records=["c1"], dry_run=True, outlets=[CUSTOMERS]
+        )
+
+    [extra] = run_dag(dag).asset_extras(CUSTOMERS.uri)
+
+    assert extra["dry_run"] is True
+
+
+def test_a_task_that_fails_leaves_no_event(voucherify: LocalVoucherify) -> None:
+    with DAG("assets_of_a_failure", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator(
+            task_id="sync",
+            resource="customers",
+            records=[{"source_id": "c1", "birthdate": "soon"}],
+            outlets=[CUSTOMERS],
+        )
+
+    run = run_dag(dag)
+
+    assert run.task_state("sync") == "failed"
+    assert run.asset_extras(CUSTOMERS.uri) == []

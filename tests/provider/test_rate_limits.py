@@ -1,0 +1,114 @@
+"""Tasks and rate limits: a worker is not held through a long wait, and a deadline is a deadline."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG
+from conftest import APP_ID, SECRET_KEY, connect
+from dags import run_dag
+
+from airflow_provider_voucherify import completion
+from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+from airflow_provider_voucherify.local_voucherify import LocalVoucherify, RateLimited
+from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LocalVoucherify]]:
+    """Give a function that starts a local Voucherify with options and makes the connection lead to it."""
+    with ExitStack() as cleanup:
+
+        def start_one(**options: Any) -> LocalVoucherify:
+            server = cleanup.enter_context(LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY, **options))
+            connect(monkeypatch, server)
+            return server
+
+        yield start_one
+
+
+def update(**kwargs: Any) -> DAG:
+    with DAG("rate_limits", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", records=[{"source_id": "c1"}], **kwargs)
+    return dag
+
+
+def statuses(server: LocalVoucherify) -> list[int | None]:
+    return [request.status for request in server.received]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["held back", "refused"])
+def test_a_deferrable_task_does_not_wait_on_its_worker_for_a_limit(
+    start: Callable[..., LocalVoucherify],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    known: bool,
+) -> None:
+    monkeypatch.setattr(completion, "WORKER_SECONDS", 1.5)
+    run_dag(update(dry_run=True))  # lest the first run, which prepares the database, outlast the period
+    server = start(api_calls=(2, 6), action_seconds=0.2) if known else start()
+    if not known:
+        server.misbehave("poll", RateLimited(retry_after=2.5))
+
+    run = run_dag(update(deferrable=True))
+
+    assert run.state == "success"
+    assert run.xcom("sync")["created"] == 1
+    said = capfd.readouterr().out
+    assert said.index("No look in the time that is left: GET") < said.index("Waiting in the triggerer for 1 async")
+    assert statuses(server).count(429) == (0 if known else 1)
+
+
+def test_a_task_that_is_not_deferrable_ends_at_its_deadline_and_not_after_the_limit(
+    start: Callable[..., LocalVoucherify], capfd: pytest.CaptureFixture[str]
+) -> None:
+    server = start(api_calls=(2, 600))
+    server.next_actions(stuck="IN_PROGRESS")
+    began = time.time()
+
+    run = run_dag(update(deferrable=False, completion_timeout=2))
+
+    assert run.task_state("sync") == "failed"
+    assert "VoucherifyCompletionTimeoutError" in capfd.readouterr().out
+    assert 2 <= time.time() - began < 300
+    assert statuses(server) == [202, 200]
+
+
+def test_a_worker_that_waits_for_a_limit_says_until_when(
+    start: Callable[..., LocalVoucherify], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = start(api_calls=(2, 2), action_seconds=0.6)
+
+    run = run_dag(update(deferrable=False))
+
+    assert run.state == "success"
+    waits = (
+        r"GET /v1/async-actions/\w+ waits \d+ s, until \d\d:\d\d:\d\d UTC: Voucherify's api_calls limit of 2 is used up"
+    )
+    assert re.search(waits, caplog.text)
+    assert 429 not in statuses(server)
+
+
+def test_a_poke_leaves_a_long_wait_to_the_next_poke(
+    start: Callable[..., LocalVoucherify], capfd: pytest.CaptureFixture[str]
+) -> None:
+    server = start(api_calls=(2, 600))
+    with VoucherifyHook() as hook:
+        action_id = hook.update_customers_in_bulk([{"source_id": "c1"}])
+        hook.list_async_actions()
+    with DAG("wait", schedule=None) as dag:
+        VoucherifyAsyncActionSensor(
+            task_id="wait", async_action_id=action_id, deferrable=False, poke_interval=0.05, timeout=0.2
+        )
+
+    run = run_dag(dag)
+
+    assert run.task_state("wait") == "failed"
+    assert "This look failed, the next may not: GET" in capfd.readouterr().out
+    assert statuses(server) == [202, 200]
