@@ -11,13 +11,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import psycopg2
+from psycopg2.extras import execute_batch
 
 COMPONENTS = ("api-server", "dag-processor", "scheduler", "triggerer")
 
@@ -38,6 +40,30 @@ def free_port() -> int:
         return port
 
 
+@contextmanager
+def postgres(folder: Path, port: int) -> Iterator[None]:
+    """Run PostgreSQL, which refuses to be root, with the superuser ``airflow`` and its data in a folder."""
+    programs = postgres_programs()
+    if programs is None:
+        raise SystemExit("PostgreSQL is not installed (apt-get install postgresql)")
+    user = "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
+    data = folder / "postgres"
+    data.mkdir()
+    shutil.chown(data, user)
+
+    def run(program: str, *arguments: str) -> None:
+        command = [str(programs / program), "-D", f"{data}/data", *arguments]
+        subprocess.run(command, check=True, user=user, cwd="/", stdout=subprocess.DEVNULL)
+
+    run("initdb", "-U", "airflow", "-A", "trust")
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data}"
+    run("pg_ctl", "-o", options, "-l", f"{data}/log", "-w", "start")
+    try:
+        yield
+    finally:
+        run("pg_ctl", "-m", "immediate", "stop")
+
+
 class Cluster:
     """
     Airflow's components, each of which can be killed and started again.
@@ -49,14 +75,14 @@ class Cluster:
 
     def __init__(self, folder: Path, dags_folder: Path, environment: dict[str, str]) -> None:
         self._folder = folder
-        self._postgres_port, api_port = free_port(), free_port()
+        self.postgres_port, api_port = free_port(), free_port()
         self._api = f"http://127.0.0.1:{api_port}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
         self.environment = inherited | {
             "AIRFLOW_HOME": str(folder / "airflow"),
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": (
-                f"postgresql+psycopg2://airflow@127.0.0.1:{self._postgres_port}/postgres"
+                f"postgresql+psycopg2://airflow@127.0.0.1:{self.postgres_port}/postgres"
             ),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -78,21 +104,21 @@ class Cluster:
         }
 
     @contextmanager
-    def running(self) -> Iterator[Cluster]:
-        """Run everything, and end it by pid afterwards."""
+    def running(self, components: Sequence[str] = COMPONENTS) -> Iterator[Cluster]:
+        """Run the database and some components, by default all, and end everything by pid afterwards."""
         with ExitStack() as stack:
-            stack.enter_context(self._postgres())
-            self._airflow("db", "migrate")
+            stack.enter_context(postgres(self._folder, self.postgres_port))
+            self.airflow("db", "migrate")
             stack.callback(self._kill_all)
-            for component in COMPONENTS:
+            for component in components:
                 self.start(component)
             yield self
 
-    def start(self, component: str) -> None:
-        """Start a component."""
-        with (self._folder / f"{component}.log").open("ab") as log:
+    def start(self, component: str, *command: str) -> None:
+        """Start a component: the Airflow command of that name, or another command under that name."""
+        with self.log_of(component).open("ab") as log:
             self._processes[component] = subprocess.Popen(
-                [sys.executable, "-m", "airflow", component],
+                [sys.executable, "-m", "airflow", *(command or (component,))],
                 env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -100,11 +126,19 @@ class Cluster:
             )
 
     def kill(self, component: str) -> None:
-        """SIGKILL a component and all its processes."""
+        """SIGKILL a component and all its processes, of which tasks have a process group of their own."""
         process = self._processes.pop(component)
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            children = psutil.Process(process.pid).children(recursive=True)
             os.killpg(process.pid, signal.SIGKILL)
+            for child in children:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
         process.wait()
+
+    def log_of(self, component: str) -> Path:
+        """Return the file that a component writes its log into."""
+        return self._folder / f"{component}.log"
 
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> None:
         """Start a DAG run; waits until the DAG is known."""
@@ -119,23 +153,32 @@ class Cluster:
 
     def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask Airflow's metadata database."""
-        connection = psycopg2.connect(host="127.0.0.1", port=self._postgres_port, user="airflow", dbname="postgres")
+        connection = psycopg2.connect(host="127.0.0.1", port=self.postgres_port, user="airflow", dbname="postgres")
         with contextlib.closing(connection), connection.cursor() as cursor:
             cursor.execute(sql, parameters)
             rows: list[tuple[Any, ...]] = cursor.fetchall()
             return rows
 
+    def execute(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run a statement in Airflow's metadata database for each row of parameters."""
+        connection = psycopg2.connect(host="127.0.0.1", port=self.postgres_port, user="airflow", dbname="postgres")
+        with contextlib.closing(connection), connection, connection.cursor() as cursor:
+            execute_batch(cursor, sql, rows)
+
     def _ask(self, path: str, body: dict[str, Any]) -> None:
-        for _ in range(60):
+        """Post until it is taken; a conflict says that it was, though the answer to an earlier post did not come."""
+        for _ in range(120):
             with contextlib.suppress(httpx.TransportError):
                 token = httpx.get(f"{self._api}/auth/token").json().get("access_token")
                 headers = {"Authorization": f"Bearer {token}"}
-                if httpx.post(f"{self._api}/api/v2/{path}", headers=headers, json=body).is_success:
+                answer = httpx.post(f"{self._api}/api/v2/{path}", headers=headers, json=body, timeout=60)
+                if answer.is_success or answer.status_code == httpx.codes.CONFLICT:
                     return
             time.sleep(1)
         raise SystemExit(f"{path} was refused; see {self._folder}")
 
-    def _airflow(self, *arguments: str) -> None:
+    def airflow(self, *arguments: str) -> None:
+        """Run a command of Airflow's CLI."""
         with (self._folder / "commands.log").open("ab") as log:
             command = [sys.executable, "-m", "airflow", *arguments]
             subprocess.run(command, env=self.environment, stdout=log, stderr=subprocess.STDOUT, check=True)
@@ -143,26 +186,3 @@ class Cluster:
     def _kill_all(self) -> None:
         for component in list(self._processes):
             self.kill(component)
-
-    @contextmanager
-    def _postgres(self) -> Iterator[None]:
-        """Run PostgreSQL, which refuses to be root."""
-        programs = postgres_programs()
-        if programs is None:
-            raise SystemExit("PostgreSQL is not installed (apt-get install postgresql)")
-        user = "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
-        data = self._folder / "postgres"
-        data.mkdir()
-        shutil.chown(data, user)
-
-        def run(program: str, *arguments: str) -> None:
-            command = [str(programs / program), "-D", f"{data}/data", *arguments]
-            subprocess.run(command, check=True, user=user, cwd="/", stdout=subprocess.DEVNULL)
-
-        run("initdb", "-U", "airflow", "-A", "trust")
-        options = f"-p {self._postgres_port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data}"
-        run("pg_ctl", "-o", options, "-l", f"{data}/log", "-w", "start")
-        try:
-            yield
-        finally:
-            run("pg_ctl", "-m", "immediate", "stop")
