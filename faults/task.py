@@ -1,0 +1,143 @@
+"""
+One task of ``VoucherifyBulkUpdateOperator`` with its tries, as Airflow runs it: what a try raises decides about the
+next one, and the task state store outlives them.
+
+The operator is the real one; around it is as little of Airflow as it needs, since ``dag.test()`` takes a second for
+each task.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from airflow_provider_voucherify.client import budgets, protocol
+from airflow_provider_voucherify.compat import AirflowFailException
+from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+
+CONNECTION = "AIRFLOW_CONN_VOUCHERIFY_DEFAULT"
+
+
+class Store:
+    """Airflow's task state store."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, str] = {}
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a value, or the default."""
+        return json.loads(self._values[key]) if key in self._values else default
+
+    def set(self, key: str, value: Any, retention: Any = None) -> None:
+        """Write a JSON value."""
+        self._values[key] = json.dumps(value)
+
+
+@dataclass
+class TaskInstance:
+    """What the operator asks of a task instance."""
+
+    max_tries: int
+    try_number: int = 1
+    dag_id: str = "faults"
+    task_id: str = "sync"
+    run_id: str = "manual__2026-01-01T00:00:00+00:00"
+    map_index: int = -1
+    xcoms: dict[str, Any] = field(default_factory=dict)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        """Keep an XCom, which must be JSON."""
+        self.xcoms[key] = json.loads(json.dumps(value))
+
+    def xcom_pull(self, task_ids: str, key: str, map_indexes: int) -> Any:
+        """Return an XCom of this task."""
+        return self.xcoms.get(key)
+
+    def get_task_states(self, **which: Any) -> dict[str, dict[str, str]]:
+        """Return the states of the task in other runs: there are none."""
+        return {}
+
+
+@dataclass
+class Ended:
+    """
+    How a task ended.
+
+    :param tries: the errors of its tries, oldest first; None for the one that succeeded.
+    :param summary: its summary, None where there is none.
+    :param outcomes: what it says of each row, by id; None where it says nothing.
+    """
+
+    tries: list[BaseException | None]
+    summary: dict[str, Any] | None
+    outcomes: Mapping[str, str] | None
+
+    @property
+    def state(self) -> str:
+        """Return the task's state in Airflow."""
+        return "failed" if self.tries[-1] is not None else "success"
+
+
+class Task:
+    """
+    A task that can be run until it succeeds or its tries are used up, and then further.
+
+    :param connection: the Voucherify connection, as a dict.
+    :param settings: parameters of the operator.
+    """
+
+    def __init__(self, folder: Path, connection: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+        os.environ[CONNECTION] = json.dumps(connection)
+        self._outcomes = folder / "outcomes.jsonl"
+        self._settings = {"outcomes_path": str(self._outcomes), **settings}
+        self._store = Store()
+        self._instance = TaskInstance(max_tries=99)
+        forget_processes()
+
+    def run(self, tries: int, before: Callable[[int], None] = lambda number: None) -> Ended:
+        """
+        Run at most so many tries.
+
+        :param before: called with the number of each try before it.
+        """
+        errors: list[BaseException | None] = []
+        summary = None
+        while len(errors) < tries:
+            before(self._instance.try_number)
+            self._outcomes.unlink(missing_ok=True)
+            try:
+                summary = self._try()
+                errors.append(None)
+            except Exception as error:
+                errors.append(error)
+                summary = getattr(error, "summary", None) or None
+            self._instance.try_number += 1
+            if errors[-1] is None or isinstance(errors[-1], AirflowFailException):
+                break
+        return Ended(errors, summary, self._read_outcomes())
+
+    def _try(self) -> dict[str, Any]:
+        operator = VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", **self._settings)
+        context: Any = {
+            "ti": self._instance,
+            "dag_run": SimpleNamespace(run_id=self._instance.run_id),
+            "task_state_store": self._store,
+        }
+        return operator.execute(context)
+
+    def _read_outcomes(self) -> dict[str, str] | None:
+        if not self._outcomes.exists():
+            return None
+        rows = [json.loads(line) for line in self._outcomes.read_text().splitlines()]
+        return {row["id"]: row["outcome"] for row in rows}
+
+
+def forget_processes() -> None:
+    """Forget what a process remembers between tasks: tokens and rate limits. Each task has a process of its own."""
+    budgets._of_projects.clear()
+    protocol._tokens.clear()

@@ -1,0 +1,1 @@
+"""The DAG whose traces are searched."""

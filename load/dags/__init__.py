@@ -1,0 +1,1 @@
+"""The DAG whose task instances are set to wait."""

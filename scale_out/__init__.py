@@ -1,0 +1,1 @@
+"""One sync, fanned out over Celery workers of a real Airflow, one of which is killed."""
