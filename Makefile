@@ -5,8 +5,15 @@ VENV := .venv
 PY := $(VENV)/bin/python
 CONSTRAINTS := constraints-airflow-3.3.2.txt
 INSTALLED := $(VENV)/.installed
+BROWSER_INSTALLED := $(VENV)/.installed-browser
+SCALE_OUT_INSTALLED := $(VENV)/.installed-scale-out
+FUZZ_INSTALLED := $(VENV)/.installed-fuzz
+PEERS := .bench/.installed
+DRIVERS := $(VENV)/.installed-drivers
 
-.PHONY: demo test test-cluster crash crash-quick bench lint types build install constraints clean
+.PHONY: demo test test-drivers test-cluster test-browser test-versions screenshots crash crash-quick scale-out \
+  scale-out-quick bench bench-quick lint types build install constraints clean faults faults-random secrets \
+  secrets-leak fuzz load load-quick
 .DELETE_ON_ERROR:
 
 ## demo: a nightly customer sync into a local Voucherify, run by Airflow
@@ -21,6 +28,22 @@ test: $(INSTALLED)
 test-cluster: $(INSTALLED)
 	$(PY) tests/cluster/loopback_only.py $(PY) -m pytest -m cluster tests/cluster
 
+## test-browser: the tests that use Airflow through a browser; they need Chromium (Debian: apt-get install chromium)
+test-browser: $(BROWSER_INSTALLED)
+	$(PY) tests/cluster/loopback_only.py $(PY) -m pytest -m browser tests/browser
+
+## screenshots: the same, replacing the pictures in docs/images
+screenshots: $(BROWSER_INSTALLED)
+	$(PY) tests/cluster/loopback_only.py $(PY) -m pytest -m browser tests/browser --screenshots
+
+## test-versions: the tests on Airflow 2.11 and 3.0 to 3.3 and each of their Pythons, or on PAIRS="2.11-py3.12 ..." alone
+test-versions: $(INSTALLED)
+	$(PY) tests/versions.py $(PAIRS)
+
+## test-drivers: the tests of MySQL and DuckDB, which need MariaDB, the headers of its client and a C compiler
+test-drivers: $(DRIVERS)
+	$(PY) -m pytest tests/provider/test_mysql.py tests/provider/test_duckdb.py
+
 ## crash: kill a sync at nine moments, five times each, on a real Airflow with PostgreSQL, and count what arrived
 crash: $(INSTALLED)
 	$(PY) -m crash.run
@@ -29,9 +52,50 @@ crash: $(INSTALLED)
 crash-quick: $(INSTALLED)
 	$(PY) -m crash.run --kills 1 --without-yardstick
 
-## bench: how full bodies are and how much memory a million rows take
-bench: $(INSTALLED)
-	$(PY) benchmarks/million_rows.py
+## scale-out: two million rows over one and two Celery workers, of which one is killed; writes docs/scale-out.md. It
+## needs PostgreSQL and Redis (Debian: apt-get install postgresql redis-server)
+scale-out: $(SCALE_OUT_INSTALLED)
+	$(PY) -m scale_out.run --write
+
+## scale-out-quick: the same with fewer rows, and two syncs instead of five
+scale-out-quick: $(SCALE_OUT_INSTALLED)
+	$(PY) -m scale_out.run --quick
+
+## faults: everything that can go wrong between a sync and Voucherify, one at a time; writes docs/faults.md
+faults: $(INSTALLED)
+	$(PY) -m faults.run --write
+
+## faults-random: the same mixed, over 500 syncs
+faults-random: $(INSTALLED)
+	$(PY) -m faults.random_run --syncs 500
+
+## bench: CPU, memory, requests and GETs beside the floor and the peers; writes docs/performance.md
+bench: $(INSTALLED) $(PEERS)
+	$(PY) -m benchmarks.run
+
+## bench-quick: the same with fewer rows; fails where a target is missed by far
+bench-quick: $(INSTALLED) $(PEERS)
+	$(PY) -m benchmarks.run --quick --check
+
+## secrets: whole syncs on a real Airflow with PostgreSQL, then a search for secrets in everything that they left
+secrets: $(INSTALLED)
+	$(PY) tests/cluster/loopback_only.py $(PY) -m leaks.run
+
+## secrets-leak: the same with a task that leaks on purpose, which must be found
+secrets-leak: $(INSTALLED)
+	$(PY) tests/cluster/loopback_only.py $(PY) -m leaks.run --leak
+
+## fuzz: atheris on every parser, half a minute each
+fuzz: $(FUZZ_INSTALLED)
+	$(PY) -m fuzz.run
+
+## load: 2,000 deferred tasks in one triggerer for ten minutes; writes docs/load.md
+load: $(INSTALLED)
+	$(PY) tests/cluster/loopback_only.py $(PY) -m load.run --write
+
+## load-quick: the same for 40 seconds; fails where a target is missed by far
+load-quick: $(INSTALLED)
+	$(PY) tests/cluster/loopback_only.py $(PY) -m load.run --quick
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .
@@ -51,13 +115,34 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@echo "Installing Airflow, the provider and the tools of its tests into $(VENV)"
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	test -x $(VENV)/bin/uv || $(PY) -m pip install --quiet --disable-pip-version-check uv
-	$(VENV)/bin/uv pip install --quiet --python $(PY) --constraint $(CONSTRAINTS) --editable '.[parquet]' --group dev
+	$(VENV)/bin/uv pip install --quiet --python $(PY) --constraint $(CONSTRAINTS) --editable '.[local,parquet]' --group dev
 	touch $@
 
-## constraints: pin the newest versions that go with the supported Airflow
+$(BROWSER_INSTALLED): $(INSTALLED)
+	$(VENV)/bin/uv pip install --quiet --python $(PY) --constraint $(CONSTRAINTS) --group browser
+	touch $@
+
+$(SCALE_OUT_INSTALLED): $(INSTALLED)
+	$(VENV)/bin/uv pip install --quiet --python $(PY) --constraint $(CONSTRAINTS) --group scale-out
+	touch $@
+
+$(FUZZ_INSTALLED): $(INSTALLED)
+	$(VENV)/bin/uv pip install --quiet --python $(PY) --constraint $(CONSTRAINTS) --group fuzz
+	touch $@
+
+# What the benchmarks compare with has an environment of its own: the official SDK is no part of an Airflow.
+$(PEERS): benchmarks/requirements-peers.txt | $(INSTALLED)
+	test -x .bench/bin/python || $(VENV)/bin/uv venv --quiet --python $(PY) .bench
+	$(VENV)/bin/uv pip install --quiet --python .bench/bin/python --requirement benchmarks/requirements-peers.txt
+	touch $@
+
+$(DRIVERS): $(INSTALLED)
+	$(VENV)/bin/uv pip install --quiet --python $(PY) --constraint $(CONSTRAINTS) --group drivers
+	touch $@
+
+## constraints: pin the newest versions that go with the newest supported Airflow (older ones: tests/versions.py --pin)
 constraints: $(INSTALLED)
-	echo 'apache-airflow==3.3.2' | $(VENV)/bin/uv pip compile pyproject.toml --group dev --extra parquet --constraint - \
-	  --universal --python-version 3.11 --upgrade --no-header --no-annotate --no-emit-index-url --output-file $(CONSTRAINTS)
+	$(PY) tests/versions.py --pin 3.3
 
 clean:
 	rm -rf .demo build dist

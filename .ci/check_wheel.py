@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import sys
+from configparser import ConfigParser
+from email import message_from_string
 from zipfile import ZipFile
 
 PACKAGE = "airflow_provider_voucherify"
+CLASSIFIERS = {
+    "Framework :: Apache Airflow",
+    "Framework :: Apache Airflow :: Provider",
+    "Programming Language :: Python :: 3.11",
+    "Programming Language :: Python :: 3.12",
+    "Programming Language :: Python :: 3.13",
+    "Typing :: Typed",
+}
 
 
 def main(path: str) -> None:
     """Exit with a message where something is missing or too much."""
-    names = ZipFile(path).namelist()
-    others = [name for name in names if not name.startswith((f"{PACKAGE}/", f"{PACKAGE}-"))]
-    if others:
-        sys.exit(f"{path} also holds {others}")
-    for needed in (f"{PACKAGE}/py.typed", f"{PACKAGE}/get_provider_info.py"):
-        if needed not in names:
-            sys.exit(f"{path} has no {needed}")
-    if not any(name.endswith(".dist-info/entry_points.txt") for name in names):
-        sys.exit(f"{path} has no entry points")
-    print(f"{path}: {len(names)} files, all of {PACKAGE}")
+    with ZipFile(path) as wheel:
+        names = wheel.namelist()
+        # Above all no airflow/: a file there would break the packages that share that namespace.
+        if others := [name for name in names if not name.startswith((f"{PACKAGE}/", f"{PACKAGE}-"))]:
+            sys.exit(f"{path} also holds {others}")
+        (info,) = {name.partition("/")[0] for name in names} - {PACKAGE}
+        needed = [f"{PACKAGE}/py.typed", f"{PACKAGE}/get_provider_info.py"]
+        needed += [f"{info}/{name}" for name in ("METADATA", "entry_points.txt", "licenses/LICENSE")]
+        if missing := set(needed) - set(names):
+            sys.exit(f"{path} lacks {sorted(missing)}")
+        metadata = message_from_string(wheel.read(f"{info}/METADATA").decode())
+        entry_points = ConfigParser()
+        entry_points.read_string(wheel.read(f"{info}/entry_points.txt").decode())
+    if missing := CLASSIFIERS - set(metadata.get_all("Classifier", ())):
+        sys.exit(f"{path} lacks the classifiers {sorted(missing)}")
+    for field in ("License-Expression", "Requires-Python", "Summary", "Description-Content-Type", "Project-URL"):
+        if not metadata[field]:
+            sys.exit(f"{path} has no {field} in its metadata")
+    entry_point = entry_points.get("apache_airflow_provider", "provider_info")
+    if entry_point != f"{PACKAGE}.get_provider_info:get_provider_info":
+        sys.exit(f"{path} has the entry point {entry_point}")
+    print(f"{path}: {len(names)} files, all of {PACKAGE}; needs {', '.join(metadata.get_all('Requires-Dist', ()))}")
 
 
 if __name__ == "__main__":
