@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from importlib.metadata import version
+
+from installed import AIRFLOW
 
 _HOME = tempfile.mkdtemp(prefix="airflow-home-")
 os.environ.update(
@@ -15,9 +16,6 @@ os.environ.update(
     AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{_HOME}/airflow.db",
     AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL="0",
 )
-AIRFLOW = tuple(map(int, version("apache-airflow").split(".")[:2]))
-"""The installed Airflow, e.g. ``(3, 3)``."""
-
 if AIRFLOW < (3, 0):
     os.environ["AIRFLOW__CORE__EXECUTOR"] = "SequentialExecutor"  # the only one that goes with SQLite there
 
@@ -26,11 +24,9 @@ from collections.abc import Callable, Iterator  # noqa: E402
 
 import openapi  # noqa: E402
 import pytest  # noqa: E402
+from connections import APP_ID, SECRET_KEY, connect  # noqa: E402
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify  # noqa: E402
-
-APP_ID = "app-0c5547cc5e17"
-SECRET_KEY = "secret-f7e4-8d21-do-not-print"
 
 
 def pytest_sessionfinish() -> None:
@@ -107,17 +103,3 @@ def voucherify(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalVoucherify]:
         yield server
         if openapi.openapi_available():
             openapi.assert_valid_requests(server.received)
-
-
-def connect(monkeypatch: pytest.MonkeyPatch, server: LocalVoucherify, **extra: object) -> None:
-    """Make ``voucherify_default`` lead to a server; tests look at actions every 0.02 s."""
-    import json
-
-    connection = {
-        "conn_type": "voucherify",
-        "host": server.base_url,
-        "login": APP_ID,
-        "password": SECRET_KEY,
-        "extra": {"poll_interval": 0.02, **extra},
-    }
-    monkeypatch.setenv("AIRFLOW_CONN_VOUCHERIFY_DEFAULT", json.dumps(connection))

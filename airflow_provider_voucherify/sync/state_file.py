@@ -97,7 +97,7 @@ def state_of(line: bytes) -> str:
 def _head(line: bytes) -> dict[str, object]:
     try:
         head = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError("it is no state of a sync, or its beginning is damaged") from None
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise ValueError("it is no state of a sync")

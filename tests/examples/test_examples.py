@@ -12,7 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from conftest import APP_ID, SECRET_KEY, connect
+from connections import APP_ID, SECRET_KEY, connect
 from dags import run_dag
 from example_dags import EXAMPLES, load
 

@@ -56,7 +56,7 @@ NAMES = st.sampled_from(
         "expires_in",
         "format",
         "version",
-        "settings",
+        "resource",
         "sha256",
     ]
 )
@@ -114,9 +114,9 @@ def test_json_of_any_form_is_no_surprise(name: str) -> None:
 
 
 @BOUNDED
-@given(database=mutated(b"SQLite format 3\x00" + bytes(84)), settings=st.text(max_size=5))
-def test_a_state_file_with_the_right_digest_of_nonsense_is_no_surprise(database: bytes, settings: str) -> None:
-    head = {"format": "voucherify-sync-state", "version": 1, "settings": settings}
+@given(database=mutated(b"SQLite format 3\x00" + bytes(84)), resource=st.sampled_from(["customers", "products", ""]))
+def test_a_state_file_with_the_right_digest_of_nonsense_is_no_surprise(database: bytes, resource: str) -> None:
+    head = {"format": "voucherify-sync-state", "version": 1, "resource": resource}
     digest = hashlib.sha256(database).hexdigest()
     of("state_file")(json.dumps({**head, "sha256": digest}).encode() + b"\n" + database)
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
-from conftest import AIRFLOW
+from installed import AIRFLOW
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, task
-from conftest import connect
+from connections import connect
 from dags import run_dag
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify

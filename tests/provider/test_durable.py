@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG
-from conftest import APP_ID, SECRET_KEY, connect
+from connections import APP_ID, SECRET_KEY, connect
 from dags import DagRunResult, run_dag
 
 from airflow_provider_voucherify.local_voucherify import DropAfter, DropBefore, LocalVoucherify, Status

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import APP_ID, SECRET_KEY
+from connections import APP_ID, SECRET_KEY
 
 from airflow_provider_voucherify.exceptions import VoucherifyConfigurationError, VoucherifyNotFoundError
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook

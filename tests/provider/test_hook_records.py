@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import connect
+from connections import connect
 
 from airflow_provider_voucherify.exceptions import VoucherifyNotFoundError
 from airflow_provider_voucherify.hooks.records import RecordMethods

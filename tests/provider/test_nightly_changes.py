@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseHook
-from conftest import APP_ID, SECRET_KEY, connect
+from connections import APP_ID, SECRET_KEY, connect
 from dags import run_dag
 
 from airflow_provider_voucherify.local_voucherify import DropAfter, LocalVoucherify

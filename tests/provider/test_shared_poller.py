@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import pytest
-from conftest import connect
+from connections import connect
 
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import Action, Delay, LocalVoucherify, Status

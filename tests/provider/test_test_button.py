@@ -12,7 +12,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from conftest import APP_ID, SECRET_KEY, connect
+from connections import APP_ID, SECRET_KEY, connect
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec

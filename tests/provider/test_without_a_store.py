@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import AIRFLOW
+from installed import AIRFLOW
 from test_durable import ONCE, sync, times_posted
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status

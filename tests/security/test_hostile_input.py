@@ -6,12 +6,14 @@ import csv
 import io
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+from connections import APP_ID, SECRET_KEY, connect
 from dags import run_dag
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +32,16 @@ def sync(records: list[dict[str, Any]], **kwargs: Any) -> Any:
     return run_dag(dag)
 
 
-def test_no_report_and_no_id_steers_a_file_name(voucherify: LocalVoucherify, tmp_path: Path) -> None:
+@pytest.fixture
+def hostile_voucherify(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalVoucherify]:
+    """One whose answers lead to addresses that the vendor's description does not have."""
+    with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY) as server:
+        connect(monkeypatch, server)
+        yield server
+
+
+def test_no_report_and_no_id_steers_a_file_name(hostile_voucherify: LocalVoucherify, tmp_path: Path) -> None:
+    voucherify = hostile_voucherify
     base = f"{voucherify.base_url}/v1/reports"
     names = ["../../evil.csv", "..%2f..%2fevil.csv", "C:%5Cevil", "%00evil", "x?token=a/../../../evil.csv"]
     voucherify.next_actions(result_fields={"reports": [f"{base}/{name}" for name in names]})
