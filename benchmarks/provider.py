@@ -6,6 +6,7 @@ The engine is called as the operator calls it. Airflow is imported by the functi
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from contextlib import closing
 from typing import Any
@@ -17,6 +18,7 @@ from airflow_provider_voucherify.sync.journal import Journal
 from airflow_provider_voucherify.sync.plan import Plan
 from airflow_provider_voucherify.sync.sources import Rows, from_cursor, from_file, from_records
 from airflow_provider_voucherify.sync.submission import Submission
+from benchmarks.process import ROOT
 from benchmarks.rows import COLUMNS, Sender, Source, cursor, dicts
 
 CONNECTION_ID = "voucherify_default"
@@ -81,6 +83,31 @@ def operator(sql: str, sql_conn_id: str) -> Any:
 
     return VoucherifyBulkUpdateOperator(
         task_id="sync", resource="customers", sql=sql, sql_conn_id=sql_conn_id, poll_interval=1
+    )
+
+
+def run_dag(dag: Any) -> Any:
+    """Run a DAG with ``dag.test()``, as the tests do."""
+    sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "provider")]
+    try:
+        from dags import run_dag
+    finally:
+        del sys.path[:2]
+    return run_dag(dag)
+
+
+def changes_operator(sql: str, sql_conn_id: str, state_path: str) -> Any:
+    """Make the task ``sync`` that sends only what has changed; called within a DAG."""
+    from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+
+    return VoucherifyBulkUpdateOperator(
+        task_id="sync",
+        resource="customers",
+        sql=sql,
+        sql_conn_id=sql_conn_id,
+        sync_mode="changed",
+        state_path=state_path,
+        poll_interval=1,
     )
 
 

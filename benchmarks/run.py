@@ -2,9 +2,8 @@
 ``python -m benchmarks.run``: measure everything, print the tables, say which targets are met.
 
 ``--quick`` takes fewer rows and rounds, and measures three things at a time. ``--check`` exits with 1 where a target is
-missed by more than its margin.
-``--only`` names parts: row_path, memory, requests, waiting, triggers, imports, operator. A whole run that is not quick
-writes ``docs/performance.md``; others write to ``.bench/``.
+missed by more than its margin. ``--only`` names parts: row_path, memory, requests, waiting, triggers, imports,
+operator, changes. A whole run that is not quick writes ``docs/performance.md``; others write to ``.bench/``.
 
 The official SDK and other peers live in an environment of their own, ``.bench/``, which ``make bench`` makes.
 """
@@ -25,7 +24,7 @@ from benchmarks.process import ROOT, MeasurementError
 from benchmarks.suite import FULL, QUICK, Suite
 from benchmarks.tables import Judged
 
-PARTS = ("row_path", "memory", "requests", "waiting", "triggers", "imports", "operator")
+PARTS = ("row_path", "memory", "requests", "waiting", "triggers", "imports", "operator", "changes")
 
 
 def main() -> int:
@@ -65,6 +64,7 @@ def _measure(suite: Suite, parts: list[str], *, quick: bool) -> tuple[list[Judge
     """
     measures: dict[str, Callable[[], Any]] = {
         "operator": suite.operator,
+        "changes": suite.changes,
         "triggers": suite.triggers,
         "memory": suite.memory,
         "requests": suite.metadata,
@@ -86,6 +86,7 @@ def _measure(suite: Suite, parts: list[str], *, quick: bool) -> tuple[list[Judge
         "triggers": lambda: tables.triggers(got("triggers"), quick=quick),
         "imports": lambda: tables.imports(got("imports"), quick=quick),
         "operator": lambda: tables.operator(got("operator"), quick=quick),
+        "changes": lambda: tables.changes(got("changes"), quick=quick),
     }
     judged: list[Judged] = []
     failures: dict[str, MeasurementError] = {}

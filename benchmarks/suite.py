@@ -40,7 +40,7 @@ class Sizes:
     :param trigger_seconds: for how long triggers are watched.
     :param naive_triggers: how many have a client each.
     :param import_rounds: fresh interpreters per import.
-    :param operator_rows: of the runs under ``dag.test()``.
+    :param operator_rows: of the runs under ``dag.test()``, with and without change detection.
     """
 
     rows: int
@@ -210,6 +210,14 @@ class Suite:
         self._say("operator")
         measured: Any = process.measured(
             "operator_run", {"rows": self.sizes.operator_rows, "warehouse": str(self.folder / "customers.sqlite")}
+        )
+        return list(measured)
+
+    def changes(self) -> list[Figures]:
+        """Sync the same rows twice, of which few have changed."""
+        self._say("changes")
+        measured: Any = process.measured(
+            "changes", {"rows": self.sizes.operator_rows, "warehouse": str(self.folder / "customers.sqlite")}
         )
         return list(measured)
 
