@@ -234,16 +234,25 @@ def _from_jsonl(file: IO[bytes]) -> Rows:
 
 def _chunk_of_lines(lines: Sequence[bytes], decoder: msgspec.json.Decoder[Any]) -> Chunk | None:
     """Return a chunk of lines that are objects with the same members; None where they are not."""
-    text = b"".join(lines)
-    begun = text.startswith(b"{") + text.count(b"\n{")
-    ended = text.count(b"}\n") + text.count(b"}\r\n") + text.endswith(b"}")
-    if not begun == ended == len(lines):
+    if not _are_objects(lines):
         return None
     try:
-        rows = decoder.decode_lines(text)
+        rows = decoder.decode_lines(b"".join(lines))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return _chunk_of_dicts(rows) if len(rows) == len(lines) else None
+
+
+def _are_objects(lines: Sequence[bytes]) -> bool:
+    """Say whether each line begins and ends with the braces of an object."""
+    *others, last = lines
+    try:
+        begun, ended = bytes(map(itemgetter(0), lines)), bytes(map(itemgetter(-2), others))
+        if ended.startswith(b"\r"):
+            ended = bytes(map(itemgetter(-3), others))
+    except IndexError:
+        return False
+    return begun == b"{" * len(lines) and ended == b"}" * len(others) and last.rstrip(b"\r\n").endswith(b"}")
 
 
 def _json_lines(

@@ -1,0 +1,298 @@
+"""What became of every row: where it is written, when it alarms, and how failed records are sent again."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, Param
+from connections import APP_ID, SECRET_KEY, connect
+from dags import DagRunResult, run_dag
+
+from airflow_provider_voucherify import completion
+from airflow_provider_voucherify.local_voucherify import LocalVoucherify
+from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+
+TIERS = {"properties": {"tier": {"type": "string", "array": False, "optional": True, "eq": ["gold", "silver"]}}}
+ROWS: list[dict[str, Any]] = [
+    {"source_id": "known", "tier": "gold"},
+    {"source_id": "new", "tier": "silver"},
+    {"source_id": "twice", "tier": "gold"},
+    {"source_id": "bad", "tier": "tin"},
+    {"source_id": None, "tier": "gold"},
+    {"source_id": "twice", "tier": "silver"},
+]
+OUTCOMES = [
+    (1, "known", "updated"),
+    (2, "new", "created"),
+    (3, "twice", "superseded"),
+    (4, "bad", "failed"),
+    (5, None, "refused"),
+    (6, "twice", "created"),
+]
+
+
+@pytest.fixture
+def strict_voucherify(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalVoucherify]:
+    """One that takes the tiers gold and silver, and has the customer ``known``."""
+    with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY, metadata_schemas={"customer": TIERS}) as server:
+        connect(monkeypatch, server)
+        sync([{"source_id": "known"}], dag_id="earlier")
+        yield server
+
+
+def sync(records: list[dict[str, Any]] | None = None, *, dag_id: str = "outcomes", **kwargs: Any) -> DagRunResult:
+    conf = kwargs.pop("conf", None)
+    params = {"full_refresh": Param(False, type="boolean")}
+    with DAG(dag_id, schedule=None, params=params, render_template_as_native_obj=bool(conf)) as dag:
+        VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", records=records, **kwargs)
+    return run_dag(dag, run_conf=conf)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".parquet":
+        parquet = pytest.importorskip("pyarrow.parquet")
+        return list(parquet.read_table(path).to_pylist())
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8", newline="") as file:
+            return [{name: value or None for name, value in row.items()} for row in csv.DictReader(file)]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def outcomes(path: Path) -> list[tuple[int | None, str | None, str]]:
+    return [(None if row["row"] is None else int(row["row"]), row["id"], row["outcome"]) for row in read(path)]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("deferred", [True, False], ids=["deferred", "on the worker"])
+def test_the_file_has_one_outcome_for_every_row(
+    strict_voucherify: LocalVoucherify, ending: str, deferred: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
+    path = tmp_path / f"outcomes.{ending}"
+
+    run = sync(
+        ROWS,
+        deferrable=deferred,
+        outcomes_path=str(path),
+        report_path=str(tmp_path / "reports"),
+        max_failed_records=None,
+    )
+
+    assert run.deferred_tasks() == ({"sync"} if deferred else set())
+    assert outcomes(path) == OUTCOMES
+    failed, refused = (row for row in read(path) if row["outcome"] in ("failed", "refused"))
+    assert failed["key"] == "metadata_validation_failed"
+    assert "gold,silver" in failed["details"]
+    assert failed["async_action_id"] in run.xcom("sync")["async_action_ids"]
+    assert (refused["key"], refused["async_action_id"]) == ("missing_key", None)
+
+
+def test_a_second_run_replaces_the_file(strict_voucherify: LocalVoucherify, tmp_path: Path) -> None:
+    path = tmp_path / "outcomes.jsonl"
+    sync(ROWS, outcomes_path=str(path), max_failed_records=None)
+
+    sync([{"source_id": "known", "tier": "gold"}], outcomes_path=str(path))
+
+    assert outcomes(path) == [(1, "known", "updated")]
+
+
+def test_mapped_tasks_have_a_file_and_a_state_each(strict_voucherify: LocalVoucherify, tmp_path: Path) -> None:
+    def night() -> DagRunResult:
+        with DAG("mapped_outcomes", schedule=None) as dag:
+            VoucherifyBulkUpdateOperator.partial(
+                task_id="sync",
+                resource="customers",
+                sync_mode="changed",
+                outcomes_path=str(tmp_path / "outcomes.jsonl"),
+                state_path=str(tmp_path / "state"),
+            ).expand(records=[[{"source_id": "a", "tier": "gold"}], [{"source_id": "b", "tier": "silver"}]])
+        return run_dag(dag)
+
+    night()
+    again = night()
+
+    assert [outcomes(tmp_path / f"map_index={index}" / "outcomes.jsonl") for index in (0, 1)] == [
+        [(1, "a", "unchanged")],
+        [(1, "b", "unchanged")],
+    ]
+    assert [again.xcom("sync", map_index=index)["requests"] for index in (0, 1)] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("alarm", "said"),
+    [
+        ({"max_failed_records": 1}, "2 of 6 rows failed or were refused"),
+        ({"max_failed_ratio": 0.3}, "2 of 6 rows failed or were refused"),
+        ({"max_created": 1, "max_failed_records": None}, "2 records were created"),
+    ],
+)
+def test_a_threshold_fails_the_task_after_everything_is_written_down(
+    strict_voucherify: LocalVoucherify, alarm: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "outcomes.jsonl"
+    told: list[Any] = []
+
+    run = sync(ROWS, outcomes_path=str(path), on_failed_records_callback=told.append, retries=2, **alarm)
+
+    assert run.task_state("sync") == "failed"
+    assert outcomes(path) == OUTCOMES
+    assert run.xcom("sync")["created"] == 2
+    assert len(told) == 1, "a retry would be told of it again"
+    assert said.split()[0] in told[0]["voucherify_text"]
+
+
+@pytest.mark.parametrize(
+    "alarm",
+    [{"warn_failed_records": 1}, {"warn_failed_ratio": 0.3}, {"warn_created": 1}],
+    ids=lambda alarm: next(iter(alarm)),
+)
+def test_a_warning_goes_to_the_log_the_summary_and_the_callback_and_the_task_succeeds(
+    strict_voucherify: LocalVoucherify, alarm: dict[str, Any], task_log: Callable[[], str]
+) -> None:
+    told: list[Any] = []
+
+    run = sync(ROWS, max_failed_records=None, on_failed_records_callback=told.append, **alarm)
+
+    assert run.state == "success"
+    warning = run.xcom("sync")["warning"]
+    (name,) = alarm
+    assert name in warning
+    assert warning in told[0]["voucherify_summary"]["warning"]
+    assert warning in task_log()
+
+
+def test_a_warning_that_is_not_reached_says_nothing(strict_voucherify: LocalVoucherify) -> None:
+    told: list[Any] = []
+
+    run = sync(
+        [{"source_id": "known", "tier": "gold"}],
+        warn_failed_records=0,
+        warn_failed_ratio=0.0,
+        warn_created=0,
+        on_failed_records_callback=told.append,
+    )
+
+    assert run.xcom("sync").get("warning") is None
+    assert told == []
+
+
+def test_a_full_refresh_sends_everything_once(strict_voucherify: LocalVoucherify, tmp_path: Path) -> None:
+    changed = {
+        "sync_mode": "changed",
+        "state_path": str(tmp_path / "state"),
+        "full_refresh": "{{ params.full_refresh }}",
+    }
+    rows = [{"source_id": f"c{number}", "tier": "gold"} for number in range(5)]
+
+    runs = [
+        sync(rows, **changed, conf=conf).xcom("sync")
+        for conf in ({"full_refresh": False}, {"full_refresh": False}, {"full_refresh": True}, {"full_refresh": False})
+    ]
+
+    assert [run["created"] for run in runs] == [5, 0, 0, 0]
+    assert [run["updated"] for run in runs] == [0, 0, 5, 0]
+    assert [run["unchanged"] for run in runs] == [0, 5, 0, 5]
+
+
+def test_a_sample_is_no_source_that_records_have_left(strict_voucherify: LocalVoucherify, tmp_path: Path) -> None:
+    books = {"sync_mode": "changed", "state_path": str(tmp_path / "state"), "on_removed": "report"}
+    rows = [{"source_id": f"c{number}", "tier": "gold"} for number in range(5)]
+    sync(rows, **books)
+
+    sampled = sync([{**row, "tier": "silver"} for row in rows], sample=2, **books).xcom("sync")
+    whole = sync([{**row, "tier": "silver"} for row in rows[:4]], **books).xcom("sync")
+
+    assert (sampled["rows_read"], sampled["updated"], sampled["removed"]) == (2, 2, 0)
+    assert (whole["updated"], whole["unchanged"], whole["removed"]) == (2, 2, 1)
+
+
+def test_a_dry_run_of_a_sample_shows_the_very_json(
+    strict_voucherify: LocalVoucherify, task_log: Callable[[], str]
+) -> None:
+    before = len(strict_voucherify.received)
+
+    summary = sync(ROWS, sample=1, dry_run=True).xcom("sync")
+
+    assert len(strict_voucherify.received) == before
+    assert summary["rows_read"] == 1
+    assert '[{"source_id":"known","metadata":{"tier":"gold"}}]' in task_log()
+
+
+def redrive(reports: Path, books: dict[str, Any], **kwargs: Any) -> DagRunResult:
+    settings = {"report_path": str(reports / "redriven"), "max_failed_records": None, **books, **kwargs}
+    return sync(path=str(reports / "failures.jsonl"), dag_id="redrive", **settings)
+
+
+def test_failed_records_are_sent_again_once_voucherify_takes_them(
+    strict_voucherify: LocalVoucherify, tmp_path: Path
+) -> None:
+    books = {"sync_mode": "changed", "state_path": str(tmp_path / "state")}
+    rows = [{"source_id": "bad", "tier": "tin"}, {"source_id": "good", "tier": "gold"}]
+    first = sync(rows, report_path=str(tmp_path), max_failed_records=None, **books).xcom("sync")
+    strict_voucherify.set_metadata_schema("customer", {"properties": {}})
+
+    again = redrive(tmp_path, books, outcomes_path=str(tmp_path / "again.jsonl")).xcom("sync")
+    night = sync(rows, **books).xcom("sync")
+
+    assert (first["failed"], first["created"]) == (1, 1)
+    assert (again["rows_read"], again["created"]) == (1, 1)
+    assert outcomes(tmp_path / "again.jsonl") == [(1, "bad", "created")]
+    assert strict_voucherify.customers["bad"]["metadata"] == {"tier": "tin"}
+    assert night["unchanged"] == 2, "what was sent again counts as confirmed"
+
+
+def test_a_failure_that_was_mended_meanwhile_does_not_come_back(
+    strict_voucherify: LocalVoucherify, tmp_path: Path
+) -> None:
+    books = {"sync_mode": "changed", "state_path": str(tmp_path / "state")}
+    bad = {"source_id": "bad", "tier": "tin"}
+    sync([bad], report_path=str(tmp_path), max_failed_records=None, **books)
+    sync([bad | {"tier": "gold"}], **books)
+    strict_voucherify.set_metadata_schema("customer", {"properties": {}})
+
+    again = redrive(tmp_path, books, outcomes_path=str(tmp_path / "again.jsonl")).xcom("sync")
+
+    assert (again["superseded"], again["requests"]) == (1, 0)
+    assert outcomes(tmp_path / "again.jsonl") == [(1, "bad", "superseded")]
+    assert strict_voucherify.customers["bad"]["metadata"] == {"tier": "gold"}
+
+
+def test_a_record_that_failed_too_often_is_set_aside_with_its_history(
+    strict_voucherify: LocalVoucherify, tmp_path: Path
+) -> None:
+    sync([{"source_id": "bad", "tier": "tin"}], report_path=str(tmp_path / "0"), max_failed_records=None)
+    reports = tmp_path / "0"
+    for number in (1, 2):
+        redrive(reports, {}, report_path=str(tmp_path / str(number)), max_attempts=3)
+        reports = tmp_path / str(number)
+
+    (aside,) = read(reports / "set_aside.jsonl")
+    last = sync(path=str(reports / "set_aside.jsonl"), max_attempts=3, max_failed_records=None).xcom("sync")
+
+    assert (last["refused"], last["requests"]) == (1, 0)
+    assert (reports / "failures.jsonl").read_bytes() == b""
+    assert aside["source_id"] == "bad"
+    assert aside["_failure"]["attempts"] == 3
+    told = [*aside["_failure"]["history"], aside["_failure"]]
+    assert [failure["key"] for failure in told] == ["metadata_validation_failed"] * 3
+    assert len({failure["async_action_id"] for failure in told}) == 3
+
+
+def test_a_retry_doubles_no_outcome(strict_voucherify: LocalVoucherify, tmp_path: Path) -> None:
+    """The first try fails after its records were sent; the second finds what it has sent."""
+    from airflow_provider_voucherify.local_voucherify import Status
+
+    path = tmp_path / "outcomes.jsonl"
+    strict_voucherify.misbehave("poll", Status(403, {"message": "no"}), times=1)
+
+    run = sync(ROWS, outcomes_path=str(path), max_failed_records=None, retries=1, retry_delay=timedelta(0))
+
+    assert run.state == "success"
+    assert outcomes(path) == OUTCOMES
+    assert len(strict_voucherify.requests("POST", "/v1/customers/bulk/async")) == 2, "one of them of the fixture's sync"
