@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from airflow.sdk import ObjectStoragePath
-from airflow.sdk.io import attach
+from airflow.providers.common.compat.sdk import ObjectStoragePath
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_voucherify.storage import open_source
@@ -16,6 +15,7 @@ from airflow_provider_voucherify.sync.sources import Chunk, from_file
 def test_a_parquet_file_in_object_storage_is_read_from_a_copy_on_local_disk() -> None:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
+    attach = pytest.importorskip("airflow.sdk.io", reason="Airflow 2 attaches file systems elsewhere").attach
     attach("memory", fs=MemoryFileSystem())
     path = ObjectStoragePath("memory://bucket/customers.parquet")
     with path.open("wb") as file:
