@@ -16,12 +16,16 @@ from airflow_provider_voucherify.sync.waiting import DEFAULT_POLL_INTERVAL
 
 
 @pytest.fixture(scope="module")
-def form() -> Any:
+def service() -> Any:
+    """What the API server asks for connection forms."""
+    module = "airflow.api_fastapi.core_api.services.ui.connections"
+    return pytest.importorskip(module, reason="Airflow 2 asks the hook's class alone").HookMetaService
+
+
+@pytest.fixture(scope="module")
+def form(service: Any) -> Any:
     """What the API server tells the browser of the connection type."""
-    service = pytest.importorskip(
-        "airflow.api_fastapi.core_api.services.ui.connections", reason="Airflow 2 asks the hook's class alone"
-    )
-    (form,) = [form for form in service.HookMetaService.hook_meta_data() if form.connection_type == "voucherify"]
+    (form,) = [form for form in service.hook_meta_data() if form.connection_type == "voucherify"]
     return form
 
 
@@ -99,9 +103,8 @@ def test_a_form_that_was_left_as_it_is_makes_a_connection_with_the_defaults(form
     assert settings.unknown_extras == ()
 
 
-def test_before_3_2_the_hook_gives_the_same_form(form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_before_3_2_the_hook_gives_the_same_form(service: Any, form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Airflow 3.0 and 3.1 ask the hook, with these stand-ins for the form libraries that they do not have."""
-    service = HookMetaService
     fields = SimpleNamespace(BooleanField=service.MockBooleanField, StringField=service.MockStringField)
     monkeypatch.setitem(sys.modules, "wtforms", fields)
     validators = SimpleNamespace(Optional=service.MockOptional, any_of=service.MockEnum)
