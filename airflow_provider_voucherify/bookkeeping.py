@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.hooks.outcome_tables import RUN_COUNTS, OutcomeTables, iso
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.storage import fetch, replace_file
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Bookkeeping:
     Where outcomes and state are kept; any part may be None.
 
     :param resource: ``customers``, ``products`` or ``vouchers``.
-    :param sync_name: names the sync in the tables.
+    :param sync_name: names the sync in the tables and in the file of the state.
     :param outcomes_path: file of outcomes.
     :param state_path: file of the state.
     :param tables: outcomes and state in a database.
@@ -49,6 +50,8 @@ class Bookkeeping:
         if self.state_path is not None:
             try:
                 self._read_state_file(ledger)
+            except VoucherifyConfigurationError:  # a ValueError, but the file is somebody else's
+                raise
             except ValueError as error:
                 warnings.append(f"the state of earlier syncs cannot be used, so every row is sent: {error}")
         elif self.tables is not None:
@@ -109,14 +112,14 @@ class Bookkeeping:
         with TemporaryDirectory(prefix="voucherify-") as folder:
             file = Path(folder, "state")
             if fetch(str(self.state_path), file):
-                ledger.state_file = read_state(ledger, self.resource, file)
+                ledger.state_file = read_state(ledger, self.resource, self.sync_name, file)
 
     def _write_state_file(self, ledger: Ledger) -> None:
         from airflow_provider_voucherify.sync.state_file import write_state
 
         with TemporaryDirectory(prefix="voucherify-") as folder:
             file = Path(folder, "state")
-            ledger.state_file = write_state(ledger, self.resource, file)
+            ledger.state_file = write_state(ledger, self.resource, self.sync_name, file)
             replace_file(str(self.state_path), file)
 
     @staticmethod

@@ -66,6 +66,7 @@ class CompletesAsyncActions(EmitsLineage):
     max_failed_ratio: float | None
     max_attempts: int | None = None
     max_created: int | None = None
+    max_not_reported: int | None = None
     warn_failed_records: int | None = None
     warn_failed_ratio: float | None = None
     warn_created: int | None = None
@@ -126,7 +127,9 @@ class CompletesAsyncActions(EmitsLineage):
     def _thresholds(self) -> FailureThresholds:
         from airflow_provider_voucherify.sync.summary import FailureThresholds
 
-        return FailureThresholds(self.max_failed_records, self.max_failed_ratio, self.max_created)
+        return FailureThresholds(
+            self.max_failed_records, self.max_failed_ratio, self.max_created, self.max_not_reported
+        )
 
     def _warnings(self) -> FailureThresholds:
         from airflow_provider_voucherify.sync.summary import FailureThresholds

@@ -136,7 +136,7 @@ def state_file(content: bytes) -> None:
         path = Path(folder, "state")
         path.write_bytes(content)
         try:
-            read_state(ledger, "customers", path)
+            read_state(ledger, "customers", "sync", path)
         except (ValueError, VoucherifyConfigurationError):
             return
 

@@ -20,7 +20,8 @@ SEEDS = {
     "csv_import": b'name,source_id\nAnn,c1\n"B",c2\n',
     "answers": b'{"id": "aa_1", "status": "DONE", "result": {"done_count": 1, "errors": [{"source_id": "c1"}]}}',
     "rate_limit_headers": b"100\n99\n1790000000\n30\nSat, 21 Nov 2026 11:00:00 GMT",
-    "state_file": b'{"format": "voucherify-sync-state", "version": 1, "resource": "customers", "sha256": "00"}\nSQLite',
+    "state_file": b'{"format": "voucherify-sync-state", "version": 1,'
+    b' "resource": "customers", "sync": "sync", "sha256": "00"}\nSQLite',
 }
 
 

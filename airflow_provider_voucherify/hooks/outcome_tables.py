@@ -86,21 +86,23 @@ class OutcomeTables:
     the same run again replaces it.
 
     Times are ISO-8601 in UTC. Times and text are ``varchar``, which every database has. ``record_key``, a digest of the
-    sync's name and the record's id, is the key of ``state``, since databases limit the length of keys, and some take
-    ``a`` and ``A`` for the same.
+    sync's name, the resource and the record's id, is the key of ``state``, since databases limit the length of keys,
+    and some take ``a`` and ``A`` for the same.
 
     :param conn_id: a connection whose hook is a ``DbApiHook``.
     :param table: what the tables' names begin with, optionally after a schema and a dot.
     :param sync_name: whose state it is; other syncs in the same tables have a state of their own.
+    :param resource: of the records.
     """
 
-    def __init__(self, conn_id: str, table: str, sync_name: str) -> None:
+    def __init__(self, conn_id: str, table: str, sync_name: str, resource: str) -> None:
         if not _NAME.fullmatch(table):
             raise VoucherifyConfigurationError(f"outcomes_table {table!r} is no table name")
         if len(sync_name) > LONGEST_NAME:
             raise VoucherifyConfigurationError(f"the sync's name has more than {LONGEST_NAME} characters")
         self._conn_id = conn_id
         self._sync_name = sync_name
+        self._resource = resource
         self._hook: Any = database_hook(conn_id)
         self._runs, self._changelog, self._state = (f"{table}_{name}" for name in ("runs", "changelog", "state"))
 
@@ -126,8 +128,9 @@ class OutcomeTables:
         columns = (
             "record_id, settings, digest, failed_digest, attempts, outcome, reason_key, message, run_key, confirmed_at"
         )
-        select = f"select {columns} from {self._state} where sync_name = {self._mark} order by record_id"  # noqa: S608
-        with query(self._conn_id, select, (self._sync_name,)) as chunks:
+        where = f"sync_name = {self._mark} and resource = {self._mark}"
+        select = f"select {columns} from {self._state} where {where} order by record_id"  # noqa: S608
+        with query(self._conn_id, select, (self._sync_name, self._resource)) as chunks:
             for chunk in chunks:
                 for row in chunk.rows if isinstance(chunk, Chunk) else ():
                     record_id, settings, digest, failed_digest, attempts, outcome, key, message, run, confirmed_at = row
@@ -146,7 +149,7 @@ class OutcomeTables:
 
     def doubt(self, ids: Iterable[str]) -> None:
         """Take the confirmation from records that are about to be sent."""
-        with closing(self._hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+        with closing(self._connection()) as connection, closing(connection.cursor()) as cursor:
             for some in _some(map(self._key, ids), MOST_PARAMETERS):
                 keys = self._marks(len(some))
                 cursor.execute(f"update {self._state} set digest = null where record_key in {keys}", some)  # noqa: S608
@@ -164,19 +167,20 @@ class OutcomeTables:
         :returns: how many of these there are.
         """
         contested = 0
-        with closing(self._hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
-            for table in (self._runs, self._changelog):
-                cursor.execute(f"delete from {table} where run_key = {self._mark}", [run["run_key"]])  # noqa: S608
+        with closing(self._connection()) as connection, closing(connection.cursor()) as cursor:
+            self._forget(cursor, run["run_key"])
             entries = ([run["run_key"], number, *_entry(o)] for number, o in enumerate(outcomes, start=1))
             self._insert(cursor, self._changelog, _CHANGELOG, entries)
             for some in _some(filter(_can_be_kept, states), MOST_PARAMETERS // len(_STATE)):
                 keys = [self._key(state.id) for state in some]
-                confirmed = self._confirmed(cursor, keys)
+                there = self._there(cursor, keys)
+                confirmed = {key for key, is_confirmed in there.items() if is_confirmed}
                 contested += sum(s.digest is not None and k in confirmed for s, k in zip(some, keys, strict=True))
-                cursor.execute(
-                    f"delete from {self._state} where record_key in {self._marks(len(keys))}",  # noqa: S608
-                    keys,
-                )
+                if there:
+                    cursor.execute(
+                        f"delete from {self._state} where record_key in {self._marks(len(there))}",  # noqa: S608
+                        list(there),
+                    )
                 rows = [
                     self._state_row(run, key, state, contested=key in confirmed)
                     for key, state in zip(keys, some, strict=True)
@@ -186,24 +190,41 @@ class OutcomeTables:
             connection.commit()
         return contested
 
-    def _confirmed(self, cursor: Any, keys: Sequence[str]) -> set[str]:
+    def _forget(self, cursor: Any, run_key: str) -> None:
+        """
+        Delete what an earlier try of a run has written.
+
+        Nothing is deleted that is not there: MySQL would lock the gap, and two runs that end together each other.
+        """
+        cursor.execute(f"select 1 from {self._runs} where run_key = {self._mark}", [run_key])  # noqa: S608
+        if cursor.fetchall():
+            for table in (self._runs, self._changelog):
+                cursor.execute(f"delete from {table} where run_key = {self._mark}", [run_key])  # noqa: S608
+
+    def _there(self, cursor: Any, keys: Sequence[str]) -> dict[str, bool]:
+        """Return which records have a state, and whether it is confirmed."""
         marks = self._marks(len(keys))
-        cursor.execute(
-            f"select record_key from {self._state} where digest is not null and record_key in {marks}",  # noqa: S608
-            keys,
-        )
-        return {key for (key,) in cursor.fetchall()}
+        select = f"select record_key, digest from {self._state} where record_key in {marks}"  # noqa: S608
+        cursor.execute(select, keys)
+        return {key: digest is not None for key, digest in cursor.fetchall()}
+
+    def _connection(self) -> Any:
+        """Open a connection whose statements are one transaction, whatever the driver's default is."""
+        connection = self._hook.get_conn()
+        if self._hook.supports_autocommit:
+            self._hook.set_autocommit(connection, False)
+        return connection
 
     def _state_row(self, run: Mapping[str, Any], key: str, state: RecordState, *, contested: bool) -> list[Any]:
         return [
-            *(key, self._sync_name, run["resource"], state.id, state.settings),
+            *(key, self._sync_name, self._resource, state.id, state.settings),
             *(None if contested else state.digest, state.failed_digest, state.attempts, state.outcome),
             *(_text(state.key, 100), _text(state.message, LONGEST_ID), _text(state.run, 760), run["finished_at"]),
             None if state.confirmed_at is None else iso(state.confirmed_at),
         ]
 
     def _key(self, record_id: str) -> str:
-        return blake2b(f"{self._sync_name}\n{record_id}".encode(), digest_size=16).hexdigest()
+        return blake2b(f"{self._sync_name}\n{self._resource}\n{record_id}".encode(), digest_size=16).hexdigest()
 
     @property
     def _mark(self) -> str:

@@ -119,6 +119,7 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         max_failed_records: int | None = 0,
         max_failed_ratio: float | None = None,
         max_created: int | None = None,
+        max_not_reported: int | None = None,
         warn_failed_records: int | None = None,
         warn_failed_ratio: float | None = None,
         warn_created: int | None = None,
@@ -174,6 +175,7 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         self.max_failed_records = max_failed_records
         self.max_failed_ratio = max_failed_ratio
         self.max_created = max_created
+        self.max_not_reported = max_not_reported
         self.warn_failed_records = warn_failed_records
         self.warn_failed_ratio = warn_failed_ratio
         self.warn_created = warn_created
@@ -385,7 +387,7 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         map_index, name = context["ti"].map_index, self.sync_name or sync_name(context)
         tables = None
         if self.outcomes_conn_id:
-            tables = OutcomeTables(self.outcomes_conn_id, self.outcomes_table, name)
+            tables = OutcomeTables(self.outcomes_conn_id, self.outcomes_table, name, self.resource)
         return Bookkeeping(
             self.resource,
             name,
@@ -622,10 +624,11 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     :param max_in_flight: the most request bodies that are sent at the same time. Each takes little memory, since it is
         read from disk; more than the default of two only helps where single uploads are slow.
     :param max_failed_records: fail if more rows failed or were refused; None for any number.
-    :param max_failed_ratio: fail if a larger part of the rows (0 to 1) failed or was refused; the default of
-        ``max_failed_records`` does not count then.
-    :param max_created: fail if more records were created: a mistyped key creates a customer instead of failing. Cannot
-        be checked where Voucherify does not tell created from updated records.
+    :param max_failed_ratio: fail if a larger part of the rows that were sent or refused (0 to 1) failed or was refused;
+        rows that have not changed do not count, and neither does the default of ``max_failed_records``.
+    :param max_created: fail if more records were created: a mistyped key creates a customer instead of failing. Where
+        Voucherify does not tell created from updated records, those that it does tell count, and a warning says so.
+    :param max_not_reported: fail if more records were sent of which no answer says what became of them.
     :param warn_failed_records: like ``max_failed_records``, but the task goes on; the log, the summary (``warning``)
         and ``on_failed_records_callback`` say so.
     :param warn_failed_ratio: the same for ``max_failed_ratio``.
@@ -646,12 +649,13 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     :param outcomes_table: what the names of its three tables begin with: ``…_runs``, ``…_changelog``, ``…_state``.
     :param on_removed: what is done with records that earlier syncs had and the source has no more: ``ignore``,
         ``report`` (once, as outcome ``removed``), or ``{"metadata": {...}}`` to mark them so, since Voucherify has no
-        bulk delete. Nothing counts as removed where the source is empty, has rows without an id, or is a ``sample``.
+        bulk delete. Marking a customer or product that was deleted at Voucherify creates it anew. Nothing counts as
+        removed where the source is empty, has rows without an id, or is a ``sample``.
     :param max_removed_ratio: if a larger part of the records that Voucherify has (0 to 1) leaves the source at once,
         the source is more likely not whole, and none is taken for removed; the summary's ``warning`` says so. None for
         any part.
-    :param sync_name: names the sync in the tables; tasks of the same name share the state of their records. Default:
-        the DAG's and the task's id.
+    :param sync_name: names the sync in the tables and in ``state_path``; tasks of the same name and resource share the
+        state of their records, and have to send the same records. Default: the DAG's and the task's id.
     :param sample: read only the first so many rows. With ``dry_run`` the exact JSON is logged.
     :param report_path: folder (local or object storage) for Voucherify's reports and ``failures.jsonl``, which the next
         run overwrites if it has the same folder (``{{ ds }}`` or ``{{ run_id }}`` in it keeps them apart). While the

@@ -88,7 +88,7 @@ class RowsEncoder:
         except (RefusedValueError, TypeError, ValueError, RecursionError):
             raise UnfitRowsError from None
         ids = records if self._ids_only else list(map(self._id_of, records))
-        if not all(map(str.strip, ids)):
+        if not all(map(str.strip, ids)) or b"\\u0000" in lines:
             raise UnfitRowsError
         comparable = self._native.get(self._builder.key_column) is not None
         keys = [row[self._builder.key_column] for row in rows] if comparable else None

@@ -35,10 +35,13 @@ import msgspec
 
 from airflow_provider_voucherify.sync import ledger_sql as sql
 from airflow_provider_voucherify.sync.failures import Attempts, Failure, shortened
-from airflow_provider_voucherify.sync.record_state import MAX_ATTEMPTS, RecordState, RowOutcome
+from airflow_provider_voucherify.sync.record_state import MAX_ATTEMPTS, RecordState, RowOutcome, confirmed_by
 from airflow_provider_voucherify.sync.report import ReportRow
 from airflow_provider_voucherify.sync.settlement import ActionOutcome, status_in_report, told_of_records
 from airflow_provider_voucherify.sync.values import json_safe_text
+
+PROJECT_CHARACTERS = 12
+"""Of a digest of settings, those that only depend on the project."""
 
 _ROWS_PER_WRITE = 1_000
 _LONGS_PER_DIGEST = 8
@@ -51,8 +54,9 @@ class Ledger:
     The rows of one sync on disk. A context manager; closing it removes the files.
 
     :param run: names the run, the same for all its tries.
-    :param settings: digest of the settings under which records are made. What was confirmed under others counts for
-        nothing.
+    :param settings: digest of the settings under which records are made, of which the first ``PROJECT_CHARACTERS`` tell
+        the project. What was confirmed under others counts for nothing, and only the same project's records can leave
+        the source.
     :param everything: send records that are confirmed as they are, too.
     """
 
@@ -188,9 +192,13 @@ class Ledger:
     # What is sent of it
 
     def was_updated_after(self, record_id: str, failed_at: float) -> bool:
-        """Say whether a sync after a record's failure has updated it, so that sending it again would undo that."""
-        later = "select exists (select 1 from earlier.state where id = ? and confirmed_at > ?)"
-        return bool(self._number(later, (record_id, failed_at * 1000)))
+        """
+        Say whether a sync after a record's failure has updated it, so that sending it again would undo that.
+
+        What an earlier try of the same run has confirmed is no later sync's.
+        """
+        later = "select exists (select 1 from earlier.state where id = :id and confirmed_at > :at and run <> :run)"
+        return bool(self._number(later, {"id": record_id, "at": failed_at * 1000, "run": self._names["run"]}))
 
     def set_aside(self, max_attempts: int) -> int:
         """Hold back records that Voucherify has refused so often with the same content. Returns how many."""
@@ -234,7 +242,7 @@ class Ledger:
         """
         self._note("marks", "yes" if to_be_marked else "")
         candidates, had = self._db.execute(sql.COUNT_CANDIDATES, self._names).fetchone()
-        if self._number(sql.COUNT_KNOWN_IN_SOURCE, {"items": self._items}) < candidates:
+        if self._number(sql.COUNT_KNOWN_IN_SOURCE, {**self._names, "items": self._items}) < candidates:
             self._script(sql.FIND_PRESENT)
             self._db.execute(sql.FIND_REMOVED, self._names)
             self._db.execute("delete from present")
@@ -273,11 +281,14 @@ class Ledger:
             self._db.executemany("insert or replace into reported values (?, ?)", _utf8_only(known))
             yield from some
 
-    def settle(self, async_action_id: str, ids: Iterable[str], outcome: ActionOutcome, *, report_read: bool) -> None:
+    def settle(
+        self, async_action_id: str, ids: Iterable[str], outcome: ActionOutcome, *, report_read: bool, upserts: bool
+    ) -> None:
         """
         Note what became of a batch's records; see ``settlement.told_of_records`` for where the answer is not clear.
 
         :param report_read: whether ``reporting`` has seen the report to its end.
+        :param upserts: whether unknown ids are created (customers and products).
         """
         self._script("delete from batch; delete from named; delete from told")
         if not report_read:
@@ -289,7 +300,8 @@ class Ledger:
             self._db.execute(sql.WHAT_IS_SAID, {"ids": msgspec.json.encode(some).decode()})
         said = dict(self._db.execute("select said, count(*) from batch group by said"))
         told = told_of_records(said, outcome)
-        self._db.executemany("insert into told values (?, ?)", told.items())
+        rows = ((word, of_it, confirmed_by(of_it, upserts=upserts)) for word, of_it in told.items())
+        self._db.executemany("insert into told values (?, ?, ?)", rows)
         reason = zip(("key", "message", "details"), _reason(outcome.reason_of_silent(told.get(""))), strict=True)
         counted = not outcome.failed_as_a_whole
         self._db.execute(sql.ANSWER, {"action": async_action_id, "counted": counted, **dict(reason)})
@@ -403,6 +415,8 @@ class Ledger:
             "run": self._numbers("runs")(self.run),
             "settings": self._numbers("settings")(self.settings),
         }
+        self._db.execute("delete from of_project")
+        self._db.execute(sql.FIND_PROJECT, {"project": self.settings[:PROJECT_CHARACTERS]})
         self._compare: str | None = None
         if self.known and not self.sends_everything:
             simple = "select count(*) = 1 from earlier.settings"

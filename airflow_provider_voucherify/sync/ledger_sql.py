@@ -19,6 +19,7 @@ create table earlier.state(
 
 SYNC = """
 create table about(name text primary key, value text not null);
+create table of_project(settings integer primary key);
 create table chunks(first integer primary key, ids text not null);
 create table rows(item integer primary key, id text not null, digest integer not null);
 create table unsent(row integer primary key, id text, outcome text not null, key text, message text);
@@ -32,15 +33,16 @@ create table doubted(id text primary key) without rowid;
 create table reported(id text primary key, outcome text not null) without rowid;
 create table named(id text primary key, key text, message text, details text) without rowid;
 create table batch(id text primary key, said text not null) without rowid;
-create table told(said text primary key, outcome text not null) without rowid;
+create table told(said text primary key, outcome text not null, confirmed integer not null) without rowid;
 create table answers(
     id text primary key, outcome text not null, confirmed integer not null, counted integer not null,
     key text, message text, details text, action text not null
 ) without rowid
 """
 """
-``chunks`` has the ids of all items, as JSON; ``rows`` the items that are not confirmed as they are; ``unsent`` the rows
-that are no items; ``held`` the items that are not sent; ``answers`` what Voucherify says of the ids that were.
+``of_project`` has the settings under which records were made for this sync's project, since another one does not have
+them; ``chunks`` the ids of all items, as JSON; ``rows`` the items that are not confirmed as they are; ``unsent`` the
+rows that are no items; ``held`` the items that are not sent; ``answers`` what Voucherify says of the ids that were.
 """
 
 # The source beside the state
@@ -80,16 +82,19 @@ NOT_SIMPLY_UNCHANGED = """
 select (select count(*) from rows) + (select count(*) from held where item not in (select item from rows))
 """
 
+FIND_PROJECT = "insert into of_project select number from earlier.settings where name like :project || '%'"
+
 COUNT_CANDIDATES = """
 select count(*), count(confirmed_at) from earlier.state
-where outcome <> 'removed' or run = :run or (:marks and key = 'reported')
+where (outcome <> 'removed' or run = :run or (:marks and key = 'reported')) and settings in of_project
 """
 """Records that could have left the source: not those that were removed before, but for this run, or unmarked."""
 
 COUNT_KNOWN_IN_SOURCE = """
 select :items - (select count(*) from held where outcome = 'superseded') - (
     select count(*) from rows left join held using (item) left join earlier.state s using (id)
-    where (s.id is null or s.outcome = 'removed') and (held.item is null or held.outcome <> 'superseded')
+    where (s.id is null or s.outcome = 'removed' or s.settings not in of_project)
+        and (held.item is null or held.outcome <> 'superseded')
 )
 """
 """Ids of items that have a state and were not removed: each id has one item that is not superseded."""
@@ -102,7 +107,8 @@ insert or ignore into present select id from unsent where id is not null
 
 FIND_REMOVED = """
 insert into removed select id, confirmed_at is not null from earlier.state
-where (outcome <> 'removed' or run = :run or (:marks and key = 'reported')) and id not in (select id from present)
+where (outcome <> 'removed' or run = :run or (:marks and key = 'reported')) and settings in of_project
+    and id not in (select id from present)
 """
 
 FIND_DOUBTED = """
@@ -124,7 +130,7 @@ from json_each(:ids) j left join named n on n.id = j.value left join reported r 
 
 ANSWER = """
 insert or replace into answers
-select id, outcome, outcome in ('updated', 'created', 'succeeded', 'unchanged'),
+select id, outcome, confirmed,
     outcome = 'failed' and (n.id is not null or :counted),
     case when n.id is not null then n.key when said = '' then :key end,
     case when n.id is not null then n.message when said = '' then :message end,
@@ -180,10 +186,6 @@ from rows left join held using (item) left join answers a using (id) left join e
 where held.item is null
 """
 
-ARE_REFUSED_AND_CONFIRMED = """
-select exists (select 1 from unsent join earlier.state s using (id) where s.digest is not null)
-"""
-
 TAKE_REFUSED = """
 insert or replace into earlier.state
 select u.id, null, coalesce(s.settings, :settings), :run, s.failed_digest, coalesce(s.attempts, 0),
@@ -200,9 +202,11 @@ update earlier.state
 set outcome = 'removed', key = case when :marks then 'marked' else 'reported' end, message = null, digest = null,
     run = :run
 where id in (
-    select id from removed left join answers a using (id) where not :marks or not was_confirmed or a.confirmed
+    select id from removed left join answers a using (id)
+    where not :marks or not was_confirmed or a.confirmed or a.outcome = 'failed' and a.key = 'not_found'
 )
 """
+"""A record that Voucherify does not have any more cannot be marked, and need not be."""
 
 CHANGED_STATES = """
 select s.id, settings.name, digest, failed_digest, attempts, outcome, key, message, runs.name, confirmed_at / 1000.0

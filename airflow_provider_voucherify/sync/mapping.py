@@ -170,6 +170,8 @@ class RecordBuilder:
             raise RefusedRowError("missing_key", f"{self.key} {why}") from None
         if not text.strip():
             raise RefusedRowError("missing_key", f"{self.key} is empty")
+        if "\0" in text:
+            raise RefusedRowError("missing_key", f"{self.key} has the character NUL, which no text of a database has")
         return text
 
 

@@ -213,7 +213,7 @@ def collect_outcomes(
             body = sent.body(number) if sent is not None and (ledger is not None or whole.failed) else None
             if ledger is not None and body is not None and of_action is not None:
                 ids = ids_of(body, of_action)
-                ledger.settle(action.id, ids, whole, report_read=report_read)
+                ledger.settle(action.id, ids, whole, report_read=report_read, upserts=of_action.upserts)
             outcome = _without(whole, batch.sent_again)
             on_outcome(action.id, outcome)
             if resource is None:
@@ -422,6 +422,7 @@ def _summary(
         succeeded=total.succeeded,
         updated=total.updated,
         created=total.created,
+        created_at_least=sum(outcome.created or 0 for outcome in outcomes),
         unchanged=total.unchanged + sync.unchanged,
         removed=sync.removed,
         removed_to_mark=sync.removed_to_mark,

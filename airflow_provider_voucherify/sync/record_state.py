@@ -10,8 +10,19 @@ Outcome = Literal[
 ]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
-CONFIRMED: frozenset[Outcome] = frozenset(("updated", "created", "succeeded", "unchanged"))
-"""Outcomes after which Voucherify has what the source has."""
+
+def confirmed_by(outcome: str, *, upserts: bool) -> bool:
+    """
+    Say whether Voucherify has a record after this answer.
+
+    A voucher that is only counted as done need not exist (examples of 2023 count unknown codes as done), and a record
+    that was found and not written (``unchanged``) may be the same already, or may have been left as it was: the vendor
+    does not say which. Neither counts, so such records are sent again by the next sync.
+
+    :param upserts: whether unknown ids are created (customers and products).
+    """
+    return outcome in ("updated", "created") or (outcome == "succeeded" and upserts)
+
 
 MAX_ATTEMPTS = "max_attempts"
 """Key of records that are not sent, because they have failed so often."""

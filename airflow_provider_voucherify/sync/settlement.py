@@ -11,7 +11,8 @@ What it does not say is reported as unknown, never guessed:
   so without the
   report ``updated`` is None for vouchers too.
 * A record that was found, was not updated, and has no error is counted as ``unchanged``: the vendor's examples have
-  such rows among the processed ones and say nothing about them.
+  such rows among the processed ones and say nothing about them. Where the action counts fewer records as done than
+  that, the rest is ``not_reported``.
 * Results of metadata updates may have no counts at all: a record that is neither counted, nor in ``errors[]``, nor in
   the report is ``not_reported``, even if the action as a whole says ``SUCCESS``.
 """
@@ -138,17 +139,20 @@ def _failed_as_a_whole(action: AsyncAction, result: BulkResult, tally: _Tally | 
     """
     Say whether an action came to nothing, or to nothing that anybody can vouch for.
 
-    That is so if it says ``FAILED`` and does not name what failed; and if it gives neither counts nor errors nor a
-    report, or counts nothing at all, and does not say ``SUCCESS`` either.
+    That is so if it says ``FAILED`` and does not name what failed; if it gives neither counts nor errors nor a report,
+    and does not say ``SUCCESS`` either; and if it counts nothing as done, whatever it says. A metadata update that says
+    ``SUCCESS`` is taken at its word there, since its description promises no counts at all.
     """
     if action.status == "FAILED":
         return True
     told = tally is not None or result.done_count is not None or result.failed_count is not None
     if action.operation_status == "FAILED":
         return failed == 0 or not told
-    silent = not told and not failed
-    nothing_done = tally is None and result.done_count == 0 and not failed
-    return (silent or nothing_done) and action.operation_status != "SUCCESS"
+    if failed:
+        return False
+    promises_counts = not (action.type or "").endswith(".METADATA_UPDATE")
+    nothing_done = tally is None and result.done_count == 0
+    return (nothing_done and promises_counts) or ((nothing_done or not told) and action.operation_status != "SUCCESS")
 
 
 def _name_silent_failures(tally: _Tally, failed: int, named: dict[str, Failure], unnamed: Sequence[Failure]) -> None:
@@ -296,6 +300,8 @@ def _balanced(
         updated = created = None
     else:
         unchanged = min(len(tally.unchanged), room)
+        if result.done_count is not None:
+            unchanged = min(unchanged, max(0, result.done_count - tally.written))
         counted = tally.written if result.done_count is None else min(tally.written, result.done_count)
         succeeded = min(counted, room - unchanged)
         updated, created = tally.split(succeeded)

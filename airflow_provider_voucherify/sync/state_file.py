@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.destination import Destination
-from airflow_provider_voucherify.sync.ledger import Ledger
+from airflow_provider_voucherify.sync.ledger import PROJECT_CHARACTERS, Ledger
 from airflow_provider_voucherify.sync.mapping import MappingRules
 
 FORMAT = "voucherify-sync-state"
@@ -28,6 +28,8 @@ _LONGEST_HEAD = 10_000
 def settings_digest(project: str, destination: Destination, rules: MappingRules) -> str:
     """
     Return a digest of everything but the rows that decides what Voucherify has after a sync.
+
+    Its first characters are those of a digest of the project alone.
 
     :param project: where records go to; another project has none of the records that this one has.
     """
@@ -41,12 +43,16 @@ def settings_digest(project: str, destination: Destination, rules: MappingRules)
         sorted(rules.exclude_columns),
         null_policy,
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    digests = [hashlib.sha256(json.dumps(part).encode()).hexdigest() for part in (project, parts)]
+    return (digests[0][:PROJECT_CHARACTERS] + digests[1])[:32]
 
 
-def write_state(ledger: Ledger, resource: str, path: Path) -> str:
+def write_state(ledger: Ledger, resource: str, sync_name: str, path: Path) -> str:
     """
     Write the state of a ledger to a new local file.
+
+    :param resource: of the records.
+    :param sync_name: whose state it is.
 
     :returns: the SHA-256 of what is in it, which tells it from every other state.
     """
@@ -56,25 +62,34 @@ def write_state(ledger: Ledger, resource: str, path: Path) -> str:
         with state.open("rb") as source:
             digest = hashlib.file_digest(source, "sha256").hexdigest()
             source.seek(0)
-            head = {"format": FORMAT, "version": VERSION, "resource": resource, "sha256": digest}
+            head = {"format": FORMAT, "version": VERSION, "resource": resource, "sync": sync_name, "sha256": digest}
             with path.open("wb") as file:
                 file.write(json.dumps(head).encode() + b"\n")
                 shutil.copyfileobj(source, file)
     return digest
 
 
-def read_state(ledger: Ledger, resource: str, path: Path) -> str:
+def read_state(ledger: Ledger, resource: str, sync_name: str, path: Path) -> str:
     """
     Take the state of a local file over into a ledger.
 
+    :param resource: of the records.
+    :param sync_name: whose state it has to be.
+
     :returns: the SHA-256 of what is in it, as ``write_state`` gave it.
     :raises ValueError: the file is damaged or of another version; the ledger's state is empty then.
-    :raises VoucherifyConfigurationError: it is the state of another resource, so that two syncs share a file.
+    :raises VoucherifyConfigurationError: it is the state of another sync or resource. Two syncs that share a file would
+        take each other's records for removed.
     """
     with TemporaryDirectory(prefix="voucherify-") as folder, path.open("rb") as file:
         head = _head(file.readline(_LONGEST_HEAD))
         if (found := head.get("resource")) != resource:
             raise VoucherifyConfigurationError(f"state_path is the state of a sync of {found}, and not of {resource}")
+        if (found := head.get("sync")) != sync_name:
+            raise VoucherifyConfigurationError(
+                f"state_path is the state of the sync {found!r}, and not of {sync_name!r}: give this task a file of its"
+                " own, or give both the same sync_name= if they send the same records"
+            )
         state = Path(folder, "state")
         with state.open("w+b") as copy:
             shutil.copyfileobj(file, copy)

@@ -40,6 +40,7 @@ class SyncSummary(BaseModel):
     :param succeeded: records written by Voucherify.
     :param updated: of these, the ones that existed before.
     :param created: of these, the ones that Voucherify created.
+    :param created_at_least: the same as far as it is known; where ``created`` is None, there may be more.
     :param unchanged: rows that were not sent, because an earlier sync has confirmed them as they are, and records that
         Voucherify found and did not write, without an error.
     :param failed: records that Voucherify did not accept.
@@ -72,6 +73,7 @@ class SyncSummary(BaseModel):
     succeeded: int | None = None
     updated: int | None = None
     created: int | None = None
+    created_at_least: int = 0
     unchanged: int | None = None
     failed: int | None = None
     refused: int
@@ -179,19 +181,23 @@ class FailureThresholds:
 
     :param failed_records: most rows that may fail; None for any number. ``max_failed_records=0``, the default of the
         operators, does not count where a ratio is given, which it would make pointless.
-    :param failed_ratio: largest part of all rows that may fail, 0 to 1; None for any part.
+    :param failed_ratio: largest part of the rows that were sent or refused that may fail, 0 to 1; None for any part.
+        Rows that were not sent, because they have not changed, would hide that all others fail.
     :param created: most records that may be created: a mistyped key creates a customer instead of failing. It cannot be
-        checked where Voucherify does not tell created from updated records; see ``unknown_in``.
+        checked to the end where Voucherify does not tell created from updated records; see ``unknown_in``.
+    :param not_reported: most records that may be sent without any answer that mentions them; None for any number.
     :param prefix: what the operators' parameters begin with, for messages.
     """
 
     failed_records: int | None = 0
     failed_ratio: float | None = None
     created: int | None = None
+    not_reported: int | None = None
     prefix: Literal["max", "warn"] = "max"
 
     def __post_init__(self) -> None:
-        for name, limit in (("failed_records", self.failed_records), ("created", self.created)):
+        for name in ("failed_records", "created", "not_reported"):
+            limit = getattr(self, name)
             if limit is not None and limit < 0:
                 raise VoucherifyConfigurationError(f"{self.prefix}_{name} must not be negative")
         if self.failed_ratio is not None and not 0 <= self.failed_ratio <= 1:
@@ -201,7 +207,10 @@ class FailureThresholds:
         """Say which threshold could not be checked, or None."""
         if self.created is None or summary.created is not None or not summary.succeeded:
             return None
-        return f"Voucherify does not tell how many records were created, so {self.prefix}_created was not checked"
+        known = f" beside {summary.created_at_least:,}" if summary.created_at_least else ""
+        return (
+            f"Voucherify does not tell how many records were created{known}, so {self.prefix}_created was not checked"
+        )
 
     def exceeded_by(self, summary: SyncSummary) -> str | None:
         """Say which threshold a summary exceeds, or None."""
@@ -214,9 +223,15 @@ class FailureThresholds:
         if most is not None and failed > most and not (most == 0 and ratio is not None and self.prefix == "max"):
             of = f"{failed:,} of {rows or failed:,} rows failed or were refused"
             return f"{of}, and {self.prefix}_failed_records is {most:,}"
-        if ratio is not None and rows and failed / rows > ratio:
-            of = f"{failed / rows:.2%} of {rows:,} rows failed or were refused"
+        tried = (summary.submitted or 0) + summary.refused
+        if ratio is not None and tried and failed / tried > ratio:
+            of = f"{failed / tried:.2%} of {tried:,} rows that were sent or refused failed or were refused"
             return f"{of}, and {self.prefix}_failed_ratio is {ratio:.2%}"
-        if self.created is not None and (summary.created or 0) > self.created:
-            return f"{summary.created:,} records were created, and {self.prefix}_created is {self.created:,}"
+        created = summary.created_at_least if summary.created is None else summary.created
+        if self.created is not None and created > self.created:
+            least = "at least " if summary.created is None else ""
+            return f"{least}{created:,} records were created, and {self.prefix}_created is {self.created:,}"
+        if self.not_reported is not None and (summary.not_reported or 0) > self.not_reported:
+            of = f"Voucherify's answers do not mention {summary.not_reported:,} records"
+            return f"{of}, and {self.prefix}_not_reported is {self.not_reported:,}"
         return None

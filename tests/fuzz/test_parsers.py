@@ -116,7 +116,7 @@ def test_json_of_any_form_is_no_surprise(name: str) -> None:
 @BOUNDED
 @given(database=mutated(b"SQLite format 3\x00" + bytes(84)), resource=st.sampled_from(["customers", "products", ""]))
 def test_a_state_file_with_the_right_digest_of_nonsense_is_no_surprise(database: bytes, resource: str) -> None:
-    head = {"format": "voucherify-sync-state", "version": 1, "resource": resource}
+    head = {"format": "voucherify-sync-state", "version": 1, "resource": resource, "sync": "sync"}
     digest = hashlib.sha256(database).hexdigest()
     of("state_file")(json.dumps({**head, "sha256": digest}).encode() + b"\n" + database)
 

@@ -210,6 +210,7 @@ def test_an_empty_source_removes_nothing(nights: Nights) -> None:
             sql_conn_id="warehouse",
             mapping={"id": "source_id", "name": "name"},
             sync_mode="changed",
+            sync_name="nightly",
             **nights.books,
         )
     run = run_dag(dag)

@@ -30,13 +30,13 @@ from airflow_provider_voucherify.sync.journal import Journal
 from airflow_provider_voucherify.sync.ledger import Ledger, RowOutcome
 from airflow_provider_voucherify.sync.outcomes import collect_outcomes
 from airflow_provider_voucherify.sync.plan import Changes, Plan
-from airflow_provider_voucherify.sync.record_state import CONFIRMED
+from airflow_provider_voucherify.sync.record_state import confirmed_by
 from airflow_provider_voucherify.sync.sources import from_records
 from airflow_provider_voucherify.sync.state_file import read_state, write_state
 from airflow_provider_voucherify.sync.submission import Submission
 from airflow_provider_voucherify.sync.summary import SyncSummary
 
-ANSWERS = ["report", "no report", "errors only", "expired", "whole", "silent"]
+ANSWERS = ["report", "old report", "no report", "errors only", "expired", "whole", "silent"]
 BAD = 9
 """A value that Voucherify does not accept."""
 
@@ -111,7 +111,7 @@ def run(
     rows += [{"source_id": None, "v": 0}, *rows[:1]]
     ledger = Ledger(f"run {number}", "settings", everything=False)
     if state.exists():
-        read_state(ledger, "customers", state)
+        read_state(ledger, "customers", "sync", state)
     changes = Changes(max_attempts=None)
     destination = update_destination("customers")
     with Plan(destination, limits=BatchLimits(max_records=2), ledger=ledger, changes=changes) as plan:
@@ -130,7 +130,7 @@ def run(
 
 def keep(ledger: Ledger, state: Path) -> None:
     new = state.with_suffix(".new")
-    write_state(ledger, "customers", new)
+    write_state(ledger, "customers", "sync", new)
     new.replace(state)
 
 
@@ -160,8 +160,8 @@ def test_voucherify_ends_up_with_the_source_and_every_row_has_one_outcome_per_ru
             counts = Counter(outcome.outcome for outcome in outcomes)
             assert (counts["refused"], counts["superseded"]) == (1, superseded)
             for outcome in outcomes:
-                found_only = outcome.outcome == "unchanged" and outcome.async_action_id is not None
-                if outcome.id is not None and outcome.outcome in CONFIRMED and not found_only:
+                unsent = outcome.outcome == "unchanged" and outcome.async_action_id is None
+                if outcome.id is not None and (unsent or confirmed_by(outcome.outcome, upserts=True)):
                     assert voucherify.stored[outcome.id] == source[outcome.id], "confirmed, and not there"
         for name, value in last.items():
             if value != BAD:
@@ -190,7 +190,7 @@ def test_a_state_that_cannot_be_used_is_an_error_and_not_half_a_state(damage: st
 
     with Ledger("run 2", "settings", everything=False) as ledger:
         with pytest.raises(ValueError, match=r"damaged|version|no state"):
-            read_state(ledger, "customers", state)
+            read_state(ledger, "customers", "sync", state)
         assert ledger.known == 0
 
 
@@ -199,7 +199,7 @@ def test_a_state_of_other_settings_confirms_nothing(tmp_path: Path) -> None:
     run(1, {"a": 1, "b": 2}, voucherify, state, crash=False)
 
     with Ledger("run 2", "other settings", everything=False) as ledger:
-        read_state(ledger, "customers", state)
+        read_state(ledger, "customers", "sync", state)
         assert ledger.has_other_settings
         with Plan(update_destination("customers"), ledger=ledger, changes=Changes()) as plan:
             plan.read(from_records([{"source_id": "a", "v": 1}, {"source_id": "b", "v": 2}], "source_id"))

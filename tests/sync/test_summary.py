@@ -154,11 +154,18 @@ def test_the_xcom_value_is_plain_json_with_every_documented_field() -> None:
         (5, None, 3, 3, 100, "6 of 100 rows failed or were refused, and max_failed_records is 5"),
         (None, None, 100, 0, 100, None),
         (0, 0.1, 10, 0, 100, None),
-        (0, 0.1, 10, 1, 100, "11.00% of 100 rows failed or were refused, and max_failed_ratio is 10.00%"),
-        (None, 0.1, 11, 0, 100, "11.00% of 100 rows failed"),
+        (
+            0,
+            0.1,
+            10,
+            1,
+            100,
+            "11.00% of 100 rows that were sent or refused failed or were refused, and max_failed_ratio is 10.00%",
+        ),
+        (None, 0.1, 11, 0, 100, "11.00% of 100 rows that"),
         (5, 0.1, 6, 0, 100, "6 of 100 rows failed or were refused, and max_failed_records is 5"),
-        (50, 0.1, 11, 0, 100, "11.00% of 100 rows failed"),
-        (None, 0.0, 1, 0, 100, "1.00% of 100 rows failed"),
+        (50, 0.1, 11, 0, 100, "11.00% of 100 rows that"),
+        (None, 0.0, 1, 0, 100, "1.00% of 100 rows that"),
         (None, 1.0, 100, 0, 100, None),
         (None, 0.0, 0, 0, 0, None),
     ],
@@ -166,9 +173,36 @@ def test_the_xcom_value_is_plain_json_with_every_documented_field() -> None:
 def test_thresholds(
     most: int | None, ratio: float | None, failed: int, refused: int, rows: int, exceeded: str | None
 ) -> None:
-    told = FailureThresholds(most, ratio).exceeded_by(summary(rows_read=rows, failed=failed, refused=refused))
+    counts = {"rows_read": rows, "submitted": rows - refused, "failed": failed, "refused": refused}
+
+    told = FailureThresholds(most, ratio).exceeded_by(summary(**counts))
 
     assert told is None if exceeded is None else (told or "").startswith(exceeded)
+
+
+def test_rows_that_were_not_sent_do_not_hide_that_all_others_failed() -> None:
+    counts = {"rows_read": 1_000_000, "unchanged": 990_000, "submitted": 10_000, "succeeded": 0, "failed": 10_000}
+
+    told = FailureThresholds(0, 0.01).exceeded_by(summary(**counts))
+
+    assert (told or "").startswith("100.00% of 10,000 rows that were sent or refused")
+
+
+def test_created_records_count_as_far_as_they_are_known() -> None:
+    known = summary(succeeded=400_001, created=None, created_at_least=400_000)
+
+    assert FailureThresholds(created=10).exceeded_by(known) == (
+        "at least 400,000 records were created, and max_created is 10"
+    )
+    assert FailureThresholds(created=500_000).exceeded_by(known) is None
+    assert "beside 400,000" in (FailureThresholds(created=500_000).unknown_in(known) or "")
+
+
+def test_records_that_no_answer_mentions_may_be_too_many() -> None:
+    assert FailureThresholds(not_reported=2).exceeded_by(summary(not_reported=2)) is None
+    assert FailureThresholds(not_reported=2).exceeded_by(summary(not_reported=3)) == (
+        "Voucherify's answers do not mention 3 records, and max_not_reported is 2"
+    )
 
 
 @pytest.mark.parametrize(("most", "ratio"), [(-1, None), (0, -0.1), (0, 1.1), (0, float("nan"))], ids=str)
