@@ -1,0 +1,213 @@
+"""The state of earlier syncs never says more than Voucherify has said, and is nobody else's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG
+from connections import APP_ID, SECRET_KEY, connect
+from dags import DagRunResult, run_dag
+
+from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
+from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
+
+TIERS = {"properties": {"tier": {"type": "string", "array": False, "optional": True, "eq": ["gold", "silver"]}}}
+
+
+@pytest.fixture(params=["file", "tables"])
+def books(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Where the state is kept."""
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "books.db")}))
+    kept = {"state_path": str(tmp_path / "state")} if request.param == "file" else {"outcomes_conn_id": "books"}
+    return {"sync_mode": "changed", **kept}
+
+
+@pytest.fixture
+def strict_voucherify(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalVoucherify]:
+    with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY, metadata_schemas={"customer": TIERS}) as server:
+        connect(monkeypatch, server)
+        yield server
+
+
+def night(records: list[dict[str, Any]], dag_id: str = "nightly", **kwargs: Any) -> DagRunResult:
+    resource = kwargs.pop("resource", "customers")
+    operator = VoucherifyBulkMetadataOperator if resource == "vouchers" else VoucherifyBulkUpdateOperator
+    with DAG(dag_id, schedule=None) as dag:
+        operator(task_id="sync", resource=resource, records=records, max_failed_records=None, **kwargs)
+    return run_dag(dag)
+
+
+def test_a_voucher_that_is_only_counted_as_done_is_sent_until_it_is_known_to_exist(
+    books: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vendor's older examples count codes that do not exist as done, and the report may be out of reach."""
+    with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY, missing_vouchers="done") as server:
+        connect(monkeypatch, server)
+        server.add_voucher("OLD")
+        server.misbehave("report", Status(403, {"message": "no"}), times=None)
+        rows = [{"code": "OLD", "tier": "gold"}, {"code": "LATE", "tier": "gold"}]
+        first = night(rows, resource="vouchers", **books).xcom("sync")
+        server.add_voucher("LATE")
+        server.behave()
+
+        second = night(rows, resource="vouchers", **books).xcom("sync")
+        third = night(rows, resource="vouchers", **books).xcom("sync")
+
+    assert (first["succeeded"], first["updated"]) == (2, None)
+    assert second["updated"] == 2
+    assert third["unchanged"] == 2
+    assert server.vouchers["LATE"]["metadata"] == {"tier": "gold"}
+
+
+def test_a_record_that_was_found_and_not_written_is_sent_again(
+    books: dict[str, Any], voucherify: LocalVoucherify
+) -> None:
+    rows = [{"source_id": "a", "tier": "gold"}, {"source_id": "b", "tier": "gold"}]
+    content = b"source_id,found,updated\na,true,true\nb,true,false\n"
+    voucherify.next_actions(applies_records=False, result_fields={"done_count": 1, "failed_count": 0})
+    voucherify.misbehave("report", Status(200, content), times=1)
+
+    first = night(rows, **books).xcom("sync")
+    second = night(rows, **books).xcom("sync")
+
+    assert (first["updated"], first["unchanged"], first["not_reported"]) == (1, 0, 1)
+    assert second["submitted"] == 1
+    assert voucherify.customers["b"]["metadata"] == {"tier": "gold"}
+
+
+def test_a_state_is_one_syncs_alone(voucherify: LocalVoucherify, tmp_path: Path) -> None:
+    """Two tasks that share a file would each take the other's records for removed."""
+    books = {"sync_mode": "changed", "state_path": str(tmp_path / "state"), "on_removed": "report"}
+    night([{"source_id": f"c{number}"} for number in range(10)], "one", **books)
+    before = (tmp_path / "state").read_bytes()
+
+    other = night([{"source_id": "p1"}, {"source_id": "p2"}], "another", **books)
+    resource = night([{"source_id": "p1"}], "one", resource="products", **books)
+
+    assert (other.state, resource.state) == ("failed", "failed")
+    assert (tmp_path / "state").read_bytes() == before
+    assert len(voucherify.actions) == 1
+
+
+def test_syncs_of_two_resources_may_have_one_name_in_the_tables(
+    voucherify: LocalVoucherify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "books.db")}))
+    shared = {
+        "sync_mode": "changed",
+        "outcomes_conn_id": "books",
+        "sync_name": "shop",
+        "on_removed": {"metadata": {"active": False}},
+        "max_removed_ratio": None,
+    }
+    for _ in range(2):
+        customers = night([{"source_id": f"{number}"} for number in range(3)], "customers", **shared).xcom("sync")
+        products = night([{"source_id": "1", "name": "One"}], "products", resource="products", **shared).xcom("sync")
+
+    assert [(summary["unchanged"], summary["removed"]) for summary in (customers, products)] == [(3, 0), (1, 0)]
+    assert (len(voucherify.customers), len(voucherify.products)) == (3, 1)
+
+
+def test_no_record_of_another_project_is_marked_in_this_one(
+    books: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Marking upserts: the records that only the old project has would come into being in the new one."""
+    marks = {"on_removed": {"metadata": {"active": False}}, "max_removed_ratio": None}
+    rows = [{"source_id": f"c{number}", "tier": "gold"} for number in range(4)]
+    with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY) as old:
+        connect(monkeypatch, old)
+        night(rows, **books, **marks)
+    with LocalVoucherify(app_id="the-new-project", secret_key=SECRET_KEY) as new:
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_VOUCHERIFY_DEFAULT",
+            json.dumps(
+                {
+                    "conn_type": "voucherify",
+                    "host": new.base_url,
+                    "login": "the-new-project",
+                    "password": SECRET_KEY,
+                    "extra": {"poll_interval": 0.02},
+                }
+            ),
+        )
+        moved = night(rows[:3], **books, **marks).xcom("sync")
+        later = night(rows[:2], **books, **marks).xcom("sync")
+
+    assert (moved["created"], moved["removed"]) == (3, 0)
+    assert later["removed"] == 1, "of the records that the new project has, one has left"
+    assert sorted(new.customers) == ["c0", "c1", "c2"]
+
+
+def test_a_record_that_is_gone_at_voucherify_too_is_marked_once(
+    books: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = {"on_removed": {"metadata": {"active": False}}, "max_removed_ratio": None}
+    with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY) as server:
+        connect(monkeypatch, server)
+        for code in ("KEPT", "GONE"):
+            server.add_voucher(code)
+        night([{"code": "KEPT", "n": 1}, {"code": "GONE", "n": 1}], resource="vouchers", **books, **marks)
+        server.reset()
+        server.add_voucher("KEPT")
+
+        nights = [
+            night([{"code": "KEPT", "n": 1}], resource="vouchers", **books, **marks).xcom("sync") for _ in range(3)
+        ]
+
+    assert [summary["failed"] for summary in nights] == [1, 0, 0]
+    assert [summary["removed"] for summary in nights] == [1, 0, 0]
+
+
+def test_a_retry_does_not_take_its_own_runs_success_for_a_later_syncs(
+    books: dict[str, Any], strict_voucherify: LocalVoucherify, tmp_path: Path
+) -> None:
+    lines = [
+        {
+            "source_id": f"c{number}",
+            "metadata": {"tier": "tin" if number == 0 else "gold"},
+            "_failure": {"form": "record", "outcome": "failed", "attempts": 1, "at": 1.0},
+        }
+        for number in range(10)
+    ]
+    failures = tmp_path / "failures.jsonl"
+    failures.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    with DAG("redrive", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator(
+            task_id="sync",
+            resource="customers",
+            path=str(failures),
+            max_failed_records=0,
+            retry_failed_records=True,
+            retries=1,
+            retry_delay=timedelta(0),
+            **books,
+        )
+
+    summary = run_dag(dag).xcom("sync")
+
+    assert (summary["created"], summary["failed"], summary["superseded"]) == (9, 1, 0)
+
+
+def test_an_id_that_no_database_can_keep_is_refused(books: dict[str, Any], voucherify: LocalVoucherify) -> None:
+    summary = night([{"source_id": "a\0b"}, {"source_id": "c"}], **books).xcom("sync")
+
+    assert (summary["refused"], summary["created"]) == (1, 1)
+    assert "NUL" in summary["failures"][0]["message"]
+
+
+def test_an_action_that_did_nothing_is_no_success_whatever_it_says(voucherify: LocalVoucherify) -> None:
+    voucherify.next_actions(
+        applies_records=False,
+        operation_status="SUCCESS",
+        result_fields={"done_count": 0, "failed_count": 0, "errors": [], "reports": []},
+    )
+
+    summary = night([{"source_id": "a"}]).xcom("sync")
+
+    assert summary["failed"] == 1
+    assert summary["failed_async_action_ids"] == summary["async_action_ids"]
