@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_voucherify.local_voucherify import Action, LocalVoucherify
-from airflow_provider_voucherify.sync.record_state import CONFIRMED
+from airflow_provider_voucherify.sync.record_state import confirmed_by
 from faults.task import Ended, Task
 from faults.wire import free_port
 
@@ -127,7 +127,7 @@ def judge(scene: Scene, ended: Ended) -> Judgement:
     if said is not None:
         for record in scene.records:
             outcome = said.get(record["source_id"])
-            lost += outcome is None or (outcome in CONFIRMED and not _is_there(scene, record))
+            lost += outcome is None or (confirmed_by(outcome, upserts=True) and not _is_there(scene, record))
     elif ended.state == "success":
         lost = len(scene.records)
     if ended.summary is not None and not _adds_up(ended.summary):
