@@ -156,11 +156,11 @@ def memory(measured: Mapping[str, Mapping[int, Figures]], sizes: Sizes, *, quick
         variant, _, kind = name.partition(", ")
         shown = "this provider" if variant == "ours" else "the whole list through XCom"
         cells = [f"{_extra_mb(by_rows[rows]):,.0f}" if rows in by_rows else "–" for rows in sizes.memory]
-        lines.append([f"{shown}, from {SOURCES[kind]}", *cells])  # type: ignore[index]
+        lines.append([f"{shown}, from {SOURCES[kind]}", *cells])
         if variant == "ours":
             few, many = sizes.growth
             growth = by_rows[many]["peak_mb"] - by_rows[few]["peak_mb"]
-            source = SOURCES[kind]  # type: ignore[index]
+            source = SOURCES[kind]
             judged.targets += [
                 Target(f"growth of peak memory from {few:,} to {many:,} rows of {source}", growth, 10, unit=" MB"),
                 Target(

@@ -69,7 +69,7 @@ class Case:
 def cases() -> Iterator[Case]:
     """Give all rows."""
     for name in ("refused", "reset"):
-        yield from _outages(name)  # type: ignore[arg-type]
+        yield from _outages(name)
     for fault, make, places in FAULTS:
         for place in places:
             for once in (True, False):

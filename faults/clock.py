@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 _REAL_TIME, _REAL_SLEEP = time.time, time.sleep
 
@@ -28,7 +29,7 @@ class JumpingClock:
         """Return Unix epoch seconds, ahead by what was slept."""
         return _REAL_TIME() + self._ahead
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: Any) -> None:
         """Let so many seconds pass at once. Two threads that sleep at the same time sleep side by side."""
         until = self.time() + seconds
         self.on_sleep()

@@ -49,7 +49,7 @@ def main() -> int:
 
 def one(name: str, arguments: list[str]) -> None:
     """Fuzz one parser in this process; libFuzzer ends it."""
-    import atheris  # type: ignore[import-not-found]
+    import atheris
 
     with atheris.instrument_imports(include=["airflow_provider_voucherify"]):
         from fuzz.parsers import PARSERS

@@ -186,7 +186,7 @@ def _wait_until_running(cluster: Cluster, beats: Path, latest: float) -> float:
 
 
 def _all_are_taken(cluster: Cluster) -> bool:
-    return cluster.query("SELECT count(*) FROM trigger WHERE triggerer_id IS NULL")[0][0] == 0
+    return bool(cluster.query("SELECT count(*) FROM trigger WHERE triggerer_id IS NULL")[0][0] == 0)
 
 
 def _deferred(cluster: Cluster) -> int:

@@ -101,7 +101,7 @@ class CrashingOperator(VoucherifyBulkUpdateOperator):
     def defer(self, **kwargs: Any) -> Any:
         from airflow.sdk import get_current_context
 
-        Killer(get_current_context()["dag_run"].conf).at("just before deferring")
+        Killer(get_current_context()["dag_run"].conf or {}).at("just before deferring")
         return super().defer(**kwargs)
 
     def execute_complete(self, context: Any, event: Any = None) -> Any:
