@@ -6,12 +6,13 @@ PY := $(VENV)/bin/python
 CONSTRAINTS := constraints-airflow-3.3.2.txt
 INSTALLED := $(VENV)/.installed
 BROWSER_INSTALLED := $(VENV)/.installed-browser
+DOCS_INSTALLED := $(VENV)/.installed-docs
 SCALE_OUT_INSTALLED := $(VENV)/.installed-scale-out
 FUZZ_INSTALLED := $(VENV)/.installed-fuzz
 PEERS := .bench/.installed
 DRIVERS := $(VENV)/.installed-drivers
 
-.PHONY: demo test test-drivers test-cluster test-browser test-versions screenshots crash crash-quick scale-out \
+.PHONY: demo docs test test-drivers test-cluster test-browser test-versions screenshots crash crash-quick scale-out \
   scale-out-quick bench bench-quick lint types build install constraints clean faults faults-random secrets \
   secrets-leak fuzz load load-quick
 .DELETE_ON_ERROR:
@@ -97,6 +98,11 @@ load: $(INSTALLED)
 load-quick: $(INSTALLED)
 	$(PY) tests/cluster/loopback_only.py $(PY) -m load.run --quick
 
+## docs: the documentation as a site in build/site; a warning is an error, and so is a page that needs another host
+docs: $(DOCS_INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+	$(PY) -m docs_site.check build/site
+
 lint: $(INSTALLED)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -120,6 +126,10 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 
 $(BROWSER_INSTALLED): $(INSTALLED)
 	$(VENV)/bin/uv pip install --quiet --python $(PY) --constraint $(CONSTRAINTS) --group browser
+	touch $@
+
+$(DOCS_INSTALLED): $(INSTALLED)
+	$(VENV)/bin/uv pip install --quiet --python $(PY) --constraint $(CONSTRAINTS) --group docs
 	touch $@
 
 $(SCALE_OUT_INSTALLED): $(INSTALLED)

@@ -151,10 +151,19 @@ def get_connection(conn_id: str) -> Connection:
 
 
 async def get_async_connection(conn_id: str) -> Connection:
-    """Look a connection up from a trigger, without blocking its event loop."""
-    from airflow.providers.common.compat.connection import get_async_connection as lookup
+    """
+    Look a connection up from a trigger, without blocking its event loop.
 
-    return await lookup(conn_id)
+    Where Airflow finds none, it is asked once more by way of a thread: ``airflow dags test`` of 3.3 runs triggers too,
+    but cannot look a connection of its database up asynchronously (``InProcessSupervisorComms`` has no ``asend``).
+    """
+    from airflow.providers.common.compat.connection import get_async_connection as lookup
+    from asgiref.sync import sync_to_async
+
+    try:
+        return await lookup(conn_id)
+    except AirflowNotFoundException:
+        return await sync_to_async(BaseHook.get_connection)(conn_id)
 
 
 async def get_async_extra_dejson(connection: Connection) -> dict[str, object]:

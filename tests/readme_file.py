@@ -1,4 +1,4 @@
-"""README.md, taken apart into code blocks and tables."""
+"""README.md and the pages of the documentation, taken apart into code blocks and tables."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
+FENCED = re.compile(r"^(`{3,})(\w*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
