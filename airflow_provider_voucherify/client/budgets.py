@@ -37,7 +37,7 @@ FIRST_CALLS = 4
 """Calls that may be in flight before the first answer: as many as a client has connections, so nobody loses time."""
 
 _LONGEST_FLIGHT = 400.0
-"""Seconds after which a call that was never answered is forgotten; connecting and answering take 360 at most."""
+"""Seconds after which a call that was never answered is forgotten; by default connecting and answering take 310."""
 
 
 @dataclass(frozen=True, slots=True)

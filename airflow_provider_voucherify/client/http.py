@@ -123,20 +123,29 @@ def _bounded(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 class _Reading:
-    """Collects an answer's body within bounds of size and time."""
+    """
+    Collects an answer's body within bounds of size and time.
 
-    def __init__(self, response: httpx.Response, deadline: float) -> None:
+    The time runs from the headers on, whatever the request's own body took: of an answer to a POST nothing is thrown
+    away that is there. So the piece that came too late is kept, and only one more after it is too many.
+
+    :param seconds: for the body.
+    """
+
+    def __init__(self, response: httpx.Response, seconds: float) -> None:
         self._response = response
-        self._deadline = deadline
+        self._deadline = time.monotonic() + seconds
+        self._late = False
         most = MAX_ANSWER_BYTES if response.request.method == "GET" else MAX_WRITE_ANSWER_BYTES
         self._limit = most if response.is_success else MAX_ERROR_BYTES
         self._body = bytearray()
 
     def take(self, chunk: bytes) -> bool:
         """Add a chunk; say whether more may follow."""
-        self._body += chunk
-        if time.monotonic() > self._deadline:
+        if self._late:
             raise httpx.ReadTimeout("the answer came too slowly")
+        self._late = time.monotonic() > self._deadline
+        self._body += chunk
         if len(self._body) > self._limit and self._response.is_success:
             raise httpx.ReadError(f"the answer is larger than {self._limit:,} bytes")
         return len(self._body) <= self._limit
@@ -357,11 +366,10 @@ class VoucherifyClient:
             steps.close()
 
     def _exchange(self, send: Send) -> Answer | NoAnswer:
-        deadline = time.monotonic() + self.settings.extra.timeout
         self.meter.sent(send.url, send.body.length if send.body is not None else 0)
         try:
             with self._http.stream(send.method, send.url, headers=send.headers, content=send.body) as response:
-                reading = _Reading(response, deadline)
+                reading = _Reading(response, self.settings.extra.timeout)
                 for chunk in response.iter_bytes():
                     if not reading.take(chunk):
                         break
@@ -449,11 +457,10 @@ class AsyncVoucherifyClient:
             _in_event_loop.reset(logs_in_thread)
 
     async def _exchange(self, send: Send) -> Answer | NoAnswer:
-        deadline = time.monotonic() + self.settings.extra.timeout
         content = None if send.body is None else _async_chunks(send.body)
         try:
             async with self._http.stream(send.method, send.url, headers=send.headers, content=content) as response:
-                reading = _Reading(response, deadline)
+                reading = _Reading(response, self.settings.extra.timeout)
                 async for chunk in response.aiter_bytes():
                     if not reading.take(chunk):
                         break
