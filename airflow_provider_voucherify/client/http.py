@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import re
 import ssl
@@ -267,6 +268,7 @@ class VoucherifyClient:
             timeout=_timeouts(settings), verify=_tls(), follow_redirects=False, mounts=_NO_PROXY_FOR_HTTP
         )
         self._waited_for_reports = 0.0
+        self._most_wait: Callable[[], float] | None = None
         self._token_lock = _sync_token_locks.setdefault(self._protocol.token_key, threading.Lock())
 
     def send(self, call: Call[T], *, max_rate_limit_wait: float | None = None) -> T:
@@ -276,7 +278,28 @@ class VoucherifyClient:
         :param max_rate_limit_wait: most seconds to wait for rate limits; by default, and at most, what the retry policy
             says. ``VoucherifyRateLimitError`` has the time from which calls are allowed again.
         """
+        if self._most_wait is not None:
+            most = self._most_wait()
+            max_rate_limit_wait = most if max_rate_limit_wait is None else min(most, max_rate_limit_wait)
         return self._perform(self._protocol.carry_out(call, max_rate_limit_wait))
+
+    def calls_left(self) -> int | None:
+        """
+        Return how many API calls other than bulk calls are left in this period, or come with the next where none are.
+
+        None where neither Voucherify nor the connection has told. Other processes may call too.
+        """
+        return self._protocol.calls_left()
+
+    def waiting_at_most(self, seconds: Callable[[], float]) -> Self:
+        """
+        Return a client that waits for rate limits no longer than allowed, with the same connections: close one of both.
+
+        :param seconds: asked before each call and each download.
+        """
+        bounded = copy.copy(self)
+        bounded._most_wait = seconds
+        return bounded
 
     def iterate(self, listing: Listing[Any, R]) -> Iterator[R]:
         """Give the records of a listing of ``client.records``, asking for a page when it is needed."""
@@ -309,11 +332,13 @@ class VoucherifyClient:
         :returns: bytes written.
         :raises VoucherifyReportError: the report is gone, or cannot be fetched.
         """
-        download = _Download(self.settings, self._retry, url, self._waited_for_reports)
+        most = None if self._most_wait is None else self._most_wait()
+        retry = self._retry.waiting_at_most(most, self._waited_for_reports)
+        download = _Download(self.settings, retry, url, self._waited_for_reports)
         while True:
             download.check()
             try:
-                headers = self._perform(self._protocol.credentials(download.url, download.refused_token))
+                headers = self._perform(self._protocol.credentials(download.url, download.refused_token, most))
             except VoucherifyError as error:
                 raise VoucherifyReportError(f"the report could not be fetched: {error}") from error
             file.seek(0)

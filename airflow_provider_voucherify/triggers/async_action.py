@@ -40,7 +40,8 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
     as a failed look.
 
     :param voucherify_conn_id: connection of type ``voucherify``.
-    :param async_action_ids: in the order of submission; the last one is looked at first.
+    :param async_action_ids: in the order of submission; the last one is looked at first. An empty list
+        waits for ``not_before`` only.
     :param submitted_at: when the last one was submitted, Unix epoch seconds.
     :param end_time: when to give up, Unix epoch seconds.
     :param poll_interval: longest pause between two looks, in seconds.
@@ -89,7 +90,7 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait until the actions have finished, time is up, or looking fails for good; then fire once."""
-        from airflow_provider_voucherify.sync.waits import Wait
+        from airflow_provider_voucherify.sync.waits import End, Wait
         from airflow_provider_voucherify.triggers.poller import Poller
 
         wait = Wait(
@@ -100,11 +101,15 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
             self.not_before,
             self.max_consecutive_failures,
         )
-        async with AsyncExitStack() as stack:
-            opened = await self._open(stack)
-            end = await opened.wait_for(wait, self.log) if isinstance(opened, Poller) else opened
-        said = "The waiting for %d async actions ended: %s", len(self.async_action_ids), end.status
-        await asyncio.to_thread(self.log.info, *said)
+        if self.async_action_ids:
+            async with AsyncExitStack() as stack:
+                opened = await self._open(stack)
+                end = await opened.wait_for(wait, self.log) if isinstance(opened, Poller) else opened
+            said = f"The waiting for {len(self.async_action_ids)} async actions ended: {end.status}"
+        else:
+            end = End("finished")
+            said = f"Waiting until {time.strftime('%H:%M:%S', time.gmtime(self.not_before))} UTC"
+        await asyncio.to_thread(self.log.info, said)
         await asyncio.sleep(max(0.0, self.not_before - time.time()))
         event = {"version": EVENT_VERSION, "status": end.status, "message": end.message, "state": self.state}
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]

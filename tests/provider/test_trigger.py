@@ -12,7 +12,7 @@ import pytest
 from connections import connect
 
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-from airflow_provider_voucherify.local_voucherify import DropAfter, LocalVoucherify, Status
+from airflow_provider_voucherify.local_voucherify import DropAfter, LocalVoucherify, RateLimited, Status
 from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncActionTrigger
 
 
@@ -117,6 +117,30 @@ def test_failures_beyond_the_budget_and_final_errors_are_said(voucherify: LocalV
 
     assert event["status"] == "unreachable"
     assert "Cannot find async_action" in event["message"]
+
+
+def test_a_limit_that_outlasts_the_patience_of_its_client_is_waited_for(
+    voucherify: LocalVoucherify, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = submit()
+    voucherify.misbehave("poll", RateLimited(retry_after=3_000))
+
+    [event] = fire(trigger(ids, max_consecutive_failures=1, end_time=time.time() + 1))
+
+    assert event["status"] == "timeout"
+    assert "has finished could not be found out in time: GET" in event["message"]
+    assert len(gets(voucherify)) == 1, "what is known to be refused is not sent"
+    assert "UTC, nor a failure: GET /v1/async-actions" in capsys.readouterr().out
+
+
+def test_without_actions_it_is_an_alarm_clock_that_sends_nothing(voucherify: LocalVoucherify) -> None:
+    not_before = time.time() + 0.3
+
+    [event] = fire(trigger([], not_before=not_before))
+
+    assert event["status"] == "finished"
+    assert time.time() >= not_before
+    assert voucherify.received == []
 
 
 @pytest.mark.parametrize("connection", [None, "{not JSON", '{"conn_type": "voucherify"}'])
