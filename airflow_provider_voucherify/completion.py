@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.models.async_action import AsyncAction
     from airflow_provider_voucherify.storage import PlannedRecords, StagedRecords, StorageReportFolder
     from airflow_provider_voucherify.sync.ledger import Ledger
-    from airflow_provider_voucherify.sync.outcomes import SubmittedSync
+    from airflow_provider_voucherify.sync.outcomes import HeldBackError, SubmittedSync
     from airflow_provider_voucherify.sync.plan import Plan
     from airflow_provider_voucherify.sync.settlement import ActionOutcome
     from airflow_provider_voucherify.sync.summary import FailureThresholds, SyncSummary
@@ -40,9 +40,35 @@ if TYPE_CHECKING:
 WORKER_SECONDS = 10.0
 """Seconds for which a deferrable task looks from the worker first: a small update is done by then."""
 
+MOMENT_SECONDS = 60.0
+"""
+Seconds that a task waits for rate limits in any case: a deferrable one on its worker, and one whose time is up to learn
+what became of its actions.
+"""
+
 IDS_XCOM_KEY = "async_action_ids"
 
 Callback = Callable[[Any], Any]
+
+
+class _Patience:
+    """
+    How long a client may wait for rate limits while a task settles: until its end time.
+
+    :param end_time: Unix epoch seconds.
+    :param may_defer: whether that is a moment at most, until every action is known to have finished.
+    """
+
+    def __init__(self, end_time: float, *, may_defer: bool) -> None:
+        self._end_time, self._may_defer = end_time, may_defer
+
+    def __call__(self) -> float:
+        """Return the most seconds that may be spent on waiting from now on."""
+        return MOMENT_SECONDS if self._may_defer else max(MOMENT_SECONDS, self._end_time - time.time())
+
+    def ends_on_the_worker(self) -> None:
+        """Take note that the task will not be deferred any more: something has been written down."""
+        self._may_defer = False
 
 
 class CompletesAsyncActions(EmitsLineage):
@@ -52,6 +78,9 @@ class CompletesAsyncActions(EmitsLineage):
     A task waits ``WORKER_SECONDS`` on its worker and is then deferred, if it is ``deferrable``; the trigger's event or
     the worker's own look leads to the same ``_settle``. It may find an action unfinished although a later one has
     finished, contrary to the documented order, and then waits for that one and those that it did not look at.
+
+    A rate limit that holds back the results is waited for in the triggerer by a deferrable task, if that costs no more
+    than a few calls, else on the worker, and never beyond the end time: then the task fails, and its retry goes on.
     """
 
     log: logging.Logger
@@ -71,6 +100,7 @@ class CompletesAsyncActions(EmitsLineage):
     warn_failed_ratio: float | None = None
     warn_created: int | None = None
     on_failed_records_callback: Callback | Sequence[Callback] | None
+    _patience: _Patience | None = None
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
@@ -91,14 +121,22 @@ class CompletesAsyncActions(EmitsLineage):
             hook = stack.enter_context(self._hook())
             if staged is not None:
                 stack.callback(staged.close)
+
+            def defer(waiting_for: Sequence[str], held: HeldBackError | None = None) -> NoReturn:
+                to_wait_for = sync.async_action_ids if status == "unreachable" else waiting_for
+                self._defer(hook, sync, to_wait_for, end_time, name, held)
+
             try:
-                summary = self._settle_after_wait(context, hook.get_conn(), sync, folder, staged, {})
+                held_before = bool(state.get("held"))
+                summary = self._settle_in_time(
+                    context, hook, sync, end_time, folder, staged, {}, defer, held_before=held_before
+                )
             except UnfinishedActionsError as unfinished:
                 if status == "unreachable":
                     raise VoucherifyTransportError(
                         f"the triggerer cannot look at async actions ({message}), though this worker can"
                     ) from unfinished
-                self._defer(hook, sync, unfinished.to_wait_for, end_time, name)
+                defer(unfinished.to_wait_for)
         if staged is not None:
             staged.remove()
         return self._conclude(context, summary)
@@ -174,20 +212,24 @@ class CompletesAsyncActions(EmitsLineage):
         until = min(end_time, sync.submitted_at + WORKER_SECONDS) if self.deferrable else end_time
         waiting_for: Sequence[str] = sync.async_action_ids
         seen: dict[str, AsyncAction] = {}
+
+        def defer(waiting_for: Sequence[str], held: HeldBackError | None = None) -> NoReturn:
+            name = None
+            if folder is not None and plan is not None:
+                name = uuid.uuid4().hex
+                StagedRecords(folder, name, len(plan.batches)).stage(plan)
+            self._defer(hook, sync, waiting_for, end_time, name, held)
+
         while not waiting_for or self._look(client, sync, waiting_for, self._poll_interval(hook), until, seen):
             try:
                 sent = PlannedRecords(plan) if plan is not None else None
-                return self._settle_after_wait(context, client, sync, folder, sent, seen)
+                return self._settle_in_time(context, hook, sync, end_time, folder, sent, seen, defer)
             except UnfinishedActionsError as unfinished:
                 self.log.warning("%s", unfinished)
                 waiting_for = unfinished.to_wait_for
         if not self.deferrable or time.time() >= end_time:
             self._raise_timeout(f"async action {action_to_look_at(waiting_for)} was not finished in time")
-        name = None
-        if folder is not None and plan is not None:
-            name = uuid.uuid4().hex
-            StagedRecords(folder, name, len(plan.batches)).stage(plan)
-        return self._defer(hook, sync, waiting_for, end_time, name)
+        return defer(waiting_for)
 
     def _look(
         self,
@@ -248,7 +290,13 @@ class CompletesAsyncActions(EmitsLineage):
         return wait.end is not None and wait.end.status == "finished"
 
     def _defer(
-        self, hook: VoucherifyHook, sync: SubmittedSync, waiting_for: Sequence[str], end_time: float, staged: str | None
+        self,
+        hook: VoucherifyHook,
+        sync: SubmittedSync,
+        waiting_for: Sequence[str],
+        end_time: float,
+        staged: str | None,
+        held: HeldBackError | None,
     ) -> NoReturn:
         trigger = VoucherifyAsyncActionTrigger(
             voucherify_conn_id=self.voucherify_conn_id,
@@ -256,11 +304,57 @@ class CompletesAsyncActions(EmitsLineage):
             submitted_at=sync.submitted_at,
             end_time=end_time,
             poll_interval=self._poll_interval(hook),
-            not_before=time.time() + _seconds_until_exit_is_noticed(),
-            state={"sync": sync.to_json(), "end_time": end_time, "staged": staged},
+            not_before=max(time.time() + _seconds_until_exit_is_noticed(), held.until if held is not None else 0.0),
+            state={"sync": sync.to_json(), "end_time": end_time, "staged": staged, "held": held is not None},
         )
-        self.log.info("Waiting in the triggerer for %d async actions", len(sync.batches))
+        if held is not None:
+            self.log.warning("Waiting in the triggerer for a rate limit: %s", held)
+        else:
+            self.log.info("Waiting in the triggerer for %d async actions", len(sync.batches))
         self.defer(trigger=trigger, method_name="execute_complete")
+
+    def _settle_in_time(
+        self,
+        context: Context,
+        hook: VoucherifyHook,
+        sync: SubmittedSync,
+        end_time: float,
+        folder: StorageReportFolder | None,
+        sent: StagedRecords | PlannedRecords | None,
+        seen: dict[str, AsyncAction],
+        defer: Callable[[Sequence[str], HeldBackError], NoReturn],
+        *,
+        held_before: bool = False,
+    ) -> SyncSummary:
+        """
+        Settle, or defer where a rate limit holds the results back; on the worker wait for it until ``end_time`` only.
+
+        Results are too large to keep while the task is deferred, so what was fetched is fetched again. A limit that
+        allows fewer calls than there are results would never let the task end that way: there it goes on waiting where
+        it is.
+
+        :param held_before: whether the task was deferred for that reason just before.
+        """
+        from airflow_provider_voucherify.sync.outcomes import HeldBackError
+
+        client = hook.get_conn()
+
+        def settle(*, may_defer: bool) -> SyncSummary:
+            self._patience = _Patience(end_time, may_defer=may_defer)
+            bounded = client.waiting_at_most(self._patience)
+            return self._settle_after_wait(context, bounded, sync, folder, sent, seen)
+
+        if self.deferrable:
+            try:
+                return settle(may_defer=True)
+            except HeldBackError as held:
+                fits_a_period = (client.calls_left() or 0) > len(sync.batches)
+                if held.until < end_time and (not held.fetched or (fits_a_period and not held_before)):
+                    defer([], held)
+        try:
+            return settle(may_defer=False)
+        except HeldBackError as held:
+            raise held.error from None
 
     def _settle_after_wait(
         self, context: Context, client: VoucherifyClient, sync: SubmittedSync, *args: Any
@@ -293,6 +387,7 @@ class CompletesAsyncActions(EmitsLineage):
                 ledger=ledger,
                 max_attempts=self.max_attempts,
                 seen=seen,
+                on_all_finished=self._patience.ends_on_the_worker if self._patience is not None else lambda: None,
                 on_outcome=self._note,
             )
             return self._keep_books(context, ledger, summary)

@@ -26,6 +26,11 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from airflow_provider_voucherify.client.rate_limits import Bucket, CallLimit, RateLimit
+from airflow_provider_voucherify.models.errors import (
+    VoucherifyError,
+    VoucherifyQuotaExhaustedError,
+    VoucherifyRateLimitError,
+)
 
 LONGEST_PERIOD = 3_660.0
 """Seconds from now after which a told time is not believed: periods last an hour at most, so the clock is wrong."""
@@ -37,7 +42,7 @@ FIRST_CALLS = 4
 """Calls that may be in flight before the first answer: as many as a client has connections, so nobody loses time."""
 
 _LONGEST_FLIGHT = 400.0
-"""Seconds after which a call that was never answered is forgotten; connecting and answering take 360 at most."""
+"""Seconds after which a call that was never answered is forgotten; by default connecting and answering take 310."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +141,17 @@ class Budget:
         times = [at for at in (self.next_at, news.next_at) if at is not None]
         return replace(news, remaining=self.remaining, next_at=max(times, default=None))
 
+    def left(self, own_limit: CallLimit | None) -> int | None:
+        """
+        Return how many calls are left in this period, or come with the next where there are none; None if unknown.
+
+        :param own_limit: the limit that the connection sets.
+        """
+        left = None if self.remaining is None else self.remaining - len(self.in_flight)
+        known = [self.limit if left is not None and left <= 0 else left]
+        known += [own_limit.calls] if own_limit is not None else []
+        return min((calls for calls in known if calls is not None), default=None)
+
     def _told_hold(self, bucket: Bucket, in_flight: int, now: float) -> Hold | None:
         if self.remaining is None or self.remaining > in_flight:
             return None
@@ -219,6 +235,11 @@ class Budgets:
                 for name in told:
                     self._budgets[name] = self._budgets[name].told(number, event, headers, now, refused=refused)
 
+    def left(self, bucket: Bucket, own: Mapping[Bucket, CallLimit | None]) -> int | None:
+        """Return how many calls a bucket has left, see ``Budget.left``."""
+        with self._lock:
+            return self._budgets[bucket].left(own[bucket])
+
     def _told_buckets(self, own: Bucket, headers: RateLimit | None, refused: bool) -> list[Bucket]:
         """
         Return the buckets that an answer tells of: the one that it names, else the call's own.
@@ -240,6 +261,20 @@ class Budgets:
 def latest(*holds: Hold | None) -> Hold | None:
     """Return the hold that lasts longest, None if there is none."""
     return max((hold for hold in holds if hold is not None), key=lambda hold: hold.until or 0.0, default=None)
+
+
+def held_until(error: VoucherifyError, now: float) -> float | None:
+    """
+    Return when a call may be tried again that a rate limit held back or refused; None for any other failure.
+
+    A limit that does not say when it ends, or says a time that cannot be, is a failure like others.
+
+    :param now: Unix epoch seconds.
+    """
+    if not isinstance(error, VoucherifyRateLimitError) or isinstance(error, VoucherifyQuotaExhaustedError):
+        return None
+    at = error.retry_at
+    return at + CLOCK_MARGIN if at is not None and 0 < at - now <= LONGEST_PERIOD else None
 
 
 _of_projects: dict[tuple[int, str, str], Budgets] = {}

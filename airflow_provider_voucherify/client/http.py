@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import re
 import ssl
@@ -123,20 +124,29 @@ def _bounded(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 class _Reading:
-    """Collects an answer's body within bounds of size and time."""
+    """
+    Collects an answer's body within bounds of size and time.
 
-    def __init__(self, response: httpx.Response, deadline: float) -> None:
+    The time runs from the headers on, whatever the request's own body took: of an answer to a POST nothing is thrown
+    away that is there. So the piece that came too late is kept, and only one more after it is too many.
+
+    :param seconds: for the body.
+    """
+
+    def __init__(self, response: httpx.Response, seconds: float) -> None:
         self._response = response
-        self._deadline = deadline
+        self._deadline = time.monotonic() + seconds
+        self._late = False
         most = MAX_ANSWER_BYTES if response.request.method == "GET" else MAX_WRITE_ANSWER_BYTES
         self._limit = most if response.is_success else MAX_ERROR_BYTES
         self._body = bytearray()
 
     def take(self, chunk: bytes) -> bool:
         """Add a chunk; say whether more may follow."""
-        self._body += chunk
-        if time.monotonic() > self._deadline:
+        if self._late:
             raise httpx.ReadTimeout("the answer came too slowly")
+        self._late = time.monotonic() > self._deadline
+        self._body += chunk
         if len(self._body) > self._limit and self._response.is_success:
             raise httpx.ReadError(f"the answer is larger than {self._limit:,} bytes")
         return len(self._body) <= self._limit
@@ -258,6 +268,7 @@ class VoucherifyClient:
             timeout=_timeouts(settings), verify=_tls(), follow_redirects=False, mounts=_NO_PROXY_FOR_HTTP
         )
         self._waited_for_reports = 0.0
+        self._most_wait: Callable[[], float] | None = None
         self._token_lock = _sync_token_locks.setdefault(self._protocol.token_key, threading.Lock())
 
     def send(self, call: Call[T], *, max_rate_limit_wait: float | None = None) -> T:
@@ -267,7 +278,28 @@ class VoucherifyClient:
         :param max_rate_limit_wait: most seconds to wait for rate limits; by default, and at most, what the retry policy
             says. ``VoucherifyRateLimitError`` has the time from which calls are allowed again.
         """
+        if self._most_wait is not None:
+            most = self._most_wait()
+            max_rate_limit_wait = most if max_rate_limit_wait is None else min(most, max_rate_limit_wait)
         return self._perform(self._protocol.carry_out(call, max_rate_limit_wait))
+
+    def calls_left(self) -> int | None:
+        """
+        Return how many API calls other than bulk calls are left in this period, or come with the next where none are.
+
+        None where neither Voucherify nor the connection has told. Other processes may call too.
+        """
+        return self._protocol.calls_left()
+
+    def waiting_at_most(self, seconds: Callable[[], float]) -> Self:
+        """
+        Return a client that waits for rate limits no longer than allowed, with the same connections: close one of both.
+
+        :param seconds: asked before each call and each download.
+        """
+        bounded = copy.copy(self)
+        bounded._most_wait = seconds
+        return bounded
 
     def iterate(self, listing: Listing[Any, R]) -> Iterator[R]:
         """Give the records of a listing of ``client.records``, asking for a page when it is needed."""
@@ -300,11 +332,13 @@ class VoucherifyClient:
         :returns: bytes written.
         :raises VoucherifyReportError: the report is gone, or cannot be fetched.
         """
-        download = _Download(self.settings, self._retry, url, self._waited_for_reports)
+        most = None if self._most_wait is None else self._most_wait()
+        retry = self._retry.waiting_at_most(most, self._waited_for_reports)
+        download = _Download(self.settings, retry, url, self._waited_for_reports)
         while True:
             download.check()
             try:
-                headers = self._perform(self._protocol.credentials(download.url, download.refused_token))
+                headers = self._perform(self._protocol.credentials(download.url, download.refused_token, most))
             except VoucherifyError as error:
                 raise VoucherifyReportError(f"the report could not be fetched: {error}") from error
             file.seek(0)
@@ -357,11 +391,10 @@ class VoucherifyClient:
             steps.close()
 
     def _exchange(self, send: Send) -> Answer | NoAnswer:
-        deadline = time.monotonic() + self.settings.extra.timeout
         self.meter.sent(send.url, send.body.length if send.body is not None else 0)
         try:
             with self._http.stream(send.method, send.url, headers=send.headers, content=send.body) as response:
-                reading = _Reading(response, deadline)
+                reading = _Reading(response, self.settings.extra.timeout)
                 for chunk in response.iter_bytes():
                     if not reading.take(chunk):
                         break
@@ -449,11 +482,10 @@ class AsyncVoucherifyClient:
             _in_event_loop.reset(logs_in_thread)
 
     async def _exchange(self, send: Send) -> Answer | NoAnswer:
-        deadline = time.monotonic() + self.settings.extra.timeout
         content = None if send.body is None else _async_chunks(send.body)
         try:
             async with self._http.stream(send.method, send.url, headers=send.headers, content=content) as response:
-                reading = _Reading(response, deadline)
+                reading = _Reading(response, self.settings.extra.timeout)
                 async for chunk in response.aiter_bytes():
                     if not reading.take(chunk):
                         break

@@ -135,9 +135,7 @@ class Protocol:
             what the retry policy says.
         :raises VoucherifyError: see ``models.errors``; the class says what happened and so what may be repeated.
         """
-        retry = self._retry
-        if max_rate_limit_wait is not None:
-            retry = replace(retry, max_rate_limit_wait=min(retry.max_rate_limit_wait, max_rate_limit_wait))
+        retry = self._retry.waiting_at_most(max_rate_limit_wait)
         token: str | None = None
         uses_token = call.authorisation == "project" and self.settings.extra.auth_method == "oauth"
         renewed = perhaps_taken = False
@@ -185,17 +183,24 @@ class Protocol:
                 waited += next_wait
             yield Sleep(next_wait, for_rate_limit=outcome.status == 429)
 
-    def credentials(self, url: str, refused: str | None = None) -> Steps[dict[str, str]]:
+    def calls_left(self) -> int | None:
+        """Say how many ordinary calls are left, as far as that is known; see ``VoucherifyClient.calls_left``."""
+        return self._budgets.left("api_calls", self._limits)
+
+    def credentials(
+        self, url: str, refused: str | None = None, max_rate_limit_wait: float | None = None
+    ) -> Steps[dict[str, str]]:
         """
         Give the headers that authorise a GET of a file, or none where credentials must not go to that URL.
 
         :param url: an opaque URL that the API gave, such as a report's.
         :param refused: a token that was answered with a 401, not to be given again.
+        :param max_rate_limit_wait: seconds that the request for a token may wait for rate limits.
         """
         if not self.settings.owns(url):
             return {}
         if self.settings.extra.auth_method == "oauth":
-            return {"Authorization": f"Bearer {(yield from self._token(refused))}"}
+            return {"Authorization": f"Bearer {(yield from self._token(refused, max_rate_limit_wait))}"}
         return self._api_keys()
 
     @property

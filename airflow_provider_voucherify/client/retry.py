@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from airflow_provider_voucherify.client.rate_limits import CYCLE, RateLimit
 
@@ -25,6 +25,16 @@ class RetryPolicy:
     backoff: float = 1.0
     max_backoff: float = 30.0
     max_rate_limit_wait: float = 3_900.0
+
+    def waiting_at_most(self, seconds: float | None, waited: float = 0.0) -> RetryPolicy:
+        """
+        Return a policy that waits for rate limits no longer than ``seconds`` more, if given.
+
+        :param waited: seconds that were spent on that already.
+        """
+        if seconds is None:
+            return self
+        return replace(self, max_rate_limit_wait=min(self.max_rate_limit_wait, waited + seconds))
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,8 @@ class ConnectionExtra(BaseModel):
     :param scope: space-separated OAuth scopes; ``api`` is the whole API.
     :param api_version: value of ``X-Voucherify-API-Version``; the one that this provider was written against.
     :param connect_timeout: seconds to wait for a connection.
-    :param timeout: seconds to wait for a request to be taken and answered; below the 180 seconds after which the
-        vendor's load balancer gives up.
+    :param timeout: seconds to wait for each piece of a request to be taken, for the answer to begin, and from then on
+        for its end; below the 180 seconds after which the vendor's load balancer gives up.
     :param poll_interval: seconds between two looks at an unfinished async action, where an operator sets none.
     :param rate_limit: API calls that this process may send to the project, such as ``100/minute``. By default only
         Voucherify's own headers pace the calls, from the first answer on.

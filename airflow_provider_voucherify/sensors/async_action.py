@@ -105,7 +105,7 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
         """Look once; where rate limits do not allow it within ``poke_interval``, the next poke is left to look."""
         from airflow_provider_voucherify.client.calls import get_async_action
         from airflow_provider_voucherify.sync.action_list import unfinished_in_list
-        from airflow_provider_voucherify.sync.outcomes import UnfinishedActionsError
+        from airflow_provider_voucherify.sync.outcomes import HeldBackError, UnfinishedActionsError
 
         sync = self._submitted()
         with self._hook() as hook:
@@ -133,6 +133,9 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
                 summary = self._settle(context, client, sync, self._report_folder(context), None, seen)
             except UnfinishedActionsError as unfinished:
                 self.log.warning("%s", unfinished)
+                return PokeReturnValue(False)
+            except HeldBackError as held:
+                self.log.warning("This look failed, the next may not: %s", held)
                 return PokeReturnValue(False)
         return PokeReturnValue(True, self._conclude(context, summary))
 

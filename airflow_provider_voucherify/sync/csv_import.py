@@ -20,7 +20,7 @@ from airflow_provider_voucherify.models.errors import VoucherifyError, Voucherif
 from airflow_provider_voucherify.sync.csv_file import CsvFile, CsvPart
 from airflow_provider_voucherify.sync.failures import Failure, failure_line
 from airflow_provider_voucherify.sync.journal import Journal, JournalEntry
-from airflow_provider_voucherify.sync.outcomes import SubmittedBatch, SubmittedSync, UnfinishedActionsError
+from airflow_provider_voucherify.sync.outcomes import SubmittedBatch, SubmittedSync, UnfinishedActionsError, fetched
 from airflow_provider_voucherify.sync.plan import SAMPLE_SIZE
 from airflow_provider_voucherify.sync.settlement import ActionOutcome, settle
 from airflow_provider_voucherify.sync.summary import SyncSummary, add_up, first_samples
@@ -147,6 +147,7 @@ def collect_import_outcomes(
     :param seen: actions that are known to have finished and need not be fetched; finished ones are added.
     :param on_outcome: told of each action's outcome.
     :raises UnfinishedActionsError: an action is not finished; nothing has been done then.
+    :raises HeldBackError: it could not be found out whether all are finished; nothing has been done then.
     """
     actions = _all_finished(sync, api, {} if seen is None else seen)
     outcomes = [
@@ -184,9 +185,11 @@ def collect_import_outcomes(
 
 
 def _all_finished(sync: SubmittedSync, api: ImportApi, seen: dict[str, AsyncAction]) -> list[AsyncAction]:
+    calls = 0
     for place, action_id in enumerate(sync.async_action_ids):
         if action_id not in seen:
-            action = api.get_async_action(action_id)
+            action = fetched(action_id, api.get_async_action, calls)
+            calls += 1
             if not action.is_finished:
                 raise UnfinishedActionsError(sync.async_action_ids[place:])
             seen[action_id] = action

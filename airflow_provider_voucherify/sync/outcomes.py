@@ -10,9 +10,10 @@ from contextlib import closing
 from dataclasses import astuple, dataclass, replace
 from typing import IO, Any, BinaryIO, Literal, Protocol
 
+from airflow_provider_voucherify.client.budgets import held_until
 from airflow_provider_voucherify.models.async_action import AsyncAction, BulkResult
 from airflow_provider_voucherify.models.endpoints import METADATA_ENDPOINTS, UPDATE_ENDPOINTS, BulkEndpoint
-from airflow_provider_voucherify.models.errors import VoucherifyReportError
+from airflow_provider_voucherify.models.errors import VoucherifyRateLimitError, VoucherifyReportError
 from airflow_provider_voucherify.sync.failures import (
     Attempts,
     EarlierFailures,
@@ -166,6 +167,22 @@ class UnfinishedActionsError(Exception):
         return [*self.async_action_ids[1:], self.async_action_ids[0]]
 
 
+class HeldBackError(Exception):
+    """
+    A rate limit holds back what became of finished actions, and nothing has been done with what is known.
+
+    :param error: what the call for the first action that is held back ended with.
+    :param until: when such calls are allowed again, Unix epoch seconds.
+    :param fetched: how many actions were fetched before.
+    """
+
+    def __init__(self, error: VoucherifyRateLimitError, until: float, fetched: int) -> None:
+        self.error = error
+        self.until = until
+        self.fetched = fetched
+        super().__init__(str(error))
+
+
 def collect_outcomes(
     sync: SubmittedSync,
     api: ActionsApi,
@@ -177,6 +194,7 @@ def collect_outcomes(
     ledger: Ledger | None = None,
     max_attempts: int | None = None,
     seen: dict[str, AsyncAction] | None = None,
+    on_all_finished: Callable[[], None] = lambda: None,
     on_outcome: Callable[[str, ActionOutcome], None] = lambda async_action_id, outcome: None,
 ) -> SyncSummary:
     """
@@ -191,12 +209,15 @@ def collect_outcomes(
     :param sent: what was sent; without it ``failures.jsonl`` names failed records by id alone.
     :param ledger: is told of every record's outcome; needs ``sent``.
     :param max_attempts: records that have failed so often go into ``set_aside.jsonl`` instead of ``failures.jsonl``.
+    :param on_all_finished: called when every action is known to have finished, and before anything is done.
     :param on_outcome: told of each action's outcome.
     :param seen: actions that are known to have finished and need not be fetched; finished ones are added.
     :raises UnfinishedActionsError: an action is not finished; nothing has been done then.
+    :raises HeldBackError: it could not be found out whether all are finished; nothing has been done then.
     """
     seen = {} if seen is None else seen
     _check_all_finished(sync, api, seen)
+    on_all_finished()
     outcomes: list[ActionOutcome] = []
     samples: list[dict[str, Any]] = []
     failed_ids: list[str] = []
@@ -235,15 +256,32 @@ def collect_outcomes(
 
 def _check_all_finished(sync: SubmittedSync, api: ActionsApi, seen: dict[str, AsyncAction]) -> None:
     """Look at every action before anything is done with one, and remember those whose answer is small."""
-    finished = set()
+    finished: set[str] = set()
+    calls = 0
     for action_id in sync.async_action_ids:
         if action_id not in seen:
-            action = api.get_async_action(action_id)
+            action = fetched(action_id, api.get_async_action, calls)
+            calls += 1
             if not action.is_finished:
                 raise UnfinishedActionsError([i for i in sync.async_action_ids if i not in finished])
             if len((action.result or {}).get("errors") or ()) <= MOST_ERRORS_REMEMBERED:
                 seen[action_id] = action
         finished.add(action_id)
+
+
+def fetched(async_action_id: str, get_async_action: Callable[[str], AsyncAction], before: int) -> AsyncAction:
+    """
+    Get an action while nothing has been done yet.
+
+    :param before: how many were got before.
+    :raises HeldBackError: a rate limit forbids it, for longer than the client waits.
+    """
+    try:
+        return get_async_action(async_action_id)
+    except VoucherifyRateLimitError as error:
+        if (until := held_until(error, time.time())) is None:
+            raise
+        raise HeldBackError(error, until, before) from error
 
 
 def _finished(sync: SubmittedSync, api: ActionsApi, seen: Mapping[str, AsyncAction]) -> Iterator[AsyncAction]:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from airflow_provider_voucherify.client.budgets import held_until
 from airflow_provider_voucherify.client.calls import Call, get_async_action, list_async_actions
 from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList, epoch
 from airflow_provider_voucherify.models.errors import (
@@ -65,6 +66,19 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """
+    A rate limit that allows no look for now.
+
+    :param until: Unix epoch seconds.
+    :param why: what the look that met it said.
+    """
+
+    until: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Reading:
     """
     The list being read.
@@ -113,13 +127,16 @@ class QueueWatch:
     are looked at one by one.
 
     A wait ends at its ``end_time`` after a last look. A look that fails for good ends all waits; one that may pass,
-    those that have seen too many of them in a row. An action that does not exist ends only the waits for it.
+    those that have seen too many of them in a row. An action that does not exist ends only the waits for it. A rate
+    limit that says when it ends is no failure: the next look is then.
     """
 
     def __init__(self) -> None:
         self.waits = Waits()
         self.gave_up = False
         """Whether looking has failed for everybody, so that whoever waits next should connect anew."""
+        self.hold: Hold | None = None
+        """Why the last look was not possible, where a rate limit forbade it."""
         self._head = QueueHead()
         self._news: dict[Wait, None] = {}
         self._looked_at = _NEVER
@@ -262,6 +279,7 @@ class QueueWatch:
         else:
             self._note_page(answer, asked_at, now)
         self._failures, self._retry_at, self._list_failed, self._looked_at = 0, _NEVER, False, now
+        self.hold = None
         return self._take_news()
 
     def failed(self, look: Look, error: VoucherifyError, asked_at: float, now: float) -> list[Wait]:
@@ -271,10 +289,14 @@ class QueueWatch:
         :returns: the waits to which it tells something, see ``found``.
         """
         action_id = look.async_action_id
-        if action_id is None:
+        until = held_until(error, now)
+        self.hold = None if until is None else Hold(until, str(error))
+        if action_id is None and self.hold is None:
             self._note_list_failure(error)
-        self._list_failed = action_id is None
-        if isinstance(error, VoucherifyNotFoundError | VoucherifyBadRequestError):
+        self._list_failed = action_id is None and self.hold is None
+        if self.hold is not None:
+            self._note_hold(self.hold, action_id, now)
+        elif isinstance(error, VoucherifyNotFoundError | VoucherifyBadRequestError):
             for wait in self.waits.keyed_on(action_id):
                 self._end(wait, End("unreachable", str(error)))
         elif may_pass(error):
@@ -385,6 +407,13 @@ class QueueWatch:
         for wait in tuple(self._verifying):
             self._end(wait, End("finished"))
 
+    def _note_hold(self, hold: Hold, action_id: str | None, now: float) -> None:
+        """Put everything off; a list that was being read is begun anew, since what it told is old by then."""
+        self._reading = None
+        self._retry_at = max(hold.until, now + waiting.SHORTEST_PAUSE)
+        if self.waits:
+            self._news.update(dict.fromkeys(self.waits.keyed_on(action_id or self.waits.head.key)))
+
     def _note_failure(self, error: VoucherifyError, action_id: str | None, now: float) -> None:
         if not self.waits:
             return
@@ -408,7 +437,10 @@ class QueueWatch:
                 self._end_over(wait)
 
     def _end_over(self, wait: Wait) -> None:
-        self._end(wait, End("timeout", f"async action {wait.key} was not finished in time"))
+        said = f"async action {wait.key} was not finished in time"
+        if self.hold is not None:
+            said = f"whether async action {wait.key} has finished could not be found out in time: {self.hold.why}"
+        self._end(wait, End("timeout", said))
 
     def _end(self, wait: Wait, end: End) -> None:
         wait.end = end

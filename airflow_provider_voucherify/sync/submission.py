@@ -19,14 +19,11 @@ from airflow_provider_voucherify.client.calls import Body
 from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList, BulkResult, epoch, iso
 from airflow_provider_voucherify.models.endpoints import BulkEndpoint
 from airflow_provider_voucherify.models.errors import (
-    VoucherifyApiError,
-    VoucherifyConfigurationError,
     VoucherifyError,
     VoucherifyNotFoundError,
-    VoucherifyNotSentError,
     VoucherifyPayloadTooLargeError,
     VoucherifyReportError,
-    VoucherifyServerError,
+    was_not_taken,
 )
 from airflow_provider_voucherify.sync.failures import records_of
 from airflow_provider_voucherify.sync.journal import Journal, JournalEntry
@@ -228,7 +225,7 @@ class Submission:
         try:
             action_id = future.result()
         except VoucherifyError as error:
-            if _was_not_taken(error) and not isinstance(error, VoucherifyPayloadTooLargeError):
+            if was_not_taken(error) and not isinstance(error, VoucherifyPayloadTooLargeError):
                 self._not_posted(digest)
             raise
         self.journal.posted(digest, action_id)
@@ -376,9 +373,3 @@ def _may_be_confused(entry: JournalEntry, other: JournalEntry) -> bool:
     """Say whether the action of one batch in doubt could be taken for the other's, by time and count."""
     in_doubt = other.async_action_id is None and other.digest != entry.digest
     return in_doubt and other.records == entry.records and abs(other.at - entry.at) < EARLIER + LATER[-1]
-
-
-def _was_not_taken(error: VoucherifyError) -> bool:
-    """Say whether a post certainly did not queue anything."""
-    refused = isinstance(error, VoucherifyApiError) and not isinstance(error, VoucherifyServerError)
-    return refused or isinstance(error, VoucherifyNotSentError | VoucherifyConfigurationError)

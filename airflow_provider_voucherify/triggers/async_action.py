@@ -6,15 +6,17 @@ import asyncio
 import time
 import weakref
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import BaseTrigger, TriggerEvent
-from airflow_provider_voucherify.sync.waiting import DEFAULT_POLL_INTERVAL, MOST_FAILED_LOOKS
+from airflow_provider_voucherify.models.errors import VoucherifyError
+from airflow_provider_voucherify.sync.waiting import DEFAULT_POLL_INTERVAL, MOST_FAILED_LOOKS, pause
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import AsyncVoucherifyClient
+    from airflow_provider_voucherify.sync.waits import End
     from airflow_provider_voucherify.triggers.poller import Poller
 
 EVENT_VERSION = 1
@@ -34,10 +36,12 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
 
     The event is a dict with ``version``, ``status``, ``message`` and ``state``. ``status`` is ``finished``; ``timeout``
     (``end_time`` has passed, and the last look found the action unfinished); or ``unreachable`` (looking failed for
-    good: whoever resumes should look once more and so meet the error itself).
+    good: whoever resumes should look once more and so meet the error itself). A connection that cannot be read counts
+    as a failed look.
 
     :param voucherify_conn_id: connection of type ``voucherify``.
-    :param async_action_ids: in the order of submission; the last one is looked at first.
+    :param async_action_ids: in the order of submission; the last one is looked at first. An empty list
+        waits for ``not_before`` only.
     :param submitted_at: when the last one was submitted, Unix epoch seconds.
     :param end_time: when to give up, Unix epoch seconds.
     :param poll_interval: longest pause between two looks, in seconds.
@@ -86,7 +90,8 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait until the actions have finished, time is up, or looking fails for good; then fire once."""
-        from airflow_provider_voucherify.sync.waits import Wait
+        from airflow_provider_voucherify.sync.waits import End, Wait
+        from airflow_provider_voucherify.triggers.poller import Poller
 
         wait = Wait(
             self.async_action_ids,
@@ -96,13 +101,42 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
             self.not_before,
             self.max_consecutive_failures,
         )
-        async with shared_poller(self.voucherify_conn_id) as poller:
-            end = await poller.wait_for(wait, self.log)
-        said = "The waiting for %d async actions ended: %s", len(self.async_action_ids), end.status
-        await asyncio.to_thread(self.log.info, *said)
+        if self.async_action_ids:
+            async with AsyncExitStack() as stack:
+                opened = await self._open(stack)
+                end = await opened.wait_for(wait, self.log) if isinstance(opened, Poller) else opened
+            said = f"The waiting for {len(self.async_action_ids)} async actions ended: {end.status}"
+        else:
+            end = End("finished")
+            said = f"Waiting until {time.strftime('%H:%M:%S', time.gmtime(self.not_before))} UTC"
+        await asyncio.to_thread(self.log.info, said)
         await asyncio.sleep(max(0.0, self.not_before - time.time()))
         event = {"version": EVENT_VERSION, "status": end.status, "message": end.message, "state": self.state}
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def _open(self, stack: AsyncExitStack) -> Poller | End:
+        """
+        Give the connection's poller, or how the waiting ends because it cannot be had.
+
+        That a connection does not exist may pass: Airflow says so too where a secrets backend fails for a moment.
+        """
+        from airflow_provider_voucherify.sync.waits import End
+
+        began, failures = time.time(), 0
+        while True:
+            try:
+                return await stack.enter_async_context(shared_poller(self.voucherify_conn_id))
+            except Exception as error:
+                failures += 1
+                said = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+                why = f"the connection {self.voucherify_conn_id} cannot be opened: {said}"
+                next_at = time.time() + pause(time.time() - began, self.poll_interval)
+                for_good = isinstance(error, VoucherifyError)
+                if for_good or failures >= self.max_consecutive_failures or next_at >= self.end_time:
+                    return End("unreachable", why)
+            failed = "Look %d of %d failed: %s"
+            await asyncio.to_thread(self.log.warning, failed, failures, self.max_consecutive_failures, why)
+            await asyncio.sleep(max(0.0, next_at - time.time()))
 
 
 @dataclass(eq=False)

@@ -129,6 +129,10 @@ class Poller:
                 await asyncio.sleep(0)
 
     async def _log_progress(self, wait: Wait, log: Log) -> None:
+        if (hold := self._watch.hold) is not None:
+            until = time.strftime("%H:%M:%S", time.gmtime(hold.until))
+            await asyncio.to_thread(log.info, "No look before %s UTC, nor a failure: %s", until, hold.why)
+            return
         if wait.failure is not None:
             failed = "Look %d of %d failed: %s"
             await asyncio.to_thread(log.warning, failed, wait.failures, wait.most_failures, wait.failure)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from airflow_provider_voucherify.client.calls import Body
 from airflow_provider_voucherify.client.retry import RetryPolicy
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.local_voucherify import (
@@ -24,6 +26,7 @@ from airflow_provider_voucherify.local_voucherify import (
     Status,
     Truncate,
 )
+from airflow_provider_voucherify.models.endpoints import UPDATE_ENDPOINTS
 from airflow_provider_voucherify.models.errors import (
     VoucherifyError,
     VoucherifyNoAnswerError,
@@ -63,6 +66,37 @@ def test_a_read_that_takes_too_long_is_sent_again(server: LocalVoucherify, conne
 
     assert connect_to(server, timeout=0.15).list_async_actions().async_actions == []
     assert len(server.requests("GET", ACTIONS)) == 2
+
+
+def test_a_body_that_is_sent_slowly_takes_nothing_from_the_time_of_its_answer(
+    server: LocalVoucherify, connect_to: Connect
+) -> None:
+    def slowly() -> Iterator[bytes]:
+        for piece in (b'[{"source_id":', b'"a"', b"}]"):
+            time.sleep(0.3)
+            yield piece
+
+    connect_to(server, timeout=0.6).bulk(UPDATE_ENDPOINTS["customers"], Body(19, slowly))
+
+    assert [request.status for request in server.received] == [202]
+
+
+def test_an_answer_that_is_there_is_taken_however_late_it_is(server: LocalVoucherify, connect_to: Connect) -> None:
+    server.misbehave("submit", SlowDrip(0.4, piece_bytes=30))
+
+    action_id = connect_to(server, timeout=0.6).bulk_update("customers", [{"source_id": "a"}])
+
+    assert list(server.actions) == [action_id]
+
+
+def test_a_drip_that_does_not_end_is_given_up(server: LocalVoucherify, connect_to: Connect) -> None:
+    server.misbehave("submit", SlowDrip(0.2, piece_bytes=1))
+    began = time.monotonic()
+
+    with pytest.raises(VoucherifyNoAnswerError, match="the answer came too slowly"):
+        connect_to(server, timeout=0.6).bulk_update("customers", [{"source_id": "a"}])
+
+    assert time.monotonic() - began < 5, "of about 10 that the whole answer takes"
 
 
 def test_reading_is_given_up_after_four_attempts(server: LocalVoucherify, connect_to: Connect) -> None:

@@ -34,8 +34,9 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LocalVouche
 
 
 def update(**kwargs: Any) -> DAG:
+    kwargs = {"records": [{"source_id": "c1"}]} | kwargs
     with DAG("rate_limits", schedule=None) as dag:
-        VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", records=[{"source_id": "c1"}], **kwargs)
+        VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", **kwargs)
     return dag
 
 
@@ -93,6 +94,67 @@ def test_a_worker_that_waits_for_a_limit_says_until_when(
     )
     assert re.search(waits, caplog.text)
     assert 429 not in statuses(server)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before it was deferred", "when it is resumed"])
+def test_a_limit_that_holds_the_results_back_is_waited_for_in_the_triggerer(
+    start: Callable[..., LocalVoucherify], monkeypatch: pytest.MonkeyPatch, task_log: Callable[[], str], late: bool
+) -> None:
+    monkeypatch.setattr(completion, "MOMENT_SECONDS", 0.2)
+    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.2 if late else 60.0)
+    server = start(action_seconds=0.3 if late else 0.0)
+    server.misbehave(lambda method, path: first_action_of(server) in path, RateLimited(retry_after=2.5))
+
+    run = run_dag(update(records=TWO, max_batch_records=1, deferrable=True, report_path=None))
+
+    assert run.state == "success"
+    assert run.xcom("sync")["created"] == 2
+    said = task_log()
+    assert said.count("Waiting in the triggerer for a rate limit: GET /v1/async-actions/") == 1
+    assert "Waiting until" in said, "the trigger waits for the time alone"
+    assert statuses(server).count(429) == 1
+
+
+TWO = [{"source_id": "c1"}, {"source_id": "c2"}]
+
+
+def first_action_of(server: LocalVoucherify) -> str:
+    return next(iter(server.actions), "none")
+
+
+def test_results_that_no_period_has_calls_enough_for_are_fetched_on_the_worker(
+    start: Callable[..., LocalVoucherify], monkeypatch: pytest.MonkeyPatch, task_log: Callable[[], str]
+) -> None:
+    monkeypatch.setattr(completion, "MOMENT_SECONDS", 0.2)
+    server = start(api_calls=(4, 3), bulk_calls_are_api_calls=False)
+    records = [{"source_id": f"c{number}"} for number in range(9)]
+
+    run = run_dag(update(records=records, max_batch_records=1, deferrable=True))
+
+    assert run.state == "success"
+    assert run.xcom("sync")["created"] == 9
+    assert task_log().count("Waiting in the triggerer for a rate limit") <= 2
+    fetched = [request.path for request in server.received if request.path.startswith("/v1/async-actions/")]
+    assert len(fetched) <= 9 + 4
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_results_are_waited_for_until_the_deadline_and_then_the_task_fails(
+    start: Callable[..., LocalVoucherify],
+    monkeypatch: pytest.MonkeyPatch,
+    task_log: Callable[[], str],
+    deferrable: bool,
+) -> None:
+    monkeypatch.setattr(completion, "MOMENT_SECONDS", 0.2)
+    server = start()
+    server.misbehave(lambda method, path: first_action_of(server) in path, RateLimited(retry_after=3_000), times=None)
+    began = time.time()
+
+    run = run_dag(update(records=TWO, max_batch_records=1, deferrable=deferrable, completion_timeout=600))
+
+    assert run.task_state("sync") == "failed"
+    assert "VoucherifyRateLimitError" in task_log()
+    assert time.time() - began < 300
 
 
 def test_a_poke_leaves_a_long_wait_to_the_next_poke(

@@ -8,8 +8,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+from connections import connect
+
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-from airflow_provider_voucherify.local_voucherify import DropAfter, LocalVoucherify, Status
+from airflow_provider_voucherify.local_voucherify import DropAfter, LocalVoucherify, RateLimited, Status
 from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncActionTrigger
 
 
@@ -23,15 +26,22 @@ def trigger(ids: Sequence[str], **kwargs: Any) -> VoucherifyAsyncActionTrigger:
     return VoucherifyAsyncActionTrigger("voucherify_default", ids, **{**defaults, **kwargs})
 
 
-def fire(*triggers: VoucherifyAsyncActionTrigger) -> list[dict[str, Any]]:
-    async def one(each: VoucherifyAsyncActionTrigger) -> dict[str, Any]:
-        [event] = [event async for event in each.run()]
-        return event.payload
+async def fired(of: VoucherifyAsyncActionTrigger) -> dict[str, Any]:
+    [event] = [event async for event in of.run()]
+    payload: dict[str, Any] = event.payload
+    return payload
 
+
+def fire(*triggers: VoucherifyAsyncActionTrigger) -> list[dict[str, Any]]:
     async def all_of_them() -> list[dict[str, Any]]:
-        return await asyncio.gather(*map(one, triggers))
+        return await asyncio.gather(*map(fired, triggers))
 
     return asyncio.run(all_of_them())
+
+
+def set_connection(monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
+    name = "AIRFLOW_CONN_VOUCHERIFY_DEFAULT"
+    monkeypatch.delenv(name) if text is None else monkeypatch.setenv(name, text)
 
 
 def gets(voucherify: LocalVoucherify) -> list[str]:
@@ -107,6 +117,72 @@ def test_failures_beyond_the_budget_and_final_errors_are_said(voucherify: LocalV
 
     assert event["status"] == "unreachable"
     assert "Cannot find async_action" in event["message"]
+
+
+def test_a_limit_that_outlasts_the_patience_of_its_client_is_waited_for(
+    voucherify: LocalVoucherify, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = submit()
+    voucherify.misbehave("poll", RateLimited(retry_after=3_000))
+
+    [event] = fire(trigger(ids, max_consecutive_failures=1, end_time=time.time() + 1))
+
+    assert event["status"] == "timeout"
+    assert "has finished could not be found out in time: GET" in event["message"]
+    assert len(gets(voucherify)) == 1, "what is known to be refused is not sent"
+    assert "UTC, nor a failure: GET /v1/async-actions" in capsys.readouterr().out
+
+
+def test_without_actions_it_is_an_alarm_clock_that_sends_nothing(voucherify: LocalVoucherify) -> None:
+    not_before = time.time() + 0.3
+
+    [event] = fire(trigger([], not_before=not_before))
+
+    assert event["status"] == "finished"
+    assert time.time() >= not_before
+    assert voucherify.received == []
+
+
+@pytest.mark.parametrize("connection", [None, "{not JSON", '{"conn_type": "voucherify"}'])
+def test_a_connection_that_cannot_be_read_is_said_and_does_not_end_the_task(
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, connection: str | None
+) -> None:
+    ids = submit()
+    set_connection(monkeypatch, connection)
+
+    [event] = fire(trigger(ids, max_consecutive_failures=3, state={"kept": 1}))
+
+    assert (event["status"], event["state"]) == ("unreachable", {"kept": 1})
+    assert "the connection voucherify_default cannot be opened" in event["message"]
+    assert gets(voucherify) == []
+
+
+def test_a_connection_that_can_be_read_again_is_all_that_is_needed(
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = submit()
+
+    async def mended_meanwhile() -> dict[str, Any]:
+        set_connection(monkeypatch, "{not JSON")
+        waiting = asyncio.create_task(fired(trigger(ids, max_consecutive_failures=1_000)))
+        await asyncio.sleep(0.3)
+        connect(monkeypatch, voucherify)
+        return await waiting
+
+    assert asyncio.run(mended_meanwhile())["status"] == "finished"
+    assert "Look 2 of 1000 failed: the connection voucherify_default cannot be opened" in capsys.readouterr().out
+
+
+def test_one_that_cannot_connect_can_be_cancelled(voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def cancelled_meanwhile() -> bool:
+        set_connection(monkeypatch, "{not JSON")
+        waiting = asyncio.create_task(fired(trigger(["aa_1"], max_consecutive_failures=1_000)))
+        await asyncio.sleep(0.2)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        return waiting.cancelled()
+
+    assert asyncio.run(cancelled_meanwhile())
 
 
 def test_its_repr_and_arguments_hold_no_secret(voucherify: LocalVoucherify) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulated_queue import EPOCH, SimulatedQueue, one_after_another, shuffled
+from simulated_queue import EPOCH, Fault, SimulatedQueue, one_after_another, shuffled
 
 from airflow_provider_voucherify.models.errors import (
     VoucherifyAuthenticationError,
@@ -15,6 +16,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyError,
     VoucherifyNoAnswerError,
     VoucherifyPermissionError,
+    VoucherifyRateLimitError,
     VoucherifyServerError,
 )
 from airflow_provider_voucherify.sync.queue_watch import Look, QueueWatch
@@ -497,6 +499,68 @@ def test_failures_do_not_keep_a_wait_beyond_its_end() -> None:
 
     assert queue.status_of(waits) == ["timeout"] * 8
     assert max(queue.ended_at.values()) == pytest.approx(3.5)
+
+
+# Rate limits
+
+
+def used_up_until(second: float, **told: Any) -> Fault:
+    """A limit that is used up from the start, and known to be, so that no call leaves."""
+    told = {"limit_type": "api_calls", "retry_at": EPOCH + second, "sent": False} | told
+    return lambda look, now: VoucherifyRateLimitError("GET", 429, **told) if now < second else None
+
+
+@pytest.mark.parametrize("actions", [1, 20])
+def test_a_limit_that_says_when_it_ends_is_no_failure_and_costs_one_look(actions: int) -> None:
+    queue = SimulatedQueue(one_after_another([20.0] * actions), fault=used_up_until(3_000.0))
+    waits = queue.wait_for_each(most_failures=1)
+
+    queue.run()
+
+    assert queue.status_of(waits) == ["finished"] * actions
+    assert len([at for at, _ in queue.looks if at <= 3_000]) == 1
+    assert max(queue.ended_at.values()) <= 3_010
+    assert queue.watch.hold is None
+
+
+def test_a_limit_that_is_hit_again_and_again_does_not_end_a_wait_nor_the_reading_of_the_list() -> None:
+    ends = 60_000.0
+    queue = SimulatedQueue(
+        shuffled(one_after_another([1_000.0] * 60)),
+        fault=lambda look, now: used_up_until(now // 3_600 * 3_600 + 3_500)(look, now),
+    )
+    waits = queue.wait_for_each(end_time=2 * ends, most_failures=2)
+
+    queue.run()
+
+    assert queue.status_of(waits) == ["finished"] * 60
+    assert max(queue.late(wait) for wait in waits) <= 7_400
+    assert any(action is None for at, action in queue.looks if at > ends / 2), "the list is still read"
+
+
+def test_a_wait_that_ends_before_its_limit_says_what_is_not_known() -> None:
+    queue = SimulatedQueue([20.0, 30.0], fault=used_up_until(3_000.0))
+    waits = queue.wait_for_each(end_time=600.0)
+
+    queue.run()
+
+    assert queue.status_of(waits) == ["timeout"] * 2
+    assert max(queue.ended_at.values()) == pytest.approx(600.0)
+    assert waits[0].end is not None
+    assert "whether async action aa_0 has finished could not be found out in time: GET was not" in str(
+        waits[0].end.message
+    )
+
+
+@pytest.mark.parametrize("retry_at", [None, EPOCH - 100.0, EPOCH + 1e9])
+def test_a_limit_without_a_time_that_can_be_is_a_failure_as_any_other(retry_at: float | None) -> None:
+    queue = SimulatedQueue([NEVER], fault=used_up_until(1e8, retry_at=retry_at))
+    wait = queue.wait(0, most_failures=3)
+
+    queue.run()
+
+    assert queue.status_of([wait]) == ["unreachable"]
+    assert len(queue.looks) == 3
 
 
 # Whatever happens
