@@ -225,9 +225,11 @@ class _BulkOperator(SubmittingOperator):
         self._thresholds()
         self._warnings()
         self._check_books()
-        for name in ("sample", "max_attempts"):
+        for name in ("sample", "max_attempts", "max_batch_records"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise VoucherifyConfigurationError(f"{name} must be at least 1, not {value!r}")
+        if self.max_in_flight is None or self.max_in_flight < 1:
+            raise VoucherifyConfigurationError(f"max_in_flight must be at least 1, not {self.max_in_flight!r}")
         if self.max_removed_ratio is not None and not 0 <= self.max_removed_ratio <= 1:
             raise VoucherifyConfigurationError(f"max_removed_ratio must be from 0 to 1, not {self.max_removed_ratio!r}")
         if self.on_newer_run not in ("warn", "fail", "ignore"):
