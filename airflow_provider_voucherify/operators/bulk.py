@@ -239,7 +239,9 @@ class _BulkOperator(SubmittingOperator):
         self._check_poll_interval()
 
     def _prepare(self, context: Context) -> None:
-        """Make sure that results can be kept, and that links and ids are there whatever happens."""
+        """Make sure that results can be kept, that links and ids are there, and nothing that an earlier try staged."""
+        from airflow_provider_voucherify.storage import StagedRecords
+
         self._clear_links(context)
         if (folder := self._report_folder(context)) is None:
             return
@@ -248,6 +250,7 @@ class _BulkOperator(SubmittingOperator):
                 f"path {self.path!r} is the file that this task would replace; give another report_path"
             )
         folder.prepare()
+        StagedRecords(folder, self._staged_name(context)).remove()
 
     def _mind_newer_runs(self, context: Context) -> None:
         if self.on_newer_run == "ignore" or (newer := newer_run(context)) is None:
@@ -604,7 +607,9 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     :param sample: read only the first so many rows. With ``dry_run`` the exact JSON is logged.
     :param report_path: folder (local or object storage) for Voucherify's reports and ``failures.jsonl``, which the next
         run overwrites if it has the same folder (``{{ ds }}`` or ``{{ run_id }}`` in it keeps them apart). While the
-        task is deferred it also keeps what was sent. Mapped tasks get a folder each in it.
+        task is deferred it also keeps what was sent, in a folder ``staged-…`` that is removed as soon as the task goes
+        on, well or not. If it does not, since it was marked or its trigger failed, the next try of the task instance
+        removes it; where none follows, a person should. Mapped tasks get a folder each in it.
     :param dry_run: read and check, log and return the plan and what it would cost (requests, bytes, share of the rate
         limit, minutes; see ``sync.estimate``), send nothing.
     :param durable: on Airflow 3.3 and later a retry waits for what an earlier try has sent instead of sending it
