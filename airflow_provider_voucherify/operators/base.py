@@ -74,8 +74,12 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[m
 
         return Journal(get_task_state_store(context) if self.durable else None, context["ti"].max_tries)
 
+    def _is_durable(self, context: Context) -> bool:
+        """Say whether the next try will know what this one has sent."""
+        return self.durable and get_task_state_store(context) is not None
+
     def _warn_without_store(self, context: Context) -> None:
-        if self.durable and get_task_state_store(context) is None:
+        if self.durable and not self._is_durable(context):
             self.log.warning(
                 "This Airflow has no task state store (it came with 3.3): a retry of this task sends everything again"
             )

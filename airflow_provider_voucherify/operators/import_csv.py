@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import conf
 from airflow_provider_voucherify.completion import Callback, seconds
+from airflow_provider_voucherify.exceptions import VoucherifyRowsWithoutIdsError
 from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS, MAX_BODY_BYTES
 from airflow_provider_voucherify.models.errors import VoucherifyActionFailedError, VoucherifyConfigurationError
 from airflow_provider_voucherify.operators.base import SubmittingOperator
@@ -75,7 +76,10 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         reasons: whole if ``path`` can be read again and has not changed meanwhile, else by number and id. Mapped tasks
         get a folder each in it.
     :param durable: on Airflow 3.3 and later a retry waits for what an earlier try has sent instead of sending it again;
-        see ``sync.csv_import`` for a request whose answer was lost. A clear sends everything again.
+        see ``sync.csv_import`` for a request whose answer was lost. A clear sends everything again. Without it, and
+        below Airflow 3.3, a retry sends everything again too; a file that has rows without ids is refused in a second
+        or later try then (``VoucherifyRowsWithoutIdsError``, which Airflow does not retry), whether of a retry or of a
+        clear.
     :param on_failed_records_callback: notifier or callable (or several) that is told of failed rows, even where the
         task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
     :param voucherify_conn_id: connection of type ``voucherify``.
@@ -164,7 +168,17 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
 
         if not file.has_ids:
             self.log.warning("Some rows have no source_id: each time they are imported they create something new")
-        self._warn_without_store(context)
+        if file.has_ids or self._is_durable(context):
+            self._warn_without_store(context)
+        elif context["ti"].try_number > 1:
+            raise VoucherifyRowsWithoutIdsError(
+                "some rows have no source_id, and nothing tells this try what an earlier one has sent, so importing "
+                "the file again may create them twice; look into Voucherify, and import what it lacks in another run"
+            )
+        elif self.retries:
+            self.log.warning(
+                "What is sent cannot be written down for a retry, so a retry of this task will not send it"
+            )
         return CsvSubmission(file, hook.get_conn(), self._journal(context)).run()
 
     def _unsettled(self, sync: SubmittedSync) -> SyncSummary:
