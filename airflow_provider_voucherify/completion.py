@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
@@ -107,23 +106,28 @@ class CompletesAsyncActions(EmitsLineage):
         from airflow_provider_voucherify.storage import StagedRecords
         from airflow_provider_voucherify.sync.outcomes import SubmittedSync, UnfinishedActionsError
 
-        status, message, state = self._read(event)
-        sync, end_time = SubmittedSync.from_json(state["sync"]), float(state["end_time"])
-        folder, name = self._report_folder(context), state.get("staged")
+        folder = self._report_folder(context)
+        try:
+            status, message, state = self._read(event)
+        except VoucherifyError:
+            if folder is not None:
+                self._remove(StagedRecords(folder, self._staged_name(context)))
+            raise
+        sync, end_time, name = SubmittedSync.from_json(state["sync"]), float(state["end_time"]), state.get("staged")
         staged = StagedRecords(folder, name, len(sync.batches)) if folder is not None and name else None
-        if status == "timeout":
+        with ExitStack() as stack, ExitStack() as leaving:
             if staged is not None:
-                staged.remove()
-            self._raise_timeout(message or "time is up")
-        if status == "unreachable":
-            self.log.warning("The trigger gave up looking, so this worker looks: %s", message)
-        with ExitStack() as stack:
-            hook = stack.enter_context(self._hook())
-            if staged is not None:
+                leaving.callback(self._remove, staged)
                 stack.callback(staged.close)
+            if status == "timeout":
+                self._raise_timeout(message or "time is up")
+            if status == "unreachable":
+                self.log.warning("The trigger gave up looking, so this worker looks: %s", message)
+            hook = stack.enter_context(self._hook())
 
             def defer(waiting_for: Sequence[str], held: HeldBackError | None = None) -> NoReturn:
                 to_wait_for = sync.async_action_ids if status == "unreachable" else waiting_for
+                leaving.pop_all()  # whoever resumes the task needs what was staged
                 self._defer(hook, sync, to_wait_for, end_time, name, held)
 
             try:
@@ -137,8 +141,6 @@ class CompletesAsyncActions(EmitsLineage):
                         f"the triggerer cannot look at async actions ({message}), though this worker can"
                     ) from unfinished
                 defer(unfinished.to_wait_for)
-        if staged is not None:
-            staged.remove()
         return self._conclude(context, summary)
 
     def _hook(self) -> VoucherifyHook:
@@ -216,8 +218,12 @@ class CompletesAsyncActions(EmitsLineage):
         def defer(waiting_for: Sequence[str], held: HeldBackError | None = None) -> NoReturn:
             name = None
             if folder is not None and plan is not None:
-                name = uuid.uuid4().hex
-                StagedRecords(folder, name, len(plan.batches)).stage(plan)
+                name = self._staged_name(context)
+                staged = StagedRecords(folder, name, len(plan.batches))
+                with ExitStack() as leaving:
+                    leaving.callback(self._remove, staged)
+                    staged.stage(plan)
+                    leaving.pop_all()
             self._defer(hook, sync, waiting_for, end_time, name, held)
 
         while not waiting_for or self._look(client, sync, waiting_for, self._poll_interval(hook), until, seen):
@@ -230,6 +236,20 @@ class CompletesAsyncActions(EmitsLineage):
         if not self.deferrable or time.time() >= end_time:
             self._raise_timeout(f"async action {action_to_look_at(waiting_for)} was not finished in time")
         return defer(waiting_for)
+
+    @staticmethod
+    def _staged_name(context: Context) -> str:
+        from airflow_provider_voucherify.storage import staged_name
+
+        ti = context["ti"]
+        return staged_name(ti.dag_id, ti.task_id, ti.run_id, ti.map_index)
+
+    def _remove(self, staged: StagedRecords) -> None:
+        """Remove what was staged; that it cannot be is worth a warning, and no reason to fail what is done."""
+        try:
+            staged.remove()
+        except Exception:
+            self.log.warning("What was kept in report_path while the task waited cannot be removed", exc_info=True)
 
     def _look(
         self,

@@ -1,8 +1,9 @@
 """
 The errors of this provider, to be named in ``except`` or in Airflow's ``ExceptionRetryPolicy``.
 
-``models.errors`` has the tree and says what each means. ``VoucherifyRecordsFailedError`` and
-``VoucherifyNewerRunError`` are added here, since they are Airflow's business: they fail the task without a retry.
+``models.errors`` has the tree and says what each means. ``VoucherifyRecordsFailedError``,
+``VoucherifyNewerRunError`` and ``VoucherifyRowsWithoutIdsError`` are added here, since they are Airflow's business:
+they fail the task without a retry.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ __all__ = [
     "VoucherifyRecordsFailedError",
     "VoucherifyRecordsRejectedError",
     "VoucherifyReportError",
+    "VoucherifyRowsWithoutIdsError",
     "VoucherifyServerError",
     "VoucherifyTransportError",
     "VoucherifyUnexpectedAnswerError",
@@ -63,6 +65,10 @@ __all__ = [
 
 class VoucherifyNewerRunError(VoucherifyError, AirflowFailException):
     """A later run of the task has sent its rows already, and ``on_newer_run="fail"`` asks not to overwrite them."""
+
+
+class VoucherifyRowsWithoutIdsError(VoucherifyError, AirflowFailException):
+    """A retry cannot know whether a CSV file's rows were sent already, and rows without ids would be created twice."""
 
 
 class VoucherifyRecordsFailedError(VoucherifyError, AirflowFailException):

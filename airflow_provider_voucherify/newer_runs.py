@@ -19,9 +19,9 @@ def newer_run(context: Context) -> str | None:
     """
     Return the id of the latest run after this one in which the same task has been at work, or None.
 
-    A run's time is read from its id (``scheduled__…``, ``manual__…``), as Airflow names runs by themselves; runs that a
-    person has given another kind of id are not seen. Airflow is asked for the states of all runs of this task, so
-    this is for a retry, not for every try.
+    A run's time is read from its id (``scheduled__…``, ``manual__…``, ``asset_triggered__…``), as Airflow names runs by
+    themselves; runs that a person has given another kind of id are not seen. Airflow is asked for the states of all
+    runs of this task, so this is for a retry, not for every try.
     """
     ti, run_id = context["ti"], context["dag_run"].run_id
     task = ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
@@ -46,8 +46,10 @@ def latest_at_work(states: Mapping[str, Mapping[str, Any]], run_id: str, task: s
 
 
 def _time(run_id: str) -> datetime | None:
+    # No time has an underscore; after one there are letters of no meaning, where runs of the same time are possible.
+    suffix = run_id.partition("__")[2]
     try:
-        time = datetime.fromisoformat(run_id.partition("__")[2])
+        time = datetime.fromisoformat(suffix.partition("_")[0])
     except ValueError:
         return None
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, TYPE_CHECKING
@@ -77,21 +80,32 @@ class StorageReportFolder:
             file.unlink()
 
     def remove_folder(self, name: str) -> None:
-        """Remove an empty folder, where the storage has such a thing."""
-        with suppress(OSError):
-            (self._path / name).rmdir()
+        """Remove a folder, if it is there, with the files in it."""
+        folder = self._path / name
+        files = []
+        with suppress(FileNotFoundError):
+            files = list(folder.iterdir())
+        for file in files:
+            with suppress(FileNotFoundError):
+                file.unlink()
+        with suppress(OSError):  # not every storage has folders that are left then
+            folder.rmdir()
 
 
 class StagedRecords:
     """
     What was sent, kept in the report folder while the task is deferred and has no process to remember it.
 
+    They have the source's data, so they are removed as soon as the outcome is known or the try has failed. Where
+    nobody is left to do that (the task is marked or cleared while it is deferred, the trigger fails), the next try
+    does it, which finds them by their name.
+
     :param folder: where; it gets a folder ``staged-…`` with the bodies and the refused rows.
-    :param name: tells the task's staged files from those of others that write to the same folder.
-    :param batches: how many bodies there are.
+    :param name: of the task instance, see ``staged_name``.
+    :param batches: how many bodies there are; needed to read one.
     """
 
-    def __init__(self, folder: StorageReportFolder, name: str, batches: int) -> None:
+    def __init__(self, folder: StorageReportFolder, name: str, batches: int = 0) -> None:
         self._folder = folder
         self._name = f"staged-{name}"
         self._refused, self._set_aside, self._failed_before, self._ledger, self._state = (
@@ -156,16 +170,21 @@ class StagedRecords:
         return self._folder.lines(self._set_aside)
 
     def remove(self) -> None:
-        """Remove what was staged."""
-        others = (self._refused, self._set_aside, self._failed_before, self._ledger, self._state)
-        for name in (*self._bodies, *others):
-            self._folder.remove(name)
+        """Remove what was staged, whatever try of the task instance has left it."""
         self._folder.remove_folder(self._name)
 
     def close(self) -> None:
         """Remove what was fetched to local disk."""
         if self._fetched is not None:
             self._fetched.close()
+
+
+def staged_name(dag_id: str, task_id: str, run_id: str, map_index: int | None) -> str:
+    """Name what a task instance stages, the same for all its tries: what a person may read of it, and a digest."""
+    mapped = None if map_index is None or map_index < 0 else map_index
+    whole = json.dumps([dag_id, task_id, run_id, mapped])
+    readable = re.sub(r"[^A-Za-z0-9_-]", "_", f"{dag_id}-{task_id}")[:60]
+    return f"{readable}-{blake2b(whole.encode(), digest_size=8).hexdigest()}"
 
 
 class PlannedRecords:

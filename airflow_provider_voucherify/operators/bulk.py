@@ -5,24 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_voucherify.compat import (
     AirflowNotFoundException,
-    BaseOperator,
     conf,
-    get_task_state_store,
     set_asset_state,
 )
-from airflow_provider_voucherify.completion import (
-    Callback,
-    CompletesAsyncActions,
-    seconds,
-)
+from airflow_provider_voucherify.completion import Callback, seconds
 from airflow_provider_voucherify.exceptions import VoucherifyNewerRunError
-from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
 from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES, RESOURCES
 from airflow_provider_voucherify.models.errors import (
     VoucherifyActionFailedError,
@@ -32,6 +24,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyRecordsRejectedError,
 )
 from airflow_provider_voucherify.newer_runs import newer_run
+from airflow_provider_voucherify.operators.base import SubmittingOperator
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.bookkeeping import Bookkeeping
@@ -46,7 +39,6 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.metadata_schema import MetadataRules
     from airflow_provider_voucherify.sync.outcomes import SubmittedSync
     from airflow_provider_voucherify.sync.plan import Changes, Plan
-    from airflow_provider_voucherify.sync.settlement import ActionOutcome
     from airflow_provider_voucherify.sync.sources import Rows
     from airflow_provider_voucherify.sync.summary import SyncSummary
 
@@ -68,7 +60,7 @@ class HiddenRecords:
         return f"<{count} records, not shown>"
 
 
-class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
+class _BulkOperator(SubmittingOperator):
     """What the two bulk operators share: the source, the waiting, the thresholds."""
 
     template_fields: Sequence[str] = (
@@ -92,8 +84,6 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
     )
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"sql": "sql", "sql_parameters": "json", "mapping": "json", "on_removed": "json"}  # noqa: RUF012
-    operator_extra_links = (VoucherifyAsyncActionsLink(), VoucherifyReportLink())
-    ui_color = "#f4ecff"
 
     def __init__(
         self,
@@ -195,17 +185,15 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         self.durable = durable
         self.retry_failed_records = retry_failed_records
         self.on_newer_run = on_newer_run
-        self._failed_outcomes: dict[str, ActionOutcome] = {}
         self.on_failed_records_callback = on_failed_records_callback
         self.voucherify_conn_id = voucherify_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read, check, send, wait; see the class for what is returned and raised."""
         self._check()
-        self._failed_outcomes.clear()
         started = time.time()
         with ExitStack() as stack:
-            stack.enter_context(self._forgetting_unknown_actions(context))
+            stack.enter_context(self._attempt(context))
             self._prepare(context)
             hook = stack.enter_context(self._hook())
             plan = stack.enter_context(self._plan(context, hook))
@@ -234,35 +222,28 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
             end_time = min(sync.submitted_at + seconds(self.completion_timeout), started + self._execution_seconds())
             return self._conclude(context, self._wait(context, hook, sync, end_time, plan))
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
-        self._failed_outcomes.clear()
-        with self._forgetting_unknown_actions(context):
-            return super().execute_complete(context, event)
-
-    def _execution_seconds(self) -> float:
-        """Return ``execution_timeout``, which Airflow itself minds only while the task is on a worker."""
-        return float("inf") if self.execution_timeout is None else self.execution_timeout.total_seconds()
-
     def _check(self) -> None:
         """Check what can be checked before any row is read."""
         self._thresholds()
         self._warnings()
         self._check_books()
-        for name in ("sample", "max_attempts"):
+        for name in ("sample", "max_attempts", "max_batch_records"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise VoucherifyConfigurationError(f"{name} must be at least 1, not {value!r}")
+        if self.max_in_flight is None or self.max_in_flight < 1:
+            raise VoucherifyConfigurationError(f"max_in_flight must be at least 1, not {self.max_in_flight!r}")
         if self.max_removed_ratio is not None and not 0 <= self.max_removed_ratio <= 1:
             raise VoucherifyConfigurationError(f"max_removed_ratio must be from 0 to 1, not {self.max_removed_ratio!r}")
         if self.on_newer_run not in ("warn", "fail", "ignore"):
             raise VoucherifyConfigurationError(f"on_newer_run must be warn, fail or ignore, not {self.on_newer_run!r}")
         if not isinstance(self.is_dry_run, bool):
             raise VoucherifyConfigurationError(f"dry_run must be True or False, not {self.is_dry_run!r}")
-        if self.poll_interval is not None and not 0 < seconds(self.poll_interval) < float("inf"):
-            raise VoucherifyConfigurationError(f"poll_interval must be positive, not {self.poll_interval!r}")
+        self._check_poll_interval()
 
     def _prepare(self, context: Context) -> None:
-        """Make sure that results can be kept, and that links and ids are there whatever happens."""
+        """Make sure that results can be kept, that links and ids are there, and nothing that an earlier try staged."""
+        from airflow_provider_voucherify.storage import StagedRecords
+
         self._clear_links(context)
         if (folder := self._report_folder(context)) is None:
             return
@@ -271,6 +252,7 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
                 f"path {self.path!r} is the file that this task would replace; give another report_path"
             )
         folder.prepare()
+        StagedRecords(folder, self._staged_name(context)).remove()
 
     def _mind_newer_runs(self, context: Context) -> None:
         if self.on_newer_run == "ignore" or (newer := newer_run(context)) is None:
@@ -279,12 +261,6 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         if self.on_newer_run == "fail":
             raise VoucherifyNewerRunError(f"{said}; they would be overwritten")
         self.log.warning("%s; this retry may overwrite them with older ones", said)
-
-    def on_kill(self) -> None:
-        """Say what cannot be done: actions that were submitted go on, since the API has no way to cancel them."""
-        self.log.warning(
-            "Killed. Async actions that were submitted go on at Voucherify, whose API has no way to cancel them."
-        )
 
     def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
         super()._do_render_template_fields(*args, **kwargs)
@@ -296,12 +272,6 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
 
     def _metadata_plan(self) -> MetadataPlan:
         return "bulk"
-
-    def _resource(self) -> str:
-        return self.resource
-
-    def _poll_interval(self, hook: VoucherifyHook) -> float:
-        return super()._poll_interval(hook) if self.poll_interval is None else seconds(self.poll_interval)
 
     def _schema(self, hook: VoucherifyHook) -> MetadataRules | None:
         """Fetch the project's metadata schema, where it is asked for and there is one."""
@@ -473,19 +443,9 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
             self.log.info("There is nothing to send")
         self._metrics().source_read(plan.rows_read, plan.refused_by_key)
 
-    def _journal(self, context: Context) -> Journal:
-        from airflow_provider_voucherify.sync.journal import Journal
-
-        return Journal(get_task_state_store(context) if self.durable else None, context["ti"].max_tries)
-
     def _refused_sample(self, context: Context) -> Sequence[Mapping[str, Any]]:
         ti = context["ti"]
         return ti.xcom_pull(task_ids=ti.task_id, key=REFUSED_XCOM_KEY, map_indexes=ti.map_index) or ()
-
-    def _note(self, async_action_id: str, outcome: ActionOutcome) -> None:
-        super()._note(async_action_id, outcome)
-        if outcome.failed:
-            self._failed_outcomes[async_action_id] = replace(outcome, failures={}, written=frozenset())
 
     def _prepare_retry(self, context: Context, message: str) -> None:
         """
@@ -508,22 +468,14 @@ class _BulkOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
         if self.retry_failed_records and self._failed_outcomes:
             raise VoucherifyRecordsRejectedError(message)
 
-    @contextmanager
-    def _forgetting_unknown_actions(self, context: Context) -> Iterator[None]:
+    def _note_unknown_action(self, journal: Journal, async_action_id: str) -> None:
         """Let the next try look for the batch of an action that Voucherify does not know, or send it again."""
-        try:
-            yield
-        except VoucherifyNotFoundError as error:
-            self._journal(context).doubt_action(error.call.rpartition("/")[2])
-            raise
+        journal.doubt_action(async_action_id)
 
     def _submit(self, context: Context, plan: Plan, hook: VoucherifyHook) -> SubmittedSync:
         from airflow_provider_voucherify.sync.submission import Submission
 
-        if self.durable and get_task_state_store(context) is None:
-            self.log.warning(
-                "This Airflow has no task state store (it came with 3.3): a retry of this task sends everything again"
-            )
+        self._warn_without_store(context)
         self.log.info("::group::Sending %d requests", len(plan.batches))
         try:
             return Submission(plan, hook.get_conn(), self._journal(context), self.max_in_flight).run()
@@ -659,7 +611,9 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     :param sample: read only the first so many rows. With ``dry_run`` the exact JSON is logged.
     :param report_path: folder (local or object storage) for Voucherify's reports and ``failures.jsonl``, which the next
         run overwrites if it has the same folder (``{{ ds }}`` or ``{{ run_id }}`` in it keeps them apart). While the
-        task is deferred it also keeps what was sent. Mapped tasks get a folder each in it.
+        task is deferred it also keeps what was sent, in a folder ``staged-…`` that is removed as soon as the task goes
+        on, well or not. If it does not, since it was marked or its trigger failed, the next try of the task instance
+        removes it; where none follows, a person should. Mapped tasks get a folder each in it.
     :param dry_run: read and check, log and return the plan and what it would cost (requests, bytes, share of the rate
         limit, minutes; see ``sync.estimate``), send nothing.
     :param durable: on Airflow 3.3 and later a retry waits for what an earlier try has sent instead of sending it

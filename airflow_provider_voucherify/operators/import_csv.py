@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_voucherify.compat import BaseOperator, conf, get_task_state_store
-from airflow_provider_voucherify.completion import Callback, CompletesAsyncActions, seconds
-from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
+from airflow_provider_voucherify.compat import conf
+from airflow_provider_voucherify.completion import Callback, seconds
+from airflow_provider_voucherify.exceptions import VoucherifyRowsWithoutIdsError
 from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS, MAX_BODY_BYTES
-from airflow_provider_voucherify.models.errors import (
-    VoucherifyActionFailedError,
-    VoucherifyConfigurationError,
-    VoucherifyNotFoundError,
-)
+from airflow_provider_voucherify.models.errors import VoucherifyActionFailedError, VoucherifyConfigurationError
+from airflow_provider_voucherify.operators.base import SubmittingOperator
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import VoucherifyClient
@@ -28,13 +25,12 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.csv_file import CsvFile
     from airflow_provider_voucherify.sync.journal import Journal
     from airflow_provider_voucherify.sync.outcomes import SentRecords, SubmittedSync
-    from airflow_provider_voucherify.sync.settlement import ActionOutcome
     from airflow_provider_voucherify.sync.summary import SyncSummary
 
 DIGESTS_XCOM_KEY = "voucherify_csv_digests"
 
 
-class VoucherifyImportCsvOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
+class VoucherifyImportCsvOperator(SubmittingOperator):
     """
     Imports a CSV file with ``POST /v1/{resource}/importCSV``, whatever its size, and follows it to the last row.
 
@@ -80,15 +76,16 @@ class VoucherifyImportCsvOperator(CompletesAsyncActions, BaseOperator):  # type:
         reasons: whole if ``path`` can be read again and has not changed meanwhile, else by number and id. Mapped tasks
         get a folder each in it.
     :param durable: on Airflow 3.3 and later a retry waits for what an earlier try has sent instead of sending it again;
-        see ``sync.csv_import`` for a request whose answer was lost. A clear sends everything again.
+        see ``sync.csv_import`` for a request whose answer was lost. A clear sends everything again. Without it, and
+        below Airflow 3.3, a retry sends everything again too; a file that has rows without ids is refused in a second
+        or later try then (``VoucherifyRowsWithoutIdsError``, which Airflow does not retry), whether of a retry or of a
+        clear.
     :param on_failed_records_callback: notifier or callable (or several) that is told of failed rows, even where the
         task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
     :param voucherify_conn_id: connection of type ``voucherify``.
     """
 
     template_fields: Sequence[str] = ("path", "report_path", "voucherify_conn_id")
-    operator_extra_links = (VoucherifyAsyncActionsLink(), VoucherifyReportLink())
-    ui_color = "#f4ecff"
 
     def __init__(
         self,
@@ -126,18 +123,16 @@ class VoucherifyImportCsvOperator(CompletesAsyncActions, BaseOperator):  # type:
         self.durable = durable
         self.on_failed_records_callback = on_failed_records_callback
         self.voucherify_conn_id = voucherify_conn_id
-        self._failed_as_a_whole: dict[str, int] = {}
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read, check, send, wait; see the class for what is returned and raised."""
         self._check()
-        self._failed_as_a_whole.clear()
         started = time.time()
         self._clear_links(context)
         if (folder := self._report_folder(context)) is not None:
             folder.prepare()
         with ExitStack() as stack:
-            stack.enter_context(self._sending_unknown_actions_again(context))
+            stack.enter_context(self._attempt(context))
             file = stack.enter_context(self._file())
             self.log.info("Read %s rows, to be sent in %d requests", f"{file.rows:,}", len(file.parts))
             self._metrics().source_read(file.rows, {})
@@ -150,20 +145,9 @@ class VoucherifyImportCsvOperator(CompletesAsyncActions, BaseOperator):  # type:
             end_time = min(sync.submitted_at + seconds(self.completion_timeout), started + self._execution_seconds())
             return self._conclude(context, self._wait(context, hook, sync, end_time))
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
-        self._failed_as_a_whole.clear()
-        with self._sending_unknown_actions_again(context):
-            return super().execute_complete(context, event)
-
-    def on_kill(self) -> None:
-        """Say what cannot be done: an import that was submitted goes on, since the API has no way to cancel it."""
-        self.log.warning("Killed. What was submitted goes on at Voucherify, whose API has no way to cancel it.")
-
     def _check(self) -> None:
         self._thresholds()
-        if self.poll_interval is not None and not 0 < seconds(self.poll_interval) < float("inf"):
-            raise VoucherifyConfigurationError(f"poll_interval must be positive, not {self.poll_interval!r}")
+        self._check_poll_interval()
         if not 1_000 <= self.max_batch_bytes <= MAX_BODY_BYTES:
             raise VoucherifyConfigurationError(
                 f"max_batch_bytes must be from 1,000 to {MAX_BODY_BYTES:,}, which is the most that Voucherify takes"
@@ -184,16 +168,18 @@ class VoucherifyImportCsvOperator(CompletesAsyncActions, BaseOperator):  # type:
 
         if not file.has_ids:
             self.log.warning("Some rows have no source_id: each time they are imported they create something new")
-        if self.durable and get_task_state_store(context) is None:
+        if file.has_ids or self._is_durable(context):
+            self._warn_without_store(context)
+        elif context["ti"].try_number > 1:
+            raise VoucherifyRowsWithoutIdsError(
+                "some rows have no source_id, and nothing tells this try what an earlier one has sent, so importing "
+                "the file again may create them twice; look into Voucherify, and import what it lacks in another run"
+            )
+        elif self.retries:
             self.log.warning(
-                "This Airflow has no task state store (it came with 3.3): a retry of this task sends everything again"
+                "What is sent cannot be written down for a retry, so a retry of this task will not send it"
             )
         return CsvSubmission(file, hook.get_conn(), self._journal(context)).run()
-
-    def _journal(self, context: Context) -> Journal:
-        from airflow_provider_voucherify.sync.journal import Journal
-
-        return Journal(get_task_state_store(context) if self.durable else None, context["ti"].max_tries)
 
     def _unsettled(self, sync: SubmittedSync) -> SyncSummary:
         from airflow_provider_voucherify.sync.summary import SyncSummary
@@ -246,34 +232,15 @@ class VoucherifyImportCsvOperator(CompletesAsyncActions, BaseOperator):  # type:
             return None
         return file
 
-    def _resource(self) -> str:
-        return self.resource
-
-    def _poll_interval(self, hook: VoucherifyHook) -> float:
-        return super()._poll_interval(hook) if self.poll_interval is None else seconds(self.poll_interval)
-
-    def _execution_seconds(self) -> float:
-        """Return ``execution_timeout``, which Airflow itself minds only while the task is on a worker."""
-        return float("inf") if self.execution_timeout is None else self.execution_timeout.total_seconds()
-
-    def _note(self, async_action_id: str, outcome: ActionOutcome) -> None:
-        super()._note(async_action_id, outcome)
-        if outcome.failed_as_a_whole:
-            self._failed_as_a_whole[async_action_id] = outcome.records
-
     def _prepare_retry(self, context: Context, message: str) -> None:
         """Let the next try send again what failed as a whole."""
-        for action_id, records in self._failed_as_a_whole.items():
-            self._journal(context).rejected(action_id, records)
-        if self._failed_as_a_whole:
+        as_a_whole = [(i, outcome.records) for i, outcome in self._failed_outcomes.items() if outcome.failed_as_a_whole]
+        if as_a_whole:
+            journal = self._journal(context)
+            for action_id, records in as_a_whole:
+                journal.rejected(action_id, records)
             raise VoucherifyActionFailedError(message)
 
-    @contextmanager
-    def _sending_unknown_actions_again(self, context: Context) -> Iterator[None]:
+    def _note_unknown_action(self, journal: Journal, async_action_id: str) -> None:
         """Let the next try send again what an action was for that Voucherify does not know."""
-        try:
-            yield
-        except VoucherifyNotFoundError as error:
-            journal, action_id = self._journal(context), error.call.rpartition("/")[2]
-            journal.rejected(action_id, 1)
-            raise
+        journal.rejected(async_action_id, 1)

@@ -75,8 +75,8 @@ class Submission:
     :param plan: read.
     :param api: where to post.
     :param journal: what earlier tries have posted.
-    :param max_in_flight: the most bodies that are sent at the same time. Every id is in one body only, so their order
-        does not matter.
+    :param max_in_flight: the most bodies that are sent at the same time, at least 1. Every id is in one body only, so
+        their order does not matter.
     :param in_doubt_seconds: how long to wait for an unfinished action that may be the one of a batch in doubt.
     """
 
@@ -163,7 +163,7 @@ class Submission:
         waiting.extend(self.plan.batches)
         try:
             while waiting or in_flight:
-                if not waiting or len(in_flight) == self.max_in_flight:
+                if not waiting or len(in_flight) >= self.max_in_flight:
                     self._note_answers(in_flight, ids, FIRST_COMPLETED)
                     continue
                 batch = waiting.popleft()

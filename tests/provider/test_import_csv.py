@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -213,6 +213,38 @@ class TestRetries:
 
         assert import_csv(file, durable=False, retries=1).state == "success"
         assert self.posts(voucherify) == 2
+
+    def test_without_durable_rows_without_ids_are_not_sent_again(
+        self, voucherify: LocalVoucherify, file: Path, task_log: Callable[[], str]
+    ) -> None:
+        file.write_text("Name\nAnn\n")
+        voucherify.misbehave("poll", Status(403))
+
+        run = import_csv(file, durable=False, retries=3)
+
+        assert run.state == "failed"
+        assert (self.posts(voucherify), run.dag_run.get_task_instance("import").try_number) == (1, 2)
+        said = task_log()
+        assert "a retry of this task will not send it" in said
+        assert "importing the file again may create them twice" in said
+
+    @pytest.mark.parametrize(("content", "retries"), [("Name\nAnn\n", 0), (ROWS, 3)], ids=["no retries", "with ids"])
+    def test_of_a_retry_that_changes_nothing_nobody_is_warned(
+        self, voucherify: LocalVoucherify, file: Path, task_log: Callable[[], str], content: str, retries: int
+    ) -> None:
+        file.write_text(content)
+
+        assert import_csv(file, durable=False, retries=retries).state == "success"
+
+        assert "will not send it" not in task_log()
+
+    @pytest.mark.needs_airflow("3.3", "the task state store came with it")
+    def test_with_durable_rows_without_ids_are_waited_for(self, voucherify: LocalVoucherify, file: Path) -> None:
+        file.write_text("Name\nAnn\n")
+        voucherify.misbehave("poll", Status(403))
+
+        assert import_csv(file, retries=1).state == "success"
+        assert self.posts(voucherify) == 1
 
     def test_a_lost_answer_is_counted(self, voucherify: LocalVoucherify, file: Path) -> None:
         voucherify.misbehave(IMPORT, DropAfter())

@@ -56,6 +56,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "scheduled__2026-01-01T00:00:00+00:00": {"sync": "failed"},
     "scheduled__2026-01-02T00:00:00+00:00": {"sync": "success"},
     "manual__2026-01-03T00:00:00+00:00": {"sync": "scheduled", "sync_1": "deferred"},
+    "asset_triggered__2026-01-04T00:00:00.000001+00:00_AbCd1234": {"sync_2": "success"},
+    "asset_triggered__2026-01-05T00:00:00+00:00_9fGh0kLm": {"sync_2": "running"},
     "a person's own id": {"sync": "success"},
 }
 
@@ -66,6 +68,12 @@ RUNS: dict[str, dict[str, Any]] = {
         ("scheduled__2026-01-01T00:00:00+00:00", "sync", "scheduled__2026-01-02T00:00:00+00:00"),
         ("scheduled__2026-01-02T00:00:00+00:00", "sync", None),
         ("scheduled__2026-01-01T00:00:00+00:00", "sync_1", "manual__2026-01-03T00:00:00+00:00"),
+        (
+            "asset_triggered__2026-01-04T00:00:00.000001+00:00_AbCd1234",
+            "sync_2",
+            "asset_triggered__2026-01-05T00:00:00+00:00_9fGh0kLm",
+        ),
+        ("asset_triggered__2026-01-05T00:00:00+00:00_9fGh0kLm", "sync_2", None),
         ("a person's own id", "sync", None),
     ],
 )

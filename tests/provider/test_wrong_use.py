@@ -47,6 +47,9 @@ WHEN_RUN: list[tuple[dict[str, Any], str]] = [
     ({"records": [], "null_policy": "blank"}, "null_policy must be 'omit' or 'send'"),
     ({"records": [], "max_failed_ratio": 5}, "max_failed_ratio must be between 0 and 1"),
     ({"records": [], "max_batch_bytes": 20_000_000}, "max_batch_bytes"),
+    ({"records": ["c1"], "max_batch_records": 0}, "max_batch_records must be at least 1, not 0"),
+    ({"records": ["c1"], "max_in_flight": 0}, "max_in_flight must be at least 1, not 0"),
+    ({"records": ["c1"], "max_in_flight": -1}, "max_in_flight must be at least 1, not -1"),
 ]
 
 
