@@ -12,6 +12,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 from connections import APP_ID, SECRET_KEY, connect
 from dags import DagRunResult, run_dag
+from installed import needs_store
 
 from airflow_provider_voucherify.exceptions import VoucherifyConfigurationError
 from airflow_provider_voucherify.local_voucherify import DropAfter, LocalVoucherify, Status
@@ -199,6 +200,7 @@ class TestRetries:
     def posts(self, server: LocalVoucherify) -> int:
         return len(server.requests("POST", IMPORT))
 
+    @needs_store
     def test_a_retry_waits_for_what_was_sent(self, voucherify: LocalVoucherify, file: Path) -> None:
         voucherify.misbehave("poll", Status(403))
 
@@ -214,6 +216,7 @@ class TestRetries:
         assert import_csv(file, durable=False, retries=1).state == "success"
         assert self.posts(voucherify) == 2
 
+    @needs_store
     def test_a_lost_answer_is_counted(self, voucherify: LocalVoucherify, file: Path) -> None:
         voucherify.misbehave(IMPORT, DropAfter())
 
@@ -234,6 +237,7 @@ class TestRetries:
         assert run.state == "success"
         assert (self.posts(voucherify), run.xcom("import")["succeeded"]) == (2, 3)
 
+    @needs_store
     def test_rows_without_ids_that_failed_as_a_whole_are_left_to_a_person(
         self, voucherify: LocalVoucherify, file: Path
     ) -> None:
