@@ -14,6 +14,14 @@ def get_provider_info() -> dict[str, Any]:
     def modules(kind: str, *names: str) -> list[dict[str, Any]]:
         return [{"integration-name": "Voucherify", "python-modules": [f"{package}.{kind}.{name}" for name in names]}]
 
+    asset_uris = [
+        {
+            "schemes": ["voucherify"],
+            "handler": f"{package}.assets.voucherify.sanitize_uri",
+            "factory": f"{package}.assets.voucherify.create_asset",
+            "to_openlineage_converter": f"{package}.assets.voucherify.convert_asset_to_openlineage",
+        }
+    ]
     return {
         "package-name": "airflow-provider-voucherify",
         "name": "Voucherify",
@@ -30,14 +38,8 @@ def get_provider_info() -> dict[str, Any]:
         "operators": modules("operators", "bulk", "import_csv"),
         "sensors": modules("sensors", "async_action"),
         "triggers": modules("triggers", "async_action"),
-        "asset-uris": [
-            {
-                "schemes": ["voucherify"],
-                "handler": f"{package}.assets.voucherify.sanitize_uri",
-                "factory": f"{package}.assets.voucherify.create_asset",
-                "to_openlineage_converter": f"{package}.assets.voucherify.convert_asset_to_openlineage",
-            }
-        ],
+        "asset-uris": asset_uris,
+        "dataset-uris": asset_uris,  # what Airflow 2 calls them
         "task-decorators": [
             {
                 "name": "voucherify_bulk_update",

@@ -48,13 +48,13 @@ class EmitsLineage:
 
     def post_execute(self, context: Context, result: Any = None) -> None:
         """Give the asset events of this task the summary as extra; Airflow sends them if the task succeeds."""
-        if self.summary is None:
-            return
-        told = self.summary.model_dump(mode="json", exclude={"failures"})
-        for outlet in self.outlets:
-            if isinstance(outlet, Asset):
-                event = context["outlet_events"][outlet]
-                event.extra = {**event.extra, **told}
+        if self.summary is not None:
+            told = self.summary.model_dump(mode="json", exclude={"failures"})
+            for outlet in self.outlets:
+                if isinstance(outlet, Asset):
+                    event = context["outlet_events"][outlet]
+                    event.extra = {**event.extra, **told}
+        super().post_execute(context, result)  # type: ignore[misc]  # which is where Airflow 2 calls the author's own
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Return datasets and facets; called by Airflow's OpenLineage provider, if it is installed and set up."""

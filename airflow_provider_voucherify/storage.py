@@ -61,7 +61,7 @@ class StorageReportFolder:
 
     def lines(self, name: str) -> Iterator[bytes]:
         """Give a file's lines, none where there is no such file."""
-        with suppress(FileNotFoundError), (self._path / name).open("rb") as file:  # type: ignore[no-untyped-call]
+        with suppress(FileNotFoundError), open_for_reading(str(self._path / name)) as file:
             yield from file
 
     def put(self, name: str, source: Path) -> None:

@@ -13,6 +13,8 @@ Connections: ``voucherify_default``, ``warehouse``, ``slack_webhook`` and ``smtp
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from airflow.providers.common.compat.sdk import DAG
 from airflow.providers.slack.notifications.slack_webhook import SlackWebhookNotifier
 from airflow.providers.smtp.notifications.smtp import SmtpNotifier
@@ -34,7 +36,14 @@ slack_of_every_night = VoucherifySummaryNotifier(
     SlackWebhookNotifier(slack_webhook_conn_id="slack_webhook", text="{{ voucherify_slack_text }}")
 )
 
-with DAG("alert_on_failures", schedule="@daily", catchup=False, tags=["voucherify"], doc_md=__doc__):
+with DAG(
+    "alert_on_failures",
+    schedule="@daily",
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    tags=["voucherify"],
+    doc_md=__doc__,
+):
     VoucherifyBulkUpdateOperator(
         task_id="update_vouchers",
         resource="vouchers",

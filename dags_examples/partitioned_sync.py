@@ -14,7 +14,7 @@ Connections: ``voucherify_default`` and ``warehouse``, a PostgreSQL.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task
@@ -23,7 +23,14 @@ from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOpera
 
 PARTITIONS = 8
 
-with DAG("partitioned_sync", schedule="@daily", catchup=False, tags=["voucherify"], doc_md=__doc__):
+with DAG(
+    "partitioned_sync",
+    schedule="@daily",
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    tags=["voucherify"],
+    doc_md=__doc__,
+):
     sync = VoucherifyBulkUpdateOperator.partial(
         task_id="sync_partition",
         resource="customers",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 
 from airflow.providers.common.compat.sdk import DAG, BaseHook, task
 
@@ -23,7 +24,14 @@ SPENT = """
     GROUP BY customers.customer_id
 """
 
-with DAG("rows_from_a_function", schedule="@daily", catchup=False, tags=["voucherify"], doc_md=__doc__):
+with DAG(
+    "rows_from_a_function",
+    schedule="@daily",
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    tags=["voucherify"],
+    doc_md=__doc__,
+):
 
     @task.voucherify_bulk_update(resource="customers", wait_for_completion=False)
     def send_tiers(country: str) -> Iterator[dict[str, str]]:

@@ -68,7 +68,9 @@ def task_log(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
     """
 
     def read() -> str:
-        lines = [*capfd.readouterr().out.splitlines(), *caplog.text.splitlines()]
+        lines = caplog.text.splitlines()
+        if AIRFLOW >= (3, 0):
+            lines = [*capfd.readouterr().out.splitlines(), *lines]
         return "\n".join(line for line in lines if "MaskSecret(" not in line)
 
     return read

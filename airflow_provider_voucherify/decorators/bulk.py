@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_voucherify.compat import DecoratedOperator, determine_kwargs, task_decorator_factory
+from airflow_provider_voucherify.compat import DecoratedOperator, determine_kwargs, task_decorator_factory, with_values
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.operators.bulk import (
     HiddenRecords,
@@ -41,7 +41,7 @@ class _FunctionGivesRows(DecoratedOperator):
         """Run the bulk operator with the rows of the function."""
         self.op_args = [_given(argument) for argument in self.op_args]
         self.op_kwargs = {name: _given(argument) for name, argument in self.op_kwargs.items()}
-        arguments = determine_kwargs(self.python_callable, self.op_args, {**context, **self.op_kwargs})
+        arguments = determine_kwargs(self.python_callable, self.op_args, with_values(context, self.op_kwargs))
         with closing(_rows(self.python_callable, self.op_args, arguments)) as rows:
             self.records = rows
             return super().execute(context)

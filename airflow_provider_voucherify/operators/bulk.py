@@ -55,7 +55,7 @@ class HiddenRecords:
     def __init__(self, records: Any) -> None:
         self.records = records
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         count = f"{len(self.records):,}" if hasattr(self.records, "__len__") else "an unknown number of"
         return f"<{count} records, not shown>"
 

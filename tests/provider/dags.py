@@ -16,7 +16,12 @@ from installed import AIRFLOW
 def _database() -> None:
     from airflow.utils.db import initdb
 
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     initdb()
+    if AIRFLOW < (3, 0):  # Alembic's configuration takes pytest's handler away, and the log lines of other packages
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 def run_dag(dag: DAG, run_conf: dict[str, Any] | None = None, logical_date: datetime | None = None) -> DagRunResult:
@@ -134,14 +139,36 @@ class DagRunResult:
             found = session.scalars(query).first()
             return None if found is None else XComModel.deserialize_value(found)
 
-    def asset_extras(self, uri: str) -> list[dict[str, Any]]:
-        """Return the extras of the events of an asset that the run has left, oldest first."""
-        from airflow.models.asset import AssetEvent, AssetModel
+    def xcoms(self, task_id: str) -> dict[str, Any]:
+        """Return all that a task has stored, by key."""
+        from airflow.models import xcom
         from airflow.utils.session import create_session
         from sqlalchemy import select
 
-        of_asset = select(AssetModel.id).where(AssetModel.uri == uri).scalar_subquery()
-        of_run = select(AssetEvent).where(AssetEvent.source_run_id == self.dag_run.run_id)
+        place = {"run_id": self.dag_run.run_id, "task_id": task_id}
         with create_session() as session:
-            events = session.scalars(of_run.where(AssetEvent.asset_id == of_asset).order_by(AssetEvent.id))
+            if AIRFLOW < (3, 0):
+                return {row.key: row.value for row in session.scalars(select(xcom.XCom).filter_by(**place))}
+            found = session.scalars(select(xcom.XComModel).filter_by(**place))
+            return {row.key: xcom.XComModel.deserialize_value(row) for row in found}
+
+    def asset_extras(self, uri: str) -> list[dict[str, Any]]:
+        """Return the extras of the events of an asset that the run has left, oldest first."""
+        from airflow.utils.session import create_session
+        from sqlalchemy import select
+
+        event, asset, asset_id = _asset_tables()
+        of_asset = select(asset.id).where(asset.uri == uri).scalar_subquery()
+        of_run = select(event).where(event.source_run_id == self.dag_run.run_id)
+        with create_session() as session:
+            events = session.scalars(of_run.where(asset_id == of_asset).order_by(event.id))
             return [event.extra for event in events]
+
+
+def _asset_tables() -> tuple[Any, Any, Any]:
+    """Return the models of asset events and assets, and the former's reference to the latter."""
+    if AIRFLOW < (3, 0):
+        dataset = import_module("airflow.models.dataset")
+        return dataset.DatasetEvent, dataset.DatasetModel, dataset.DatasetEvent.dataset_id
+    asset = import_module("airflow.models.asset")
+    return asset.AssetEvent, asset.AssetModel, asset.AssetEvent.asset_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -234,7 +235,7 @@ def test_a_dry_run_sends_nothing_and_tells_the_plan(
 
 
 def test_a_dry_run_tells_its_cost_at_the_connections_limits(
-    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, task_log: Callable[[], str]
 ) -> None:
     connect(monkeypatch, voucherify, rate_limit="10/minute", bulk_rate_limit="1/hour")
 
@@ -243,7 +244,7 @@ def test_a_dry_run_tells_its_cost_at_the_connections_limits(
     summary = run.xcom("sync")
     assert summary["requests_by_endpoint"] == {"/v1/customers/bulk/async": 2, "/v1/async-actions": 8}
     assert (summary["quota_share"], summary["estimated_minutes"]) == (2.0, 60.0)
-    assert "200% of one period's quota, at 10/minute API calls and 1/hour bulk calls" in capfd.readouterr().out
+    assert "200% of one period's quota, at 10/minute API calls and 1/hour bulk calls" in task_log()
     assert voucherify.received == []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, task
 from dags import DagRunResult, run_dag
+from installed import AIRFLOW, needs_store
 
 from airflow_provider_voucherify.decorators.bulk import voucherify_bulk_update_task
 from airflow_provider_voucherify.exceptions import VoucherifyConfigurationError
@@ -33,15 +34,6 @@ def rendered_fields(run: DagRunResult) -> list[dict[str, Any]]:
     with create_session() as session:
         found = session.query(RenderedTaskInstanceFields).filter_by(run_id=run.dag_run.run_id).all()
         return [row.rendered_fields for row in found]
-
-
-def stored_xcoms(run: DagRunResult, task_id: str) -> dict[str, Any]:
-    from airflow.models.xcom import XComModel
-    from airflow.utils.session import create_session
-
-    with create_session() as session:
-        found = session.query(XComModel).filter_by(run_id=run.dag_run.run_id, task_id=task_id).all()
-        return {row.key: XComModel.deserialize_value(row) for row in found}
 
 
 @pytest.mark.parametrize("yields", [True, False], ids=["yields", "returns"])
@@ -111,7 +103,7 @@ def test_what_is_yielded_is_streamed_and_never_stored(voucherify: LocalVoucherif
 
     assert run.xcom("sync")["created"] == 10_000
     assert most < 5_000
-    assert "do-not-store" not in json.dumps(stored_xcoms(run, "sync"))
+    assert "do-not-store" not in json.dumps(run.xcoms("sync"))
 
 
 def test_rows_of_another_task_are_not_stored_with_the_rendered_fields(voucherify: LocalVoucherify) -> None:
@@ -134,8 +126,15 @@ def test_rows_of_another_task_are_not_stored_with_the_rendered_fields(voucherify
     fields = rendered_fields(run)
     assert "do-not-store" not in json.dumps(fields)
     (of_sync,) = [one for one in fields if "voucherify_conn_id" in one]
-    assert of_sync["op_args"] == ["<1 records, not shown>"]
-    assert of_sync["op_kwargs"] == {"more": "<1 records, not shown>", "prefix": "shop-"}
+    op_args, op_kwargs = of_sync["op_args"], of_sync["op_kwargs"]
+    if AIRFLOW < (3, 0):  # which stores as text what has something else than JSON in it
+        assert (op_args, op_kwargs) == (
+            "[<1 records, not shown>]",
+            "{'more': <1 records, not shown>, 'prefix': 'shop-'}",
+        )
+    else:
+        assert op_args == ["<1 records, not shown>"]
+        assert op_kwargs == {"more": "<1 records, not shown>", "prefix": "shop-"}
 
 
 def test_it_is_deferred_and_the_function_runs_once(
@@ -157,12 +156,13 @@ def test_it_is_deferred_and_the_function_runs_once(
     run = run_dag(dag)
 
     assert run.state == "success"
-    assert run.dag_run.get_task_instance("sync").trigger_id is not None
+    assert run.deferred_tasks() == {"sync"}
     assert calls == [1]
     assert (run.xcom("sync")["created"], run.xcom("sync")["refused"]) == (1, 1)
     assert json.loads((tmp_path / "sync" / "failures.jsonl").read_text())["source_id"] == "p2"
 
 
+@needs_store
 def test_a_retry_runs_the_function_again_and_sends_nothing_twice(voucherify: LocalVoucherify) -> None:
     calls = []
     voucherify.next_actions(stuck="ENQUEUED")
@@ -248,13 +248,13 @@ def test_one_function_takes_the_output_of_all_mapped_tasks(voucherify: LocalVouc
     "given", [None, "c1", {"source_id": "c1"}, 7], ids=["nothing", "a text", "one row", "a number"]
 )
 def test_a_function_that_gives_no_rows_is_told_so_and_nothing_is_sent(
-    voucherify: LocalVoucherify, given: Any, capfd: pytest.CaptureFixture[str]
+    voucherify: LocalVoucherify, given: Any, task_log: Callable[[], str]
 ) -> None:
     with DAG("decorated", schedule=None) as dag:
         task.voucherify_bulk_update(resource="customers", task_id="sync")(lambda: given)()
 
     assert run_dag(dag).task_state("sync") == "failed"
-    assert f"must return or yield rows (dicts or ids), not {type(given).__name__}" in capfd.readouterr().out
+    assert f"must return or yield rows (dicts or ids), not {type(given).__name__}" in task_log()
     assert voucherify.received == []
 
 

@@ -12,6 +12,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 from connections import APP_ID, SECRET_KEY, connect
 from dags import DagRunResult, run_dag
+from installed import needs_store
 
 from airflow_provider_voucherify.local_voucherify import DropAfter, DropBefore, LocalVoucherify, Status
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
@@ -44,8 +45,6 @@ def times_posted(voucherify: LocalVoucherify) -> Counter[str]:
 
 
 ONCE = {f"c{i}": 1 for i in range(6)}
-
-needs_store = pytest.mark.needs_airflow("3.3", "the task state store came with it")
 
 
 @needs_store
@@ -258,6 +257,7 @@ def test_the_batch_of_an_action_that_voucherify_does_not_know_is_sent_again_and_
     assert run.xcom("sync")["resubmitted"] == 1
 
 
+@needs_store
 def test_an_action_that_voucherify_knows_again_is_waited_for(voucherify: LocalVoucherify) -> None:
     voucherify.misbehave("poll", Status(404), times=1)
 
@@ -268,6 +268,7 @@ def test_an_action_that_voucherify_knows_again_is_waited_for(voucherify: LocalVo
     assert run.xcom("sync")["resubmitted"] == 0
 
 
+@needs_store
 def test_what_was_sent_again_counts_in_every_later_try(voucherify: LocalVoucherify) -> None:
     voucherify.misbehave("submit", DropBefore())
     voucherify.misbehave("submit", Status(403), after=1)
@@ -279,6 +280,7 @@ def test_what_was_sent_again_counts_in_every_later_try(voucherify: LocalVoucheri
     assert run.xcom("sync")["resubmitted"] == 1
 
 
+@needs_store
 def test_a_batch_in_doubt_still_is_when_it_is_refused_the_next_time(voucherify: LocalVoucherify) -> None:
     voucherify.script_action(lambda action, wire: {**wire, "result": {"errors": []}} if "result" in wire else wire)
     voucherify.misbehave("submit", DropAfter())

@@ -12,6 +12,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 from connections import APP_ID, SECRET_KEY, connect
 from dags import DagRunResult, run_dag
+from installed import needs_store
 
 from airflow_provider_voucherify.exceptions import VoucherifyConfigurationError
 from airflow_provider_voucherify.local_voucherify import DropAfter, LocalVoucherify, Status
@@ -199,6 +200,7 @@ class TestRetries:
     def posts(self, server: LocalVoucherify) -> int:
         return len(server.requests("POST", IMPORT))
 
+    @needs_store
     def test_a_retry_waits_for_what_was_sent(self, voucherify: LocalVoucherify, file: Path) -> None:
         voucherify.misbehave("poll", Status(403))
 
@@ -238,7 +240,7 @@ class TestRetries:
 
         assert "will not send it" not in task_log()
 
-    @pytest.mark.needs_airflow("3.3", "the task state store came with it")
+    @needs_store
     def test_with_durable_rows_without_ids_are_waited_for(self, voucherify: LocalVoucherify, file: Path) -> None:
         file.write_text("Name\nAnn\n")
         voucherify.misbehave("poll", Status(403))
@@ -246,6 +248,7 @@ class TestRetries:
         assert import_csv(file, retries=1).state == "success"
         assert self.posts(voucherify) == 1
 
+    @needs_store
     def test_a_lost_answer_is_counted(self, voucherify: LocalVoucherify, file: Path) -> None:
         voucherify.misbehave(IMPORT, DropAfter())
 
@@ -266,6 +269,7 @@ class TestRetries:
         assert run.state == "success"
         assert (self.posts(voucherify), run.xcom("import")["succeeded"]) == (2, 3)
 
+    @needs_store
     def test_rows_without_ids_that_failed_as_a_whole_are_left_to_a_person(
         self, voucherify: LocalVoucherify, file: Path
     ) -> None:

@@ -79,6 +79,10 @@ def awaited(told: dict[str, Any], notifier: Callable[[Any], Any], task_id: str |
     asyncio.run(notify())
 
 
+needs_deadlines = pytest.mark.needs_airflow("3.1", "its deadline alerts came with it, and only they await notifiers")
+
+
+@needs_deadlines
 @pytest.mark.parametrize("kind", [AwaitedMessages, Messages])
 def test_a_summary_notifier_can_be_awaited_around_any_notifier(
     voucherify: LocalVoucherify, kind: type[Messages]
@@ -92,6 +96,7 @@ def test_a_summary_notifier_can_be_awaited_around_any_notifier(
     assert text.startswith("awaited") == (kind is AwaitedMessages)
 
 
+@needs_deadlines
 def test_a_deadline_names_the_run_alone_and_the_notifier_names_the_task(voucherify: LocalVoucherify) -> None:
     notifier = AwaitedMessages("{{ voucherify_summary.refused }} refused")
 

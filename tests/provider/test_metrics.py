@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG
 from dags import DagRunResult, run_dag
+from installed import AIRFLOW
 
 from airflow_provider_voucherify.compat import Stats
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
@@ -54,10 +56,6 @@ class StatsdServer:
 @pytest.fixture
 def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatsdServer]:
     """Metrics of this process go to a server on a free port of 127.0.0.1, as a worker sets it up at its start."""
-    import_module("airflow.sdk.serde")  # sets Stats up when it is first imported, so it comes before this
-    from airflow.sdk._shared.observability.metrics.base_stats_logger import NoStatsLogger
-    from airflow.sdk.observability.metrics import stats_utils
-
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024 * 1024)
         listening.bind(("127.0.0.1", 0))
@@ -65,11 +63,30 @@ def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatsdServer]:
         monkeypatch.setenv("AIRFLOW__METRICS__STATSD_HOST", "127.0.0.1")
         monkeypatch.setenv("AIRFLOW__METRICS__STATSD_PORT", str(listening.getsockname()[1]))
         monkeypatch.setenv("AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED", "True")
-        logger = stats_utils.get_stats_factory()()
-        with closing(logger.statsd):
-            Stats.initialize(factory=lambda: logger, export_legacy_names=False)
+        with ExitStack() as cleanup:
+            logger = _statsd_logger()
+            cleanup.enter_context(closing(logger.statsd))
+            _use(logger, monkeypatch, cleanup)
             yield StatsdServer(listening)
-        Stats.initialize(factory=NoStatsLogger, export_legacy_names=False)
+
+
+def _statsd_logger() -> Any:
+    """Return what sends metrics as the configuration says."""
+    if AIRFLOW < (3, 2):
+        return import_module("airflow.metrics.statsd_logger").get_statsd_logger(None)
+    return import_module("airflow.sdk.observability.metrics.statsd_logger").get_statsd_logger()
+
+
+def _use(logger: Any, monkeypatch: pytest.MonkeyPatch, cleanup: ExitStack) -> None:
+    """Let Airflow's Stats of this process send with it until the test ends."""
+    if AIRFLOW < (3, 3):
+        monkeypatch.setattr(Stats, "instance", logger)
+        monkeypatch.setattr(Stats, "_instance_pid", os.getpid(), raising=False)
+        return
+    import_module("airflow.sdk.serde")  # sets Stats up when it is first imported, so it comes before this
+    nothing = import_module("airflow.sdk._shared.observability.metrics.base_stats_logger").NoStatsLogger
+    cleanup.callback(Stats.initialize, factory=nothing, export_legacy_names=False)
+    Stats.initialize(factory=lambda: logger, export_legacy_names=False)
 
 
 @pytest.fixture

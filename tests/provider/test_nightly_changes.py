@@ -19,6 +19,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseHook
 from connections import APP_ID, SECRET_KEY, connect
 from dags import run_dag
+from installed import HAS_TASK_STATE_STORE
 
 from airflow_provider_voucherify.local_voucherify import DropAfter, LocalVoucherify
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
@@ -156,7 +157,9 @@ def test_six_nights(nights: Nights) -> None:
 
     nights.voucherify.misbehave("submit", DropAfter())
     third = nights.night("UPDATE customers SET tier = 'silver' WHERE id = 'c07'", on_removed="report")
-    assert (third["created"], third["unchanged"], third["removed"], third["actions"]) == (1, 39, 0, 1)
+    sent_again = 0 if HAS_TASK_STATE_STORE else 1  # the retry after the lost answer sends the record a second time
+    assert (third["created"], third["updated"], third["actions"]) == (1 - sent_again, sent_again, 1 + sent_again)
+    assert (third["unchanged"], third["removed"]) == (39, 0)
 
     fourth = nights.night(on_removed="report")
     assert (fourth["unchanged"], fourth["requests"], fourth["actions"]) == (40, 0, 0)

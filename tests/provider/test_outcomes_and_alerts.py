@@ -13,6 +13,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, Param
 from connections import APP_ID, SECRET_KEY, connect
 from dags import DagRunResult, run_dag
+from installed import HAS_TASK_STATE_STORE
 
 from airflow_provider_voucherify import completion
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
@@ -285,7 +286,7 @@ def test_a_record_that_failed_too_often_is_set_aside_with_its_history(
 
 
 def test_a_retry_doubles_no_outcome(strict_voucherify: LocalVoucherify, tmp_path: Path) -> None:
-    """The first try fails after its records were sent; the second finds what it has sent."""
+    """The first try fails after its records were sent; the second finds what it has sent, or sends it again."""
     from airflow_provider_voucherify.local_voucherify import Status
 
     path = tmp_path / "outcomes.jsonl"
@@ -294,5 +295,10 @@ def test_a_retry_doubles_no_outcome(strict_voucherify: LocalVoucherify, tmp_path
     run = sync(ROWS, outcomes_path=str(path), max_failed_records=None, retries=1, retry_delay=timedelta(0))
 
     assert run.state == "success"
-    assert outcomes(path) == OUTCOMES
-    assert len(strict_voucherify.requests("POST", "/v1/customers/bulk/async")) == 2, "one of them of the fixture's sync"
+    requests_of_fixture, posts = 1, len(strict_voucherify.requests("POST", "/v1/customers/bulk/async"))
+    if HAS_TASK_STATE_STORE:
+        assert outcomes(path) == OUTCOMES
+        assert posts - requests_of_fixture == 1
+    else:
+        assert outcomes(path) == [(row, name, outcome.replace("created", "updated")) for row, name, outcome in OUTCOMES]
+        assert posts - requests_of_fixture == 2

@@ -11,6 +11,7 @@ from typing import Any
 import airflow
 import jsonschema
 import pytest
+from installed import AIRFLOW
 
 from airflow_provider_voucherify.client.settings import ConnectionExtra
 from airflow_provider_voucherify.get_provider_info import get_provider_info
@@ -23,6 +24,8 @@ def test_it_fits_airflow_s_own_schema(name: str) -> None:
     schema = json.loads((SCHEMAS / name).read_text())
     info = get_provider_info()
     if name == "provider.yaml.schema.json":
+        if AIRFLOW < (3, 0):
+            del info["asset-uris"]  # it reads dataset-uris and leaves alone what it does not know; Airflow 3 knows both
         demanded = {"state": "ready", "source-date-epoch": 0, "lifecycle": "production", "dependencies": []}
         info |= {key: value for key, value in demanded.items() if key in schema["properties"]}
 

@@ -48,7 +48,7 @@ def statuses(server: LocalVoucherify) -> list[int | None]:
 def test_a_deferrable_task_does_not_wait_on_its_worker_for_a_limit(
     start: Callable[..., LocalVoucherify],
     monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    task_log: Callable[[], str],
     known: bool,
 ) -> None:
     monkeypatch.setattr(completion, "WORKER_SECONDS", 1.5)
@@ -61,13 +61,13 @@ def test_a_deferrable_task_does_not_wait_on_its_worker_for_a_limit(
 
     assert run.state == "success"
     assert run.xcom("sync")["created"] == 1
-    said = capfd.readouterr().out
+    said = task_log()
     assert said.index("No look in the time that is left: GET") < said.index("Waiting in the triggerer for 1 async")
     assert statuses(server).count(429) == (0 if known else 1)
 
 
 def test_a_task_that_is_not_deferrable_ends_at_its_deadline_and_not_after_the_limit(
-    start: Callable[..., LocalVoucherify], capfd: pytest.CaptureFixture[str]
+    start: Callable[..., LocalVoucherify], task_log: Callable[[], str]
 ) -> None:
     server = start(api_calls=(2, 600))
     server.next_actions(stuck="IN_PROGRESS")
@@ -76,13 +76,13 @@ def test_a_task_that_is_not_deferrable_ends_at_its_deadline_and_not_after_the_li
     run = run_dag(update(deferrable=False, completion_timeout=2))
 
     assert run.task_state("sync") == "failed"
-    assert "VoucherifyCompletionTimeoutError" in capfd.readouterr().out
+    assert "VoucherifyCompletionTimeoutError" in task_log()
     assert 2 <= time.time() - began < 300
     assert statuses(server) == [202, 200]
 
 
 def test_a_worker_that_waits_for_a_limit_says_until_when(
-    start: Callable[..., LocalVoucherify], caplog: pytest.LogCaptureFixture
+    start: Callable[..., LocalVoucherify], task_log: Callable[[], str]
 ) -> None:
     server = start(api_calls=(2, 2), action_seconds=0.6)
 
@@ -92,7 +92,7 @@ def test_a_worker_that_waits_for_a_limit_says_until_when(
     waits = (
         r"GET /v1/async-actions/\w+ waits \d+ s, until \d\d:\d\d:\d\d UTC: Voucherify's api_calls limit of 2 is used up"
     )
-    assert re.search(waits, caplog.text)
+    assert re.search(waits, task_log())
     assert 429 not in statuses(server)
 
 
@@ -158,7 +158,7 @@ def test_results_are_waited_for_until_the_deadline_and_then_the_task_fails(
 
 
 def test_a_poke_leaves_a_long_wait_to_the_next_poke(
-    start: Callable[..., LocalVoucherify], capfd: pytest.CaptureFixture[str]
+    start: Callable[..., LocalVoucherify], task_log: Callable[[], str]
 ) -> None:
     server = start(api_calls=(2, 600))
     with VoucherifyHook() as hook:
@@ -172,5 +172,5 @@ def test_a_poke_leaves_a_long_wait_to_the_next_poke(
     run = run_dag(dag)
 
     assert run.task_state("wait") == "failed"
-    assert "This look failed, the next may not: GET" in capfd.readouterr().out
+    assert "This look failed, the next may not: GET" in task_log()
     assert statuses(server) == [202, 200]

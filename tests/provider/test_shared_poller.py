@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -257,18 +257,18 @@ def test_an_id_that_cannot_be_sent_fails_and_does_not_wait(voucherify: LocalVouc
         run(event(trigger("aa_\ud800")))
 
 
-def test_the_log_says_how_far_it_is(voucherify: LocalVoucherify, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_log_says_how_far_it_is(voucherify: LocalVoucherify, task_log: Callable[[], str]) -> None:
     [action_id] = submit(1)
     in_order_of(voucherify, [0], 0.3)
 
     run(event(trigger(action_id)))
 
-    lines = capsys.readouterr().out.count(f"Async action {action_id} is IN_PROGRESS (50 %)")
+    lines = task_log().count(f"Async action {action_id} is IN_PROGRESS (50 %)")
     assert 1 <= lines <= len(gets(voucherify))
 
 
 def test_those_that_are_not_next_say_now_and_then_how_many_are_ahead(
-    voucherify: LocalVoucherify, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    voucherify: LocalVoucherify, task_log: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow_provider_voucherify.triggers import poller
 
@@ -278,4 +278,4 @@ def test_those_that_are_not_next_say_now_and_then_how_many_are_ahead(
 
     run(statuses([trigger(action_id, end_time=end_time) for action_id in submit(5)]))
 
-    assert 1 <= capsys.readouterr().out.count("waiting ahead of it here: 4") <= 3
+    assert 1 <= task_log().count("waiting ahead of it here: 4") <= 3

@@ -11,6 +11,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 from connections import APP_ID, SECRET_KEY, connect
 from dags import DagRunResult, run_dag
+from installed import needs_store
 
 from airflow_provider_voucherify.local_voucherify import DropAfter, LocalVoucherify
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
@@ -52,6 +53,7 @@ def test_a_body_that_is_too_large_is_halved_until_it_fits(strict: LocalVoucherif
     assert len(posted(strict, 413)) <= 4 * max_in_flight, "it takes more than 15 if nothing is learned of the limit"
 
 
+@needs_store
 def test_a_retry_knows_the_halves_that_were_sent(strict: LocalVoucherify) -> None:
     strict.misbehave("submit", DropAfter(), after=8)
 
