@@ -3,7 +3,8 @@ Every night send the customers that changed, mark those that left, and keep the 
 
 The first night sends everybody. After that a night with one change in a hundred takes one request instead of many.
 Records that fail are sent again every night, five times at most; ``{"full_refresh": true}`` as the run's configuration
-sends everybody once more.
+sends everybody once more. The threshold is a number: in a quiet night a few records that fail are all that is sent, and
+so a large part.
 
 Connections: ``voucherify_default`` and ``warehouse``.
 """
@@ -35,6 +36,6 @@ with DAG(
         outcomes_conn_id="warehouse",
         outcomes_table="voucherify",
         on_removed={"metadata": {"segment": "left"}},
-        max_failed_ratio=0.01,
+        max_failed_records=100,
         warn_created=1_000,
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -221,6 +224,35 @@ def test_each_customer_of_a_large_table_is_in_one_of_the_parts(
 
 def _customer(customer_id: str, country: str) -> tuple[Any, ...]:
     return (customer_id, "Ann", None, None, None, None, None, country, None)
+
+
+def test_a_second_night_sends_what_changed_and_a_row_that_stays_bad_does_not_fail_it(
+    voucherify: LocalVoucherify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "warehouse.sqlite"
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(path)}))
+
+    def change(*statements: str) -> None:
+        with closing(sqlite3.connect(path)) as opened, opened:
+            for statement in statements:
+                opened.execute(statement)
+
+    change("CREATE TABLE customers (id TEXT, name TEXT, email TEXT, segment TEXT)")
+    change(*(f"INSERT INTO customers VALUES ('c{n:02}', 'Ann {n}', NULL, 'new')" for n in range(20)))
+    change("INSERT INTO customers VALUES ('bad', x'ff', NULL, 'new')")
+
+    first = run_dag(load("nightly_changes"), logical_date=datetime(2026, 11, 1, tzinfo=UTC))
+    change("UPDATE customers SET segment = 'vip' WHERE id = 'c00'", "DELETE FROM customers WHERE id = 'c01'")
+    second = run_dag(load("nightly_changes"), logical_date=datetime(2026, 11, 2, tzinfo=UTC))
+
+    assert (first.state, second.state) == ("success", "success")
+    one, two = first.xcom("sync_customers"), second.xcom("sync_customers")
+    assert (one["created"], one["refused"]) == (20, 1)
+    assert (two["updated"], two["unchanged"], two["removed_to_mark"], two["refused"]) == (2, 18, 1, 1)
+    assert voucherify.customers["c00"]["metadata"] == {"segment": "vip"}
+    assert voucherify.customers["c01"]["metadata"] == {"segment": "left"}
+    everybody = run_dag(load("nightly_changes"), {"full_refresh": True}, datetime(2026, 11, 3, tzinfo=UTC))
+    assert everybody.xcom("sync_customers")["submitted"] == 19
 
 
 def test_failures_are_sent_again(voucherify: LocalVoucherify, tmp_path: Path, reports: Path) -> None:
