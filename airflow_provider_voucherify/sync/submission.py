@@ -44,6 +44,9 @@ Seconds after an intent in which its action is looked for, step by step. The las
 limit, which comes between intent and request, and the request's time-out.
 """
 
+BEHIND_ANOTHER = 3_900.0
+"""Seconds more for every request that was in flight with it and may have used up the limit's next period before it."""
+
 MOST_PAGES = 10
 """Lists of 100 actions that are read for one stretch of time."""
 
@@ -53,6 +56,10 @@ MOST_CANDIDATES = 300
 
 class SubmissionApi(Protocol):
     """The part of a Voucherify client that is needed here."""
+
+    @property
+    def holds_bulk_calls(self) -> bool:
+        """Whether a post would have to wait for a rate limit until a time that is known."""
 
     def bulk(self, endpoint: BulkEndpoint, body: Body) -> str:
         """Post a body and return the ``async_action_id``."""
@@ -76,7 +83,7 @@ class Submission:
     :param api: where to post.
     :param journal: what earlier tries have posted.
     :param max_in_flight: the most bodies that are sent at the same time. Every id is in one body only, so their order
-        does not matter.
+        does not matter. While a rate limit holds bulk calls back only one is made to wait.
     :param in_doubt_seconds: how long to wait for an unfinished action that may be the one of a batch in doubt.
     """
 
@@ -163,7 +170,7 @@ class Submission:
         waiting.extend(self.plan.batches)
         try:
             while waiting or in_flight:
-                if not waiting or len(in_flight) == self.max_in_flight:
+                if not waiting or len(in_flight) == self.max_in_flight or (in_flight and self.api.holds_bulk_calls):
                     self._note_answers(in_flight, ids, FIRST_COMPLETED)
                     continue
                 batch = waiting.popleft()
@@ -272,7 +279,7 @@ class Submission:
         again does no harm but cost, and taking somebody else's action would lose it.
         """
         ids = {record_id for record_id, _ in records_of(b"".join(batch.body()), batch.destination.endpoint)}
-        others = [other for other in self.journal if _may_be_confused(entry, other)]
+        others = [other for other in self.journal if self._may_be_confused(entry, other)]
         if any(other.outdated for other in others):
             log.warning("Batch %d is in doubt, and so is one of another content: it is sent again", batch.number)
             return None
@@ -290,12 +297,22 @@ class Submission:
         """Give the ids of actions of the batch's type and time that belong to no other batch, likely ones first."""
         known = {action_id for other in self.journal for action_id in (other.async_action_id, *other.earlier)}
         action_type = batch.destination.endpoint.action_type
-        edges = (entry.at - EARLIER, *(entry.at + seconds for seconds in LATER))
+        edges = (entry.at - EARLIER, *(entry.at + seconds for seconds in LATER[:-1]), entry.at + self._latest)
         for since, until in pairwise(edges):
             for action in self._actions_between(since, until):
                 if action.id not in known and action.type in (None, action_type):
                     known.add(action.id)
                     yield action.id
+
+    @property
+    def _latest(self) -> float:
+        """Seconds from an intent to the latest time at which its action can have been created."""
+        return LATER[-1] + BEHIND_ANOTHER * (self.max_in_flight - 1)
+
+    def _may_be_confused(self, entry: JournalEntry, other: JournalEntry) -> bool:
+        """Say whether the action of one batch in doubt could be taken for the other's, by time and count."""
+        in_doubt = other.async_action_id is None and other.digest != entry.digest
+        return in_doubt and other.records == entry.records and abs(other.at - entry.at) < EARLIER + self._latest
 
     def _actions_between(self, since: float, until: float) -> Iterator[AsyncAction]:
         end_date: str | None = iso(until)
@@ -367,9 +384,3 @@ def _in_thread(post: Callable[[], str]) -> Future[str]:
 
     threading.Thread(target=run, name="voucherify-post", daemon=True).start()
     return future
-
-
-def _may_be_confused(entry: JournalEntry, other: JournalEntry) -> bool:
-    """Say whether the action of one batch in doubt could be taken for the other's, by time and count."""
-    in_doubt = other.async_action_id is None and other.digest != entry.digest
-    return in_doubt and other.records == entry.records and abs(other.at - entry.at) < EARLIER + LATER[-1]
