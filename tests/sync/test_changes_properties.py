@@ -51,6 +51,9 @@ class Voucherify:
 
     holds_bulk_calls = False
 
+    def calls_left(self) -> int | None:
+        return None
+
     def bulk(self, endpoint: BulkEndpoint, body: Body) -> str:
         rows = []
         for record in json.loads(b"".join(body)):

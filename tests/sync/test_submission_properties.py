@@ -86,6 +86,9 @@ class Voucherify:
 
     holds_bulk_calls = False
 
+    def calls_left(self) -> int | None:
+        return None
+
     def bulk(self, endpoint: BulkEndpoint, body: Body) -> str:
         with self.lock:
             return self._take(body)
