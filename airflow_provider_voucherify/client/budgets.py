@@ -73,6 +73,7 @@ class Budget:
         is not known, so it counts as one more.
     :param heard: whether a call of this bucket was ever answered.
     :param answered: times of answers, oldest first, for the connection's own limit; empty where it sets none.
+    :param taken: calls that Voucherify has counted, since the process began.
     """
 
     remaining: int | None = None
@@ -82,6 +83,7 @@ class Budget:
     in_flight: tuple[tuple[int, float], ...] = ()
     heard: bool = False
     answered: tuple[float, ...] = ()
+    taken: int = 0
 
     def hold(self, bucket: Bucket, own_limit: CallLimit | None, now: float, *, sure: bool) -> Hold | None:
         """
@@ -111,7 +113,8 @@ class Budget:
         if own_limit is not None and counted:
             answered = (*_recent(answered, own_limit, now)[-own_limit.calls :], now)
         in_flight = tuple(flight for flight in self.in_flight if flight[0] != number)
-        return replace(self, in_flight=in_flight, answered=answered, heard=self.heard or heard)
+        taken = self.taken + counted
+        return replace(self, in_flight=in_flight, answered=answered, heard=self.heard or heard, taken=taken)
 
     def used(self) -> Budget:
         """Count a call whose answer says nothing of this bucket."""
@@ -234,6 +237,17 @@ class Budgets:
                 event = next(self._numbers)
                 for name in told:
                     self._budgets[name] = self._budgets[name].told(number, event, headers, now, refused=refused)
+
+    def taken(self, bucket: Bucket) -> int:
+        """Return how many calls of a bucket have got through in this process."""
+        with self._lock:
+            return self._budgets[bucket].taken
+
+    def is_held(self, bucket: Bucket, own: Mapping[Bucket, CallLimit | None], now: float) -> bool:
+        """Say whether a call would have to wait until a time that is known."""
+        with self._lock:
+            holds = (self._budgets[name].hold(name, own[name], now, sure=False) for name in _drawn(bucket))
+            return any(hold is not None and hold.until is not None for hold in holds)
 
     def left(self, bucket: Bucket, own: Mapping[Bucket, CallLimit | None]) -> int | None:
         """Return how many calls a bucket has left, see ``Budget.left``."""

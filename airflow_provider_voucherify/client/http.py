@@ -275,13 +275,19 @@ class VoucherifyClient:
         """
         Carry out any call of ``client.calls`` and return its value.
 
-        :param max_rate_limit_wait: most seconds to wait for rate limits; by default, and at most, what the retry policy
-            says. ``VoucherifyRateLimitError`` has the time from which calls are allowed again.
+        :param max_rate_limit_wait: most seconds to wait for rate limits in all; by default what the retry policy says,
+            which in any case is the most while no other call of this process gets through.
+            ``VoucherifyRateLimitError`` has the time from which calls are allowed again.
         """
         if self._most_wait is not None:
             most = self._most_wait()
             max_rate_limit_wait = most if max_rate_limit_wait is None else min(most, max_rate_limit_wait)
         return self._perform(self._protocol.carry_out(call, max_rate_limit_wait))
+
+    @property
+    def holds_bulk_calls(self) -> bool:
+        """Whether a bulk call would have to wait for a rate limit until a time that is known."""
+        return self._protocol.is_held("bulk_api_calls")
 
     def calls_left(self) -> int | None:
         """

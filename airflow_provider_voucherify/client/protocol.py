@@ -102,6 +102,38 @@ class _Token:
         return f"_Token(renew_at={self.renew_at})"
 
 
+class _Patience:
+    """
+    How long a call has waited for rate limits, and how long it still may.
+
+    What the policy allows is the wait of a call that is next: it counts anew whenever another call of this process has
+    got through meanwhile. What the caller allows counts in all.
+
+    :param policy: of all calls.
+    :param most: seconds that the caller allows for this one; None for any number.
+    :param taken: gives the number of calls of a bucket that have got through in this process.
+    """
+
+    def __init__(self, policy: RetryPolicy, most: float | None, taken: Callable[[Bucket], int]) -> None:
+        self._policy, self._most, self._taken = policy, most, taken
+        self._in_all = 0.0
+        self._behind: tuple[Bucket, int] | None = None
+        self.waited = 0.0
+        """Seconds that count against the policy."""
+
+    def waits(self, seconds: float, bucket: Bucket) -> None:
+        """Take note of a wait that begins, for a limit of a bucket."""
+        self._in_all += seconds
+        self.waited += seconds
+        self._behind = bucket, self._taken(bucket)
+
+    def policy(self) -> RetryPolicy:
+        """Return what is allowed from now on."""
+        if self._behind is not None and self._taken(self._behind[0]) > self._behind[1]:
+            self.waited, self._behind = 0.0, None
+        return self._policy.waiting_at_most(None if self._most is None else self._most - self._in_all, self.waited)
+
+
 _tokens: dict[tuple[str, ...], _Token] = {}
 
 
@@ -131,24 +163,24 @@ class Protocol:
         """
         Send a call, as soon as the rate limits allow it, until it is answered or given up.
 
-        :param max_rate_limit_wait: seconds that this call may spend waiting for rate limits; by default, and at most,
-            what the retry policy says.
+        :param max_rate_limit_wait: seconds that this call may spend waiting for rate limits in all; by default what the
+            retry policy says, which in any case is the most while no other call of this process gets through.
         :raises VoucherifyError: see ``models.errors``; the class says what happened and so what may be repeated.
         """
-        retry = self._retry.waiting_at_most(max_rate_limit_wait)
+        patience = _Patience(self._retry, max_rate_limit_wait, self._budgets.taken)
         token: str | None = None
         uses_token = call.authorisation == "project" and self.settings.extra.auth_method == "oauth"
         renewed = perhaps_taken = False
-        failures, waited, held = 0, 0.0, 0.0
+        failures, held = 0, 0.0
         while True:
             if uses_token and token is None:
                 token = yield from self._token_for(call, None, max_rate_limit_wait)
-            reserved = self._budgets.send(
-                call.bucket, self._limits, self._clock(), patient=waited < retry.max_rate_limit_wait
-            )
+            left = patience.policy().max_rate_limit_wait - patience.waited
+            reserved = self._budgets.send(call.bucket, self._limits, self._clock(), patient=left > 0)
             if isinstance(reserved, Hold):
-                wait = self._hold(call, reserved, retry, waited, held)
-                waited, held = waited + wait, held + wait if reserved.until is None else 0.0
+                wait = self._hold(call, reserved, left, held)
+                patience.waits(wait, reserved.bucket)
+                held = held + wait if reserved.until is None else 0.0
                 token = None  # it may expire meanwhile
                 yield Sleep(wait, for_rate_limit=True)
                 continue
@@ -175,13 +207,20 @@ class Protocol:
             failures += outcome.status != 429
             perhaps_taken |= outcome.sent and (outcome.status is None or outcome.status in RETRIED_STATUSES)
             now = self._clock()
-            next_wait = seconds_until_retry(retry, outcome, safe=call.safe, failures=failures, waited=waited, now=now)
+            policy = patience.policy()
+            next_wait = seconds_until_retry(
+                policy, outcome, safe=call.safe, failures=failures, waited=patience.waited, now=now
+            )
             if next_wait is None:
                 raise error_of(call, answer, now)
             self._explain(call, answer, outcome, next_wait, now)
             if outcome.status == 429:
-                waited += next_wait
+                patience.waits(next_wait, call.bucket)
             yield Sleep(next_wait, for_rate_limit=outcome.status == 429)
+
+    def is_held(self, bucket: Bucket) -> bool:
+        """Say whether a call would have to wait for a rate limit until a time that is known."""
+        return self._budgets.is_held(bucket, self._limits, self._clock())
 
     def calls_left(self) -> int | None:
         """Say how many ordinary calls are left, as far as that is known; see ``VoucherifyClient.calls_left``."""
@@ -212,14 +251,13 @@ class Protocol:
         extra = self.settings.extra
         return {"api_calls": extra.rate_limit, "bulk_api_calls": extra.bulk_rate_limit}
 
-    def _hold(self, call: Call[Any], hold: Hold, retry: RetryPolicy, waited: float, held: float) -> float:
+    def _hold(self, call: Call[Any], hold: Hold, left: float, held: float) -> float:
         """
         Return the seconds to wait before a call may be sent, and say why.
 
-        :param waited: seconds that the call has waited for rate limits so far.
-        :param held: of these, the last ones in a row in which it waited for the answers of others.
+        :param left: seconds that it may still wait for rate limits.
+        :param held: seconds, the last ones in a row, in which it has waited for the answers of others.
         """
-        left = retry.max_rate_limit_wait - waited
         if hold.until is None:
             wait = min(max(held / 2, _SHORTEST_HOLD), _LONGEST_HOLD, left)
             if held < 1.0 <= held + wait:

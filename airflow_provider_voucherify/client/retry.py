@@ -17,8 +17,9 @@ class RetryPolicy:
     :param attempts: the most times one request is sent, answers of 429 not counted.
     :param backoff: seconds before the second attempt; doubles each time.
     :param max_backoff: the longest pause between two attempts, in seconds.
-    :param max_rate_limit_wait: seconds that one request may spend waiting for rate limits. The default outlasts the
-        hourly limits of sandbox projects and bulk calls.
+    :param max_rate_limit_wait: seconds that one request may spend waiting for rate limits, counted anew whenever
+        another one of this process has got through. The default outlasts the hourly limits of sandbox projects and bulk
+        calls.
     """
 
     attempts: int = 4

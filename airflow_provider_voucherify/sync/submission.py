@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from typing import Any, BinaryIO, Protocol
 
 from airflow_provider_voucherify.client.calls import Body
@@ -44,15 +44,28 @@ Seconds after an intent in which its action is looked for, step by step. The las
 limit, which comes between intent and request, and the request's time-out.
 """
 
+BEHIND_ANOTHER = 3_900.0
+"""Seconds more for every request that was in flight with it and may have used up the limit's next period before it."""
+
 MOST_PAGES = 10
 """Lists of 100 actions that are read for one stretch of time."""
 
 MOST_CANDIDATES = 300
 """Actions that are looked at for one batch in doubt."""
 
+ALWAYS_WORTH = 10
+"""Calls that the search for one batch may cost, however few the rate limit leaves."""
+
 
 class SubmissionApi(Protocol):
     """The part of a Voucherify client that is needed here."""
+
+    @property
+    def holds_bulk_calls(self) -> bool:
+        """Whether a post would have to wait for a rate limit until a time that is known."""
+
+    def calls_left(self) -> int | None:
+        """Return how many other calls the rate limit leaves; None where that is not known."""
 
     def bulk(self, endpoint: BulkEndpoint, body: Body) -> str:
         """Post a body and return the ``async_action_id``."""
@@ -67,6 +80,56 @@ class SubmissionApi(Protocol):
         """Fetch a report into a file."""
 
 
+class _Search:
+    """
+    The search for the action of one batch in doubt, and why it goes no further.
+
+    :param api: what it asks.
+    :param seconds: how long it may take from the first candidate on.
+    """
+
+    def __init__(self, api: SubmissionApi, seconds: float, clock: Callable[[], float]) -> None:
+        self._api, self._seconds, self._clock = api, seconds, clock
+        self._calls = 0
+        self._most: int | None = None
+        self._deadline = math.inf
+
+    def begin_to_look(self) -> None:
+        """Take note that there is a candidate; its time runs from the first one on."""
+        if self._deadline == math.inf:
+            self._deadline = self._clock() + self._seconds
+
+    @property
+    def end(self) -> str | None:
+        """Why it has ended, None while it goes on."""
+        if self._clock() >= self._deadline:
+            return f"the search has taken its {self._seconds:.0f} s"
+        if self._most is not None and self._calls >= self._most:
+            return f"the rate limit leaves no more than {self._most} calls for the search"
+        return None
+
+    def list_before(self, end_date: str | None) -> AsyncActionList:
+        """Get a page of the list."""
+        page = self._api.list_async_actions(limit=100, end_date=end_date)
+        self._count()
+        return page
+
+    def look(self, action_id: str) -> AsyncAction | None:
+        """Get an action, None if there is no such one."""
+        try:
+            return self._api.get_async_action(action_id)
+        except VoucherifyNotFoundError:
+            return None
+        finally:
+            self._count()
+
+    def _count(self) -> None:
+        self._calls += 1
+        left = self._api.calls_left()
+        if self._most is None and left is not None:
+            self._most = max(ALWAYS_WORTH, (self._calls + left) // 2)
+
+
 @dataclass
 class Submission:
     """
@@ -76,7 +139,7 @@ class Submission:
     :param api: where to post.
     :param journal: what earlier tries have posted.
     :param max_in_flight: the most bodies that are sent at the same time, at least 1. Every id is in one body only, so
-        their order does not matter.
+        their order does not matter. While a rate limit holds bulk calls back only one is made to wait.
     :param in_doubt_seconds: how long to wait for an unfinished action that may be the one of a batch in doubt.
     """
 
@@ -163,7 +226,7 @@ class Submission:
         waiting.extend(self.plan.batches)
         try:
             while waiting or in_flight:
-                if not waiting or len(in_flight) >= self.max_in_flight:
+                if not waiting or len(in_flight) >= self.max_in_flight or (in_flight and self.api.holds_bulk_calls):
                     self._note_answers(in_flight, ids, FIRST_COMPLETED)
                     continue
                 batch = waiting.popleft()
@@ -270,48 +333,68 @@ class Submission:
         An action of the same type, created in the request's time, is the batch's if its result counts as many records
         and its report names the same ids. One whose report cannot be read cannot be told apart: sending the batch
         again does no harm but cost, and taking somebody else's action would lose it.
+
+        The search ends after ``in_doubt_seconds``, and where the rate limit is known when it has cost half of the calls
+        that this leaves (``ALWAYS_WORTH`` in any case): the others are needed to follow what is sent.
         """
         ids = {record_id for record_id, _ in records_of(b"".join(batch.body()), batch.destination.endpoint)}
-        others = [other for other in self.journal if _may_be_confused(entry, other)]
+        others = [other for other in self.journal if self._may_be_confused(entry, other)]
         if any(other.outdated for other in others):
             log.warning("Batch %d is in doubt, and so is one of another content: it is sent again", batch.number)
             return None
-        deadline = self.clock() + self.in_doubt_seconds
-        candidates = islice(self._candidates(batch, entry), MOST_CANDIDATES)
-        found = next((action_id for action_id in candidates if self._fits(action_id, batch, ids, deadline)), None)
+        search = _Search(self.api, self.in_doubt_seconds, self.clock)
+        candidates = islice(self._candidates(batch, entry, search), MOST_CANDIDATES)
+        found = next((action_id for action_id in candidates if self._fits(action_id, batch, ids, search)), None)
         if found is None:
-            log.warning("Batch %d is in doubt and its action is not to be found: it is sent again", batch.number)
+            why = f" ({search.end})" if search.end is not None else ""
+            log.warning("Batch %d is in doubt and its action is not to be found%s: it is sent again", batch.number, why)
         else:
             log.warning("Batch %d was in doubt and has been found: %s", batch.number, found)
             self.journal.posted(entry.digest, found)
         return found
 
-    def _candidates(self, batch: Batch, entry: JournalEntry) -> Iterator[str]:
-        """Give the ids of actions of the batch's type and time that belong to no other batch, likely ones first."""
+    def _candidates(self, batch: Batch, entry: JournalEntry, search: _Search) -> Iterator[str]:
+        """
+        Give the ids of actions of the batch's type and time that belong to no other batch, likely ones first.
+
+        Of a page of the list those come first that it shows finished: they need no waiting.
+        """
         known = {action_id for other in self.journal for action_id in (other.async_action_id, *other.earlier)}
         action_type = batch.destination.endpoint.action_type
-        edges = (entry.at - EARLIER, *(entry.at + seconds for seconds in LATER))
+        edges = (entry.at - EARLIER, *(entry.at + seconds for seconds in LATER[:-1]), entry.at + self._latest)
         for since, until in pairwise(edges):
-            for action in self._actions_between(since, until):
+            for action in self._actions_between(since, until, search):
                 if action.id not in known and action.type in (None, action_type):
                     known.add(action.id)
+                    search.begin_to_look()
                     yield action.id
+                    if search.end is not None:
+                        return
 
-    def _actions_between(self, since: float, until: float) -> Iterator[AsyncAction]:
+    @property
+    def _latest(self) -> float:
+        """Seconds from an intent to the latest time at which its action can have been created."""
+        return LATER[-1] + BEHIND_ANOTHER * (self.max_in_flight - 1)
+
+    def _may_be_confused(self, entry: JournalEntry, other: JournalEntry) -> bool:
+        """Say whether the action of one batch in doubt could be taken for the other's, by time and count."""
+        in_doubt = other.async_action_id is None and other.digest != entry.digest
+        return in_doubt and other.records == entry.records and abs(other.at - entry.at) < EARLIER + self._latest
+
+    def _actions_between(self, since: float, until: float, search: _Search) -> Iterator[AsyncAction]:
         end_date: str | None = iso(until)
         for _ in range(MOST_PAGES):
-            page = self.api.list_async_actions(limit=100, end_date=end_date)
-            for action in page.async_actions:
-                created = epoch(action.created_at)
-                if created is not None and created < since:
-                    return
-                yield action
+            if search.end is not None:
+                return
+            page = search.list_before(end_date)
+            young = list(takewhile(lambda action: (epoch(action.created_at) or since) >= since, page.async_actions))
+            yield from sorted(young, key=lambda action: not action.is_finished)
             end_date = page.async_actions[-1].created_at if page.async_actions else None
-            if page.is_last or end_date is None:
+            if page.is_last or end_date is None or len(young) < len(page.async_actions):
                 return
 
-    def _fits(self, action_id: str, batch: Batch, ids: set[str], deadline: float) -> bool:
-        action = self._finished(action_id, deadline)
+    def _fits(self, action_id: str, batch: Batch, ids: set[str], search: _Search) -> bool:
+        action = self._finished(action_id, search)
         if action is None:
             return False
         result = BulkResult.model_validate(action.result or {})
@@ -326,17 +409,14 @@ class Submission:
         reported = self._reported_ids(result.reports, batch.destination.endpoint.key)
         return reported == ids
 
-    def _finished(self, action_id: str, deadline: float) -> AsyncAction | None:
+    def _finished(self, action_id: str, search: _Search) -> AsyncAction | None:
         """Wait for an action to finish; anything sent meanwhile would have to wait behind it in the queue anyway."""
         started = self.clock()
         while True:
-            try:
-                action = self.api.get_async_action(action_id)
-            except VoucherifyNotFoundError:
-                return None
-            if action.is_finished:
+            action = search.look(action_id)
+            if action is None or action.is_finished:
                 return action
-            if self.clock() >= deadline:
+            if search.end is not None:
                 return None
             self.sleep(pause(self.clock() - started, 60.0))
 
@@ -367,9 +447,3 @@ def _in_thread(post: Callable[[], str]) -> Future[str]:
 
     threading.Thread(target=run, name="voucherify-post", daemon=True).start()
     return future
-
-
-def _may_be_confused(entry: JournalEntry, other: JournalEntry) -> bool:
-    """Say whether the action of one batch in doubt could be taken for the other's, by time and count."""
-    in_doubt = other.async_action_id is None and other.digest != entry.digest
-    return in_doubt and other.records == entry.records and abs(other.at - entry.at) < EARLIER + LATER[-1]

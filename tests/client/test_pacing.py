@@ -136,6 +136,18 @@ def test_one_call_may_be_told_to_wait_less(start: Start, connect_to: Connect, li
     assert raised.value.sent is not bool(limits)
 
 
+def test_a_call_may_wait_a_period_for_itself_and_not_for_those_before_it(
+    start: Start, settings_for: SettingsFor
+) -> None:
+    server = start(bulk_api_calls=(1, 1))
+    patience = RetryPolicy(max_rate_limit_wait=2.2)
+
+    with VoucherifyClient(settings_for(server), retry=patience) as client, ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: client.bulk_update("customers", []), range(4)))
+
+    assert statuses(server).count(202) == 4
+
+
 def test_the_log_says_why_and_until_when(start: Start, connect_sync: Connect, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "airflow_provider_voucherify")
     server = start(api_calls=(1, 0.5))

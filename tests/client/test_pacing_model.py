@@ -25,7 +25,7 @@ from airflow_provider_voucherify.client.protocol import Answer, NoAnswer, Protoc
 from airflow_provider_voucherify.client.retry import RetryPolicy
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.models.endpoints import UPDATE_ENDPOINTS
-from airflow_provider_voucherify.models.errors import VoucherifyError
+from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyRateLimitError
 
 START = 1_800_000_000.0
 GET = calls.list_async_actions()
@@ -113,7 +113,11 @@ def run(
     lost: Iterator[bool] | None = None,
     **extra: Any,
 ) -> float:
-    """Let each caller make its calls one after the other; return the seconds until all are done."""
+    """
+    Let each caller make its calls one after the other; return the seconds until all are done.
+
+    No call may fail, but where answers are lost.
+    """
     connection = ConnectionSettings.build(application_id=str(uuid.uuid4()), secret_key="sk", extra=extra)
     now, order = START, count()
     protocol = Protocol(connection, retry or RetryPolicy(), clock=lambda: now)
@@ -128,8 +132,11 @@ def run(
             try:
                 while True:
                     outcome = yield steps.send(outcome)
-            except (StopIteration, VoucherifyError):
+            except StopIteration:
                 pass
+            except VoucherifyError:
+                if lost is None:
+                    raise
 
     def go_on(caller: Any, outcome: Any) -> None:
         try:
@@ -165,6 +172,12 @@ CALLERS = st.lists(st.integers(1, 8), min_size=1, max_size=6)
 LIMITS = {"calls": st.integers(6, 12), "seconds": st.floats(5, 60), "phase": st.floats(0, 60)}
 
 
+def one_period(server: Server, latencies: Sequence[float]) -> RetryPolicy:
+    """Return a policy that has the patience for one period of each limit, as the default has for an hour."""
+    limits = {limit.name: limit.seconds for limits in server.limits.values() for limit in limits}
+    return RetryPolicy(max_rate_limit_wait=sum(limits.values()) + 2 * len(limits) + 4 * max(latencies))
+
+
 def cycle(values: Sequence[Any]) -> Iterator[Any]:
     while True:
         yield from values
@@ -184,7 +197,7 @@ def test_nobody_is_refused_once_the_limit_is_known(
 ) -> None:
     server = Server({"GET": [Limit("api_calls", limit, seconds, phase)]}, retry_header)
 
-    lasted = run(server, [[GET] * number for number in callers], cycle(latencies))
+    lasted = run(server, [[GET] * number for number in callers], cycle(latencies), one_period(server, latencies))
 
     assert server.taken == sum(callers)
     assert len(server.refused) <= max(0, min(FIRST_CALLS, len(callers)) - limit), (
@@ -223,12 +236,45 @@ def test_whatever_bulk_calls_count_as_both_limits_are_kept(
     of_posts = {"bulk": [bulk], "bulk and ordinary": [bulk, ordinary], "ordinary": [ordinary]}
     server = Server({"GET": [ordinary], "POST": of_posts[bulk_calls_count_as]}, retry_header, tells_type=tells_type)
 
-    lasted = run(server, callers, cycle(latencies))
+    lasted = run(server, callers, cycle(latencies), one_period(server, latencies))
 
     assert server.taken == sum(map(len, callers))
     most = 0 if bulk_calls_count_as == "bulk" else len(callers)
     assert len(server.refused) <= most, "only those that were sent before an ordinary call was answered"
     assert lasted <= longest(server, server.taken, latencies)
+
+
+@pytest.mark.parametrize("in_flight", [1, 2, 4])
+def test_one_bulk_call_an_hour_is_enough_for_everybody(in_flight: int) -> None:
+    """The vendor's example of a sandbox project, with the default policy."""
+    bulk, ordinary = Limit("bulk_api_calls", 1, 3_600), Limit("api_calls", 100, 3_600)
+    server = Server({"GET": [ordinary], "POST": [bulk, ordinary]})
+
+    lasted = run(server, [[POST] * (8 // in_flight)] * in_flight, cycle([0.5]))
+
+    assert server.taken == 8
+    assert lasted <= 7 * 3_600 + 60
+
+
+def test_what_a_caller_allows_counts_in_all_whoever_gets_through_meanwhile() -> None:
+    now = START
+    connection = ConnectionSettings.build(application_id=str(uuid.uuid4()), secret_key="sk")
+    protocol = Protocol(connection, RetryPolicy(max_rate_limit_wait=70), clock=lambda: now)
+    used_up = {"x-rate-limit-remaining": "0", "retry-after": "60"}
+    patient, bounded, other = protocol.carry_out(GET), protocol.carry_out(GET, 100), protocol.carry_out(GET)
+
+    for waiting in (patient, bounded):
+        assert isinstance(next(waiting), Send)
+    for waiting in (patient, bounded):
+        assert waiting.send(Answer(429, used_up, b"{}")) == Sleep(60, for_rate_limit=True)
+    now += 62
+    assert isinstance(next(other), Send)
+    with pytest.raises(StopIteration):
+        other.send(Answer(200, used_up, BODIES["GET"]))
+
+    assert isinstance(patient.send(None), Sleep)
+    with pytest.raises(VoucherifyRateLimitError, match=r"longer than it may wait \(40 s\)"):
+        bounded.send(None)
 
 
 @settings(deadline=None)

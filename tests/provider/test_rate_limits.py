@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -155,6 +156,22 @@ def test_results_are_waited_for_until_the_deadline_and_then_the_task_fails(
     assert run.task_state("sync") == "failed"
     assert "VoucherifyRateLimitError" in task_log()
     assert time.time() - began < 300
+
+
+def test_only_one_batch_at_a_time_waits_for_a_limit_of_bulk_calls(
+    start: Callable[..., LocalVoucherify], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "airflow_provider_voucherify")
+    server = start(bulk_api_calls=(1, 1))
+    records = [{"source_id": f"c{number}"} for number in range(5)]
+
+    run = run_dag(update(records=records, max_batch_records=1, max_in_flight=3))
+
+    assert run.state == "success"
+    assert run.xcom("sync")["requests"] == 5
+    assert statuses(server).count(202) == len(server.customers) == 5
+    waits = [record.message for record in caplog.records if "bulk/async waits" in record.message]
+    assert len(waits) <= 5, "two that came with the first, one of them again, and one for each of the other two"
 
 
 def test_a_poke_leaves_a_long_wait_to_the_next_poke(

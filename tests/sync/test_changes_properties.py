@@ -49,6 +49,11 @@ class Voucherify:
     stored: dict[str, int] = field(default_factory=dict)
     results: list[tuple[str, list[tuple[str, bool, bool]]]] = field(default_factory=list)
 
+    holds_bulk_calls = False
+
+    def calls_left(self) -> int | None:
+        return None
+
     def bulk(self, endpoint: BulkEndpoint, body: Body) -> str:
         rows = []
         for record in json.loads(b"".join(body)):

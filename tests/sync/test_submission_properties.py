@@ -84,6 +84,11 @@ class Voucherify:
     taken: list[list[dict[str, Any]]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    holds_bulk_calls = False
+
+    def calls_left(self) -> int | None:
+        return None
+
     def bulk(self, endpoint: BulkEndpoint, body: Body) -> str:
         with self.lock:
             return self._take(body)
