@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
+from installed import AIRFLOW
 
 from airflow_provider_voucherify.client.settings import ConnectionExtra, ConnectionSettings
 from airflow_provider_voucherify.connection_form import EXTRA_FIELDS
@@ -19,7 +20,9 @@ from airflow_provider_voucherify.sync.waiting import DEFAULT_POLL_INTERVAL
 def service() -> Any:
     """What the API server asks for connection forms."""
     module = "airflow.api_fastapi.core_api.services.ui.connections"
-    return pytest.importorskip(module, reason="Airflow 2 asks the hook's class alone").HookMetaService
+    return pytest.importorskip(
+        module, reason="its API server came with Airflow 3; for the form of Airflow 2 see below"
+    ).HookMetaService
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +128,25 @@ def test_before_3_2_the_hook_gives_the_same_form(service: Any, form: Any, monkey
     behaviour = VoucherifyHook.get_ui_field_behaviour()
     assert set(behaviour) == {"hidden_fields", "relabeling", "placeholders"}
     assert behaviour["relabeling"]["login"] == form.standard_fields.login.title
+
+
+@pytest.mark.skipif(AIRFLOW >= (3, 0), reason="Airflow 3 does not use WTForms; see the tests above")
+def test_airflow_2_makes_a_form_of_what_the_hook_gives() -> None:
+    from airflow.providers_manager import ProvidersManager
+    from werkzeug.datastructures import MultiDict
+    from wtforms import Form
+
+    prefix = "extra__voucherify__"
+    widgets = ProvidersManager().connection_form_widgets
+    fields = {name.removeprefix(prefix): widgets[name].field for name in widgets if name.startswith(prefix)}
+    form_class = type("ConnectionForm", (Form,), fields)
+    untouched, wrong = form_class(), form_class(MultiDict({"auth_method": "password"}))
+
+    assert {field.name: field.label.text for field in untouched} == {n: f.label for n, f in EXTRA_FIELDS.items()}
+    assert ConnectionExtra.model_validate(untouched.data) == ConnectionExtra()
+    assert untouched.validate()
+    assert not wrong.validate()
+    assert set(wrong.errors) == {"auth_method"}
 
 
 def test_telling_airflow_of_the_provider_imports_next_to_nothing() -> None:

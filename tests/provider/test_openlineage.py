@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ import pytest
 
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sync.summary import SyncSummary
+
+OPENLINEAGE = tuple(map(int, version("apache-airflow-providers-openlineage").split(".")[:2]))
 
 
 class Written(NamedTuple):
@@ -104,6 +107,7 @@ def test_the_run_facet_has_the_counts_of_the_summary_after_a_deferral_too(writte
     assert len(starts) == 2, "before and after the deferral"
 
 
+@pytest.mark.skipif(OPENLINEAGE < (2, 16), reason="Airflow's OpenLineage provider looks at outlets from 2.16 on")
 def test_an_outlet_is_the_same_dataset(written: Written) -> None:
     start = next(e for e in written.events if e["job"]["name"] == "from_postgres.sync")
 

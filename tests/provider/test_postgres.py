@@ -89,15 +89,17 @@ def test_a_connection_in_autocommit_is_streamed_too(
     if driver == "psycopg":
         monkeypatch.setenv("AIRFLOW_CONN_PG", json.dumps(json.loads(postgres) | {"extra": {"autocommit": True}}))
     else:
-        from airflow.providers.postgres.hooks.postgres import ppg2_connect
+        from airflow.providers.postgres.hooks import postgres as hook
+
+        owner, name = (hook, "ppg2_connect") if hasattr(hook, "ppg2_connect") else (hook.psycopg2, "connect")
+        made = getattr(owner, name)
 
         def connect(**kwargs: Any) -> Any:
-            assert ppg2_connect is not None
-            connection = ppg2_connect(**kwargs)
+            connection = made(**kwargs)
             connection.autocommit = True
             return connection
 
-        monkeypatch.setattr("airflow.providers.postgres.hooks.postgres.ppg2_connect", connect)
+        monkeypatch.setattr(owner, name, connect)
 
     with query("pg", LARGE, {"n": 1_000_000}) as rows:
         assert len(list(islice(rows, 50))) == 50
