@@ -13,7 +13,7 @@ PEERS := .bench/.installed
 DRIVERS := $(VENV)/.installed-drivers
 
 .PHONY: demo docs test test-drivers test-cluster test-browser test-versions screenshots crash crash-quick scale-out \
-  scale-out-quick bench bench-quick lint types build install constraints clean faults faults-random secrets \
+  scale-out-quick bench bench-quick lint types build install constraints clean faults faults-check faults-random secrets \
   secrets-leak fuzz load load-quick
 .DELETE_ON_ERROR:
 
@@ -65,6 +65,10 @@ scale-out-quick: $(SCALE_OUT_INSTALLED)
 ## faults: everything that can go wrong between a sync and Voucherify, one at a time; writes docs/faults.md
 faults: $(INSTALLED)
 	$(PY) -m faults.run --write
+
+## faults-check: the same without writing the page
+faults-check: $(INSTALLED)
+	$(PY) -m faults.run
 
 ## faults-random: the same mixed, over 500 syncs
 faults-random: $(INSTALLED)
