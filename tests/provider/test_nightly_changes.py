@@ -106,12 +106,12 @@ class Nights:
         }
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "mariadb"])
 def warehouse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     if request.param == "sqlite":
         connection = json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "warehouse.db")})
     else:
-        connection = request.getfixturevalue("postgres")
+        connection = request.getfixturevalue(request.param)
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", connection)
     yield
     with closing(BaseHook.get_hook("warehouse").get_conn()) as opened, closing(opened.cursor()) as cursor:

@@ -1,0 +1,107 @@
+"""The tables of outcomes: syncs that end at the same time do not hold each other up, and a crash leaves no half."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import BaseHook
+
+from airflow_provider_voucherify.hooks.outcome_tables import OutcomeTables
+from airflow_provider_voucherify.sync.record_state import RecordState, RowOutcome
+
+RECORDS = 60
+
+
+@pytest.fixture(params=["postgres", "mariadb"])
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that several can write to at the same time, as the connection ``books``."""
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", request.getfixturevalue(request.param))
+
+
+def outcomes() -> Iterator[RowOutcome]:
+    return (RowOutcome(number, f"c{number}", "updated") for number in range(1, RECORDS + 1))
+
+
+def states(run: str, digest: int = 7) -> Iterator[RecordState]:
+    return (
+        RecordState(f"c{number}", "settings", digest, None, 0, "updated", None, None, run, 1_790_000_000.0)
+        for number in range(1, RECORDS + 1)
+    )
+
+
+def run_of(name: str) -> dict[str, Any]:
+    return {"run_key": name, "sync_name": name.partition("/")[0], "finished_at": "2026-11-21T02:00:00.000+00:00"}
+
+
+def test_mapped_tasks_that_end_at_the_same_time_all_write_theirs(server: None, request: pytest.FixtureRequest) -> None:
+    """MySQL locks the gap where a row that is deleted is not, and two that insert into it wait for each other."""
+    name = f"together_{request.node.callspec.id}"
+    OutcomeTables("books", name, "first", "customers").create()
+
+    def write(number: int) -> int:
+        run = f"sync{number}/run"
+        tables = OutcomeTables("books", name, f"sync{number}", "customers")
+        return tables.write(run_of(run), outcomes(), states(run))
+
+    with ThreadPoolExecutor(8) as tasks:
+        contested = list(tasks.map(write, range(48)))
+
+    (rows,) = BaseHook.get_hook("books").get_records(f"SELECT count(*) FROM {name}_changelog")
+    assert rows[0] == 48 * RECORDS
+    assert contested == [0] * 48
+    (kept,) = BaseHook.get_hook("books").get_records(f"SELECT count(*) FROM {name}_state")
+    assert kept[0] == 48 * RECORDS
+
+
+def test_what_cannot_be_written_whole_is_not_written(server: None, request: pytest.FixtureRequest) -> None:
+    name = f"whole_{request.node.callspec.id}"
+    tables = OutcomeTables("books", name, "sync", "customers")
+    tables.create()
+    tables.write(run_of("sync/1"), outcomes(), states("sync/1"))
+    tables.doubt(f"c{number}" for number in range(1, RECORDS + 1))
+
+    def breaks_off() -> Iterator[RecordState]:
+        for number, state in enumerate(states("sync/2", 8)):
+            if number == RECORDS - 1:
+                raise ConnectionError("the worker is killed")
+            yield state
+
+    with pytest.raises(ConnectionError):
+        tables.write(run_of("sync/2"), outcomes(), breaks_off())
+
+    assert [state.run for state in tables.states()] == ["sync/1"] * RECORDS
+    runs = BaseHook.get_hook("books").get_records(f"SELECT run_key FROM {name}_runs")
+    assert [run for (run,) in runs] == ["sync/1"]
+
+
+def test_a_connection_in_autocommit_writes_one_transaction_too(
+    postgres: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Snowflake's is by default; here PostgreSQL's is made so by its hook's connection."""
+    connection = json.loads(postgres)
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", json.dumps(connection))
+    hook_class = type(BaseHook.get_hook("books"))
+    opened = hook_class.get_conn
+
+    def in_autocommit(self: Any) -> Any:
+        connection = opened(self)
+        connection.autocommit = True
+        return connection
+
+    monkeypatch.setattr(hook_class, "get_conn", in_autocommit)
+    tables = OutcomeTables("books", "autocommit", "sync", "customers")
+    tables.create()
+
+    def breaks_off() -> Iterator[RecordState]:
+        yield from states("sync/1")
+        raise ConnectionError("the worker is killed")
+
+    with pytest.raises(ConnectionError):
+        tables.write(run_of("sync/1"), outcomes(), breaks_off())
+
+    assert list(tables.states()) == []
