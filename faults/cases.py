@@ -49,6 +49,7 @@ class Case:
     :param arm: lets the fault befall the scene; for an outage of the network it does nothing.
     :param outage: what happens to connections instead.
     :param once: whether the fault passes by itself.
+    :param tls: whether the connection is one over https.
     :param most_requests: the most requests until the task has ended.
     :param most_megabytes: by how much the process may grow.
     """
@@ -64,6 +65,7 @@ class Case:
     tries: int = TRIES
     most_requests: int = MOST_REQUESTS
     most_megabytes: float = MOST_MEGABYTES
+    tls: bool = False
 
 
 def cases() -> Iterator[Case]:
@@ -197,6 +199,10 @@ def _of_actions() -> Iterator[Case]:
             most = {"most_megabytes": MOST_MEGABYTES_OF_AN_ANSWER} if fault == _LONG_TEXT else {}
             yield _case(fault, "report" if "report" in fault else "poll", arm, once, most_requests=200, **most)
     yield _case("redirected to another host", "report", _redirect, False)
+    yield _case(
+        "the report's address on plain http, and the API on https", "report", lambda scene: None, False, tls=True
+    )
+    yield _case("redirected from https to plain http", "report", _redirect_to_plain_http, False, tls=True)
     for fault, script in SCRIPTED:
         for once in (True, False):
 
@@ -210,6 +216,21 @@ def _redirect(scene: Scene) -> None:
     """Send whoever fetches a report to the same server by another name, which counts as another host."""
     elsewhere = scene.voucherify.base_url.replace("127.0.0.1", OTHER_HOST) + f"{REPORTS_PATH}elsewhere"
     fault = Status(302, b"", {"Location": elsewhere})
+    scene.voucherify.misbehave(f"{REPORTS_PATH}report_", fault, times=None)
+
+
+def _redirect_to_plain_http(scene: Scene) -> None:
+    """Offer the report on https, and send whoever fetches it to the same server's plain http."""
+    plain, front = scene.voucherify.base_url, f"https://{scene.front}"
+
+    def show(before: int, action: Action, wire: Wire) -> Wire:
+        if "result" not in wire:
+            return wire
+        reports = [url.replace(plain, front) for url in wire["result"]["reports"]]
+        return {**wire, "result": {**wire["result"], "reports": reports}}
+
+    scene.show(show)
+    fault = Status(302, b"", {"Location": f"{plain}{REPORTS_PATH}elsewhere"})
     scene.voucherify.misbehave(f"{REPORTS_PATH}report_", fault, times=None)
 
 

@@ -41,7 +41,7 @@ def run_case(case: Case, clock: JumpingClock) -> Row:
     """Run one case and judge it."""
     forget_peak()
     base = resident_mb()
-    with scene(options=case.options, extra=case.extra, settings=case.settings) as place:
+    with scene(options=case.options, extra=case.extra, settings=case.settings, tls=case.tls) as place:
         case.arm(place)
         with ExitStack() as stack:
             if case.outage is not None:

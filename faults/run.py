@@ -13,6 +13,7 @@ import time
 
 from faults import clock as clocks
 from faults.surroundings import throwaway_airflow
+from faults.tls import trusted_certificate
 
 
 def main() -> int:
@@ -25,7 +26,7 @@ def main() -> int:
     clock = clocks.install()
 
     rows = []
-    with throwaway_airflow():
+    with throwaway_airflow(), trusted_certificate():
         from faults.cases import cases
         from faults.matrix import run_case, table, write_page
 

@@ -7,7 +7,7 @@ import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from airflow_provider_voucherify.local_voucherify import Action, LocalVoucherify
 from airflow_provider_voucherify.sync.record_state import confirmed_by
 from faults.task import Ended, Task
+from faults.tls import front_door
 from faults.wire import free_port
 
 TIME_OUT = 5.0
@@ -32,12 +33,14 @@ class Scene:
     """
     A project and a task that syncs into it.
 
+    :param front: host and port that serve the project with TLS; None where the connection is one over plain http.
     :param faulty: whether the hooks that change what actions look like are at work.
     """
 
     voucherify: LocalVoucherify
     task: Task
     records: list[dict[str, Any]]
+    front: str | None = None
     faulty: bool = True
     _answered: Counter[str] = field(default_factory=Counter)
 
@@ -63,9 +66,10 @@ class Scene:
 
     @property
     def credentials_given_away(self) -> int:
-        """How many requests took credentials to another host."""
+        """How many requests took credentials to another host, or over plain http beside https."""
         secret = {"x-app-token", "authorization"}
-        others = [r.headers for r in self.voucherify.received if r.headers.get("host", "").startswith(OTHER_HOST)]
+        hosts = [(r.headers.get("host", ""), r.headers) for r in self.voucherify.received]
+        others = [headers for host, headers in hosts if host.startswith(OTHER_HOST) or self.front not in (None, host)]
         return sum(bool(secret & headers.keys()) for headers in others)
 
     @property
@@ -82,6 +86,7 @@ def scene(
     extra: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
     host: str | None = None,
+    tls: bool = False,
 ) -> Iterator[Scene]:
     """
     Give a scene, served on a port that it keeps.
@@ -90,20 +95,24 @@ def scene(
     :param extra: of the connection.
     :param settings: of the operator.
     :param host: the connection's host, where it is not the server's own.
+    :param tls: let the connection lead to the server over https; needs a ``trusted_certificate``.
     """
     secret = f"sk-{uuid.uuid4()}"
     own = {"app_id": "app", "secret_key": secret, "keep_bodies": True, "port": free_port(), **(options or {})}
     records = [{"source_id": f"c{n}", "name": f"customer {n}", "n": n} for n in range(rows)]
-    with tempfile.TemporaryDirectory(prefix="voucherify-faults-") as folder, LocalVoucherify(**own) as voucherify:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="voucherify-faults-"))
+        voucherify = stack.enter_context(LocalVoucherify(**own))
+        front = stack.enter_context(front_door(own["port"])) if tls else None
         connection = {
             "conn_type": "voucherify",
-            "host": host or voucherify.base_url,
+            "host": host or (voucherify.base_url if front is None else f"https://{front}"),
             "login": "app",
             "password": secret,
             "extra": {"timeout": TIME_OUT, **(extra or {})},
         }
         task = Task(Path(folder), connection, {"records": records, **SETTINGS, **(settings or {})})
-        yield Scene(voucherify, task, records)
+        yield Scene(voucherify, task, records, front)
 
 
 @dataclass(frozen=True)
