@@ -7,7 +7,8 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
+from itertools import groupby, repeat
 from typing import IO, Any, BinaryIO, Literal, Protocol
 
 from airflow_provider_voucherify.client.budgets import held_until
@@ -99,17 +100,42 @@ class SubmittedSync:
         return sum(counts) if len(counts) == len(self.batches) else None
 
     def to_json(self) -> dict[str, Any]:
-        """Return what ``from_json`` reads."""
+        """Return what ``from_json`` reads, which is all but the ids: whoever waits has them already."""
         numbers = {name: getattr(self, name) for name in self.__slots__ if name not in ("batches", "warnings")}
-        batches = [list(astuple(batch)) for batch in self.batches]
-        return numbers | {"batches": batches, "warnings": list(self.warnings)}
+        columns = {name: _folded(getattr(batch, name) for batch in self.batches) for name in _COLUMNS}
+        return numbers | {"columns": columns, "warnings": list(self.warnings)}
 
     @classmethod
-    def from_json(cls, state: Mapping[str, Any]) -> SubmittedSync:
-        """Read what ``to_json`` gave, possibly in another version of this package: unknown members are ignored."""
+    def from_json(cls, state: Mapping[str, Any], async_action_ids: Sequence[str]) -> SubmittedSync:
+        """
+        Read what ``to_json`` gave, possibly in another version of this package: unknown members are ignored.
+
+        :param async_action_ids: in the order of submission; an earlier version has them in its state.
+        :raises ValueError: they are not as many as the state is about.
+        """
         known = {name: state[name] for name in cls.__slots__ if name in state and name not in ("batches", "warnings")}
-        batches = tuple(SubmittedBatch(*batch) for batch in state["batches"])
+        if "batches" in state:
+            rows: Iterable[Sequence[Any]] = state["batches"]
+        else:
+            columns = (_unfolded(state["columns"][name]) for name in _COLUMNS)
+            rows = zip(async_action_ids, *columns, strict=True)
+        batches = tuple(SubmittedBatch(*row) for row in rows)
         return cls(batches=batches, warnings=tuple(state.get("warnings", ())), **known)
+
+
+_COLUMNS = ("records", "sent_again", "action_type")
+
+
+def _folded(values: Iterable[Any]) -> list[Any]:
+    """Write neighbours that are equal as one list of the value and how often it comes."""
+    runs = ((value, sum(1 for _ in equal)) for value, equal in groupby(values))
+    return [value if times == 1 else [value, times] for value, times in runs]
+
+
+def _unfolded(folded: Iterable[Any]) -> Iterator[Any]:
+    for item in folded:
+        value, times = item if isinstance(item, list) else (item, 1)
+        yield from repeat(value, times)
 
 
 class ActionsApi(Protocol):

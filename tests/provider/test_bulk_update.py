@@ -135,6 +135,24 @@ def test_a_deferrable_task_waits_in_a_trigger(voucherify: LocalVoucherify, monke
     assert len(sent(voucherify, "POST")) == 1
 
 
+def test_more_actions_than_a_trigger_can_hold_are_waited_for_on_the_worker(
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, task_log: Callable[[], str]
+) -> None:
+    from airflow_provider_voucherify import completion
+    from airflow_provider_voucherify.triggers import async_action
+
+    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
+    monkeypatch.setattr(async_action, "MOST_STORED_BYTES", 2_000)
+    voucherify.next_actions(times=60, seconds=0.02)
+
+    few = run_dag(update(records=[f"c{n}" for n in range(20)], max_batch_records=1, deferrable=True))
+    many = run_dag(update(records=[f"c{n}" for n in range(60)], max_batch_records=1, deferrable=True))
+
+    assert (few.deferred_tasks(), few.xcom("sync")["created"]) == ({"sync"}, 20)
+    assert (many.deferred_tasks(), many.xcom("sync")["submitted"]) == (set(), 60)
+    assert "60 async actions are more than Airflow can surely store for a trigger" in task_log()
+
+
 def test_what_was_sent_outlives_the_deferral_for_the_failures_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -380,6 +380,40 @@ def test_the_state_survives_as_json_and_ignores_what_it_does_not_know(send: Send
     sync = send("customers", ["a", "b"], max_records=1).sync
     state = json.loads(json.dumps(sync.to_json()))
 
-    assert SubmittedSync.from_json(state) == sync
-    assert SubmittedSync.from_json(state | {"from": "the future"}) == sync
-    assert SubmittedSync.from_json({"batches": state["batches"], "submitted_at": 0.0}).submitted == 2
+    assert SubmittedSync.from_json(state, sync.async_action_ids) == sync
+    assert SubmittedSync.from_json(state | {"from": "the future"}, sync.async_action_ids) == sync
+    assert (
+        SubmittedSync.from_json({"columns": state["columns"], "submitted_at": 0.0}, sync.async_action_ids).submitted
+        == 2
+    )
+    with pytest.raises(ValueError, match="longer"):
+        SubmittedSync.from_json(state, sync.async_action_ids[:1])
+
+
+def test_the_state_of_many_batches_has_equal_numbers_once() -> None:
+    batches = [
+        SubmittedBatch(f"aa_{n}", records, again, kind)
+        for n, (records, again, kind) in enumerate(
+            [
+                *[(100, 0, "CUSTOMERS.BULK_UPDATE")] * 500,
+                (100, 3, "CUSTOMERS.BULK_UPDATE"),
+                (7, 0, None),
+                (None, 0, None),
+            ]
+        )
+    ]
+    sync = SubmittedSync(tuple(batches), 0.0)
+    state = json.dumps(sync.to_json())
+
+    assert SubmittedSync.from_json(json.loads(state), sync.async_action_ids) == sync
+    assert "aa_" not in state
+    assert len(state) < 600
+
+
+def test_the_state_of_an_earlier_version_is_read() -> None:
+    batches = [["aa_1", 100, 2, "CUSTOMERS.BULK_UPDATE"], ["aa_2", 7, 0, None]]
+
+    sync = SubmittedSync.from_json({"batches": batches, "submitted_at": 3.0, "rows_read": 105}, ())
+
+    assert sync.batches == (SubmittedBatch("aa_1", 100, 2, "CUSTOMERS.BULK_UPDATE"), SubmittedBatch("aa_2", 7))
+    assert (sync.submitted_at, sync.submitted) == (3.0, 105)
