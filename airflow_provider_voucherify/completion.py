@@ -438,10 +438,15 @@ class CompletesAsyncActions(EmitsLineage):
                 ledger=ledger,
                 max_attempts=self.max_attempts,
                 seen=seen,
-                on_all_finished=self._patience.ends_on_the_worker if self._patience is not None else lambda: None,
+                on_all_finished=self._settle_here,
                 on_outcome=self._note,
             )
             return self._keep_books(context, ledger, summary)
+
+    def _settle_here(self) -> None:
+        """Take note that all actions have finished: from now on rate limits are waited for on the worker."""
+        if self._patience is not None:
+            self._patience.ends_on_the_worker()
 
     def _keep_books(self, context: Context, ledger: Ledger | None, summary: SyncSummary) -> SyncSummary:
         """Write down what became of every row, and return the summary, possibly with a warning."""

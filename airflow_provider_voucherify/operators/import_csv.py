@@ -215,6 +215,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
                 folder=folder,
                 file=partial(self._file_as_sent, context, stack),
                 seen=seen,
+                on_all_finished=self._settle_here,
                 on_outcome=self._note,
             )
 

@@ -8,10 +8,13 @@ the file, so ``updated`` and ``created`` cannot be told apart. Rows that it does
 from __future__ import annotations
 
 import logging
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import IO, Protocol, TypeVar
+from functools import cache
+from itertools import islice
+from typing import Any, Protocol, TypeVar
 
 from airflow_provider_voucherify.client.calls import Call
 from airflow_provider_voucherify.client.csv_imports import csv_import
@@ -20,7 +23,15 @@ from airflow_provider_voucherify.models.errors import VoucherifyError, Voucherif
 from airflow_provider_voucherify.sync.csv_file import CsvFile, CsvPart
 from airflow_provider_voucherify.sync.failures import Failure, failure_line
 from airflow_provider_voucherify.sync.journal import Journal, JournalEntry
-from airflow_provider_voucherify.sync.outcomes import SubmittedBatch, SubmittedSync, UnfinishedActionsError, fetched
+from airflow_provider_voucherify.sync.outcomes import (
+    ActionsLookedAt,
+    ReportFolder,
+    SubmittedBatch,
+    SubmittedSync,
+    check_all_finished,
+    copy_into,
+    finished_actions,
+)
 from airflow_provider_voucherify.sync.plan import SAMPLE_SIZE
 from airflow_provider_voucherify.sync.settlement import ActionOutcome, settle
 from airflow_provider_voucherify.sync.summary import SyncSummary, add_up, first_samples
@@ -30,25 +41,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class ImportApi(Protocol):
+class ImportApi(ActionsLookedAt, Protocol):
     """The part of a Voucherify client that is needed here."""
 
     def send(self, call: Call[T]) -> T:
         """Carry out a call."""
-
-    def get_async_action(self, async_action_id: str) -> AsyncAction:
-        """Get one async action."""
-
-
-class ImportFolder(Protocol):
-    """A folder that keeps failures."""
-
-    @property
-    def uri(self) -> str:
-        """Where it is."""
-
-    def write(self, name: str) -> IO[bytes]:
-        """Open a file of the folder for writing, replacing it."""
 
 
 @dataclass
@@ -134,9 +131,10 @@ def collect_import_outcomes(
     api: ImportApi,
     *,
     resource: str,
-    folder: ImportFolder | None = None,
+    folder: ReportFolder | None = None,
     file: Callable[[], CsvFile | None] = lambda: None,
     seen: dict[str, AsyncAction] | None = None,
+    on_all_finished: Callable[[], None] = lambda: None,
     on_outcome: Callable[[str, ActionOutcome], None] = lambda async_action_id, outcome: None,
 ) -> SyncSummary:
     """
@@ -144,21 +142,36 @@ def collect_import_outcomes(
 
     :param folder: gets ``failures.jsonl``.
     :param file: gives what was sent, so that ``failures.jsonl`` has whole rows; None where it cannot be had any more.
-    :param seen: actions that are known to have finished and need not be fetched; finished ones are added.
+    :param seen: actions that are known to have finished and need not be fetched; each is taken out at its turn.
+    :param on_all_finished: called when every action is known to have finished, and before anything is done.
     :param on_outcome: told of each action's outcome.
     :raises UnfinishedActionsError: an action is not finished; nothing has been done then.
     :raises HeldBackError: it could not be found out whether all are finished; nothing has been done then.
     """
-    actions = _all_finished(sync, api, {} if seen is None else seen)
-    outcomes = [
-        settle(action, batch.records, upserts=True) for action, batch in zip(actions, sync.batches, strict=True)
-    ]
-    failures = _Failures(sync.batches, actions, outcomes)
-    for action, outcome in zip(actions, outcomes, strict=True):
-        on_outcome(action.id, outcome)
-    if folder is not None:
-        with folder.write("failures.jsonl") as lines:
-            lines.writelines(failures.lines(file() if any(outcome.failed for outcome in outcomes) else None))
+    seen = {} if seen is None else seen
+    check_all_finished(sync, api, seen)
+    on_all_finished()
+    outcomes: list[ActionOutcome] = []
+    samples: list[dict[str, Any]] = []
+    failed_ids: list[str] = []
+    first_row = 1
+    sent = cache(file)
+    with tempfile.TemporaryFile(prefix="voucherify-") as lines:
+        actions = finished_actions(sync, api, seen)
+        for place, (batch, action) in enumerate(zip(sync.batches, actions, strict=True)):
+            outcome = settle(action, batch.records, upserts=True)
+            on_outcome(action.id, outcome)
+            if outcome.failed_as_a_whole:
+                failed_ids.append(action.id)
+            outcomes.append(replace(outcome, failures={}))
+            failures = _Failures(action, outcome, first_row, batch.records or 0)
+            if len(samples) < SAMPLE_SIZE:
+                samples += [failure.sample() for failure in islice(failures.told(), SAMPLE_SIZE)]
+            if folder is not None and outcome.failed:
+                lines.writelines(failures.lines(sent(), place))
+            first_row += batch.records or 0
+        if folder is not None:
+            copy_into(folder, "failures.jsonl", lines)
     total = add_up(outcomes)
     return SyncSummary(
         resource=resource,
@@ -173,80 +186,54 @@ def collect_import_outcomes(
         superseded=sync.superseded,
         not_reported=total.not_reported,
         async_action_ids=sync.async_action_ids,
-        failed_async_action_ids=[
-            action.id for action, outcome in zip(actions, outcomes, strict=True) if outcome.failed_as_a_whole
-        ],
+        failed_async_action_ids=failed_ids,
         requests=sync.requests,
         bytes_sent=sync.bytes_sent,
         resubmitted=sync.resubmitted,
         report_uri=folder.uri if folder is not None else None,
-        failures=first_samples(failure.sample() for failure in failures.named()),
+        failures=first_samples(samples),
     )
 
 
-def _all_finished(sync: SubmittedSync, api: ImportApi, seen: dict[str, AsyncAction]) -> list[AsyncAction]:
-    calls = 0
-    for place, action_id in enumerate(sync.async_action_ids):
-        if action_id not in seen:
-            action = fetched(action_id, api.get_async_action, calls)
-            calls += 1
-            if not action.is_finished:
-                raise UnfinishedActionsError(sync.async_action_ids[place:])
-            seen[action_id] = action
-    return [seen[action_id] for action_id in sync.async_action_ids]
-
-
-@dataclass(frozen=True)
 class _Failures:
-    """The failed rows of all parts, with their numbers in the whole file."""
+    """The failed rows of one part, with their numbers in the whole file."""
 
-    batches: Sequence[SubmittedBatch]
-    actions: Sequence[AsyncAction]
-    outcomes: Sequence[ActionOutcome]
+    def __init__(self, action: AsyncAction, outcome: ActionOutcome, first_row: int, rows: int) -> None:
+        self._outcome = outcome
+        self._named: dict[int, Failure] = {}
+        for told in BulkResult.model_validate(action.result or {}).failed:
+            if told.row is not None and 1 <= told.row <= rows:
+                row = first_row + told.row - 1
+                place = f"row {row} of the file"
+                self._named[row] = Failure("failed", told.record_id, None, told.reason, place, action.id, row)
+        said = "Voucherify does not say which rows failed"
+        self._unnamed = Failure("failed", None, None, said, None, action.id)
+        if outcome.unnamed_reason is not None and outcome.unnamed_reason.row is None:
+            self._unnamed = outcome.unnamed_reason
+        self._hidden = outcome.failed - len(self._named)
 
-    def named(self, most: int = SAMPLE_SIZE) -> Iterator[Failure]:
+    def told(self) -> Iterator[Failure]:
         """Give the failures that Voucherify gives a reason for."""
-        for number, outcome in enumerate(self.outcomes):
-            found = self._of_part(number)
-            yield from list(found.values())[:most]
-            if len(found) < outcome.failed:
-                yield self._unnamed(number)
+        yield from self._named.values()
+        if self._hidden > 0:
+            yield self._unnamed
 
-    def lines(self, file: CsvFile | None) -> Iterator[bytes]:
+    def lines(self, file: CsvFile | None, place: int) -> Iterator[bytes]:
         """
         Give the lines of ``failures.jsonl``.
 
         Where Voucherify counts more failures than it names, every row of the part that it does not name is given.
+
+        :param file: what was sent; None where it cannot be had any more.
+        :param place: of the part in it.
         """
-        for number, outcome in enumerate(self.outcomes):
-            found = self._of_part(number)
-            hidden = outcome.failed - len(found)
-            if file is None:
-                for failure in found.values():
-                    yield failure_line(failure, "id", {} if failure.id is None else {"source_id": failure.id})
-                if hidden > 0:
-                    yield failure_line(self._unnamed(number), "id", {})
-            elif outcome.failed:
-                part = file.parts[number]
-                wanted = range(part.first_row, part.first_row + part.rows) if hidden > 0 else found.keys()
-                for row, values in file.values(part, wanted):
-                    yield failure_line(found.get(row) or replace(self._unnamed(number), row=row), "row", values)
-
-    def _of_part(self, number: int) -> dict[int, Failure]:
-        """Return the failures of a part that have a row number, by their row in the whole file."""
-        offset = sum(batch.records or 0 for batch in self.batches[:number])
-        action = self.actions[number]
-        found: dict[int, Failure] = {}
-        for told in BulkResult.model_validate(action.result or {}).failed:
-            if told.row is not None and 1 <= told.row <= (self.batches[number].records or 0):
-                row = offset + told.row
-                place = f"row {row} of the file"
-                found[row] = Failure("failed", told.record_id, None, told.reason, place, action.id, row)
-        return found
-
-    def _unnamed(self, number: int) -> Failure:
-        reason = self.outcomes[number].unnamed_reason
-        if reason is not None and reason.row is None:
-            return reason
-        said = "Voucherify does not say which rows failed"
-        return Failure("failed", None, None, said, None, self.actions[number].id)
+        if file is None:
+            for failure in self._named.values():
+                yield failure_line(failure, "id", {} if failure.id is None else {"source_id": failure.id})
+            if self._hidden > 0:
+                yield failure_line(self._unnamed, "id", {})
+            return
+        part = file.parts[place]
+        wanted = range(part.first_row, part.first_row + part.rows) if self._hidden > 0 else self._named.keys()
+        for row, values in file.values(part, wanted):
+            yield failure_line(self._named.get(row) or replace(self._unnamed, row=row), "row", values)

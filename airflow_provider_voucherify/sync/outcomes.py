@@ -31,8 +31,11 @@ from airflow_provider_voucherify.sync.summary import SyncSummary, add_up, first_
 
 log = logging.getLogger(__name__)
 
-MOST_ERRORS_REMEMBERED = 1_000
-"""An action with more errors is fetched once more when its turn comes, so that memory stays bounded."""
+MOST_ERRORS_REMEMBERED = 10_000
+"""
+Errors of all actions together that are kept until it is their turn, about a kilobyte each. An action that would make it
+more is fetched once more then.
+"""
 
 ENDPOINTS_BY_ACTION_TYPE = {
     endpoint.action_type: endpoint for table in (UPDATE_ENDPOINTS, METADATA_ENDPOINTS) for endpoint in table.values()
@@ -138,11 +141,15 @@ def _unfolded(folded: Iterable[Any]) -> Iterator[Any]:
         yield from repeat(value, times)
 
 
-class ActionsApi(Protocol):
-    """The part of a Voucherify client that is needed here."""
+class ActionsLookedAt(Protocol):
+    """The part of a Voucherify client that tells whether actions have finished."""
 
     def get_async_action(self, async_action_id: str) -> AsyncAction:
         """Get one async action."""
+
+
+class ActionsApi(ActionsLookedAt, Protocol):
+    """The part of a Voucherify client that is needed here."""
 
     def download(self, url: str, file: BinaryIO) -> int:
         """Fetch a report into a file."""
@@ -237,12 +244,12 @@ def collect_outcomes(
     :param max_attempts: records that have failed so often go into ``set_aside.jsonl`` instead of ``failures.jsonl``.
     :param on_all_finished: called when every action is known to have finished, and before anything is done.
     :param on_outcome: told of each action's outcome.
-    :param seen: actions that are known to have finished and need not be fetched; finished ones are added.
+    :param seen: actions that are known to have finished and need not be fetched; each is taken out at its turn.
     :raises UnfinishedActionsError: an action is not finished; nothing has been done then.
     :raises HeldBackError: it could not be found out whether all are finished; nothing has been done then.
     """
     seen = {} if seen is None else seen
-    _check_all_finished(sync, api, seen)
+    check_all_finished(sync, api, seen)
     on_all_finished()
     outcomes: list[ActionOutcome] = []
     samples: list[dict[str, Any]] = []
@@ -253,7 +260,8 @@ def collect_outcomes(
         tempfile.TemporaryFile(prefix="voucherify-") as set_aside,
     ):
         lines = _FailureLines(failures, set_aside, sent, ledger, max_attempts)
-        for number, (batch, action) in enumerate(zip(sync.batches, _finished(sync, api, seen), strict=True), start=1):
+        actions = finished_actions(sync, api, seen)
+        for number, (batch, action) in enumerate(zip(sync.batches, actions, strict=True), start=1):
             of_action = batch.endpoint(action)
             with closing(_Reports(action, api, of_action, folder, number)) as reports:
                 whole, report_read = _settle(action, batch.records, of_action, reports, ledger)
@@ -273,46 +281,60 @@ def collect_outcomes(
             if outcome.failed:
                 lines.write(outcome, of_action, body)
         if folder is not None:
-            _copy(failures, folder, "failures.jsonl")
+            copy_into(folder, "failures.jsonl", failures)
             if set_aside.tell():
-                _copy(set_aside, folder, "set_aside.jsonl")
+                copy_into(folder, "set_aside.jsonl", set_aside)
     summary = _summary(sync, resources, outcomes, folder, first_samples(refused_sample, samples))
     return summary.model_copy(update={"failed_async_action_ids": failed_ids})
 
 
-def _check_all_finished(sync: SubmittedSync, api: ActionsApi, seen: dict[str, AsyncAction]) -> None:
-    """Look at every action before anything is done with one, and remember those whose answer is small."""
-    finished: set[str] = set()
-    calls = 0
-    for action_id in sync.async_action_ids:
-        if action_id not in seen:
-            action = fetched(action_id, api.get_async_action, calls)
+def check_all_finished(sync: SubmittedSync, api: ActionsLookedAt, seen: dict[str, AsyncAction]) -> None:
+    """
+    Look at every action before anything is done with one.
+
+    :param seen: actions that are known to have finished; afterwards those that ``MOST_ERRORS_REMEMBERED`` allows.
+    :raises UnfinishedActionsError: an action is not finished.
+    :raises HeldBackError: a rate limit forbids to find it out, for longer than the client waits.
+    """
+    ids = sync.async_action_ids
+    remembered = calls = 0
+    for place, action_id in enumerate(ids):
+        if action_id in seen:
+            action = seen.pop(action_id)
+        else:
+            action = _fetched(action_id, api, calls)
             calls += 1
-            if not action.is_finished:
-                raise UnfinishedActionsError([i for i in sync.async_action_ids if i not in finished])
-            if len((action.result or {}).get("errors") or ()) <= MOST_ERRORS_REMEMBERED:
-                seen[action_id] = action
-        finished.add(action_id)
+        if not action.is_finished:
+            raise UnfinishedActionsError(ids[place:])
+        if remembered + (errors := _errors_in(action)) <= MOST_ERRORS_REMEMBERED:
+            seen[action_id] = action
+            remembered += errors
 
 
-def fetched(async_action_id: str, get_async_action: Callable[[str], AsyncAction], before: int) -> AsyncAction:
+def _fetched(async_action_id: str, api: ActionsLookedAt, before: int) -> AsyncAction:
     """
     Get an action while nothing has been done yet.
 
     :param before: how many were got before.
-    :raises HeldBackError: a rate limit forbids it, for longer than the client waits.
     """
     try:
-        return get_async_action(async_action_id)
+        return api.get_async_action(async_action_id)
     except VoucherifyRateLimitError as error:
         if (until := held_until(error, time.time())) is None:
             raise
         raise HeldBackError(error, until, before) from error
 
 
-def _finished(sync: SubmittedSync, api: ActionsApi, seen: Mapping[str, AsyncAction]) -> Iterator[AsyncAction]:
+def finished_actions(sync: SubmittedSync, api: ActionsLookedAt, seen: dict[str, AsyncAction]) -> Iterator[AsyncAction]:
+    """Give the actions in order, after ``check_all_finished``; one that was given is not kept in ``seen``."""
     for action_id in sync.async_action_ids:
-        yield seen.get(action_id) or api.get_async_action(action_id)
+        yield seen.pop(action_id) if action_id in seen else api.get_async_action(action_id)
+
+
+def _errors_in(action: AsyncAction) -> int:
+    """Return how many records or rows an action's answer has entries of."""
+    lists = ((action.result or {}).get(name) for name in ("errors", "failed", "results"))
+    return sum(len(entries) for entries in lists if isinstance(entries, list))
 
 
 def outcome_of(action: AsyncAction, records: int, endpoint: BulkEndpoint, api: ActionsApi) -> ActionOutcome:
@@ -369,8 +391,8 @@ class _Reports:
                 self._files.append(file)
                 api.download(url, file)
                 if folder is not None:
-                    _copy(
-                        file, folder, f"report-{number:05}" + (f"-{part}" if len(result.reports) > 1 else "") + ".csv"
+                    copy_into(
+                        folder, f"report-{number:05}" + (f"-{part}" if len(result.reports) > 1 else "") + ".csv", file
                     )
             self._fetched = bool(result.reports)
         except VoucherifyReportError as error:
@@ -390,7 +412,8 @@ class _Reports:
             file.close()
 
 
-def _copy(file: IO[bytes], folder: ReportFolder, name: str) -> None:
+def copy_into(folder: ReportFolder, name: str, file: IO[bytes]) -> None:
+    """Write a local file's whole content into a file of a folder."""
     file.seek(0)
     with folder.write(name) as copy:
         while piece := file.read(1024 * 1024):

@@ -18,6 +18,7 @@ from airflow_provider_voucherify.client.http import VoucherifyClient
 from airflow_provider_voucherify.client.retry import RetryPolicy
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Malformed, Status, Truncate
+from airflow_provider_voucherify.sync import outcomes
 from airflow_provider_voucherify.sync.destination import (
     BatchLimits,
     Destination,
@@ -32,6 +33,7 @@ from airflow_provider_voucherify.sync.outcomes import (
     collect_outcomes,
 )
 from airflow_provider_voucherify.sync.plan import Plan
+from airflow_provider_voucherify.sync.settlement import ActionOutcome
 from airflow_provider_voucherify.sync.sources import from_file, from_records
 from airflow_provider_voucherify.sync.summary import SyncSummary
 
@@ -367,6 +369,26 @@ def test_an_action_that_was_seen_finished_is_not_fetched_again(send: Send) -> No
     sync.settle(seen={action_id: action})
 
     assert len(sync.server.requests("GET", f"/v1/async-actions/{action_id}")) == 1
+
+
+def test_few_errors_are_remembered_however_many_actions_have_some(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcomes, "MOST_ERRORS_REMEMBERED", 100)
+    rows = [{"source_id": f"c{number}", "n": "text"} for number in range(240)]
+    sync = send("customers", rows, max_records=20, metadata_schemas=STRICT)
+    seen = {action_id: sync.client.get_async_action(action_id) for action_id in sync.sync.async_action_ids[-6:]}
+    remembered: list[int] = []
+
+    def count(async_action_id: str, outcome: ActionOutcome) -> None:
+        assert async_action_id not in seen
+        remembered.append(sum(len((action.result or {})["errors"]) for action in seen.values()))
+
+    summary = sync.settle(seen=seen, on_outcome=count)
+
+    assert (summary.failed, len(sync.folder.failures)) == (240, 240)
+    assert remembered == [80, 60, 40, 20, *[0] * 8], "of the first five actions, each until its turn"
+    assert seen == {}
+    looks = [len(sync.server.requests("GET", f"/v1/async-actions/{each}")) for each in sync.sync.async_action_ids]
+    assert looks == [1] * 5 + [2] * 7
 
 
 def test_zero_batches_are_a_summary_of_zeros(send: Send) -> None:
