@@ -25,7 +25,7 @@ from airflow_provider_voucherify.sync.failures import Failure, failure_line
 from airflow_provider_voucherify.sync.journal import Journal, JournalEntry
 from airflow_provider_voucherify.sync.outcomes import (
     ActionsLookedAt,
-    ReportFolder,
+    FailuresFolder,
     SubmittedBatch,
     SubmittedSync,
     check_all_finished,
@@ -131,7 +131,7 @@ def collect_import_outcomes(
     api: ImportApi,
     *,
     resource: str,
-    folder: ReportFolder | None = None,
+    folder: FailuresFolder | None = None,
     file: Callable[[], CsvFile | None] = lambda: None,
     seen: dict[str, AsyncAction] | None = None,
     on_all_finished: Callable[[], None] = lambda: None,

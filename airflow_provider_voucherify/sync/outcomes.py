@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,8 @@ MOST_ERRORS_REMEMBERED = 10_000
 Errors of all actions together that are kept until it is their turn, about a kilobyte each. An action that would make it
 more is fetched once more then.
 """
+
+_REPORT_NAME = re.compile(r"report-\d{5,}(-\d+)?\.csv")
 
 ENDPOINTS_BY_ACTION_TYPE = {
     endpoint.action_type: endpoint for table in (UPDATE_ENDPOINTS, METADATA_ENDPOINTS) for endpoint in table.values()
@@ -155,8 +158,8 @@ class ActionsApi(ActionsLookedAt, Protocol):
         """Fetch a report into a file."""
 
 
-class ReportFolder(Protocol):
-    """A folder that keeps reports and failures."""
+class FailuresFolder(Protocol):
+    """A folder that keeps failures."""
 
     @property
     def uri(self) -> str:
@@ -164,6 +167,16 @@ class ReportFolder(Protocol):
 
     def write(self, name: str) -> IO[bytes]:
         """Open a file of the folder for writing, replacing it."""
+
+
+class ReportFolder(FailuresFolder, Protocol):
+    """A folder that keeps reports and failures."""
+
+    def names(self) -> Iterable[str]:
+        """Return the names of the files in it."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
 
 
 class SentRecords(Protocol):
@@ -238,7 +251,8 @@ def collect_outcomes(
 
     :param resource: what the batches update; None to take it from the actions.
     :param refused_sample: what the summary shows of the refused rows.
-    :param folder: keeps ``report-*.csv`` and ``failures.jsonl``.
+    :param folder: keeps ``report-*.csv``, ``failures.jsonl`` and, if it is known what was ``sent``,
+        ``set_aside.jsonl``. Of an earlier sync nothing is left in it.
     :param sent: what was sent; without it ``failures.jsonl`` names failed records by id alone.
     :param ledger: is told of every record's outcome; needs ``sent``.
     :param max_attempts: records that have failed so often go into ``set_aside.jsonl`` instead of ``failures.jsonl``.
@@ -254,6 +268,7 @@ def collect_outcomes(
     outcomes: list[ActionOutcome] = []
     samples: list[dict[str, Any]] = []
     failed_ids: list[str] = []
+    kept: set[str] = set()
     resources: set[str | None] = {resource} if resource is not None else set()
     with (
         tempfile.TemporaryFile(prefix="voucherify-") as failures,
@@ -264,6 +279,7 @@ def collect_outcomes(
         for number, (batch, action) in enumerate(zip(sync.batches, actions, strict=True), start=1):
             of_action = batch.endpoint(action)
             with closing(_Reports(action, api, of_action, folder, number)) as reports:
+                kept.update(reports.kept)
                 whole, report_read = _settle(action, batch.records, of_action, reports, ledger)
             body = sent.body(number) if sent is not None and (ledger is not None or whole.failed) else None
             if ledger is not None and body is not None and of_action is not None:
@@ -282,8 +298,9 @@ def collect_outcomes(
                 lines.write(outcome, of_action, body)
         if folder is not None:
             copy_into(folder, "failures.jsonl", failures)
-            if set_aside.tell():
+            if sent is not None:
                 copy_into(folder, "set_aside.jsonl", set_aside)
+            remove_reports(folder, but=kept)
     summary = _summary(sync, resources, outcomes, folder, first_samples(refused_sample, samples))
     return summary.model_copy(update={"failed_async_action_ids": failed_ids})
 
@@ -381,6 +398,7 @@ class _Reports:
         number: int,
     ) -> None:
         self._key = endpoint.key if endpoint is not None else "source_id"
+        self.kept: list[str] = []
         self._files: list[BinaryIO] = []
         self._fetched = False
         result = BulkResult.model_validate(action.result or {})
@@ -391,9 +409,9 @@ class _Reports:
                 self._files.append(file)
                 api.download(url, file)
                 if folder is not None:
-                    copy_into(
-                        folder, f"report-{number:05}" + (f"-{part}" if len(result.reports) > 1 else "") + ".csv", file
-                    )
+                    name = f"report-{number:05}" + (f"-{part}" if len(result.reports) > 1 else "") + ".csv"
+                    copy_into(folder, name, file)
+                    self.kept.append(name)
             self._fetched = bool(result.reports)
         except VoucherifyReportError as error:
             log.warning("The report of %s cannot be had: %s", action.id, error)
@@ -412,7 +430,14 @@ class _Reports:
             file.close()
 
 
-def copy_into(folder: ReportFolder, name: str, file: IO[bytes]) -> None:
+def remove_reports(folder: ReportFolder, *, but: Collection[str] = ()) -> None:
+    """Remove the reports of an earlier sync, which would pass for this one's."""
+    for name in list(folder.names()):
+        if _REPORT_NAME.fullmatch(name) and name not in but:
+            folder.remove(name)
+
+
+def copy_into(folder: FailuresFolder, name: str, file: IO[bytes]) -> None:
     """Write a local file's whole content into a file of a folder."""
     file.seek(0)
     with folder.write(name) as copy:

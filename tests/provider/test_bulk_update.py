@@ -182,7 +182,36 @@ def test_what_was_sent_outlives_the_deferral_for_the_failures_file(
             "metadata": {"tier": "tin"},
             "_failure": None,
         }
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["failures.jsonl", "report-00001.csv"]
+        names = sorted(path.name for path in tmp_path.iterdir())
+        assert names == ["failures.jsonl", "report-00001.csv", "set_aside.jsonl"]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_the_report_folder_has_nothing_of_the_run_before(
+    voucherify: LocalVoucherify, tmp_path: Path, waits: bool
+) -> None:
+    reports = {"report_path": str(tmp_path), "max_batch_records": 1}
+    run_dag(update(records=["c1", "c2", "c3"], **reports))
+    (tmp_path / "set_aside.jsonl").write_text('{"source_id": "c9"}\n')
+
+    run_dag(update(records=["c1"], wait_for_completion=waits, **reports))
+
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["failures.jsonl", *(["report-00001.csv"] if waits else []), "set_aside.jsonl"]
+    assert (tmp_path / "set_aside.jsonl").read_bytes() == b""
+
+
+@pytest.mark.parametrize("name", ["failures.jsonl", "set_aside.jsonl"])
+def test_a_file_that_the_task_would_replace_is_not_read(
+    voucherify: LocalVoucherify, tmp_path: Path, task_log: Callable[[], str], name: str
+) -> None:
+    (tmp_path / name).write_text('{"source_id": "c1", "_failure": {"form": "record", "outcome": "failed"}}\n')
+
+    run = run_dag(update(path=str(tmp_path / name), report_path=str(tmp_path)))
+
+    assert run.state == "failed"
+    assert "is the file that this task would replace" in task_log()
+    assert "c1" in (tmp_path / name).read_text()
 
 
 def test_failures_are_sent_again_by_the_same_operator(voucherify: LocalVoucherify, tmp_path: Path) -> None:

@@ -58,6 +58,12 @@ class MemoryFolder:
 
         return File()
 
+    def names(self) -> list[str]:
+        return list(self.files)
+
+    def remove(self, name: str) -> None:
+        del self.files[name]
+
     @property
     def failures(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.files["failures.jsonl"].splitlines()]
@@ -285,8 +291,37 @@ def test_reports_are_kept_under_names_that_tell_their_batch(send: Send) -> None:
     several.settle()
 
     assert one.folder.files["report-00001.csv"] == b"source_id,found,updated\r\na,false,true\r\nb,false,true\r\n"
-    assert sorted(one.folder.files) == ["failures.jsonl", "report-00001.csv", "report-00002.csv"]
-    assert sorted(several.folder.files) == ["failures.jsonl"] + [f"report-00001-{part}.csv" for part in (1, 2, 3)]
+    reports = {name for name in one.folder.files if name.startswith("report")}
+    assert reports == {"report-00001.csv", "report-00002.csv"}
+    assert sorted(set(several.folder.files) - {"failures.jsonl", "set_aside.jsonl"}) == [
+        f"report-00001-{part}.csv" for part in (1, 2, 3)
+    ]
+
+
+def test_nothing_in_the_folder_passes_for_this_sync_s_that_is_not(send: Send) -> None:
+    sync = send("customers", ["a", "b", "c"], max_records=2)
+    others = ["report-00001-1.csv", "report-00003.csv", "report-100000.csv", "report-00002-12.csv"]
+    theirs = {"report-1.csv": b"x", "report-00003.csv.gz": b"x", "notes.txt": b"x"}
+    last_night = dict.fromkeys(["set_aside.jsonl", "failures.jsonl", "report-00001.csv", *others], b"old")
+    sync.folder.files |= last_night | theirs
+    sync.server.misbehave("report", Status(404), after=1, times=None)
+
+    sync.settle()
+
+    assert sync.folder.files == {
+        "failures.jsonl": b"",
+        "set_aside.jsonl": b"",
+        "report-00001.csv": b"source_id,found,updated\r\na,false,true\r\nb,false,true\r\n",
+        **theirs,
+    }
+
+
+def test_who_did_not_send_sets_nothing_aside(send: Send) -> None:
+    sync = send("customers", ["a"])
+
+    sync.settle(sent=None)
+
+    assert sorted(sync.folder.files) == ["failures.jsonl", "report-00001.csv"]
 
 
 def test_an_action_that_failed_as_a_whole_can_be_sent_again_whole(send: Send) -> None:
