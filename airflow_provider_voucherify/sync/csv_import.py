@@ -8,6 +8,7 @@ the file, so ``updated`` and ``created`` cannot be told apart. Rows that it does
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,12 @@ from typing import Any, Protocol, TypeVar
 from airflow_provider_voucherify.client.calls import Call
 from airflow_provider_voucherify.client.csv_imports import csv_import
 from airflow_provider_voucherify.models.async_action import AsyncAction, BulkResult
-from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyNoAnswerError, was_not_taken
+from airflow_provider_voucherify.models.errors import (
+    VoucherifyError,
+    VoucherifyNoAnswerError,
+    VoucherifyPayloadTooLargeError,
+    was_not_taken,
+)
 from airflow_provider_voucherify.sync.csv_file import CsvFile, CsvPart
 from airflow_provider_voucherify.sync.failures import Failure, failure_line
 from airflow_provider_voucherify.sync.journal import Journal, JournalEntry
@@ -57,6 +63,9 @@ class CsvSubmission:
     nothing; it is counted as ``resubmitted``. There is no report that could tell its action from another one's. If some
     name none, a second import would make second records, so it is left to a person.
 
+    A part that turns out to be too large (413: the limit may shrink) is sent in two halves of its rows, and so is every
+    later one of its size; ``file`` has the halves in its place then.
+
     :param file: read.
     :param api: where to post.
     :param journal: what earlier tries have posted.
@@ -66,6 +75,10 @@ class CsvSubmission:
     api: ImportApi
     journal: Journal
     clock: Callable[[], float] = field(default=time.time, repr=False)
+    _digests: list[str] = field(default_factory=list, init=False)
+    _split: list[str] = field(default_factory=list, init=False)
+    _same_content: dict[str, int] = field(default_factory=dict, init=False)
+    _too_large: float = field(default=math.inf, init=False)
     _reattached: int = field(default=0, init=False)
     _posted_bytes: int = field(default=0, init=False)
 
@@ -75,13 +88,19 @@ class CsvSubmission:
 
         :raises VoucherifyError: a post failed. What was posted until then is in the journal.
         """
-        digests = [self.file.digest(part) for part in self.file.parts]
-        if outdated := self.journal.outdate_all_but(set(digests)):
+        self._digests = [self._digest(part) for part in self.file.parts]
+        self._split_as_before()
+        if outdated := self.journal.outdate_all_but({*self._digests, *self._split}):
             log.warning("%d parts that an earlier try has sent are not in the file any more", outdated)
-        batches = [
-            SubmittedBatch(self._submit(part, digest), part.rows)
-            for part, digest in zip(self.file.parts, digests, strict=True)
-        ]
+        batches: list[SubmittedBatch] = []
+        while len(batches) < len(self.file.parts):  # which grow by halves
+            place = len(batches)
+            part = self.file.parts[place]
+            action_id = self._submit(part, self._digests[place])
+            if action_id is None:
+                self._split_at(place)
+            else:
+                batches.append(SubmittedBatch(action_id, part.rows))
         return SubmittedSync(
             tuple(batches),
             submitted_at=self.clock(),
@@ -89,10 +108,38 @@ class CsvSubmission:
             requests=len(batches) - self._reattached,
             bytes_sent=self._posted_bytes,
             reattached=self._reattached,
-            resubmitted=sum(entry.resubmitted for digest in digests if (entry := self.journal.find(digest))),
+            resubmitted=sum(
+                entry.resubmitted
+                for digest in (*self._digests, *self._split)
+                if (entry := self.journal.find(digest)) is not None
+            ),
         )
 
-    def _submit(self, part: CsvPart, digest: str) -> str:
+    def _split_as_before(self) -> None:
+        """Cut what an earlier try found too large, which has sent the halves instead."""
+        place = 0
+        while place < len(self._digests):
+            entry = self.journal.find(self._digests[place])
+            if entry is not None and entry.split:
+                self._split_at(place)
+            else:
+                place += 1
+
+    def _split_at(self, place: int) -> None:
+        part = self.file.parts[place]
+        self._split.append(self._digests[place])
+        self._too_large = min(self._too_large, self.file.size(part))
+        self.file.split(part)
+        self._digests[place : place + 1] = [self._digest(half) for half in self.file.parts[place : place + 2]]
+
+    def _digest(self, part: CsvPart) -> str:
+        """Return what tells a part from any other: its content, numbered where several have the same."""
+        content = self.file.digest(part)
+        number = self._same_content[content] = self._same_content.get(content, 0) + 1
+        return content if number == 1 else f"{content}-{number}"
+
+    def _submit(self, part: CsvPart, digest: str) -> str | None:
+        """Return the action of a part; None where it is too large, and its entry in the journal says so."""
         entry = self.journal.find(digest)
         if entry is not None and entry.async_action_id is not None and not entry.failed:
             self._reattached += 1
@@ -107,14 +154,23 @@ class CsvSubmission:
             )
         return self._post(part, digest)
 
-    def _post(self, part: CsvPart, digest: str) -> str:
+    def _post(self, part: CsvPart, digest: str) -> str | None:
         size = self.file.size(part)
         call = csv_import(self.file.endpoint, size, lambda: self.file.content(part))
         before = self.journal.find(digest)
         self.journal.intend(JournalEntry(digest, part.rows, self.clock()))
+        if size >= self._too_large and part.rows > 1:
+            self.journal.was_split(digest)
+            return None
         try:
             action_id = self.api.send(call)
         except VoucherifyError as error:
+            if isinstance(error, VoucherifyPayloadTooLargeError):
+                what = f"{part.rows:,} rows from {part.first_row} on ({size:,} bytes)"
+                log.warning("%s are too large: %s", what, error)
+                if part.rows > 1:
+                    self.journal.was_split(digest)
+                    return None
             if was_not_taken(error) and before is not None:
                 self.journal.restore(before)
             elif was_not_taken(error):

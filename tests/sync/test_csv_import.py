@@ -308,6 +308,23 @@ class TestSubmission:
         assert (sync.requests, sync.reattached, sync.resubmitted) == (1, 1, 0)
         assert list(server.customers) == ["c1", "c2", "c3", "c4"]
 
+    @pytest.mark.parametrize("too_large", [False, True])
+    def test_parts_of_the_same_content_are_all_sent(
+        self, server: LocalVoucherify, submit: Callable[..., SubmittedSync], too_large: bool
+    ) -> None:
+        if too_large:
+            server.misbehave("/v1/customers/importCSV", Status(413))
+        server.misbehave("/v1/customers/importCSV", Status(403), after=1)
+        same = b"Name,Note\n" + b"Ann,x\n" * 12
+        with pytest.raises(VoucherifyPermissionError):
+            submit(same)
+
+        sync = submit(same)
+
+        assert [batch.records for batch in sync.batches] == ([1, 2, 1, 2, 1, 2, 1, 2] if too_large else [3] * 4)
+        assert len(set(sync.async_action_ids)) == len(sync.batches)
+        assert len(server.customers) == 12
+
     @pytest.mark.parametrize("fault", [DropAfter(), DropBefore()], ids=repr)
     def test_a_part_whose_answer_was_lost_is_sent_again_if_its_rows_name_their_records(
         self, server: LocalVoucherify, submit: Callable[..., SubmittedSync], fault: Any
