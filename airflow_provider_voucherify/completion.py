@@ -108,12 +108,16 @@ class CompletesAsyncActions(EmitsLineage):
 
         folder = self._report_folder(context)
         try:
-            status, message, state = self._read(event)
+            status, message, ids, state = self._read(event)
         except VoucherifyError:
             if folder is not None:
                 self._remove(StagedRecords(folder, self._staged_name(context)))
             raise
-        sync, end_time, name = SubmittedSync.from_json(state["sync"]), float(state["end_time"]), state.get("staged")
+        sync, end_time, name = (
+            SubmittedSync.from_json(state["sync"], ids),
+            float(state["end_time"]),
+            state.get("staged"),
+        )
         staged = StagedRecords(folder, name, len(sync.batches)) if folder is not None and name else None
         with ExitStack() as stack, ExitStack() as leaving:
             if staged is not None:
@@ -211,14 +215,14 @@ class CompletesAsyncActions(EmitsLineage):
         from airflow_provider_voucherify.sync.outcomes import UnfinishedActionsError
 
         client, folder = hook.get_conn(), self._report_folder(context)
-        until = min(end_time, sync.submitted_at + WORKER_SECONDS) if self.deferrable else end_time
         waiting_for: Sequence[str] = sync.async_action_ids
+        name = self._staged_name(context) if folder is not None and plan is not None else None
+        defers = self.deferrable and self._fits(hook, sync, end_time, name)
+        until = min(end_time, sync.submitted_at + WORKER_SECONDS) if defers else end_time
         seen: dict[str, AsyncAction] = {}
 
         def defer(waiting_for: Sequence[str], held: HeldBackError | None = None) -> NoReturn:
-            name = None
-            if folder is not None and plan is not None:
-                name = self._staged_name(context)
+            if folder is not None and plan is not None and name is not None:
                 staged = StagedRecords(folder, name, len(plan.batches))
                 with ExitStack() as leaving:
                     leaving.callback(self._remove, staged)
@@ -226,14 +230,15 @@ class CompletesAsyncActions(EmitsLineage):
                     leaving.pop_all()
             self._defer(hook, sync, waiting_for, end_time, name, held)
 
-        while not waiting_for or self._look(client, sync, waiting_for, self._poll_interval(hook), until, seen):
+        while not waiting_for or self._look(client, sync, waiting_for, self._poll_interval(hook), until, seen, defers):
             try:
                 sent = PlannedRecords(plan) if plan is not None else None
-                return self._settle_in_time(context, hook, sync, end_time, folder, sent, seen, defer)
+                may_defer = defer if defers else None
+                return self._settle_in_time(context, hook, sync, end_time, folder, sent, seen, may_defer)
             except UnfinishedActionsError as unfinished:
                 self.log.warning("%s", unfinished)
                 waiting_for = unfinished.to_wait_for
-        if not self.deferrable or time.time() >= end_time:
+        if not defers or time.time() >= end_time:
             self._raise_timeout(f"async action {action_to_look_at(waiting_for)} was not finished in time")
         return defer(waiting_for)
 
@@ -259,12 +264,13 @@ class CompletesAsyncActions(EmitsLineage):
         poll_interval: float,
         until: float,
         seen: dict[str, AsyncAction],
+        defers: bool,
     ) -> bool:
         """
         Look until the actions have finished, the one submitted last first; False if they have not by ``until``.
 
-        A look that rate limits allow only after ``until`` is not waited for: a deferrable task is deferred at once, any
-        other waits for its deadline.
+        A look that rate limits allow only after ``until`` is not waited for: a task that ``defers`` does so at once,
+        any other waits for its deadline.
         """
         from airflow_provider_voucherify.models.async_action import AsyncAction
         from airflow_provider_voucherify.sync.queue_watch import QueueWatch
@@ -277,7 +283,7 @@ class CompletesAsyncActions(EmitsLineage):
         watch.add(wait, now)
         places = {action_id: place for place, action_id in enumerate(sync.async_action_ids, start=1)}
         while (look := watch.next_look(time.time())) is not None:
-            if look.at >= until and self.deferrable:
+            if look.at >= until and defers:
                 return False
             if look.at > (asked_at := time.time()):
                 time.sleep(look.at - asked_at)
@@ -287,7 +293,7 @@ class CompletesAsyncActions(EmitsLineage):
             except VoucherifyError as error:
                 if isinstance(error, VoucherifyRateLimitError) and may_pass(error) and (error.retry_at or 0) > until:
                     self.log.warning("No look in the time that is left: %s", error)
-                    time.sleep(0.0 if self.deferrable else max(0.0, until - time.time()))
+                    time.sleep(0.0 if defers else max(0.0, until - time.time()))
                     return False
                 watch.failed(look, error, asked_at, time.time())
                 if wait.end is not None and wait.end.status == "unreachable":
@@ -318,20 +324,44 @@ class CompletesAsyncActions(EmitsLineage):
         staged: str | None,
         held: HeldBackError | None,
     ) -> NoReturn:
-        trigger = VoucherifyAsyncActionTrigger(
+        trigger = self._trigger(hook, sync, waiting_for, end_time, staged, held)
+        if held is not None:
+            self.log.warning("Waiting in the triggerer for a rate limit: %s", held)
+        else:
+            self.log.info("Waiting in the triggerer for %d async actions", len(sync.batches))
+        self.defer(trigger=trigger, method_name="execute_complete")
+
+    def _fits(self, hook: VoucherifyHook, sync: SubmittedSync, end_time: float, staged: str | None) -> bool:
+        """Say whether a trigger can wait for that many actions."""
+        fits = self._trigger(hook, sync, sync.async_action_ids, end_time, staged).fits
+        if not fits:
+            self.log.warning(
+                "%d async actions are more than Airflow can surely store for a trigger, so they are waited for here",
+                len(sync.batches),
+            )
+        return fits
+
+    def _trigger(
+        self,
+        hook: VoucherifyHook,
+        sync: SubmittedSync,
+        waiting_for: Sequence[str],
+        end_time: float,
+        staged: str | None,
+        held: HeldBackError | None = None,
+    ) -> VoucherifyAsyncActionTrigger:
+        ids = sync.async_action_ids
+        unfinished_from = ids.index(waiting_for[-1]) if waiting_for else len(ids)
+        return VoucherifyAsyncActionTrigger(
             voucherify_conn_id=self.voucherify_conn_id,
-            async_action_ids=waiting_for,
+            async_action_ids=ids,
+            unfinished_from=None if list(waiting_for) == ids else unfinished_from,
             submitted_at=sync.submitted_at,
             end_time=end_time,
             poll_interval=self._poll_interval(hook),
             not_before=max(time.time() + _seconds_until_exit_is_noticed(), held.until if held is not None else 0.0),
             state={"sync": sync.to_json(), "end_time": end_time, "staged": staged, "held": held is not None},
         )
-        if held is not None:
-            self.log.warning("Waiting in the triggerer for a rate limit: %s", held)
-        else:
-            self.log.info("Waiting in the triggerer for %d async actions", len(sync.batches))
-        self.defer(trigger=trigger, method_name="execute_complete")
 
     def _settle_in_time(
         self,
@@ -342,7 +372,7 @@ class CompletesAsyncActions(EmitsLineage):
         folder: StorageReportFolder | None,
         sent: StagedRecords | PlannedRecords | None,
         seen: dict[str, AsyncAction],
-        defer: Callable[[Sequence[str], HeldBackError], NoReturn],
+        defer: Callable[[Sequence[str], HeldBackError], NoReturn] | None,
         *,
         held_before: bool = False,
     ) -> SyncSummary:
@@ -353,6 +383,7 @@ class CompletesAsyncActions(EmitsLineage):
         allows fewer calls than there are results would never let the task end that way: there it goes on waiting where
         it is.
 
+        :param defer: defers; None where the task is to wait on the worker.
         :param held_before: whether the task was deferred for that reason just before.
         """
         from airflow_provider_voucherify.sync.outcomes import HeldBackError
@@ -364,7 +395,7 @@ class CompletesAsyncActions(EmitsLineage):
             bounded = client.waiting_at_most(self._patience)
             return self._settle_after_wait(context, bounded, sync, folder, sent, seen)
 
-        if self.deferrable:
+        if defer is not None:
             try:
                 return settle(may_defer=True)
             except HeldBackError as held:
@@ -407,10 +438,15 @@ class CompletesAsyncActions(EmitsLineage):
                 ledger=ledger,
                 max_attempts=self.max_attempts,
                 seen=seen,
-                on_all_finished=self._patience.ends_on_the_worker if self._patience is not None else lambda: None,
+                on_all_finished=self._settle_here,
                 on_outcome=self._note,
             )
             return self._keep_books(context, ledger, summary)
+
+    def _settle_here(self) -> None:
+        """Take note that all actions have finished: from now on rate limits are waited for on the worker."""
+        if self._patience is not None:
+            self._patience.ends_on_the_worker()
 
     def _keep_books(self, context: Context, ledger: Ledger | None, summary: SyncSummary) -> SyncSummary:
         """Write down what became of every row, and return the summary, possibly with a warning."""
@@ -463,17 +499,21 @@ class CompletesAsyncActions(EmitsLineage):
                 self.log.exception("on_failed_records_callback failed; the task goes on")
 
     @staticmethod
-    def _read(event: dict[str, Any] | None) -> tuple[str, str | None, dict[str, Any]]:
-        """Read a trigger's event; one that cannot be understood must not pass for success."""
+    def _read(event: dict[str, Any] | None) -> tuple[str, str | None, list[str], dict[str, Any]]:
+        """
+        Read a trigger's event; one that cannot be understood must not pass for success.
+
+        That of a task that was deferred by an earlier version of this package has the ids in its state.
+        """
         if not isinstance(event, dict) or not isinstance(event.get("state"), dict):
             raise VoucherifyError(f"the trigger's event cannot be understood: {event!r:.200}")
         status = event.get("status")
-        if event.get("version") != EVENT_VERSION or status not in ("finished", "timeout", "unreachable"):
+        if event.get("version") not in (1, EVENT_VERSION) or status not in ("finished", "timeout", "unreachable"):
             raise VoucherifyError(
                 f"the trigger's event has version {event.get('version')!r} and status {status!r}, which this version "
                 "of the provider does not know; triggerer and workers must run the same one"
             )
-        return status, event.get("message"), event["state"]
+        return status, event.get("message"), event.get("async_action_ids", []), event["state"]
 
 
 def seconds(duration: timedelta | float) -> float:

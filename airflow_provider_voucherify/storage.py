@@ -73,23 +73,25 @@ class StorageReportFolder:
         """Copy a file of the folder to local disk; False where there is no such file."""
         return fetch(str(self._path / name), to)
 
+    def names(self) -> list[str]:
+        """Return the names of what is in it."""
+        try:
+            return [file.name for file in self._path.iterdir()]
+        except (FileNotFoundError, NotADirectoryError):  # of an object store: nothing has been written to it yet
+            return []
+
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
-        file = self._path / name
-        if file.exists():
-            file.unlink()
+        with suppress(FileNotFoundError):
+            (self._path / name).unlink()
 
     def remove_folder(self, name: str) -> None:
         """Remove a folder, if it is there, with the files in it."""
-        folder = self._path / name
-        files = []
-        with suppress(FileNotFoundError):
-            files = list(folder.iterdir())
-        for file in files:
-            with suppress(FileNotFoundError):
-                file.unlink()
+        folder = StorageReportFolder(str(self._path / name))
+        for file in folder.names():
+            folder.remove(file)
         with suppress(OSError):  # not every storage has folders that are left then
-            folder.rmdir()
+            (self._path / name).rmdir()
 
 
 class StagedRecords:

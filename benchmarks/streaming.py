@@ -82,8 +82,8 @@ def prepare(source: str, rows: int, folder: Path, servers: dict[str, dict[str, A
     if ending == "duckdb":
         import duckdb
 
-        with duckdb.connect(str(path)) as connection:
-            connection.execute(
+        with duckdb.connect(str(path)) as opened:
+            opened.execute(
                 "create table if not exists customers as select 'crm-' || i as source_id, 'Zoë Müller' as name, "
                 f"'Montréal' as city, sha256(cast(i as text)) || {note.format('i', 'text')} as note "
                 f"from range({rows}) r(i)"

@@ -190,6 +190,8 @@ class _BulkOperator(SubmittingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read, check, send, wait; see the class for what is returned and raised."""
+        from airflow_provider_voucherify.sync.outcomes import remove_reports
+
         self._check()
         started = time.time()
         with ExitStack() as stack:
@@ -218,6 +220,7 @@ class _BulkOperator(SubmittingOperator):
                     ):
                         with folder.write(name) as file:
                             file.writelines(lines)
+                    remove_reports(folder)
                 return self._conclude(context, self._unsettled(plan, sync, folder))
             end_time = min(sync.submitted_at + seconds(self.completion_timeout), started + self._execution_seconds())
             return self._conclude(context, self._wait(context, hook, sync, end_time, plan))
@@ -247,7 +250,7 @@ class _BulkOperator(SubmittingOperator):
         self._clear_links(context)
         if (folder := self._report_folder(context)) is None:
             return
-        if self.path is not None and folder.has(self.path, "failures.jsonl"):
+        if self.path is not None and any(folder.has(self.path, name) for name in ("failures.jsonl", "set_aside.jsonl")):
             raise VoucherifyConfigurationError(
                 f"path {self.path!r} is the file that this task would replace; give another report_path"
             )
@@ -609,8 +612,9 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     :param sync_name: names the sync in the tables and in ``state_path``; tasks of the same name and resource share the
         state of their records, and have to send the same records. Default: the DAG's and the task's id.
     :param sample: read only the first so many rows. With ``dry_run`` the exact JSON is logged.
-    :param report_path: folder (local or object storage) for Voucherify's reports and ``failures.jsonl``, which the next
-        run overwrites if it has the same folder (``{{ ds }}`` or ``{{ run_id }}`` in it keeps them apart). While the
+    :param report_path: folder (local or object storage) for Voucherify's reports, ``failures.jsonl`` and
+        ``set_aside.jsonl``, which the next run replaces, whole, if it has the same folder (``{{ ds }}`` or
+        ``{{ run_id }}`` in it keeps them apart). While the
         task is deferred it also keeps what was sent, in a folder ``staged-…`` that is removed as soon as the task goes
         on, well or not. If it does not, since it was marked or its trigger failed, the next try of the task instance
         removes it; where none follows, a person should. Mapped tasks get a folder each in it.

@@ -35,8 +35,8 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
     Imports a CSV file with ``POST /v1/{resource}/importCSV``, whatever its size, and follows it to the last row.
 
     The file is UTF-8, separated by commas, and has a header row. It is sent as it is; a file that does not fit into a
-    request goes in several, cut between rows. What the vendor's API pages say of the columns (case does not matter, all
-    others become metadata):
+    request goes in several, cut between rows, and a request that Voucherify finds too large goes in halves. What the
+    vendor's API pages say of the columns (case does not matter, all others become metadata):
 
     * customers: ``Id, Name, Email, Phone, Birthdate, Source_id, Description, Address_line_1, Address_line_2,
       Address_Postal_Code, Address_City, Address_State, Address_Country``. **A customer that has the row's**
@@ -213,12 +213,13 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
                 client,
                 resource=self.resource,
                 folder=folder,
-                file=partial(self._file_as_sent, context, stack),
+                file=partial(self._file_as_sent, context, stack, sync),
                 seen=seen,
+                on_all_finished=self._settle_here,
                 on_outcome=self._note,
             )
 
-    def _file_as_sent(self, context: Context, stack: ExitStack) -> CsvFile | None:
+    def _file_as_sent(self, context: Context, stack: ExitStack, sync: SubmittedSync) -> CsvFile | None:
         """Read the file again to show its failed rows; None where it is gone or has changed."""
         ti = context["ti"]
         digests = ti.xcom_pull(task_ids=ti.task_id, key=DIGESTS_XCOM_KEY, map_indexes=ti.map_index)
@@ -227,7 +228,8 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         except (OSError, VoucherifyConfigurationError) as error:
             self.log.warning("failures.jsonl has no whole rows, since the file cannot be read again: %s", error)
             return None
-        if list(digests or ()) != [file.digest(part) for part in file.parts]:
+        is_cut = file.split_into([batch.records or 0 for batch in sync.batches])
+        if not is_cut or list(digests or ()) != [file.digest(part) for part in file.parts]:
             self.log.warning("failures.jsonl has no whole rows, since the file has changed")
             return None
         return file

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import csv
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain, islice
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -102,6 +103,28 @@ class CsvFile:
             digest.update(piece)
         return digest.hexdigest()
 
+    def split(self, part: CsvPart) -> None:
+        """Put two halves of a part in its place, of which the second has a row more if need be; it has two at least."""
+        half = part.rows // 2
+        rows = _rows(chain.from_iterable(self._lines(part)))
+        first = self._joined(CsvPart(part.first_row, 0, part.start, part.start, has_ids=True), islice(rows, half))
+        second = self._joined(CsvPart(part.first_row + half, 0, first.end, first.end, has_ids=True), rows)
+        place = self.parts.index(part)
+        self.parts[place : place + 1] = (first, second)
+
+    def split_into(self, rows: Sequence[int]) -> bool:
+        """
+        Cut the parts into halves, and these into halves, until they have so many rows each.
+
+        :returns: whether that can be done.
+        """
+        for place, count in enumerate(rows):
+            while place < len(self.parts) and self.parts[place].rows > max(1, count):
+                self.split(self.parts[place])
+            if place == len(self.parts) or self.parts[place].rows != count:
+                return False
+        return len(rows) == len(self.parts)
+
     def values(self, part: CsvPart, numbers: Collection[int]) -> Iterator[tuple[int, dict[str, str]]]:
         """Give rows of a part by their numbers in the file, each as column to value."""
         lines = (line.decode() for piece in self._lines(part) for line in piece)
@@ -122,11 +145,10 @@ class CsvFile:
         self.close()
 
     def _read(self, file: IO[bytes]) -> None:
-        rows = _rows(file)
+        rows = _rows(_without_mark(file))
         self._header, columns = next(rows, (b"", []))
         self._columns = tuple(columns)
         self._check_columns()
-        ids = [place for place, name in enumerate(self._columns) if name.lower() in _ID_COLUMNS]
         part: CsvPart | None = None
         for raw, values in rows:
             self.rows += 1
@@ -143,9 +165,16 @@ class CsvFile:
                 self._add(part)
                 part = CsvPart(self.rows, 0, self._copy.tell(), self._copy.tell(), has_ids=True)
             self._copy.write(raw)
+            part = self._joined(part, [(raw, values)])
+        self._add(part)
+
+    def _joined(self, part: CsvPart, rows: Iterable[tuple[bytes, list[str]]]) -> CsvPart:
+        """Return a part with more rows, which follow it in the copy."""
+        ids = [place for place, name in enumerate(self._columns) if name.lower() in _ID_COLUMNS]
+        for raw, values in rows:
             named = part.has_ids and any(values[place] for place in ids)
             part = CsvPart(part.first_row, part.rows + 1, part.start, part.end + len(raw), named)
-        self._add(part)
+        return part
 
     def _add(self, part: CsvPart | None) -> None:
         if part is not None:
@@ -181,15 +210,20 @@ class CsvFile:
             )
 
 
-def _rows(file: IO[bytes]) -> Iterator[tuple[bytes, list[str]]]:
-    """Give each row that is not empty: its bytes, ending with a line break, and its values."""
+def _without_mark(file: IO[bytes]) -> Iterator[bytes]:
+    """Give the lines of a file, without a byte order mark."""
+    for number, line in enumerate(file):
+        yield line if number else line.removeprefix(_BYTE_ORDER_MARK)
+
+
+def _rows(of: Iterable[bytes]) -> Iterator[tuple[bytes, list[str]]]:
+    """Give each row of some lines that is not empty: its bytes, ending with a line break, and its values."""
     raw = bytearray()
 
     def lines() -> Iterator[str]:
-        for number, line in enumerate(file, start=1):
-            without_mark = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
-            raw.extend(without_mark)
-            yield without_mark.decode()
+        for line in of:
+            raw.extend(line)
+            yield line.decode()
 
     reader: Any = csv.reader(lines(), strict=True)
     csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))

@@ -8,19 +8,36 @@ the file, so ``updated`` and ``created`` cannot be told apart. Rows that it does
 from __future__ import annotations
 
 import logging
+import math
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import IO, Protocol, TypeVar
+from functools import cache
+from itertools import islice
+from typing import Any, Protocol, TypeVar
 
 from airflow_provider_voucherify.client.calls import Call
 from airflow_provider_voucherify.client.csv_imports import csv_import
 from airflow_provider_voucherify.models.async_action import AsyncAction, BulkResult
-from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyNoAnswerError, was_not_taken
+from airflow_provider_voucherify.models.errors import (
+    VoucherifyError,
+    VoucherifyNoAnswerError,
+    VoucherifyPayloadTooLargeError,
+    was_not_taken,
+)
 from airflow_provider_voucherify.sync.csv_file import CsvFile, CsvPart
 from airflow_provider_voucherify.sync.failures import Failure, failure_line
 from airflow_provider_voucherify.sync.journal import Journal, JournalEntry
-from airflow_provider_voucherify.sync.outcomes import SubmittedBatch, SubmittedSync, UnfinishedActionsError, fetched
+from airflow_provider_voucherify.sync.outcomes import (
+    ActionsLookedAt,
+    FailuresFolder,
+    SubmittedBatch,
+    SubmittedSync,
+    check_all_finished,
+    copy_into,
+    finished_actions,
+)
 from airflow_provider_voucherify.sync.plan import SAMPLE_SIZE
 from airflow_provider_voucherify.sync.settlement import ActionOutcome, settle
 from airflow_provider_voucherify.sync.summary import SyncSummary, add_up, first_samples
@@ -30,25 +47,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class ImportApi(Protocol):
+class ImportApi(ActionsLookedAt, Protocol):
     """The part of a Voucherify client that is needed here."""
 
     def send(self, call: Call[T]) -> T:
         """Carry out a call."""
-
-    def get_async_action(self, async_action_id: str) -> AsyncAction:
-        """Get one async action."""
-
-
-class ImportFolder(Protocol):
-    """A folder that keeps failures."""
-
-    @property
-    def uri(self) -> str:
-        """Where it is."""
-
-    def write(self, name: str) -> IO[bytes]:
-        """Open a file of the folder for writing, replacing it."""
 
 
 @dataclass
@@ -60,6 +63,9 @@ class CsvSubmission:
     nothing; it is counted as ``resubmitted``. There is no report that could tell its action from another one's. If some
     name none, a second import would make second records, so it is left to a person.
 
+    A part that turns out to be too large (413: the limit may shrink) is sent in two halves of its rows, and so is every
+    later one of its size; ``file`` has the halves in its place then.
+
     :param file: read.
     :param api: where to post.
     :param journal: what earlier tries have posted.
@@ -69,6 +75,10 @@ class CsvSubmission:
     api: ImportApi
     journal: Journal
     clock: Callable[[], float] = field(default=time.time, repr=False)
+    _digests: list[str] = field(default_factory=list, init=False)
+    _split: list[str] = field(default_factory=list, init=False)
+    _same_content: dict[str, int] = field(default_factory=dict, init=False)
+    _too_large: float = field(default=math.inf, init=False)
     _reattached: int = field(default=0, init=False)
     _posted_bytes: int = field(default=0, init=False)
 
@@ -78,13 +88,19 @@ class CsvSubmission:
 
         :raises VoucherifyError: a post failed. What was posted until then is in the journal.
         """
-        digests = [self.file.digest(part) for part in self.file.parts]
-        if outdated := self.journal.outdate_all_but(set(digests)):
+        self._digests = [self._digest(part) for part in self.file.parts]
+        self._split_as_before()
+        if outdated := self.journal.outdate_all_but({*self._digests, *self._split}):
             log.warning("%d parts that an earlier try has sent are not in the file any more", outdated)
-        batches = [
-            SubmittedBatch(self._submit(part, digest), part.rows)
-            for part, digest in zip(self.file.parts, digests, strict=True)
-        ]
+        batches: list[SubmittedBatch] = []
+        while len(batches) < len(self.file.parts):  # which grow by halves
+            place = len(batches)
+            part = self.file.parts[place]
+            action_id = self._submit(part, self._digests[place])
+            if action_id is None:
+                self._split_at(place)
+            else:
+                batches.append(SubmittedBatch(action_id, part.rows))
         return SubmittedSync(
             tuple(batches),
             submitted_at=self.clock(),
@@ -92,10 +108,38 @@ class CsvSubmission:
             requests=len(batches) - self._reattached,
             bytes_sent=self._posted_bytes,
             reattached=self._reattached,
-            resubmitted=sum(entry.resubmitted for digest in digests if (entry := self.journal.find(digest))),
+            resubmitted=sum(
+                entry.resubmitted
+                for digest in (*self._digests, *self._split)
+                if (entry := self.journal.find(digest)) is not None
+            ),
         )
 
-    def _submit(self, part: CsvPart, digest: str) -> str:
+    def _split_as_before(self) -> None:
+        """Cut what an earlier try found too large, which has sent the halves instead."""
+        place = 0
+        while place < len(self._digests):
+            entry = self.journal.find(self._digests[place])
+            if entry is not None and entry.split:
+                self._split_at(place)
+            else:
+                place += 1
+
+    def _split_at(self, place: int) -> None:
+        part = self.file.parts[place]
+        self._split.append(self._digests[place])
+        self._too_large = min(self._too_large, self.file.size(part))
+        self.file.split(part)
+        self._digests[place : place + 1] = [self._digest(half) for half in self.file.parts[place : place + 2]]
+
+    def _digest(self, part: CsvPart) -> str:
+        """Return what tells a part from any other: its content, numbered where several have the same."""
+        content = self.file.digest(part)
+        number = self._same_content[content] = self._same_content.get(content, 0) + 1
+        return content if number == 1 else f"{content}-{number}"
+
+    def _submit(self, part: CsvPart, digest: str) -> str | None:
+        """Return the action of a part; None where it is too large, and its entry in the journal says so."""
         entry = self.journal.find(digest)
         if entry is not None and entry.async_action_id is not None and not entry.failed:
             self._reattached += 1
@@ -110,14 +154,23 @@ class CsvSubmission:
             )
         return self._post(part, digest)
 
-    def _post(self, part: CsvPart, digest: str) -> str:
+    def _post(self, part: CsvPart, digest: str) -> str | None:
         size = self.file.size(part)
         call = csv_import(self.file.endpoint, size, lambda: self.file.content(part))
         before = self.journal.find(digest)
         self.journal.intend(JournalEntry(digest, part.rows, self.clock()))
+        if size >= self._too_large and part.rows > 1:
+            self.journal.was_split(digest)
+            return None
         try:
             action_id = self.api.send(call)
         except VoucherifyError as error:
+            if isinstance(error, VoucherifyPayloadTooLargeError):
+                what = f"{part.rows:,} rows from {part.first_row} on ({size:,} bytes)"
+                log.warning("%s are too large: %s", what, error)
+                if part.rows > 1:
+                    self.journal.was_split(digest)
+                    return None
             if was_not_taken(error) and before is not None:
                 self.journal.restore(before)
             elif was_not_taken(error):
@@ -134,9 +187,10 @@ def collect_import_outcomes(
     api: ImportApi,
     *,
     resource: str,
-    folder: ImportFolder | None = None,
+    folder: FailuresFolder | None = None,
     file: Callable[[], CsvFile | None] = lambda: None,
     seen: dict[str, AsyncAction] | None = None,
+    on_all_finished: Callable[[], None] = lambda: None,
     on_outcome: Callable[[str, ActionOutcome], None] = lambda async_action_id, outcome: None,
 ) -> SyncSummary:
     """
@@ -144,21 +198,36 @@ def collect_import_outcomes(
 
     :param folder: gets ``failures.jsonl``.
     :param file: gives what was sent, so that ``failures.jsonl`` has whole rows; None where it cannot be had any more.
-    :param seen: actions that are known to have finished and need not be fetched; finished ones are added.
+    :param seen: actions that are known to have finished and need not be fetched; each is taken out at its turn.
+    :param on_all_finished: called when every action is known to have finished, and before anything is done.
     :param on_outcome: told of each action's outcome.
     :raises UnfinishedActionsError: an action is not finished; nothing has been done then.
     :raises HeldBackError: it could not be found out whether all are finished; nothing has been done then.
     """
-    actions = _all_finished(sync, api, {} if seen is None else seen)
-    outcomes = [
-        settle(action, batch.records, upserts=True) for action, batch in zip(actions, sync.batches, strict=True)
-    ]
-    failures = _Failures(sync.batches, actions, outcomes)
-    for action, outcome in zip(actions, outcomes, strict=True):
-        on_outcome(action.id, outcome)
-    if folder is not None:
-        with folder.write("failures.jsonl") as lines:
-            lines.writelines(failures.lines(file() if any(outcome.failed for outcome in outcomes) else None))
+    seen = {} if seen is None else seen
+    check_all_finished(sync, api, seen)
+    on_all_finished()
+    outcomes: list[ActionOutcome] = []
+    samples: list[dict[str, Any]] = []
+    failed_ids: list[str] = []
+    first_row = 1
+    sent = cache(file)
+    with tempfile.TemporaryFile(prefix="voucherify-") as lines:
+        actions = finished_actions(sync, api, seen)
+        for place, (batch, action) in enumerate(zip(sync.batches, actions, strict=True)):
+            outcome = settle(action, batch.records, upserts=True)
+            on_outcome(action.id, outcome)
+            if outcome.failed_as_a_whole:
+                failed_ids.append(action.id)
+            outcomes.append(replace(outcome, failures={}))
+            failures = _Failures(action, outcome, first_row, batch.records or 0)
+            if len(samples) < SAMPLE_SIZE:
+                samples += [failure.sample() for failure in islice(failures.told(), SAMPLE_SIZE)]
+            if folder is not None and outcome.failed:
+                lines.writelines(failures.lines(sent(), place))
+            first_row += batch.records or 0
+        if folder is not None:
+            copy_into(folder, "failures.jsonl", lines)
     total = add_up(outcomes)
     return SyncSummary(
         resource=resource,
@@ -173,80 +242,54 @@ def collect_import_outcomes(
         superseded=sync.superseded,
         not_reported=total.not_reported,
         async_action_ids=sync.async_action_ids,
-        failed_async_action_ids=[
-            action.id for action, outcome in zip(actions, outcomes, strict=True) if outcome.failed_as_a_whole
-        ],
+        failed_async_action_ids=failed_ids,
         requests=sync.requests,
         bytes_sent=sync.bytes_sent,
         resubmitted=sync.resubmitted,
         report_uri=folder.uri if folder is not None else None,
-        failures=first_samples(failure.sample() for failure in failures.named()),
+        failures=first_samples(samples),
     )
 
 
-def _all_finished(sync: SubmittedSync, api: ImportApi, seen: dict[str, AsyncAction]) -> list[AsyncAction]:
-    calls = 0
-    for place, action_id in enumerate(sync.async_action_ids):
-        if action_id not in seen:
-            action = fetched(action_id, api.get_async_action, calls)
-            calls += 1
-            if not action.is_finished:
-                raise UnfinishedActionsError(sync.async_action_ids[place:])
-            seen[action_id] = action
-    return [seen[action_id] for action_id in sync.async_action_ids]
-
-
-@dataclass(frozen=True)
 class _Failures:
-    """The failed rows of all parts, with their numbers in the whole file."""
+    """The failed rows of one part, with their numbers in the whole file."""
 
-    batches: Sequence[SubmittedBatch]
-    actions: Sequence[AsyncAction]
-    outcomes: Sequence[ActionOutcome]
+    def __init__(self, action: AsyncAction, outcome: ActionOutcome, first_row: int, rows: int) -> None:
+        self._outcome = outcome
+        self._named: dict[int, Failure] = {}
+        for told in BulkResult.model_validate(action.result or {}).failed:
+            if told.row is not None and 1 <= told.row <= rows:
+                row = first_row + told.row - 1
+                place = f"row {row} of the file"
+                self._named[row] = Failure("failed", told.record_id, None, told.reason, place, action.id, row)
+        said = "Voucherify does not say which rows failed"
+        self._unnamed = Failure("failed", None, None, said, None, action.id)
+        if outcome.unnamed_reason is not None and outcome.unnamed_reason.row is None:
+            self._unnamed = outcome.unnamed_reason
+        self._hidden = outcome.failed - len(self._named)
 
-    def named(self, most: int = SAMPLE_SIZE) -> Iterator[Failure]:
+    def told(self) -> Iterator[Failure]:
         """Give the failures that Voucherify gives a reason for."""
-        for number, outcome in enumerate(self.outcomes):
-            found = self._of_part(number)
-            yield from list(found.values())[:most]
-            if len(found) < outcome.failed:
-                yield self._unnamed(number)
+        yield from self._named.values()
+        if self._hidden > 0:
+            yield self._unnamed
 
-    def lines(self, file: CsvFile | None) -> Iterator[bytes]:
+    def lines(self, file: CsvFile | None, place: int) -> Iterator[bytes]:
         """
         Give the lines of ``failures.jsonl``.
 
         Where Voucherify counts more failures than it names, every row of the part that it does not name is given.
+
+        :param file: what was sent; None where it cannot be had any more.
+        :param place: of the part in it.
         """
-        for number, outcome in enumerate(self.outcomes):
-            found = self._of_part(number)
-            hidden = outcome.failed - len(found)
-            if file is None:
-                for failure in found.values():
-                    yield failure_line(failure, "id", {} if failure.id is None else {"source_id": failure.id})
-                if hidden > 0:
-                    yield failure_line(self._unnamed(number), "id", {})
-            elif outcome.failed:
-                part = file.parts[number]
-                wanted = range(part.first_row, part.first_row + part.rows) if hidden > 0 else found.keys()
-                for row, values in file.values(part, wanted):
-                    yield failure_line(found.get(row) or replace(self._unnamed(number), row=row), "row", values)
-
-    def _of_part(self, number: int) -> dict[int, Failure]:
-        """Return the failures of a part that have a row number, by their row in the whole file."""
-        offset = sum(batch.records or 0 for batch in self.batches[:number])
-        action = self.actions[number]
-        found: dict[int, Failure] = {}
-        for told in BulkResult.model_validate(action.result or {}).failed:
-            if told.row is not None and 1 <= told.row <= (self.batches[number].records or 0):
-                row = offset + told.row
-                place = f"row {row} of the file"
-                found[row] = Failure("failed", told.record_id, None, told.reason, place, action.id, row)
-        return found
-
-    def _unnamed(self, number: int) -> Failure:
-        reason = self.outcomes[number].unnamed_reason
-        if reason is not None and reason.row is None:
-            return reason
-        said = "Voucherify does not say which rows failed"
-        return Failure("failed", None, None, said, None, self.actions[number].id)
+        if file is None:
+            for failure in self._named.values():
+                yield failure_line(failure, "id", {} if failure.id is None else {"source_id": failure.id})
+            if self._hidden > 0:
+                yield failure_line(self._unnamed, "id", {})
+            return
+        part = file.parts[place]
+        wanted = range(part.first_row, part.first_row + part.rows) if self._hidden > 0 else self._named.keys()
+        for row, values in file.values(part, wanted):
+            yield failure_line(self._named.get(row) or replace(self._unnamed, row=row), "row", values)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
+from itertools import groupby, repeat
 from typing import IO, Any, BinaryIO, Literal, Protocol
 
 from airflow_provider_voucherify.client.budgets import held_until
@@ -30,8 +32,13 @@ from airflow_provider_voucherify.sync.summary import SyncSummary, add_up, first_
 
 log = logging.getLogger(__name__)
 
-MOST_ERRORS_REMEMBERED = 1_000
-"""An action with more errors is fetched once more when its turn comes, so that memory stays bounded."""
+MOST_ERRORS_REMEMBERED = 10_000
+"""
+Errors of all actions together that are kept until it is their turn, about a kilobyte each. An action that would make it
+more is fetched once more then.
+"""
+
+_REPORT_NAME = re.compile(r"report-\d{5,}(-\d+)?\.csv")
 
 ENDPOINTS_BY_ACTION_TYPE = {
     endpoint.action_type: endpoint for table in (UPDATE_ENDPOINTS, METADATA_ENDPOINTS) for endpoint in table.values()
@@ -99,31 +106,60 @@ class SubmittedSync:
         return sum(counts) if len(counts) == len(self.batches) else None
 
     def to_json(self) -> dict[str, Any]:
-        """Return what ``from_json`` reads."""
+        """Return what ``from_json`` reads, which is all but the ids: whoever waits has them already."""
         numbers = {name: getattr(self, name) for name in self.__slots__ if name not in ("batches", "warnings")}
-        batches = [list(astuple(batch)) for batch in self.batches]
-        return numbers | {"batches": batches, "warnings": list(self.warnings)}
+        columns = {name: _folded(getattr(batch, name) for batch in self.batches) for name in _COLUMNS}
+        return numbers | {"columns": columns, "warnings": list(self.warnings)}
 
     @classmethod
-    def from_json(cls, state: Mapping[str, Any]) -> SubmittedSync:
-        """Read what ``to_json`` gave, possibly in another version of this package: unknown members are ignored."""
+    def from_json(cls, state: Mapping[str, Any], async_action_ids: Sequence[str]) -> SubmittedSync:
+        """
+        Read what ``to_json`` gave, possibly in another version of this package: unknown members are ignored.
+
+        :param async_action_ids: in the order of submission; an earlier version has them in its state.
+        :raises ValueError: they are not as many as the state is about.
+        """
         known = {name: state[name] for name in cls.__slots__ if name in state and name not in ("batches", "warnings")}
-        batches = tuple(SubmittedBatch(*batch) for batch in state["batches"])
+        if "batches" in state:
+            rows: Iterable[Sequence[Any]] = state["batches"]
+        else:
+            columns = (_unfolded(state["columns"][name]) for name in _COLUMNS)
+            rows = zip(async_action_ids, *columns, strict=True)
+        batches = tuple(SubmittedBatch(*row) for row in rows)
         return cls(batches=batches, warnings=tuple(state.get("warnings", ())), **known)
 
 
-class ActionsApi(Protocol):
-    """The part of a Voucherify client that is needed here."""
+_COLUMNS = ("records", "sent_again", "action_type")
+
+
+def _folded(values: Iterable[Any]) -> list[Any]:
+    """Write neighbours that are equal as one list of the value and how often it comes."""
+    runs = ((value, sum(1 for _ in equal)) for value, equal in groupby(values))
+    return [value if times == 1 else [value, times] for value, times in runs]
+
+
+def _unfolded(folded: Iterable[Any]) -> Iterator[Any]:
+    for item in folded:
+        value, times = item if isinstance(item, list) else (item, 1)
+        yield from repeat(value, times)
+
+
+class ActionsLookedAt(Protocol):
+    """The part of a Voucherify client that tells whether actions have finished."""
 
     def get_async_action(self, async_action_id: str) -> AsyncAction:
         """Get one async action."""
+
+
+class ActionsApi(ActionsLookedAt, Protocol):
+    """The part of a Voucherify client that is needed here."""
 
     def download(self, url: str, file: BinaryIO) -> int:
         """Fetch a report into a file."""
 
 
-class ReportFolder(Protocol):
-    """A folder that keeps reports and failures."""
+class FailuresFolder(Protocol):
+    """A folder that keeps failures."""
 
     @property
     def uri(self) -> str:
@@ -131,6 +167,16 @@ class ReportFolder(Protocol):
 
     def write(self, name: str) -> IO[bytes]:
         """Open a file of the folder for writing, replacing it."""
+
+
+class ReportFolder(FailuresFolder, Protocol):
+    """A folder that keeps reports and failures."""
+
+    def names(self) -> Iterable[str]:
+        """Return the names of the files in it."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
 
 
 class SentRecords(Protocol):
@@ -205,31 +251,35 @@ def collect_outcomes(
 
     :param resource: what the batches update; None to take it from the actions.
     :param refused_sample: what the summary shows of the refused rows.
-    :param folder: keeps ``report-*.csv`` and ``failures.jsonl``.
+    :param folder: keeps ``report-*.csv``, ``failures.jsonl`` and, if it is known what was ``sent``,
+        ``set_aside.jsonl``. Of an earlier sync nothing is left in it.
     :param sent: what was sent; without it ``failures.jsonl`` names failed records by id alone.
     :param ledger: is told of every record's outcome; needs ``sent``.
     :param max_attempts: records that have failed so often go into ``set_aside.jsonl`` instead of ``failures.jsonl``.
     :param on_all_finished: called when every action is known to have finished, and before anything is done.
     :param on_outcome: told of each action's outcome.
-    :param seen: actions that are known to have finished and need not be fetched; finished ones are added.
+    :param seen: actions that are known to have finished and need not be fetched; each is taken out at its turn.
     :raises UnfinishedActionsError: an action is not finished; nothing has been done then.
     :raises HeldBackError: it could not be found out whether all are finished; nothing has been done then.
     """
     seen = {} if seen is None else seen
-    _check_all_finished(sync, api, seen)
+    check_all_finished(sync, api, seen)
     on_all_finished()
     outcomes: list[ActionOutcome] = []
     samples: list[dict[str, Any]] = []
     failed_ids: list[str] = []
+    kept: set[str] = set()
     resources: set[str | None] = {resource} if resource is not None else set()
     with (
         tempfile.TemporaryFile(prefix="voucherify-") as failures,
         tempfile.TemporaryFile(prefix="voucherify-") as set_aside,
     ):
         lines = _FailureLines(failures, set_aside, sent, ledger, max_attempts)
-        for number, (batch, action) in enumerate(zip(sync.batches, _finished(sync, api, seen), strict=True), start=1):
+        actions = finished_actions(sync, api, seen)
+        for number, (batch, action) in enumerate(zip(sync.batches, actions, strict=True), start=1):
             of_action = batch.endpoint(action)
             with closing(_Reports(action, api, of_action, folder, number)) as reports:
+                kept.update(reports.kept)
                 whole, report_read = _settle(action, batch.records, of_action, reports, ledger)
             body = sent.body(number) if sent is not None and (ledger is not None or whole.failed) else None
             if ledger is not None and body is not None and of_action is not None:
@@ -247,46 +297,61 @@ def collect_outcomes(
             if outcome.failed:
                 lines.write(outcome, of_action, body)
         if folder is not None:
-            _copy(failures, folder, "failures.jsonl")
-            if set_aside.tell():
-                _copy(set_aside, folder, "set_aside.jsonl")
+            copy_into(folder, "failures.jsonl", failures)
+            if sent is not None:
+                copy_into(folder, "set_aside.jsonl", set_aside)
+            remove_reports(folder, but=kept)
     summary = _summary(sync, resources, outcomes, folder, first_samples(refused_sample, samples))
     return summary.model_copy(update={"failed_async_action_ids": failed_ids})
 
 
-def _check_all_finished(sync: SubmittedSync, api: ActionsApi, seen: dict[str, AsyncAction]) -> None:
-    """Look at every action before anything is done with one, and remember those whose answer is small."""
-    finished: set[str] = set()
-    calls = 0
-    for action_id in sync.async_action_ids:
-        if action_id not in seen:
-            action = fetched(action_id, api.get_async_action, calls)
+def check_all_finished(sync: SubmittedSync, api: ActionsLookedAt, seen: dict[str, AsyncAction]) -> None:
+    """
+    Look at every action before anything is done with one.
+
+    :param seen: actions that are known to have finished; afterwards those that ``MOST_ERRORS_REMEMBERED`` allows.
+    :raises UnfinishedActionsError: an action is not finished.
+    :raises HeldBackError: a rate limit forbids to find it out, for longer than the client waits.
+    """
+    ids = sync.async_action_ids
+    remembered = calls = 0
+    for place, action_id in enumerate(ids):
+        if action_id in seen:
+            action = seen.pop(action_id)
+        else:
+            action = _fetched(action_id, api, calls)
             calls += 1
-            if not action.is_finished:
-                raise UnfinishedActionsError([i for i in sync.async_action_ids if i not in finished])
-            if len((action.result or {}).get("errors") or ()) <= MOST_ERRORS_REMEMBERED:
-                seen[action_id] = action
-        finished.add(action_id)
+        if not action.is_finished:
+            raise UnfinishedActionsError(ids[place:])
+        if remembered + (errors := _errors_in(action)) <= MOST_ERRORS_REMEMBERED:
+            seen[action_id] = action
+            remembered += errors
 
 
-def fetched(async_action_id: str, get_async_action: Callable[[str], AsyncAction], before: int) -> AsyncAction:
+def _fetched(async_action_id: str, api: ActionsLookedAt, before: int) -> AsyncAction:
     """
     Get an action while nothing has been done yet.
 
     :param before: how many were got before.
-    :raises HeldBackError: a rate limit forbids it, for longer than the client waits.
     """
     try:
-        return get_async_action(async_action_id)
+        return api.get_async_action(async_action_id)
     except VoucherifyRateLimitError as error:
         if (until := held_until(error, time.time())) is None:
             raise
         raise HeldBackError(error, until, before) from error
 
 
-def _finished(sync: SubmittedSync, api: ActionsApi, seen: Mapping[str, AsyncAction]) -> Iterator[AsyncAction]:
+def finished_actions(sync: SubmittedSync, api: ActionsLookedAt, seen: dict[str, AsyncAction]) -> Iterator[AsyncAction]:
+    """Give the actions in order, after ``check_all_finished``; one that was given is not kept in ``seen``."""
     for action_id in sync.async_action_ids:
-        yield seen.get(action_id) or api.get_async_action(action_id)
+        yield seen.pop(action_id) if action_id in seen else api.get_async_action(action_id)
+
+
+def _errors_in(action: AsyncAction) -> int:
+    """Return how many records or rows an action's answer has entries of."""
+    lists = ((action.result or {}).get(name) for name in ("errors", "failed", "results"))
+    return sum(len(entries) for entries in lists if isinstance(entries, list))
 
 
 def outcome_of(action: AsyncAction, records: int, endpoint: BulkEndpoint, api: ActionsApi) -> ActionOutcome:
@@ -333,6 +398,7 @@ class _Reports:
         number: int,
     ) -> None:
         self._key = endpoint.key if endpoint is not None else "source_id"
+        self.kept: list[str] = []
         self._files: list[BinaryIO] = []
         self._fetched = False
         result = BulkResult.model_validate(action.result or {})
@@ -343,9 +409,9 @@ class _Reports:
                 self._files.append(file)
                 api.download(url, file)
                 if folder is not None:
-                    _copy(
-                        file, folder, f"report-{number:05}" + (f"-{part}" if len(result.reports) > 1 else "") + ".csv"
-                    )
+                    name = f"report-{number:05}" + (f"-{part}" if len(result.reports) > 1 else "") + ".csv"
+                    copy_into(folder, name, file)
+                    self.kept.append(name)
             self._fetched = bool(result.reports)
         except VoucherifyReportError as error:
             log.warning("The report of %s cannot be had: %s", action.id, error)
@@ -364,7 +430,15 @@ class _Reports:
             file.close()
 
 
-def _copy(file: IO[bytes], folder: ReportFolder, name: str) -> None:
+def remove_reports(folder: ReportFolder, *, but: Collection[str] = ()) -> None:
+    """Remove the reports of an earlier sync, which would pass for this one's."""
+    for name in list(folder.names()):
+        if _REPORT_NAME.fullmatch(name) and name not in but:
+            folder.remove(name)
+
+
+def copy_into(folder: FailuresFolder, name: str, file: IO[bytes]) -> None:
+    """Write a local file's whole content into a file of a folder."""
     file.seek(0)
     with folder.write(name) as copy:
         while piece := file.read(1024 * 1024):

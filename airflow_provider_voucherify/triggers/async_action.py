@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import weakref
 from collections.abc import AsyncIterator, Sequence
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.waits import End
     from airflow_provider_voucherify.triggers.poller import Poller
 
-EVENT_VERSION = 1
+EVENT_VERSION = 2
+"""Version 1 had no ``async_action_ids``: they were in its ``state``."""
+
+MOST_STORED_BYTES = 48_000
+"""
+Bytes of JSON of a trigger's arguments that every database of Airflow stores: in MySQL they may take 65,535 bytes, and
+Airflow encrypts them, which makes a third more of them.
+"""
 
 
 class VoucherifyAsyncActionTrigger(BaseTrigger):
@@ -34,14 +42,16 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
     There is deliberately no ``on_kill``: the API has no way to cancel an async action, and after a clear the next try
     may be waiting for the same one. The action goes on at Voucherify, whatever becomes of the task.
 
-    The event is a dict with ``version``, ``status``, ``message`` and ``state``. ``status`` is ``finished``; ``timeout``
-    (``end_time`` has passed, and the last look found the action unfinished); or ``unreachable`` (looking failed for
-    good: whoever resumes should look once more and so meet the error itself). A connection that cannot be read counts
-    as a failed look.
+    The event is a dict with ``version``, ``status``, ``message``, ``async_action_ids`` and ``state``. ``status`` is
+    ``finished``; ``timeout`` (``end_time`` has passed, and the last look found the action unfinished); or
+    ``unreachable`` (looking failed for good: whoever resumes should look once more and so meet the error itself). A
+    connection that cannot be read counts as a failed look.
+
+    What Airflow can surely store of a trigger is limited (``fits``): about 1,800 actions, or 1,400 if no two batches in
+    a row have the same number of records.
 
     :param voucherify_conn_id: connection of type ``voucherify``.
-    :param async_action_ids: in the order of submission; the last one is looked at first. An empty list
-        waits for ``not_before`` only.
+    :param async_action_ids: in the order of submission; the last one is looked at first. Given back in the event.
     :param submitted_at: when the last one was submitted, Unix epoch seconds.
     :param end_time: when to give up, Unix epoch seconds.
     :param poll_interval: longest pause between two looks, in seconds.
@@ -49,6 +59,9 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
         the seconds in which the worker's exit has not been noticed yet.
     :param max_consecutive_failures: failed looks in a row after which ``unreachable`` is said.
     :param state: given back in the event as it is; plain JSON.
+    :param unfinished_from: place in ``async_action_ids`` of an action that was found unfinished although a later one
+        has finished: it and those after it are waited for, and it is looked at first. None to wait for all; the
+        number of all to wait for ``not_before`` only.
     """
 
     def __init__(
@@ -61,6 +74,7 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
         not_before: float = 0.0,
         max_consecutive_failures: int = MOST_FAILED_LOOKS,
         state: dict[str, Any] | None = None,
+        unfinished_from: int | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.voucherify_conn_id = voucherify_conn_id
@@ -71,6 +85,7 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
         self.not_before = not_before
         self.max_consecutive_failures = max_consecutive_failures
         self.state = state
+        self.unfinished_from = unfinished_from
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments of an equal trigger."""
@@ -85,8 +100,22 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
                 "not_before": self.not_before,
                 "max_consecutive_failures": self.max_consecutive_failures,
                 "state": self.state,
+                "unfinished_from": self.unfinished_from,
             },
         )
+
+    @property
+    def fits(self) -> bool:
+        """Whether every database that Airflow knows can store the trigger."""
+        return len(json.dumps(self.serialize()[1])) <= MOST_STORED_BYTES
+
+    @property
+    def waiting_for(self) -> list[str]:
+        """The actions that are waited for, the one to look at first last."""
+        first = self.unfinished_from
+        if first is None:
+            return self.async_action_ids
+        return self.async_action_ids[first + 1 :] + self.async_action_ids[first : first + 1]
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait until the actions have finished, time is up, or looking fails for good; then fire once."""
@@ -94,24 +123,30 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
         from airflow_provider_voucherify.triggers.poller import Poller
 
         wait = Wait(
-            self.async_action_ids,
+            self.waiting_for,
             self.submitted_at,
             self.end_time,
             self.poll_interval,
             self.not_before,
             self.max_consecutive_failures,
         )
-        if self.async_action_ids:
+        if wait.async_action_ids:
             async with AsyncExitStack() as stack:
                 opened = await self._open(stack)
                 end = await opened.wait_for(wait, self.log) if isinstance(opened, Poller) else opened
-            said = f"The waiting for {len(self.async_action_ids)} async actions ended: {end.status}"
+            said = f"The waiting for {len(wait.async_action_ids)} async actions ended: {end.status}"
         else:
             end = End("finished")
             said = f"Waiting until {time.strftime('%H:%M:%S', time.gmtime(self.not_before))} UTC"
         await asyncio.to_thread(self.log.info, said)
         await asyncio.sleep(max(0.0, self.not_before - time.time()))
-        event = {"version": EVENT_VERSION, "status": end.status, "message": end.message, "state": self.state}
+        event = {
+            "version": EVENT_VERSION,
+            "status": end.status,
+            "message": end.message,
+            "async_action_ids": self.async_action_ids,
+            "state": self.state,
+        }
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _open(self, stack: AsyncExitStack) -> Poller | End:

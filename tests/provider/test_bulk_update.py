@@ -135,6 +135,24 @@ def test_a_deferrable_task_waits_in_a_trigger(voucherify: LocalVoucherify, monke
     assert len(sent(voucherify, "POST")) == 1
 
 
+def test_more_actions_than_a_trigger_can_hold_are_waited_for_on_the_worker(
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, task_log: Callable[[], str]
+) -> None:
+    from airflow_provider_voucherify import completion
+    from airflow_provider_voucherify.triggers import async_action
+
+    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
+    monkeypatch.setattr(async_action, "MOST_STORED_BYTES", 2_000)
+    voucherify.next_actions(times=60, seconds=0.02)
+
+    few = run_dag(update(records=[f"c{n}" for n in range(20)], max_batch_records=1, deferrable=True))
+    many = run_dag(update(records=[f"c{n}" for n in range(60)], max_batch_records=1, deferrable=True))
+
+    assert (few.deferred_tasks(), few.xcom("sync")["created"]) == ({"sync"}, 20)
+    assert (many.deferred_tasks(), many.xcom("sync")["submitted"]) == (set(), 60)
+    assert "60 async actions are more than Airflow can surely store for a trigger" in task_log()
+
+
 def test_what_was_sent_outlives_the_deferral_for_the_failures_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -164,7 +182,36 @@ def test_what_was_sent_outlives_the_deferral_for_the_failures_file(
             "metadata": {"tier": "tin"},
             "_failure": None,
         }
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["failures.jsonl", "report-00001.csv"]
+        names = sorted(path.name for path in tmp_path.iterdir())
+        assert names == ["failures.jsonl", "report-00001.csv", "set_aside.jsonl"]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_the_report_folder_has_nothing_of_the_run_before(
+    voucherify: LocalVoucherify, tmp_path: Path, waits: bool
+) -> None:
+    reports = {"report_path": str(tmp_path), "max_batch_records": 1}
+    run_dag(update(records=["c1", "c2", "c3"], **reports))
+    (tmp_path / "set_aside.jsonl").write_text('{"source_id": "c9"}\n')
+
+    run_dag(update(records=["c1"], wait_for_completion=waits, **reports))
+
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["failures.jsonl", *(["report-00001.csv"] if waits else []), "set_aside.jsonl"]
+    assert (tmp_path / "set_aside.jsonl").read_bytes() == b""
+
+
+@pytest.mark.parametrize("name", ["failures.jsonl", "set_aside.jsonl"])
+def test_a_file_that_the_task_would_replace_is_not_read(
+    voucherify: LocalVoucherify, tmp_path: Path, task_log: Callable[[], str], name: str
+) -> None:
+    (tmp_path / name).write_text('{"source_id": "c1", "_failure": {"form": "record", "outcome": "failed"}}\n')
+
+    run = run_dag(update(path=str(tmp_path / name), report_path=str(tmp_path)))
+
+    assert run.state == "failed"
+    assert "is the file that this task would replace" in task_log()
+    assert "c1" in (tmp_path / name).read_text()
 
 
 def test_failures_are_sent_again_by_the_same_operator(voucherify: LocalVoucherify, tmp_path: Path) -> None:

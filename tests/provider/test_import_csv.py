@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -308,6 +310,86 @@ class TestRetries:
         voucherify.next_actions(stuck="ENQUEUED")
 
         assert import_csv(file, completion_timeout=0.1).state == "failed"
+
+
+class TestASmallerLimit:
+    """Voucherify may take smaller files than before: those that are too large are sent in halves."""
+
+    ROWS = 50
+
+    @pytest.fixture
+    def small(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalVoucherify]:
+        """One that takes 2,000 bytes, and knows only one tier."""
+        options: dict[str, Any] = {"max_body_bytes": 2_000, "metadata_schemas": SCHEMA, "keep_bodies": True}
+        with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY, **options) as server:
+            connect(monkeypatch, server)
+            yield server
+
+    @pytest.fixture(params=["Source_id", "Number"])
+    def large(self, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+        """A file of 5,000 bytes, with ids and without."""
+        path = tmp_path / "large.csv"
+        tiers = {41: "iron"}
+        rows = [f"c{n:04},{'x' * 82},{tiers.get(n, 'gold')}\n" for n in range(1, self.ROWS + 1)]
+        path.write_text(f"{request.param},Name,tier\n" + "".join(rows))
+        return path
+
+    def times_taken(self, server: LocalVoucherify) -> Counter[str]:
+        taken = [request.body.decode() for request in server.received if request.body and request.status == 202]
+        return Counter(re.findall(r"^(c\d{4}),", "".join(taken), re.MULTILINE))
+
+    def posted(self, server: LocalVoucherify, status: int) -> int:
+        return len([request for request in server.requests("POST", IMPORT) if request.status == status])
+
+    @pytest.mark.parametrize("deferrable", [False, True])
+    @pytest.mark.usefixtures("defer_at_once")
+    def test_a_part_that_is_too_large_is_halved_until_it_fits(
+        self, small: LocalVoucherify, large: Path, tmp_path: Path, deferrable: bool
+    ) -> None:
+        run = import_csv(
+            large,
+            deferrable=deferrable,
+            report_path=str(tmp_path / "reports"),
+            max_failed_records=1,
+            max_batch_bytes=9_000,
+        )
+
+        assert run.state == "success"
+        assert run.deferred_tasks() == ({"import"} if deferrable else set())
+        assert set(self.times_taken(small).values()) == {1}
+        assert len(self.times_taken(small)) == self.ROWS
+        assert self.posted(small, 413) == 2, "the second half was tried although it is as large as the first"
+        summary = run.xcom("import")
+        assert (summary["submitted"], summary["succeeded"], summary["failed"]) == (50, 49, 1)
+        assert summary["requests"] == len(summary["async_action_ids"]) == self.posted(small, 202) == 4
+        [line] = map(json.loads, (tmp_path / "reports" / "failures.jsonl").read_text().splitlines())
+        assert (line["tier"], line["Name"], line["_failure"]["row"]) == ("iron", "x" * 82, 41)
+        assert line["_failure"]["details"] == "row 41 of the file"
+
+    @pytest.mark.needs_airflow("3.3", "the task state store came with it")
+    @pytest.mark.parametrize("after", range(2, 6))
+    def test_a_retry_knows_the_halves(self, small: LocalVoucherify, large: Path, after: int) -> None:
+        small.misbehave(IMPORT, Status(403), after=after)
+
+        run = import_csv(large, retries=1, max_failed_records=1, max_batch_bytes=9_000)
+
+        assert run.state == "success"
+        assert set(self.times_taken(small).values()) == {1}
+        assert self.posted(small, 413) == 2, "the retry did not know what is too large"
+        assert (run.xcom("import")["submitted"], run.xcom("import")["failed"]) == (50, 1)
+        assert run.xcom("import")["requests"] == 4 - (after - 2)
+
+    def test_a_single_row_that_is_too_large_fails_the_task(
+        self, small: LocalVoucherify, tmp_path: Path, task_log: Callable[[], str]
+    ) -> None:
+        file = tmp_path / "one.csv"
+        file.write_text(f"Source_id,Name\nc1,Ann\nc2,{'x' * 3_000}\nc3,Cy\n")
+
+        run = import_csv(file, max_batch_bytes=9_000)
+
+        assert run.state == "failed"
+        assert list(small.customers) == ["c1"]
+        assert "1 rows from 2 on (3,019 bytes) are too large" in task_log()
 
 
 @pytest.mark.parametrize(

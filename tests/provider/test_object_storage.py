@@ -1,4 +1,4 @@
-"""A Parquet file in object storage is fetched once."""
+"""Object storage: a Parquet file is fetched once, and what a task keeps there is found and removed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,35 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from fsspec.implementations.memory import MemoryFileSystem
 from installed import AIRFLOW
 
-from airflow_provider_voucherify.storage import open_source
+from airflow_provider_voucherify.storage import StorageReportFolder, open_source
 from airflow_provider_voucherify.sync.sources import Chunk, from_file
+
+
+def attach_memory() -> None:
+    import_module("airflow.sdk.io" if AIRFLOW >= (3, 0) else "airflow.io.store").attach("memory", fs=MemoryFileSystem())
+
+
+def test_a_folder_is_removed_with_what_is_in_it() -> None:
+    attach_memory()
+    folder = StorageReportFolder("memory://bucket/reports")
+    assert folder.names() == []
+    for name in ("failures.jsonl", "staged-a/00001.json", "staged-a/refused.jsonl", "staged-b/00001.json"):
+        with folder.write(name) as file:
+            file.write(b"[]")
+
+    folder.remove_folder("staged-a")
+    folder.remove_folder("staged-none")
+    folder.remove("none.jsonl")
+
+    assert sorted(folder.names()) == ["failures.jsonl", "staged-b"]
+    assert folder.read("staged-a/00001.json") is None
+    assert folder.read("staged-b/00001.json") == b"[]"
 
 
 def test_a_parquet_file_in_object_storage_is_read_from_a_copy_on_local_disk() -> None:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
-    import_module("airflow.sdk.io" if AIRFLOW >= (3, 0) else "airflow.io.store").attach("memory", fs=MemoryFileSystem())
+    attach_memory()
     path = ObjectStoragePath("memory://bucket/customers.parquet")
     with path.open("wb") as file:
         parquet.write_table(pyarrow.table({"source_id": ["c1", "c2"]}), file)

@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 from connections import connect
+from cryptography.fernet import Fernet
 
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import DropAfter, LocalVoucherify, RateLimited, Status
+from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
+from airflow_provider_voucherify.sync.outcomes import SubmittedBatch, SubmittedSync
 from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncActionTrigger
 
 
@@ -50,7 +53,11 @@ def gets(voucherify: LocalVoucherify) -> list[str]:
 
 def test_a_serialised_trigger_is_the_same_trigger() -> None:
     original = trigger(
-        ["aa_1", "aa_2"], not_before=7.0, max_consecutive_failures=3, state={"sync": {"batches": [["aa_1", 2]]}}
+        ["aa_1", "aa_2"],
+        not_before=7.0,
+        max_consecutive_failures=3,
+        state={"sync": {"columns": {"records": [2, 3]}}},
+        unfinished_from=1,
     )
 
     path, kwargs = original.serialize()
@@ -66,9 +73,59 @@ def test_it_fires_when_the_last_action_has_finished(voucherify: LocalVoucherify)
 
     [event] = fire(trigger(ids, state={"kept": 1}))
 
-    assert event == {"version": 1, "status": "finished", "message": None, "state": {"kept": 1}}
+    assert event == {
+        "version": 2,
+        "status": "finished",
+        "message": None,
+        "async_action_ids": ids,
+        "state": {"kept": 1},
+    }
     assert gets(voucherify) == [f"/v1/async-actions/{ids[-1]}", "/v1/async-actions"], "the list is read to be sure"
     assert len(json.dumps(event)) < 1_000
+
+
+def test_it_waits_for_those_that_were_not_looked_at_after_an_unfinished_one(voucherify: LocalVoucherify) -> None:
+    ids = submit(3)
+
+    [event] = fire(trigger(ids, unfinished_from=1))
+
+    assert trigger(ids, unfinished_from=1).waiting_for == [ids[2], ids[1]]
+    assert gets(voucherify)[0] == f"/v1/async-actions/{ids[1]}", "the one that was found unfinished is looked at first"
+    assert f"/v1/async-actions/{ids[0]}" not in gets(voucherify)
+    assert event["async_action_ids"] == ids
+
+
+def test_an_event_of_an_earlier_version_is_read(voucherify: LocalVoucherify) -> None:
+    """A task that was deferred when the provider was upgraded; its trigger may or may not have been upgraded too."""
+    ids = submit(2)
+    state = {
+        "sync": {"batches": [[each, 1, 0, "CUSTOMERS.BULK_UPDATE"] for each in ids], "submitted_at": time.time()},
+        "end_time": time.time() + 30,
+        "staged": None,
+    }
+    old = {"version": 1, "status": "finished", "message": None, "state": state}
+    [of_new_trigger] = fire(trigger(ids[1:], state=state))
+    sensor = VoucherifyAsyncActionSensor(task_id="wait", async_action_ids=ids)
+
+    for event in (old, of_new_trigger):
+        summary = sensor.execute_complete({}, event)
+
+        assert (summary["async_action_ids"], summary["created"], summary["submitted"]) == (ids, 2, 2)
+
+
+def test_its_arguments_fit_where_airflow_stores_them() -> None:
+    def of_batches(count: int) -> VoucherifyAsyncActionTrigger:
+        ids = [f"aa_{number:018x}" for number in range(count)]
+        batches = (SubmittedBatch(each, 1_000 + at, 0, "CUSTOMERS.METADATA_UPDATE") for at, each in enumerate(ids))
+        state = {"sync": SubmittedSync(tuple(batches), time.time()).to_json(), "end_time": time.time()}
+        return trigger(ids, state=state)
+
+    most = next(of_batches(count) for count in range(2_000, 0, -10) if of_batches(count).fits)
+
+    assert len(most.async_action_ids) >= 1_400
+    stored = Fernet(Fernet.generate_key()).encrypt(json.dumps(most.serialize()[1]).encode())
+    assert len(stored) < 65_535, "what a TEXT of MySQL takes"
+    assert not of_batches(len(most.async_action_ids) + 10).fits
 
 
 def test_it_sends_nothing_but_gets(voucherify: LocalVoucherify) -> None:

@@ -45,6 +45,23 @@ def test_a_large_file_is_cut_between_rows_each_part_with_the_header() -> None:
         assert list(file.values(file.parts[1], {5})) == [(5, {"Source_id": "c4", "Name": "x\n4"})]
 
 
+def test_a_part_is_cut_into_halves_of_its_rows() -> None:
+    with read(b'Source_id,Name\nc1,"a\nb"\n,Bo\nc3,Cy\n') as file:
+        file.split(file.parts[0])
+
+        assert contents(file) == [b'Source_id,Name\nc1,"a\nb"\n', b"Source_id,Name\n,Bo\nc3,Cy\n"]
+        assert [(part.first_row, part.rows, part.has_ids) for part in file.parts] == [(1, 1, True), (2, 2, False)]
+        assert list(file.values(file.parts[1], {3})) == [(3, {"Source_id": "c3", "Name": "Cy"})]
+
+
+def test_a_byte_order_mark_within_the_file_is_a_character_like_any_other() -> None:
+    content = "Source_id,Name\nc1,Ann\n\ufeffc2,Bo\n".encode()
+    with read(content) as file:
+        file.split(file.parts[0])
+
+        assert b"".join(contents(file)[1:]) == "Source_id,Name\n\ufeffc2,Bo\n".encode()
+
+
 CELLS = st.text(st.sampled_from('abż",\n\r ;😀'), max_size=6)
 
 
@@ -127,3 +144,30 @@ def test_whether_all_rows_name_their_records(content: bytes, has_ids: bool) -> N
 def test_what_voucherify_might_misread_is_refused_whole(content: bytes, resource: str, said: str) -> None:
     with pytest.raises(VoucherifyConfigurationError, match=said):
         read(content, resource)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    rows=st.lists(st.tuples(CELLS, CELLS), min_size=2, max_size=30),
+    places=st.lists(st.integers(0, 40), max_size=8),
+)
+def test_halves_can_be_found_again_by_their_numbers_of_rows(rows: list[tuple[str, str]], places: list[int]) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text, quoting=csv.QUOTE_ALL).writerows([("source_id", "Name"), *rows])
+    with read(text.getvalue().encode(), max_bytes=400) as file, read(text.getvalue().encode(), max_bytes=400) as again:
+        whole = contents(file)
+        for place in places:
+            part = file.parts[place % len(file.parts)]
+            if part.rows > 1:
+                file.split(part)
+        counts = [part.rows for part in file.parts]
+
+        assert again.split_into(counts)
+        assert (again.parts, contents(again)) == (file.parts, contents(file))
+        header = b'"source_id","Name"\r\n'
+        assert b"".join(part.removeprefix(header) for part in contents(file)) == b"".join(
+            part.removeprefix(header) for part in whole
+        )
+        assert not again.split_into([*counts, 1])
+        assert not again.split_into([counts[0] + 1, *counts[1:]])
+        assert not again.split_into(counts[:-1])

@@ -21,11 +21,12 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyPermissionError,
     VoucherifyServerError,
 )
+from airflow_provider_voucherify.sync import outcomes
 from airflow_provider_voucherify.sync.csv_file import CsvFile
 from airflow_provider_voucherify.sync.csv_import import CsvSubmission, collect_import_outcomes
 from airflow_provider_voucherify.sync.journal import Journal
 from airflow_provider_voucherify.sync.outcomes import SubmittedBatch, SubmittedSync, UnfinishedActionsError
-from airflow_provider_voucherify.sync.settlement import settle
+from airflow_provider_voucherify.sync.settlement import ActionOutcome, settle
 from airflow_provider_voucherify.sync.summary import SyncSummary
 
 CUSTOMERS = b"Source_id,Name\nc1,Ann\nc2,Bo\nc3,Cy\nc4,Di\n"
@@ -175,6 +176,31 @@ def test_rows_that_are_not_counted_are_not_reported() -> None:
     assert (summary.succeeded, summary.failed, summary.not_reported) == (1, 1, 2)
 
 
+def test_few_failures_are_remembered_however_many_parts_have_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcomes, "MOST_ERRORS_REMEMBERED", 100)
+    failed = [{"source_id": f"c{row}", "row": row, "reason": "bad"} for row in range(1, 21)]
+    seen: dict[str, AsyncAction] = {}
+    remembered: list[int] = []
+
+    def count(async_action_id: str, outcome: ActionOutcome) -> None:
+        remembered.append(sum(len((action.result or {})["failed"]) for action in seen.values()))
+
+    summary = collect_import_outcomes(
+        SubmittedSync(tuple(SubmittedBatch(f"aa_{n}", 30) for n in range(12)), 0.0),
+        Answers(*[result(10, *failed)] * 12),
+        resource="customers",
+        folder=Folder(tmp_path),
+        seen=seen,
+        on_outcome=count,
+    )
+
+    assert (summary.succeeded, summary.failed, len(lines(tmp_path))) == (120, 240, 240)
+    assert lines(tmp_path)[-1]["_failure"]["row"] == 11 * 30 + 20
+    assert remembered == [80, 60, 40, 20, *[0] * 8]
+
+
 @pytest.mark.parametrize(
     "action",
     [
@@ -281,6 +307,23 @@ class TestSubmission:
 
         assert (sync.requests, sync.reattached, sync.resubmitted) == (1, 1, 0)
         assert list(server.customers) == ["c1", "c2", "c3", "c4"]
+
+    @pytest.mark.parametrize("too_large", [False, True])
+    def test_parts_of_the_same_content_are_all_sent(
+        self, server: LocalVoucherify, submit: Callable[..., SubmittedSync], too_large: bool
+    ) -> None:
+        if too_large:
+            server.misbehave("/v1/customers/importCSV", Status(413))
+        server.misbehave("/v1/customers/importCSV", Status(403), after=1)
+        same = b"Name,Note\n" + b"Ann,x\n" * 12
+        with pytest.raises(VoucherifyPermissionError):
+            submit(same)
+
+        sync = submit(same)
+
+        assert [batch.records for batch in sync.batches] == ([1, 2, 1, 2, 1, 2, 1, 2] if too_large else [3] * 4)
+        assert len(set(sync.async_action_ids)) == len(sync.batches)
+        assert len(server.customers) == 12
 
     @pytest.mark.parametrize("fault", [DropAfter(), DropBefore()], ids=repr)
     def test_a_part_whose_answer_was_lost_is_sent_again_if_its_rows_name_their_records(

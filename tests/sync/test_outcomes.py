@@ -18,6 +18,7 @@ from airflow_provider_voucherify.client.http import VoucherifyClient
 from airflow_provider_voucherify.client.retry import RetryPolicy
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Malformed, Status, Truncate
+from airflow_provider_voucherify.sync import outcomes
 from airflow_provider_voucherify.sync.destination import (
     BatchLimits,
     Destination,
@@ -32,6 +33,7 @@ from airflow_provider_voucherify.sync.outcomes import (
     collect_outcomes,
 )
 from airflow_provider_voucherify.sync.plan import Plan
+from airflow_provider_voucherify.sync.settlement import ActionOutcome
 from airflow_provider_voucherify.sync.sources import from_file, from_records
 from airflow_provider_voucherify.sync.summary import SyncSummary
 
@@ -55,6 +57,12 @@ class MemoryFolder:
                 super().close()
 
         return File()
+
+    def names(self) -> list[str]:
+        return list(self.files)
+
+    def remove(self, name: str) -> None:
+        del self.files[name]
 
     @property
     def failures(self) -> list[dict[str, Any]]:
@@ -283,8 +291,37 @@ def test_reports_are_kept_under_names_that_tell_their_batch(send: Send) -> None:
     several.settle()
 
     assert one.folder.files["report-00001.csv"] == b"source_id,found,updated\r\na,false,true\r\nb,false,true\r\n"
-    assert sorted(one.folder.files) == ["failures.jsonl", "report-00001.csv", "report-00002.csv"]
-    assert sorted(several.folder.files) == ["failures.jsonl"] + [f"report-00001-{part}.csv" for part in (1, 2, 3)]
+    reports = {name for name in one.folder.files if name.startswith("report")}
+    assert reports == {"report-00001.csv", "report-00002.csv"}
+    assert sorted(set(several.folder.files) - {"failures.jsonl", "set_aside.jsonl"}) == [
+        f"report-00001-{part}.csv" for part in (1, 2, 3)
+    ]
+
+
+def test_nothing_in_the_folder_passes_for_this_sync_s_that_is_not(send: Send) -> None:
+    sync = send("customers", ["a", "b", "c"], max_records=2)
+    others = ["report-00001-1.csv", "report-00003.csv", "report-100000.csv", "report-00002-12.csv"]
+    theirs = {"report-1.csv": b"x", "report-00003.csv.gz": b"x", "notes.txt": b"x"}
+    last_night = dict.fromkeys(["set_aside.jsonl", "failures.jsonl", "report-00001.csv", *others], b"old")
+    sync.folder.files |= last_night | theirs
+    sync.server.misbehave("report", Status(404), after=1, times=None)
+
+    sync.settle()
+
+    assert sync.folder.files == {
+        "failures.jsonl": b"",
+        "set_aside.jsonl": b"",
+        "report-00001.csv": b"source_id,found,updated\r\na,false,true\r\nb,false,true\r\n",
+        **theirs,
+    }
+
+
+def test_who_did_not_send_sets_nothing_aside(send: Send) -> None:
+    sync = send("customers", ["a"])
+
+    sync.settle(sent=None)
+
+    assert sorted(sync.folder.files) == ["failures.jsonl", "report-00001.csv"]
 
 
 def test_an_action_that_failed_as_a_whole_can_be_sent_again_whole(send: Send) -> None:
@@ -369,6 +406,26 @@ def test_an_action_that_was_seen_finished_is_not_fetched_again(send: Send) -> No
     assert len(sync.server.requests("GET", f"/v1/async-actions/{action_id}")) == 1
 
 
+def test_few_errors_are_remembered_however_many_actions_have_some(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcomes, "MOST_ERRORS_REMEMBERED", 100)
+    rows = [{"source_id": f"c{number}", "n": "text"} for number in range(240)]
+    sync = send("customers", rows, max_records=20, metadata_schemas=STRICT)
+    seen = {action_id: sync.client.get_async_action(action_id) for action_id in sync.sync.async_action_ids[-6:]}
+    remembered: list[int] = []
+
+    def count(async_action_id: str, outcome: ActionOutcome) -> None:
+        assert async_action_id not in seen
+        remembered.append(sum(len((action.result or {})["errors"]) for action in seen.values()))
+
+    summary = sync.settle(seen=seen, on_outcome=count)
+
+    assert (summary.failed, len(sync.folder.failures)) == (240, 240)
+    assert remembered == [80, 60, 40, 20, *[0] * 8], "of the first five actions, each until its turn"
+    assert seen == {}
+    looks = [len(sync.server.requests("GET", f"/v1/async-actions/{each}")) for each in sync.sync.async_action_ids]
+    assert looks == [1] * 5 + [2] * 7
+
+
 def test_zero_batches_are_a_summary_of_zeros(send: Send) -> None:
     summary = send("customers", []).settle()
 
@@ -380,6 +437,40 @@ def test_the_state_survives_as_json_and_ignores_what_it_does_not_know(send: Send
     sync = send("customers", ["a", "b"], max_records=1).sync
     state = json.loads(json.dumps(sync.to_json()))
 
-    assert SubmittedSync.from_json(state) == sync
-    assert SubmittedSync.from_json(state | {"from": "the future"}) == sync
-    assert SubmittedSync.from_json({"batches": state["batches"], "submitted_at": 0.0}).submitted == 2
+    assert SubmittedSync.from_json(state, sync.async_action_ids) == sync
+    assert SubmittedSync.from_json(state | {"from": "the future"}, sync.async_action_ids) == sync
+    assert (
+        SubmittedSync.from_json({"columns": state["columns"], "submitted_at": 0.0}, sync.async_action_ids).submitted
+        == 2
+    )
+    with pytest.raises(ValueError, match="longer"):
+        SubmittedSync.from_json(state, sync.async_action_ids[:1])
+
+
+def test_the_state_of_many_batches_has_equal_numbers_once() -> None:
+    batches = [
+        SubmittedBatch(f"aa_{n}", records, again, kind)
+        for n, (records, again, kind) in enumerate(
+            [
+                *[(100, 0, "CUSTOMERS.BULK_UPDATE")] * 500,
+                (100, 3, "CUSTOMERS.BULK_UPDATE"),
+                (7, 0, None),
+                (None, 0, None),
+            ]
+        )
+    ]
+    sync = SubmittedSync(tuple(batches), 0.0)
+    state = json.dumps(sync.to_json())
+
+    assert SubmittedSync.from_json(json.loads(state), sync.async_action_ids) == sync
+    assert "aa_" not in state
+    assert len(state) < 600
+
+
+def test_the_state_of_an_earlier_version_is_read() -> None:
+    batches = [["aa_1", 100, 2, "CUSTOMERS.BULK_UPDATE"], ["aa_2", 7, 0, None]]
+
+    sync = SubmittedSync.from_json({"batches": batches, "submitted_at": 3.0, "rows_read": 105}, ())
+
+    assert sync.batches == (SubmittedBatch("aa_1", 100, 2, "CUSTOMERS.BULK_UPDATE"), SubmittedBatch("aa_2", 7))
+    assert (sync.submitted_at, sync.submitted) == (3.0, 105)
