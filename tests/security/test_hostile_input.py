@@ -54,7 +54,10 @@ def test_no_report_and_no_id_steers_a_file_name(hostile_voucherify: LocalVoucher
     written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert "a/b/reports/report-00001-3.csv" in written
     assert {str(Path(path).parent) for path in written} == {"a/b/reports"}
-    assert all(name.startswith(("report-00001-", "failures.jsonl")) for name in (Path(path).name for path in written))
+    assert all(
+        name.startswith(("report-00001-", "failures.jsonl", "set_aside.jsonl"))
+        for name in (Path(path).name for path in written)
+    )
 
 
 @pytest.mark.parametrize("async_action_id", ["aa_1\n::group::evil", "aa\x1b[31m"])
