@@ -9,6 +9,7 @@ import re
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
@@ -47,6 +48,9 @@ MAX_REPORT_SECONDS = 1_800.0
 """A report that is larger, or takes longer to arrive, is given up."""
 
 MAX_REDIRECTS = 5
+
+_ENCODINGS = {"Accept-Encoding": "gzip"}
+"""What an answer may be packed with: httpx's own unpacking would make a gigabyte of one that is small."""
 
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
@@ -140,16 +144,25 @@ class _Reading:
         most = MAX_ANSWER_BYTES if response.request.method == "GET" else MAX_WRITE_ANSWER_BYTES
         self._limit = most if response.is_success else MAX_ERROR_BYTES
         self._body = bytearray()
+        packed = response.headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip")
+        self._gzip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS) if packed else None
 
     def take(self, chunk: bytes) -> bool:
-        """Add a chunk; say whether more may follow."""
+        """Add a chunk as it was sent; say whether more may follow."""
         if self._late:
             raise httpx.ReadTimeout("the answer came too slowly")
         self._late = time.monotonic() > self._deadline
-        self._body += chunk
+        self._body += chunk if self._gzip is None else self._unpacked(self._gzip, chunk)
         if len(self._body) > self._limit and self._response.is_success:
             raise httpx.ReadError(f"the answer is larger than {self._limit:,} bytes")
         return len(self._body) <= self._limit
+
+    def _unpacked(self, gzip: zlib._Decompress, chunk: bytes) -> bytes:
+        """Unpack a chunk, of one that holds too much only as far as that shows."""
+        try:
+            return gzip.decompress(chunk, self._limit - len(self._body) + 1)
+        except zlib.error as error:
+            raise httpx.DecodingError(str(error)) from error
 
     def answer(self) -> Answer:
         headers = {name.lower(): value for name, value in self._response.headers.items()}
@@ -398,10 +411,11 @@ class VoucherifyClient:
 
     def _exchange(self, send: Send) -> Answer | NoAnswer:
         self.meter.sent(send.url, send.body.length if send.body is not None else 0)
+        headers = {**send.headers, **_ENCODINGS}
         try:
-            with self._http.stream(send.method, send.url, headers=send.headers, content=send.body) as response:
+            with self._http.stream(send.method, send.url, headers=headers, content=send.body) as response:
                 reading = _Reading(response, self.settings.extra.timeout)
-                for chunk in response.iter_bytes():
+                for chunk in response.iter_raw():
                     if not reading.take(chunk):
                         break
                 return reading.answer()
@@ -489,10 +503,11 @@ class AsyncVoucherifyClient:
 
     async def _exchange(self, send: Send) -> Answer | NoAnswer:
         content = None if send.body is None else _async_chunks(send.body)
+        headers = {**send.headers, **_ENCODINGS}
         try:
-            async with self._http.stream(send.method, send.url, headers=send.headers, content=content) as response:
+            async with self._http.stream(send.method, send.url, headers=headers, content=content) as response:
                 reading = _Reading(response, self.settings.extra.timeout)
-                async for chunk in response.aiter_bytes():
+                async for chunk in response.aiter_raw():
                     if not reading.take(chunk):
                         break
                 return reading.answer()
