@@ -117,7 +117,7 @@ EXTRA_FIELDS = {
     ),
     "timeout": ExtraField(
         "Timeout (s)",
-        "Seconds for a request to be taken and answered; Voucherify gives up after 180.",
+        "Seconds to wait for an answer to begin, and then to end; Voucherify gives up after 180.",
         "number",
         150.0,
         minimum=1,
