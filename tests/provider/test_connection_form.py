@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any, get_args
 
@@ -15,10 +16,14 @@ from airflow_provider_voucherify.connection_form import EXTRA_FIELDS
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.sync.waiting import DEFAULT_POLL_INTERVAL
 
+reads_metadata = pytest.mark.needs_airflow("3.2", "older ones take the form from the hook, which cannot say this")
+
 
 @pytest.fixture(scope="module")
 def service() -> Any:
     """What the API server asks for connection forms."""
+    if AIRFLOW == (3, 0) and find_spec("flask_appbuilder") is None:
+        pytest.skip("Airflow 3.0 shows no fields of any provider unless its FAB provider is installed")
     module = "airflow.api_fastapi.core_api.services.ui.connections"
     return pytest.importorskip(
         module, reason="its API server came with Airflow 3; for the form of Airflow 2 see below"
@@ -52,6 +57,7 @@ def test_each_extra_has_a_label_and_help(form: Any) -> None:
         assert field["description"]
 
 
+@reads_metadata
 def test_the_authentication_is_a_choice_with_names_for_people(form: Any) -> None:
     field = form.extra_fields["auth_method"]
 
@@ -62,6 +68,7 @@ def test_the_authentication_is_a_choice_with_names_for_people(form: Any) -> None
     assert "oauth" in field["description"]
 
 
+@reads_metadata
 def test_fields_that_few_people_need_have_a_section_of_their_own(form: Any) -> None:
     sections = {name: field["schema"].get("section") for name, field in form.extra_fields.items()}
 
@@ -153,6 +160,7 @@ def test_telling_airflow_of_the_provider_imports_next_to_nothing() -> None:
     """Every process of Airflow asks for it, whether or not anything uses Voucherify."""
     script = """
 import sys
+from importlib.util import find_spec
 from airflow_provider_voucherify.get_provider_info import get_provider_info
 get_provider_info()
 print(sorted({"airflow", "httpx", "msgspec", "pydantic", "wtforms"} & set(sys.modules)))
