@@ -107,6 +107,7 @@ def changes_operator(sql: str, sql_conn_id: str, state_path: str) -> Any:
         sql_conn_id=sql_conn_id,
         sync_mode="changed",
         state_path=state_path,
+        sync_name="customers",
         poll_interval=1,
     )
 
