@@ -30,6 +30,9 @@ class _FunctionGivesRows(DecoratedOperator):
     TaskFlow function. Lists among them may be rows, so Airflow does not get to store them.
     """
 
+    if not hasattr(DecoratedOperator, "xcom_push"):
+        xcom_push = None  # Airflow 3.0 asks for it, though it has taken it away, and does nothing with it
+
     def __init__(self, *, python_callable: Callable[..., Any], **kwargs: Any) -> None:
         if inspect.iscoroutinefunction(python_callable) or inspect.isasyncgenfunction(python_callable):
             raise VoucherifyConfigurationError(

@@ -46,7 +46,7 @@ def test_a_uri_that_names_no_resource_of_a_host_is_refused(wrong: str) -> None:
 
 def test_a_uri_with_credentials_is_refused() -> None:
     given = "voucherify://my-app-id@eu/customers"
-    if AIRFLOW < (3, 0):  # which takes them out of every URI, and warns
+    if AIRFLOW < (3, 1):  # which takes them out of every URI, and warns
         with pytest.warns(UserWarning, match="auth info"):
             assert Asset(given).uri == CUSTOMERS.uri
         return
