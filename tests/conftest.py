@@ -62,15 +62,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def task_log(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
     """
-    Give a function that returns what tasks have logged: to standard output in Airflow 3, as records in Airflow 2.
+    Give a function that returns what tasks have logged: to standard output in Airflow 3, as records in Airflow 2
+    and partly in Airflow 3.0.
 
     It leaves out the secrets that Airflow 3.0 itself logs while it says that they are to be masked.
     """
 
     def read() -> str:
-        lines = caplog.text.splitlines()
-        if AIRFLOW >= (3, 0):
-            lines = [*capfd.readouterr().out.splitlines(), *lines]
+        said = capfd.readouterr().out if AIRFLOW >= (3, 0) else ""
+        records = [caplog.handler.format(one) for one in caplog.records if one.getMessage() not in said]
+        lines = "\n".join([said, *records]).splitlines()
         return "\n".join(line for line in lines if "MaskSecret(" not in line)
 
     return read

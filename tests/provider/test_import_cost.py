@@ -11,7 +11,7 @@ from installed import AIRFLOW
 
 OURS = "airflow_provider_voucherify"
 BASES = (
-    "import airflow.sdk" if AIRFLOW >= (3, 0) else "import airflow.decorators, airflow.models.dag, airflow.sensors.base"
+    "import airflow.sdk" if AIRFLOW >= (3, 1) else "import airflow.decorators, airflow.models.dag, airflow.sensors.base"
 )
 HEAVY = ("httpx", "msgspec", "pydantic")
 SCRIPT = f"""

@@ -14,7 +14,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 from connections import APP_ID, SECRET_KEY, connect
 from dags import DagRunResult, run_dag
-from installed import needs_store
+from installed import AIRFLOW, needs_store
 
 from airflow_provider_voucherify.exceptions import VoucherifyConfigurationError
 from airflow_provider_voucherify.local_voucherify import DropAfter, LocalVoucherify, Status
@@ -264,6 +264,8 @@ class TestRetries:
     def test_what_failed_as_a_whole_is_sent_again(
         self, voucherify: LocalVoucherify, file: Path, deferrable: bool
     ) -> None:
+        if deferrable and AIRFLOW == (3, 0):
+            pytest.skip("Airflow 3.0 gives a retry the event of the try before, so it begins where that has ended")
         voucherify.next_actions(status="FAILED")
 
         run = import_csv(file, retries=1, deferrable=deferrable)
