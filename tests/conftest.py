@@ -15,6 +15,7 @@ os.environ.update(
     AIRFLOW__CORE__DAGS_FOLDER=os.path.join(_HOME, "dags"),
     AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{_HOME}/airflow.db",
     AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL="0",
+    AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL="0",  # another DAG of the same name may follow at once
 )
 if AIRFLOW < (3, 0):
     os.environ["AIRFLOW__CORE__EXECUTOR"] = "SequentialExecutor"  # the only one that goes with SQLite there
