@@ -16,7 +16,6 @@ from airflow_provider_voucherify.connection_form import EXTRA_FIELDS
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.sync.waiting import DEFAULT_POLL_INTERVAL
 
-
 reads_metadata = pytest.mark.needs_airflow("3.2", "older ones take the form from the hook, which cannot say this")
 
 
