@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -310,7 +311,12 @@ def test_all_examples_are_loaded_without_a_warning() -> None:
     ours = "error:::dags_examples"
     files = sorted(map(str, EXAMPLES.glob("*.py")))
     result = subprocess.run(
-        [sys.executable, "-W", ours, "-c", script, *files], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-W", ours, "-c", script, *files],
+        env={**os.environ, "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
     assert len(files) == 11
