@@ -64,3 +64,16 @@ def test_links() -> None:
 
     assert len(links) > 2
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_what_it_costs_is_what_was_measured() -> None:
+    """Every figure of the section is on the page that ``make bench`` has written."""
+    section = TEXT.partition("## What it costs")[2].partition("\n## ")[0]
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    figures = re.findall(r"\d[\d,.]*\d|\d", section.partition("[Performance]")[0])
+    spelled = {"100", "5", "20", "27", "277"}  # of the setting, and in names
+
+    assert len(figures) > 20
+    assert [
+        figure for figure in figures if figure not in spelled and not re.search(rf"(?<![\d,.]){figure}\b", page)
+    ] == []
