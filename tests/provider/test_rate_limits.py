@@ -106,7 +106,7 @@ def test_a_limit_that_holds_the_results_back_is_waited_for_in_the_triggerer(
     server = start(action_seconds=0.3 if late else 0.0)
     server.misbehave(lambda method, path: first_action_of(server) in path, RateLimited(retry_after=2.5))
 
-    run = run_dag(update(records=TWO, max_batch_records=1, deferrable=True, report_path=None))
+    run = run_dag(update(records=TWO, max_batch_records=1, max_in_flight=1, deferrable=True, report_path=None))
 
     assert run.state == "success"
     assert run.xcom("sync")["created"] == 2

@@ -12,6 +12,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 from connections import APP_ID, SECRET_KEY, connect
 from dags import DagRunResult, run_dag
+from installed import needs_store
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
@@ -163,6 +164,7 @@ def test_a_record_that_is_gone_at_voucherify_too_is_marked_once(
     assert [summary["removed"] for summary in nights] == [1, 0, 0]
 
 
+@needs_store
 def test_a_retry_does_not_take_its_own_runs_success_for_a_later_syncs(
     books: dict[str, Any], strict_voucherify: LocalVoucherify, tmp_path: Path
 ) -> None:
