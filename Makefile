@@ -43,7 +43,8 @@ test-versions: $(INSTALLED)
 
 ## test-drivers: the tests of MySQL and DuckDB, which need MariaDB, the headers of its client and a C compiler
 test-drivers: $(DRIVERS)
-	$(PY) -m pytest tests/provider/test_mysql.py tests/provider/test_duckdb.py
+	$(PY) -m pytest tests/provider/test_mysql.py tests/provider/test_duckdb.py tests/provider/test_outcome_tables.py
+	$(PY) -m pytest tests/provider/test_nightly_changes.py -k mariadb
 
 ## crash: kill a sync at nine moments, five times each, on a real Airflow with PostgreSQL, and count what arrived
 crash: $(INSTALLED)
