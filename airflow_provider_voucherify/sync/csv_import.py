@@ -37,10 +37,11 @@ from airflow_provider_voucherify.sync.outcomes import (
     check_all_finished,
     copy_into,
     finished_actions,
+    summary_of,
 )
 from airflow_provider_voucherify.sync.plan import SAMPLE_SIZE
 from airflow_provider_voucherify.sync.settlement import ActionOutcome, settle
-from airflow_provider_voucherify.sync.summary import SyncSummary, add_up, first_samples
+from airflow_provider_voucherify.sync.summary import SyncSummary, first_samples
 
 log = logging.getLogger(__name__)
 
@@ -228,27 +229,8 @@ def collect_import_outcomes(
             first_row += batch.records or 0
         if folder is not None:
             copy_into(folder, "failures.jsonl", lines)
-    total = add_up(outcomes)
-    return SyncSummary(
-        resource=resource,
-        rows_read=sync.rows_read,
-        submitted=total.records,
-        succeeded=total.succeeded,
-        updated=total.updated,
-        created=total.created,
-        unchanged=total.unchanged,
-        failed=total.failed,
-        refused=sync.refused,
-        superseded=sync.superseded,
-        not_reported=total.not_reported,
-        async_action_ids=sync.async_action_ids,
-        failed_async_action_ids=failed_ids,
-        requests=sync.requests,
-        bytes_sent=sync.bytes_sent,
-        resubmitted=sync.resubmitted,
-        report_uri=folder.uri if folder is not None else None,
-        failures=first_samples(samples),
-    )
+    summary = summary_of(sync, {resource}, outcomes, folder, first_samples(samples))
+    return summary.model_copy(update={"failed_async_action_ids": failed_ids})
 
 
 class _Failures:

@@ -301,7 +301,7 @@ def collect_outcomes(
             if sent is not None:
                 copy_into(folder, "set_aside.jsonl", set_aside)
             remove_reports(folder, but=kept)
-    summary = _summary(sync, resources, outcomes, folder, first_samples(refused_sample, samples))
+    summary = summary_of(sync, resources, outcomes, folder, first_samples(refused_sample, samples))
     return summary.model_copy(update={"failed_async_action_ids": failed_ids})
 
 
@@ -518,13 +518,14 @@ class _FailureLines:
         return max(known, key=lambda attempts: (attempts.number, len(attempts.history)))
 
 
-def _summary(
+def summary_of(
     sync: SubmittedSync,
     resources: Collection[str | None],
     outcomes: Sequence[ActionOutcome],
-    folder: ReportFolder | None,
+    folder: FailuresFolder | None,
     samples: list[Any],
 ) -> SyncSummary:
+    """Add up the outcomes of all actions."""
     total = add_up(outcomes)
     unknown = any(outcome.failed_as_a_whole and not outcome.records for outcome in outcomes)
     return SyncSummary(
