@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -93,8 +94,8 @@ class Bookkeeping:
         if self.tables is not None:
             ledger.update_state()
             run = _run(self.sync_name, ledger, summary, context)
-            outcomes = ledger.outcomes(with_unchanged=False)
-            contested = bool(self.tables.write(run, outcomes, ledger.changed_states()))
+            outcomes = partial(ledger.outcomes, with_unchanged=False)
+            contested = bool(self.tables.write(run, outcomes, ledger.changed_states))
         elif self.state_path is not None:
             contested = self._state_file(self.state_path) != ledger.state_file
             if contested:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import blake2b
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random
 
 from airflow_provider_voucherify.hooks.warehouse import database_hook, query
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
@@ -17,6 +20,8 @@ from airflow_provider_voucherify.sync.sources import Chunk
 if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.record_state import RecordState, RowOutcome
 
+log = logging.getLogger(__name__)
+
 MOST_PARAMETERS = 2_000
 """Values in one statement: the databases' limits begin at 2,100."""
 
@@ -24,6 +29,9 @@ LONGEST_ID = 500
 """Characters of an id of which a state is kept. Records with longer ids are sent with every sync."""
 
 LONGEST_NAME = 600
+
+TRIES = 4
+"""How often a transaction is tried that the database refuses: with a second in between at most."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*){0,2}")
 
@@ -155,17 +163,35 @@ class OutcomeTables:
                 cursor.execute(f"update {self._state} set digest = null where record_key in {keys}", some)  # noqa: S608
             connection.commit()
 
-    def write(self, run: Mapping[str, Any], outcomes: Iterable[RowOutcome], states: Iterable[RecordState]) -> int:
+    def write(
+        self,
+        run: Mapping[str, Any],
+        outcomes: Callable[[], Iterable[RowOutcome]],
+        states: Callable[[], Iterable[RecordState]],
+    ) -> int:
         """
         Write what became of a run.
 
+        The transaction is tried again where the database refuses it: another run of the same sync that ends at the
+        same moment has written the same records, or, in some databases, holds locks that this one needs.
+
         :param run: values of the ``runs`` table by column.
-        :param outcomes: of the rows that are to be in the changelog.
-        :param states: of the records that the run has changed. A record that is confirmed in the table although
-            ``doubt`` has taken its confirmation was written by another run at the same time: then nobody knows which of
-            the two came last at Voucherify, and neither counts.
+        :param outcomes: gives those of the rows that are to be in the changelog.
+        :param states: gives those of the records that the run has changed. A record that is confirmed in the table
+            although ``doubt`` has taken its confirmation was written by another run at the same time: then nobody knows
+            which of the two came last at Voucherify, and neither counts.
         :returns: how many of these there are.
         """
+        again = Retrying(
+            retry=retry_if_exception(_comes_from_the_database),
+            stop=stop_after_attempt(TRIES),
+            wait=wait_random(0, 1),
+            before_sleep=before_sleep_log(log, logging.WARNING),
+            reraise=True,
+        )
+        return again(lambda: self._write(run, outcomes(), states()))
+
+    def _write(self, run: Mapping[str, Any], outcomes: Iterable[RowOutcome], states: Iterable[RecordState]) -> int:
         contested = 0
         with closing(self._connection()) as connection, closing(connection.cursor()) as cursor:
             self._forget(cursor, run["run_key"])
@@ -280,6 +306,11 @@ def _entry(outcome: RowOutcome) -> list[Any]:
 def _text(value: Any, most: int) -> Any:
     """Cut a text to what its column takes, without the character NUL, which PostgreSQL does not take."""
     return value[:most].replace("\0", " ") if isinstance(value, str) else value
+
+
+def _comes_from_the_database(error: BaseException) -> bool:
+    """Say whether an error is one of those that every driver has by the name that PEP 249 gives it."""
+    return any(kind.__name__ == "DatabaseError" for kind in type(error).__mro__)
 
 
 def _can_be_kept(state: RecordState) -> bool:

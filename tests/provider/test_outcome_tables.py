@@ -46,7 +46,7 @@ def test_mapped_tasks_that_end_at_the_same_time_all_write_theirs(server: None, r
     def write(number: int) -> int:
         run = f"sync{number}/run"
         tables = OutcomeTables("books", name, f"sync{number}", "customers")
-        return tables.write(run_of(run), outcomes(), states(run))
+        return tables.write(run_of(run), outcomes, lambda: states(run))
 
     with ThreadPoolExecutor(8) as tasks:
         contested = list(tasks.map(write, range(48)))
@@ -58,11 +58,33 @@ def test_mapped_tasks_that_end_at_the_same_time_all_write_theirs(server: None, r
     assert kept[0] == 48 * RECORDS
 
 
+def test_runs_of_one_sync_that_end_at_the_same_time_all_write_theirs(
+    server: None, request: pytest.FixtureRequest
+) -> None:
+    """The records are new to both, so both insert them: one is refused, and then sees what the other has written."""
+    name = f"twins_{request.node.callspec.id}"
+    tables = OutcomeTables("books", name, "sync", "customers")
+    tables.create()
+
+    def write(run: str) -> int:
+        return OutcomeTables("books", name, "sync", "customers").write(run_of(run), outcomes, lambda: states(run))
+
+    with ThreadPoolExecutor(2) as tasks:
+        for night in range(20):
+            contested = list(tasks.map(write, (f"sync/{night}/a", f"sync/{night}/b")))
+            assert sorted(contested) == [0, RECORDS], "whoever comes second finds what the first has confirmed"
+            assert {state.digest for state in tables.states()} == {None}
+            BaseHook.get_hook("books").run(f"DELETE FROM {name}_state")
+
+    (runs,) = BaseHook.get_hook("books").get_records(f"SELECT count(*) FROM {name}_runs")
+    assert runs[0] == 40
+
+
 def test_what_cannot_be_written_whole_is_not_written(server: None, request: pytest.FixtureRequest) -> None:
     name = f"whole_{request.node.callspec.id}"
     tables = OutcomeTables("books", name, "sync", "customers")
     tables.create()
-    tables.write(run_of("sync/1"), outcomes(), states("sync/1"))
+    tables.write(run_of("sync/1"), outcomes, lambda: states("sync/1"))
     tables.doubt(f"c{number}" for number in range(1, RECORDS + 1))
 
     def breaks_off() -> Iterator[RecordState]:
@@ -72,7 +94,7 @@ def test_what_cannot_be_written_whole_is_not_written(server: None, request: pyte
             yield state
 
     with pytest.raises(ConnectionError):
-        tables.write(run_of("sync/2"), outcomes(), breaks_off())
+        tables.write(run_of("sync/2"), outcomes, breaks_off)
 
     assert [state.run for state in tables.states()] == ["sync/1"] * RECORDS
     runs = BaseHook.get_hook("books").get_records(f"SELECT run_key FROM {name}_runs")
@@ -102,6 +124,6 @@ def test_a_connection_in_autocommit_writes_one_transaction_too(
         raise ConnectionError("the worker is killed")
 
     with pytest.raises(ConnectionError):
-        tables.write(run_of("sync/1"), outcomes(), breaks_off())
+        tables.write(run_of("sync/1"), outcomes, breaks_off)
 
     assert BaseHook.get_hook("books").get_first("SELECT count(*) FROM autocommit_changelog")[0] == 0
