@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
     from airflow_provider_voucherify.models.async_action import AsyncAction
     from airflow_provider_voucherify.storage import PlannedRecords, StagedRecords, StorageReportFolder
+    from airflow_provider_voucherify.sync.finished import HeldBackError
     from airflow_provider_voucherify.sync.ledger import Ledger
-    from airflow_provider_voucherify.sync.outcomes import HeldBackError, SubmittedSync
     from airflow_provider_voucherify.sync.plan import Plan
     from airflow_provider_voucherify.sync.settlement import ActionOutcome
+    from airflow_provider_voucherify.sync.submitted import SubmittedSync
     from airflow_provider_voucherify.sync.summary import FailureThresholds, SyncSummary
 
 WORKER_SECONDS = 10.0
@@ -104,7 +105,8 @@ class CompletesAsyncActions(EmitsLineage):
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
         from airflow_provider_voucherify.storage import StagedRecords
-        from airflow_provider_voucherify.sync.outcomes import SubmittedSync, UnfinishedActionsError
+        from airflow_provider_voucherify.sync.finished import UnfinishedActionsError
+        from airflow_provider_voucherify.sync.submitted import SubmittedSync
 
         folder = self._report_folder(context)
         try:
@@ -212,7 +214,7 @@ class CompletesAsyncActions(EmitsLineage):
     ) -> SyncSummary:
         """Wait on the worker, for a while or to the end, and settle; or defer."""
         from airflow_provider_voucherify.storage import PlannedRecords, StagedRecords
-        from airflow_provider_voucherify.sync.outcomes import UnfinishedActionsError
+        from airflow_provider_voucherify.sync.finished import UnfinishedActionsError
 
         client, folder = hook.get_conn(), self._report_folder(context)
         waiting_for: Sequence[str] = sync.async_action_ids
@@ -386,7 +388,7 @@ class CompletesAsyncActions(EmitsLineage):
         :param defer: defers; None where the task is to wait on the worker.
         :param held_before: whether the task was deferred for that reason just before.
         """
-        from airflow_provider_voucherify.sync.outcomes import HeldBackError
+        from airflow_provider_voucherify.sync.finished import HeldBackError
 
         client = hook.get_conn()
 

@@ -62,7 +62,8 @@ def _send(rows: Rows, destination: Destination, url: str) -> None:
 
 def settle(async_action_ids: Iterable[str], submitted_at: float, url: str) -> int:
     """Fetch the results of finished actions as a task does when it is resumed; return how many records succeeded."""
-    from airflow_provider_voucherify.sync.outcomes import SubmittedBatch, SubmittedSync, collect_outcomes
+    from airflow_provider_voucherify.sync.outcomes import collect_outcomes
+    from airflow_provider_voucherify.sync.submitted import SubmittedBatch, SubmittedSync
 
     batches = tuple(SubmittedBatch(action_id, 1) for action_id in async_action_ids)
     with _client(url) as client:

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.ledger import Ledger
     from airflow_provider_voucherify.sync.mapping import MappingRules
     from airflow_provider_voucherify.sync.metadata_schema import MetadataRules
-    from airflow_provider_voucherify.sync.outcomes import SubmittedSync
     from airflow_provider_voucherify.sync.plan import Changes, Plan
     from airflow_provider_voucherify.sync.sources import Rows
+    from airflow_provider_voucherify.sync.submitted import SubmittedSync
     from airflow_provider_voucherify.sync.summary import SyncSummary
 
 
@@ -190,7 +190,7 @@ class _BulkOperator(SubmittingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read, check, send, wait; see the class for what is returned and raised."""
-        from airflow_provider_voucherify.sync.outcomes import remove_reports
+        from airflow_provider_voucherify.sync.failure_files import remove_reports
 
         self._check()
         started = time.time()

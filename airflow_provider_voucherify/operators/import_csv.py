@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.models.async_action import AsyncAction
     from airflow_provider_voucherify.storage import StagedRecords, StorageReportFolder
     from airflow_provider_voucherify.sync.csv_file import CsvFile
+    from airflow_provider_voucherify.sync.failure_files import SentRecords
     from airflow_provider_voucherify.sync.journal import Journal
-    from airflow_provider_voucherify.sync.outcomes import SentRecords, SubmittedSync
+    from airflow_provider_voucherify.sync.submitted import SubmittedSync
     from airflow_provider_voucherify.sync.summary import SyncSummary
 
 DIGESTS_XCOM_KEY = "voucherify_csv_digests"

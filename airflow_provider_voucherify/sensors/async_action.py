@@ -22,7 +22,7 @@ from airflow_provider_voucherify.models.errors import VoucherifyConfigurationErr
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-    from airflow_provider_voucherify.sync.outcomes import SubmittedSync
+    from airflow_provider_voucherify.sync.submitted import SubmittedSync
 
 
 class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  # type: ignore[misc]
@@ -105,7 +105,7 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
         """Look once; where rate limits do not allow it within ``poke_interval``, the next poke is left to look."""
         from airflow_provider_voucherify.client.calls import get_async_action
         from airflow_provider_voucherify.sync.action_list import unfinished_in_list
-        from airflow_provider_voucherify.sync.outcomes import HeldBackError, UnfinishedActionsError
+        from airflow_provider_voucherify.sync.finished import HeldBackError, UnfinishedActionsError
 
         sync = self._submitted()
         with self._hook() as hook:
@@ -146,7 +146,7 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
         raise AirflowSensorTimeout(f"{message}; it goes on at Voucherify, whose API has no way to cancel it")
 
     def _submitted(self) -> SubmittedSync:
-        from airflow_provider_voucherify.sync.outcomes import SubmittedBatch, SubmittedSync
+        from airflow_provider_voucherify.sync.submitted import SubmittedBatch, SubmittedSync
 
         given = self.async_action_id if self.async_action_ids is None else self.async_action_ids
         ids = list(dict.fromkeys(_flat(given)))

@@ -14,8 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import islice
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from airflow_provider_voucherify.client.calls import Call
 from airflow_provider_voucherify.client.csv_imports import csv_import
@@ -27,21 +26,14 @@ from airflow_provider_voucherify.models.errors import (
     was_not_taken,
 )
 from airflow_provider_voucherify.sync.csv_file import CsvFile, CsvPart
+from airflow_provider_voucherify.sync.failure_files import FailuresFolder, copy_into
 from airflow_provider_voucherify.sync.failures import Failure, failure_line
+from airflow_provider_voucherify.sync.finished import ActionsLookedAt, check_all_finished, finished_actions
 from airflow_provider_voucherify.sync.journal import Journal, JournalEntry
-from airflow_provider_voucherify.sync.outcomes import (
-    ActionsLookedAt,
-    FailuresFolder,
-    SubmittedBatch,
-    SubmittedSync,
-    check_all_finished,
-    copy_into,
-    finished_actions,
-    summary_of,
-)
-from airflow_provider_voucherify.sync.plan import SAMPLE_SIZE
 from airflow_provider_voucherify.sync.settlement import ActionOutcome, settle
-from airflow_provider_voucherify.sync.summary import SyncSummary, first_samples
+from airflow_provider_voucherify.sync.submitted import SubmittedBatch, SubmittedSync
+from airflow_provider_voucherify.sync.summary import SyncSummary
+from airflow_provider_voucherify.sync.totals import Totals
 
 log = logging.getLogger(__name__)
 
@@ -208,9 +200,7 @@ def collect_import_outcomes(
     seen = {} if seen is None else seen
     check_all_finished(sync, api, seen)
     on_all_finished()
-    outcomes: list[ActionOutcome] = []
-    samples: list[dict[str, Any]] = []
-    failed_ids: list[str] = []
+    totals = Totals(sync)
     first_row = 1
     sent = cache(file)
     with tempfile.TemporaryFile(prefix="voucherify-") as lines:
@@ -218,19 +208,14 @@ def collect_import_outcomes(
         for place, (batch, action) in enumerate(zip(sync.batches, actions, strict=True)):
             outcome = settle(action, batch.records, upserts=True)
             on_outcome(action.id, outcome)
-            if outcome.failed_as_a_whole:
-                failed_ids.append(action.id)
-            outcomes.append(replace(outcome, failures={}))
             failures = _Failures(action, outcome, first_row, batch.records or 0)
-            if len(samples) < SAMPLE_SIZE:
-                samples += [failure.sample() for failure in islice(failures.told(), SAMPLE_SIZE)]
+            totals.add(action.id, outcome, failures.told())
             if folder is not None and outcome.failed:
                 lines.writelines(failures.lines(sent(), place))
             first_row += batch.records or 0
         if folder is not None:
             copy_into(folder, "failures.jsonl", lines)
-    summary = summary_of(sync, {resource}, outcomes, folder, first_samples(samples))
-    return summary.model_copy(update={"failed_async_action_ids": failed_ids})
+    return totals.summary(resource, folder)
 
 
 class _Failures:

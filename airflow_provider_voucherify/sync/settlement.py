@@ -7,8 +7,7 @@ What it does not say is reported as unknown, never guessed:
 
 * ``updated`` and ``created`` can be told apart only by the report; without one they are None and ``succeeded`` has the
   sum that the action's own count gives.
-* A voucher is never created. In an older format an unknown code was counted as done (examples of 2023),
-  so without the
+* A voucher is never created. In an older format an unknown code was counted as done (examples of 2023), so without the
   report ``updated`` is None for vouchers too.
 * A record that was found, was not updated, and has no error is counted as ``unchanged``: the vendor's examples have
   such rows among the processed ones and say nothing about them. Where the action counts fewer records as done than
@@ -62,6 +61,17 @@ class ActionOutcome:
     def records(self) -> int:
         """How many records the action was about."""
         return self.succeeded + self.unchanged + self.failed + self.not_reported
+
+    def __add__(self, other: ActionOutcome) -> ActionOutcome:
+        """Add counts up: one unknown part makes their sum unknown. Names and reasons are not kept."""
+        return ActionOutcome(
+            succeeded=self.succeeded + other.succeeded,
+            updated=None if self.updated is None or other.updated is None else self.updated + other.updated,
+            created=None if self.created is None or other.created is None else self.created + other.created,
+            unchanged=self.unchanged + other.unchanged,
+            failed=self.failed + other.failed,
+            not_reported=self.not_reported + other.not_reported,
+        )
 
     def reason_of_silent(self, told: str | None) -> Failure | None:
         """

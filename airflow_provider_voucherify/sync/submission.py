@@ -27,10 +27,11 @@ from airflow_provider_voucherify.models.errors import (
 )
 from airflow_provider_voucherify.sync.failures import records_of
 from airflow_provider_voucherify.sync.journal import Journal, JournalEntry
-from airflow_provider_voucherify.sync.outcomes import SubmittedBatch, SubmittedSync, outcome_of
+from airflow_provider_voucherify.sync.outcomes import outcome_of
 from airflow_provider_voucherify.sync.plan import Plan
 from airflow_provider_voucherify.sync.report import read_report
 from airflow_provider_voucherify.sync.spool import Batch
+from airflow_provider_voucherify.sync.submitted import SubmittedBatch, SubmittedSync
 from airflow_provider_voucherify.sync.waiting import pause
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.plan import SAMPLE_SIZE
-from airflow_provider_voucherify.sync.settlement import ActionOutcome
 
 
 class FailureSample(BaseModel):
@@ -144,21 +143,6 @@ def failure_text(failure: FailureSample) -> str:
     """Return one line for a failure, e.g. ``c1: Invalid payload - price must be an integer (invalid_payload)``."""
     said = " - ".join(part for part in (failure.message, failure.details) if part) or "no reason given"
     return " ".join(f"{failure.id or '(no id)'}: {said} ({failure.outcome}, {failure.key or 'no key'})".split())
-
-
-def add_up(outcomes: Iterable[ActionOutcome]) -> ActionOutcome:
-    """Sum outcomes; one unknown part makes the sum of that part unknown. The named failures are not kept."""
-    total = ActionOutcome(0, 0, 0, 0, 0, 0)
-    for one in outcomes:
-        total = ActionOutcome(
-            succeeded=total.succeeded + one.succeeded,
-            updated=None if total.updated is None or one.updated is None else total.updated + one.updated,
-            created=None if total.created is None or one.created is None else total.created + one.created,
-            unchanged=total.unchanged + one.unchanged,
-            failed=total.failed + one.failed,
-            not_reported=total.not_reported + one.not_reported,
-        )
-    return total
 
 
 def first_samples(*groups: Iterable[Mapping[str, Any]]) -> list[FailureSample]:

@@ -29,8 +29,8 @@ from airflow_provider_voucherify.models.endpoints import (
     UPDATE_ENDPOINTS,
     BulkEndpoint,
 )
-from airflow_provider_voucherify.sync.outcomes import ENDPOINTS_BY_ACTION_TYPE
 from airflow_provider_voucherify.sync.settlement import settle
+from airflow_provider_voucherify.sync.submitted import ENDPOINTS_BY_ACTION_TYPE
 
 pytestmark = needs_openapi
 

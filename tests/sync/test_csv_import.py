@@ -21,12 +21,13 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyPermissionError,
     VoucherifyServerError,
 )
-from airflow_provider_voucherify.sync import outcomes
+from airflow_provider_voucherify.sync import finished
 from airflow_provider_voucherify.sync.csv_file import CsvFile
 from airflow_provider_voucherify.sync.csv_import import CsvSubmission, collect_import_outcomes
+from airflow_provider_voucherify.sync.finished import UnfinishedActionsError
 from airflow_provider_voucherify.sync.journal import Journal
-from airflow_provider_voucherify.sync.outcomes import SubmittedBatch, SubmittedSync, UnfinishedActionsError
 from airflow_provider_voucherify.sync.settlement import ActionOutcome, settle
+from airflow_provider_voucherify.sync.submitted import SubmittedBatch, SubmittedSync
 from airflow_provider_voucherify.sync.summary import SyncSummary
 
 CUSTOMERS = b"Source_id,Name\nc1,Ann\nc2,Bo\nc3,Cy\nc4,Di\n"
@@ -179,7 +180,7 @@ def test_rows_that_are_not_counted_are_not_reported() -> None:
 def test_few_failures_are_remembered_however_many_parts_have_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcomes, "MOST_ERRORS_REMEMBERED", 100)
+    monkeypatch.setattr(finished, "MOST_ERRORS_REMEMBERED", 100)
     failed = [{"source_id": f"c{row}", "row": row, "reason": "bad"} for row in range(1, 21)]
     seen: dict[str, AsyncAction] = {}
     remembered: list[int] = []

@@ -17,10 +17,10 @@ from airflow_provider_voucherify.local_voucherify import DropAfter, DropBefore, 
 from airflow_provider_voucherify.models.errors import VoucherifyNoAnswerError
 from airflow_provider_voucherify.sync.destination import update_destination
 from airflow_provider_voucherify.sync.journal import Journal
-from airflow_provider_voucherify.sync.outcomes import SubmittedSync
 from airflow_provider_voucherify.sync.plan import Plan
 from airflow_provider_voucherify.sync.sources import from_records
 from airflow_provider_voucherify.sync.submission import Submission
+from airflow_provider_voucherify.sync.submitted import SubmittedSync
 
 OURS = [{"source_id": "c1"}, {"source_id": "c2"}]
 

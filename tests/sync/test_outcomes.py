@@ -18,7 +18,7 @@ from airflow_provider_voucherify.client.http import VoucherifyClient
 from airflow_provider_voucherify.client.retry import RetryPolicy
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Malformed, Status, Truncate
-from airflow_provider_voucherify.sync import outcomes
+from airflow_provider_voucherify.sync import finished
 from airflow_provider_voucherify.sync.destination import (
     BatchLimits,
     Destination,
@@ -26,15 +26,12 @@ from airflow_provider_voucherify.sync.destination import (
     update_destination,
 )
 from airflow_provider_voucherify.sync.failures import EarlierFailures
-from airflow_provider_voucherify.sync.outcomes import (
-    SubmittedBatch,
-    SubmittedSync,
-    UnfinishedActionsError,
-    collect_outcomes,
-)
+from airflow_provider_voucherify.sync.finished import UnfinishedActionsError
+from airflow_provider_voucherify.sync.outcomes import collect_outcomes
 from airflow_provider_voucherify.sync.plan import Plan
 from airflow_provider_voucherify.sync.settlement import ActionOutcome
 from airflow_provider_voucherify.sync.sources import from_file, from_records
+from airflow_provider_voucherify.sync.submitted import SubmittedBatch, SubmittedSync
 from airflow_provider_voucherify.sync.summary import SyncSummary
 
 STRICT = {"customers": {"properties": {"n": {"type": "number", "optional": True}}}}
@@ -407,7 +404,7 @@ def test_an_action_that_was_seen_finished_is_not_fetched_again(send: Send) -> No
 
 
 def test_few_errors_are_remembered_however_many_actions_have_some(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcomes, "MOST_ERRORS_REMEMBERED", 100)
+    monkeypatch.setattr(finished, "MOST_ERRORS_REMEMBERED", 100)
     rows = [{"source_id": f"c{number}", "n": "text"} for number in range(240)]
     sync = send("customers", rows, max_records=20, metadata_schemas=STRICT)
     seen = {action_id: sync.client.get_async_action(action_id) for action_id in sync.sync.async_action_ids[-6:]}

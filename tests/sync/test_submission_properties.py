@@ -25,10 +25,10 @@ from airflow_provider_voucherify.models.errors import (
 from airflow_provider_voucherify.sync.destination import BatchLimits, update_destination
 from airflow_provider_voucherify.sync.journal import Journal
 from airflow_provider_voucherify.sync.mapping import MappingRules
-from airflow_provider_voucherify.sync.outcomes import SubmittedSync
 from airflow_provider_voucherify.sync.plan import Plan
 from airflow_provider_voucherify.sync.sources import from_records
 from airflow_provider_voucherify.sync.submission import Submission
+from airflow_provider_voucherify.sync.submitted import SubmittedSync
 
 FAULTS = ["crash before", "crash after", "lost before", "lost after", "refused"]
 

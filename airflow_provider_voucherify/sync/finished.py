@@ -1,0 +1,107 @@
+"""Finished async actions: each is fetched once, and nothing is done with one before all are known to have finished."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from airflow_provider_voucherify.client.budgets import held_until
+from airflow_provider_voucherify.models.async_action import AsyncAction
+from airflow_provider_voucherify.models.errors import VoucherifyRateLimitError
+from airflow_provider_voucherify.sync.submitted import SubmittedSync
+
+MOST_ERRORS_REMEMBERED = 10_000
+"""
+Errors of all actions together that are kept until it is their turn, about a kilobyte each. An action that would make it
+more is fetched once more then.
+"""
+
+
+class ActionsLookedAt(Protocol):
+    """The part of a Voucherify client that tells whether actions have finished."""
+
+    def get_async_action(self, async_action_id: str) -> AsyncAction:
+        """Get one async action."""
+
+
+class UnfinishedActionsError(Exception):
+    """
+    An action has not finished, although a later one has: the queue's order is not what is documented.
+
+    :param async_action_ids: the unfinished action and those after it that were not looked at.
+    """
+
+    def __init__(self, async_action_ids: Sequence[str]) -> None:
+        self.async_action_ids = list(async_action_ids)
+        super().__init__(f"{async_action_ids[0]} has not finished, although a later action has")
+
+    @property
+    def to_wait_for(self) -> list[str]:
+        """The same actions, the one that is known to be unfinished last: whoever waits looks at the last one first."""
+        return [*self.async_action_ids[1:], self.async_action_ids[0]]
+
+
+class HeldBackError(Exception):
+    """
+    A rate limit holds back what became of finished actions, and nothing has been done with what is known.
+
+    :param error: what the call for the first action that is held back ended with.
+    :param until: when such calls are allowed again, Unix epoch seconds.
+    :param fetched: how many actions were fetched before.
+    """
+
+    def __init__(self, error: VoucherifyRateLimitError, until: float, fetched: int) -> None:
+        self.error = error
+        self.until = until
+        self.fetched = fetched
+        super().__init__(str(error))
+
+
+def check_all_finished(sync: SubmittedSync, api: ActionsLookedAt, seen: dict[str, AsyncAction]) -> None:
+    """
+    Look at every action before anything is done with one.
+
+    :param seen: actions that are known to have finished; afterwards those that ``MOST_ERRORS_REMEMBERED`` allows.
+    :raises UnfinishedActionsError: an action is not finished.
+    :raises HeldBackError: a rate limit forbids to find it out, for longer than the client waits.
+    """
+    ids = sync.async_action_ids
+    remembered = calls = 0
+    for place, action_id in enumerate(ids):
+        if action_id in seen:
+            action = seen.pop(action_id)
+        else:
+            action = _fetched(action_id, api, calls)
+            calls += 1
+        if not action.is_finished:
+            raise UnfinishedActionsError(ids[place:])
+        if remembered + (errors := _errors_in(action)) <= MOST_ERRORS_REMEMBERED:
+            seen[action_id] = action
+            remembered += errors
+
+
+def _fetched(async_action_id: str, api: ActionsLookedAt, before: int) -> AsyncAction:
+    """
+    Get an action while nothing has been done yet.
+
+    :param before: how many were got before.
+    """
+    try:
+        return api.get_async_action(async_action_id)
+    except VoucherifyRateLimitError as error:
+        if (until := held_until(error, time.time())) is None:
+            raise
+        raise HeldBackError(error, until, before) from error
+
+
+def finished_actions(sync: SubmittedSync, api: ActionsLookedAt, seen: dict[str, AsyncAction]) -> Iterator[AsyncAction]:
+    """Give the actions in order, after ``check_all_finished``; one that was given is not kept in ``seen``."""
+    for action_id in sync.async_action_ids:
+        yield seen.pop(action_id) if action_id in seen else api.get_async_action(action_id)
+
+
+def _errors_in(action: AsyncAction) -> int:
+    """Return how many records or rows an action's answer has entries of."""
+    lists = ((action.result or {}).get(name) for name in ("errors", "failed", "results"))
+    return sum(len(entries) for entries in lists if isinstance(entries, list))

@@ -1,0 +1,73 @@
+"""What became of all actions of a sync together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+from airflow_provider_voucherify.sync.failure_files import FailuresFolder
+from airflow_provider_voucherify.sync.failures import Failure
+from airflow_provider_voucherify.sync.plan import SAMPLE_SIZE
+from airflow_provider_voucherify.sync.settlement import ActionOutcome
+from airflow_provider_voucherify.sync.submitted import SubmittedSync
+from airflow_provider_voucherify.sync.summary import FailureSample, SyncSummary, first_samples
+
+
+class Totals:
+    """
+    Adds up what became of actions, one after the other, and keeps none of their records but the first failures.
+
+    :param sync: whose actions they are.
+    :param refused_sample: what the summary shows of rows that were refused, before it shows failures.
+    """
+
+    def __init__(self, sync: SubmittedSync, refused_sample: Iterable[Mapping[str, Any]] = ()) -> None:
+        self._sync = sync
+        self._samples = first_samples(refused_sample)
+        self._total = ActionOutcome(0, 0, 0, 0, 0, 0)
+        self._created_at_least = 0
+        self._failed_ids: list[str] = []
+        self._size_is_known = True
+
+    def add(self, async_action_id: str, outcome: ActionOutcome, failures: Iterable[Failure]) -> None:
+        """
+        Add one action.
+
+        :param failures: those that its answer gives a reason for; no more are asked for than the summary shows.
+        """
+        self._total += outcome
+        self._created_at_least += outcome.created or 0
+        if outcome.failed_as_a_whole:
+            self._failed_ids.append(async_action_id)
+            self._size_is_known &= bool(outcome.records)
+        shown = islice(failures, SAMPLE_SIZE - len(self._samples))
+        self._samples += [FailureSample.model_validate(failure.sample()) for failure in shown]
+
+    def summary(self, resource: str | None, folder: FailuresFolder | None) -> SyncSummary:
+        """Return the summary of what was added; what failed as a whole and has no known size makes counts unknown."""
+        sync, total = self._sync, self._total
+        return SyncSummary(
+            resource=resource,
+            rows_read=sync.rows_read,
+            submitted=total.records if self._size_is_known else None,
+            succeeded=total.succeeded,
+            updated=total.updated,
+            created=total.created,
+            created_at_least=self._created_at_least,
+            unchanged=total.unchanged + sync.unchanged,
+            removed=sync.removed,
+            removed_to_mark=sync.removed_to_mark,
+            failed=total.failed if self._size_is_known else None,
+            refused=sync.refused,
+            superseded=sync.superseded,
+            not_reported=total.not_reported,
+            async_action_ids=sync.async_action_ids,
+            failed_async_action_ids=self._failed_ids,
+            requests=sync.requests,
+            bytes_sent=sync.bytes_sent,
+            resubmitted=sync.resubmitted,
+            warning="; ".join(sync.warnings) or None,
+            report_uri=folder.uri if folder is not None else None,
+            failures=self._samples,
+        )
