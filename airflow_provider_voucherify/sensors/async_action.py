@@ -22,6 +22,7 @@ from airflow_provider_voucherify.models.errors import VoucherifyConfigurationErr
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+    from airflow_provider_voucherify.sync.finished import HeldBackError
     from airflow_provider_voucherify.sync.submitted import SubmittedSync
 
 
@@ -102,7 +103,11 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
             raise
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once; where rate limits do not allow it within ``poke_interval``, the next poke is left to look."""
+        """
+        Look once; where rate limits do not allow it within ``poke_interval``, the next poke is left to look.
+
+        The same with the results of several actions, until one of them was fetched: for the rest it waits here.
+        """
         from airflow_provider_voucherify.client.calls import get_async_action
         from airflow_provider_voucherify.sync.action_list import unfinished_in_list
         from airflow_provider_voucherify.sync.finished import HeldBackError, UnfinishedActionsError
@@ -130,7 +135,10 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
                     return PokeReturnValue(False)
             try:
                 seen = {last.id: last} if sync.batches else {}
-                summary = self._settle(context, client, sync, self._report_folder(context), None, seen)
+                folder, end_time = self._report_folder(context), time.time() + self.timeout
+                summary = self._settle_in_time(
+                    context, hook, sync, end_time, folder, None, seen, _leave_it_to_the_next, held_before=True
+                )
             except UnfinishedActionsError as unfinished:
                 self.log.warning("%s", unfinished)
                 return PokeReturnValue(False)
@@ -151,6 +159,10 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
         given = self.async_action_id if self.async_action_ids is None else self.async_action_ids
         ids = list(dict.fromkeys(_flat(given)))
         return SubmittedSync(tuple(SubmittedBatch(action_id, None) for action_id in ids), submitted_at=time.time())
+
+
+def _leave_it_to_the_next(waiting_for: Sequence[str], held: HeldBackError) -> NoReturn:
+    raise held
 
 
 def _flat(given: Any) -> list[str]:

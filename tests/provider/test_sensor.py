@@ -12,8 +12,9 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 from dags import DagRunResult, run_dag
 
+from airflow_provider_voucherify import completion
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-from airflow_provider_voucherify.local_voucherify import LocalVoucherify
+from airflow_provider_voucherify.local_voucherify import LocalVoucherify, RateLimited
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 
@@ -22,8 +23,6 @@ MODES = [{"deferrable": True}, {"deferrable": False, "mode": "poke"}, {"deferrab
 
 @pytest.fixture(autouse=True)
 def _defer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_voucherify import completion
-
     monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
 
 
@@ -84,6 +83,22 @@ def test_a_timeout_is_a_sensor_timeout(voucherify: LocalVoucherify, soft_fail: b
     )
 
     assert run.task_state("wait") == state
+
+
+@pytest.mark.parametrize("mode", ["poke", "reschedule"])
+def test_results_that_a_rate_limit_holds_back_are_left_to_the_next_poke(
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, task_log: Callable[[], str], mode: str
+) -> None:
+    monkeypatch.setattr(completion, "MOMENT_SECONDS", 0.2)
+    with VoucherifyHook() as hook:
+        ids = [hook.update_customers_in_bulk([{"source_id": f"c{number}"}]) for number in range(2)]
+    voucherify.misbehave(lambda method, path: ids[0] in path, RateLimited(retry_after=3))
+
+    run = wait(async_action_ids=ids, deferrable=False, mode=mode)
+
+    assert run.state == "success"
+    assert run.xcom("wait")["created"] == 2
+    assert "This look failed, the next may not" in task_log()
 
 
 def test_an_unknown_action_fails_with_the_api_s_own_words(
