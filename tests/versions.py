@@ -7,6 +7,7 @@ Interpreters are those of pyenv, or else the ``python3.x`` on the path. One pair
 
     python tests/versions.py                  all pairs; the table goes into docs/compatibility.md
     python tests/versions.py 2.11-py3.12      these pairs alone; nothing is written
+    python tests/versions.py --table          the same table, of what each pair came to when it was last run
     python tests/versions.py --pin 3.0        make a constraints file anew
 
 The table has what was run: the example DAGs on every pair, the provider's tests once for each Airflow, and those of
@@ -113,13 +114,13 @@ class Outcome:
     passed: int
     skipped: int
     failed: int
-    seconds: float
+    day: str
 
     def row(self) -> str:
         """Return a row of the table."""
         lowest = " (lowest declared versions)" if self.pair.airflow.lowest else ""
         what = ", ".join(path.removeprefix("tests/") for path in PARTS[self.pair.part])
-        counts = f"{self.passed} | {self.skipped} | {self.failed}"
+        counts = f"{self.passed:,} | {self.skipped:,} | {self.failed:,} | {self.day}"
         return f"| {self.pair.airflow.release}{lowest} | {self.pair.python} | {what} | {counts} |"
 
 
@@ -129,6 +130,7 @@ def main() -> int:
     parser.add_argument(
         "pairs", nargs="*", choices=[[], *map(str, PAIRS)], metavar="pair", help=", ".join(map(str, PAIRS))
     )
+    parser.add_argument("--table", action="store_true", help="write the table of the last runs, and run nothing")
     parser.add_argument(
         "--pin", choices=LINES, help="make the constraints file of an Airflow anew, and do nothing else"
     )
@@ -136,7 +138,8 @@ def main() -> int:
     if arguments.pin:
         pin(LINES[arguments.pin])
         return 0
-    outcomes = [run(pair) for pair in PAIRS if not arguments.pairs or str(pair) in arguments.pairs]
+    pairs = [pair for pair in PAIRS if not arguments.pairs or str(pair) in arguments.pairs]
+    outcomes = [last(pair) if arguments.table else run(pair) for pair in pairs]
     table = as_table(outcomes)
     print(table)
     if not arguments.pairs:
@@ -146,7 +149,8 @@ def main() -> int:
 
 def as_table(outcomes: list[Outcome]) -> str:
     """Return outcomes as a Markdown table."""
-    head = "| Airflow | Python | tests | passed | skipped | failed |\n| --- | --- | --- | --- | --- | --- |\n"
+    names = ("Airflow", "Python", "tests", "passed", "skipped", "failed", "on")
+    head = f"| {' | '.join(names)} |\n|{' --- |' * len(names)}\n"
     return head + "".join(f"{outcome.row()}\n" for outcome in outcomes)
 
 
@@ -157,11 +161,23 @@ def write(table: str) -> None:
     PAGE.write_text(f"{before}{START}\n{table}\n{END}{after}", encoding="utf-8")
 
 
+def report_of(pair: Pair) -> Path:
+    """Return where pytest's report of a pair is."""
+    return FOLDER / f"{pair}.xml"
+
+
+def last(pair: Pair) -> Outcome:
+    """Return what a pair came to when it was last run."""
+    if not report_of(pair).exists():
+        sys.exit(f"{pair} has not been run to its end here")
+    return count(pair)
+
+
 def run(pair: Pair) -> Outcome:
     """Make the environment of a pair, if need be, and run its tests in it."""
     started = time.monotonic()
     python = install(pair)
-    report, log = FOLDER / f"{pair}.xml", FOLDER / f"{pair}.log"
+    report, log = report_of(pair), FOLDER / f"{pair}.log"
     report.unlink(missing_ok=True)
     command = [
         str(python),
@@ -179,7 +195,7 @@ def run(pair: Pair) -> Outcome:
             ["timeout", "--kill-after=5", str(LIMIT), *command], cwd=ROOT, stdout=output, stderr=output, check=False
         ).returncode
     seconds = time.monotonic() - started
-    outcome = count(pair, report, seconds) if report.exists() else Outcome(pair, 0, 0, 1, seconds)
+    outcome = count(pair) if report.exists() else Outcome(pair, 0, 0, 1, "")
     print(f"{pair}: {outcome.passed} passed, {outcome.skipped} skipped, {outcome.failed} failed in {seconds:.0f} s")
     if status or outcome.failed:
         print(f"pytest ended with {status}; the end of {log.relative_to(ROOT)}:")
@@ -188,11 +204,12 @@ def run(pair: Pair) -> Outcome:
     return outcome
 
 
-def count(pair: Pair, report: Path, seconds: float) -> Outcome:
+def count(pair: Pair) -> Outcome:
     """Read pytest's report of a run."""
-    (suite,) = ElementTree.parse(report).getroot()
+    (suite,) = ElementTree.parse(report_of(pair)).getroot()
     tests, skipped, failures, errors = (int(suite.get(name, 0)) for name in ("tests", "skipped", "failures", "errors"))
-    return Outcome(pair, tests - skipped - failures - errors, skipped, failures + errors, seconds)
+    day = suite.get("timestamp", "").partition("T")[0]
+    return Outcome(pair, tests - skipped - failures - errors, skipped, failures + errors, day)
 
 
 def install(pair: Pair) -> Path:
