@@ -17,6 +17,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyCompletionTimeoutError,
     VoucherifyError,
     VoucherifyRateLimitError,
+    VoucherifyTaskKilledError,
     VoucherifyTransportError,
     may_pass,
 )
@@ -45,6 +46,9 @@ MOMENT_SECONDS = 60.0
 Seconds that a task waits for rate limits in any case: a deferrable one on its worker, and one whose time is up to learn
 what became of its actions.
 """
+
+KILLED_SECONDS = 1.0
+"""Seconds after which a task that sleeps notices at the latest that it was told to end."""
 
 IDS_XCOM_KEY = "async_action_ids"
 
@@ -101,6 +105,7 @@ class CompletesAsyncActions(EmitsLineage):
     warn_created: int | None = None
     on_failed_records_callback: Callback | Sequence[Callback] | None
     _patience: _Patience | None = None
+    _killed = False
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
@@ -148,6 +153,10 @@ class CompletesAsyncActions(EmitsLineage):
                     ) from unfinished
                 defer(unfinished.to_wait_for)
         return self._conclude(context, summary)
+
+    def _is_killed(self) -> bool:
+        """Say whether ``on_kill`` has been called."""
+        return self._killed
 
     def _hook(self) -> VoucherifyHook:
         from airflow_provider_voucherify.hooks.metered import MeteredHook
@@ -287,8 +296,10 @@ class CompletesAsyncActions(EmitsLineage):
         while (look := watch.next_look(time.time())) is not None:
             if look.at >= until and defers:
                 return False
+            if self._killed:
+                raise VoucherifyTaskKilledError("the task was told to end, and does not wait any longer")
             if look.at > (asked_at := time.time()):
-                time.sleep(look.at - asked_at)
+                time.sleep(min(look.at - asked_at, KILLED_SECONDS))
                 continue
             try:
                 answer = client.send(look.call, max_rate_limit_wait=max(0.0, until - asked_at))

@@ -31,6 +31,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyRecordsRejectedError,
     VoucherifyReportError,
     VoucherifyServerError,
+    VoucherifyTaskKilledError,
     VoucherifyTransportError,
     VoucherifyUnexpectedAnswerError,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "VoucherifyReportError",
     "VoucherifyRowsWithoutIdsError",
     "VoucherifyServerError",
+    "VoucherifyTaskKilledError",
     "VoucherifyTransportError",
     "VoucherifyUnexpectedAnswerError",
 ]

@@ -23,7 +23,8 @@ What can go wrong, as a tree that a user can name (``except``, or Airflow's ``Ex
     ├── VoucherifyActionFailedError       an async action failed as a whole: the next try sends its batch again
     ├── VoucherifyRecordsRejectedError    records failed, and the next try sends them again (retry_failed_records)
     ├── VoucherifyReportError             a report that is missing, expired or unreadable
-    └── VoucherifyCompletionTimeoutError  async actions were not finished in the time allowed
+    ├── VoucherifyCompletionTimeoutError  async actions were not finished in the time allowed
+    └── VoucherifyTaskKilledError         the task was told to end, and has not sent all requests
 
 ``airflow_provider_voucherify.exceptions`` offers the same names and adds ``VoucherifyRecordsFailedError``,
 which Airflow does not retry. No message ever holds a credential.
@@ -81,6 +82,14 @@ class VoucherifyCompletionTimeoutError(VoucherifyError):
     Async actions were not finished in the time allowed.
 
     They go on at Voucherify: the API has no way to cancel them.
+    """
+
+
+class VoucherifyTaskKilledError(VoucherifyError):
+    """
+    The task was told to end (marked, its worker shut down), so it stopped sending or waiting.
+
+    What was sent goes on at Voucherify: the API has no way to cancel an async action.
     """
 
 
@@ -198,6 +207,18 @@ def may_pass(error: VoucherifyError) -> bool:
         error,
         VoucherifyTransportError | VoucherifyServerError | VoucherifyRateLimitError | VoucherifyUnexpectedAnswerError,
     ) and not isinstance(error, VoucherifyQuotaExhaustedError)
+
+
+def is_permanent(error: VoucherifyError) -> bool:
+    """Say whether the same request, or the same settings, will fail the same way until a person does something."""
+    return isinstance(
+        error,
+        VoucherifyConfigurationError
+        | VoucherifyBadRequestError
+        | VoucherifyAuthenticationError
+        | VoucherifyPlanError
+        | VoucherifyPermissionError,
+    )
 
 
 def was_not_taken(error: VoucherifyError) -> bool:

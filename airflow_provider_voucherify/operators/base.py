@@ -8,10 +8,15 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_voucherify.compat import BaseOperator, get_task_state_store
+from airflow_provider_voucherify.compat import AirflowFailException, BaseOperator, get_task_state_store
 from airflow_provider_voucherify.completion import CompletesAsyncActions, seconds
 from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
-from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, VoucherifyNotFoundError
+from airflow_provider_voucherify.models.errors import (
+    VoucherifyConfigurationError,
+    VoucherifyError,
+    VoucherifyNotFoundError,
+    is_permanent,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
@@ -33,6 +38,7 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[m
 
     resource: str
     poll_interval: float | timedelta | None
+    completion_timeout: float | timedelta
     durable: bool
 
     def __init__(self, **kwargs: Any) -> None:
@@ -45,19 +51,35 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[m
             return super().execute_complete(context, event)
 
     def on_kill(self) -> None:
-        """Say what cannot be done: actions that were submitted go on, since the API has no way to cancel them."""
+        """
+        Stop sending and waiting, with ``VoucherifyTaskKilledError``; Airflow itself would let the task go on.
+
+        Async actions that were submitted go on, since the API has no way to cancel them.
+        """
+        self._killed = True
         self.log.warning(
-            "Killed. Async actions that were submitted go on at Voucherify, whose API has no way to cancel them."
+            "Told to end: no more requests are sent. Async actions that were submitted go on at Voucherify, whose API "
+            "has no way to cancel them."
         )
 
     @contextmanager
     def _attempt(self, context: Context) -> Iterator[None]:
-        """Begin without the outcomes of an earlier one; an action that Voucherify does not know is noted."""
+        """
+        Begin without the outcomes of an earlier one; an action that Voucherify does not know is noted.
+
+        What a retry cannot mend, such as a wrong key, fails the task for good, unless something was sent: a retry goes
+        on from there, and a clear would send it again.
+        """
         self._failed_outcomes.clear()
+        self._killed = False
         try:
             yield
         except VoucherifyNotFoundError as error:
             self._note_unknown_action(self._journal(context), error.call.rpartition("/")[2])
+            raise
+        except VoucherifyError as error:
+            if is_permanent(error) and not isinstance(error, AirflowFailException) and not any(self._journal(context)):
+                raise AirflowFailException(f"{type(error).__name__}: {error}") from error
             raise
 
     def _note_unknown_action(self, journal: Journal, async_action_id: str) -> None:
@@ -84,9 +106,10 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[m
                 "This Airflow has no task state store (it came with 3.3): a retry of this task sends everything again"
             )
 
-    def _check_poll_interval(self) -> None:
-        if self.poll_interval is not None and not 0 < seconds(self.poll_interval) < float("inf"):
-            raise VoucherifyConfigurationError(f"poll_interval must be positive, not {self.poll_interval!r}")
+    def _check_durations(self) -> None:
+        if self.poll_interval is not None:
+            _check_duration("poll_interval", self.poll_interval)
+        _check_duration("completion_timeout", self.completion_timeout)
 
     def _resource(self) -> str:
         return self.resource
@@ -97,3 +120,9 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[m
     def _execution_seconds(self) -> float:
         """Return ``execution_timeout``, which Airflow itself minds only while the task is on a worker."""
         return float("inf") if self.execution_timeout is None else self.execution_timeout.total_seconds()
+
+
+def _check_duration(name: str, value: Any) -> None:
+    is_number = isinstance(value, int | float | timedelta) and not isinstance(value, bool)
+    if not is_number or not 0 < seconds(value) < float("inf"):
+        raise VoucherifyConfigurationError(f"{name} must be seconds or a timedelta, more than 0, not {value!r}")

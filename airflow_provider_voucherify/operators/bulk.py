@@ -23,6 +23,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyNotFoundError,
     VoucherifyRecordsRejectedError,
 )
+from airflow_provider_voucherify.models.numbers import check_number
 from airflow_provider_voucherify.newer_runs import newer_run
 from airflow_provider_voucherify.operators.base import SubmittingOperator
 
@@ -192,10 +193,10 @@ class _BulkOperator(SubmittingOperator):
         """Read, check, send, wait; see the class for what is returned and raised."""
         from airflow_provider_voucherify.sync.failure_files import remove_reports
 
-        self._check()
         started = time.time()
         with ExitStack() as stack:
             stack.enter_context(self._attempt(context))
+            self._check()
             self._prepare(context)
             hook = stack.enter_context(self._hook())
             plan = stack.enter_context(self._plan(context, hook))
@@ -231,17 +232,23 @@ class _BulkOperator(SubmittingOperator):
         self._warnings()
         self._check_books()
         for name in ("sample", "max_attempts", "max_batch_records"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise VoucherifyConfigurationError(f"{name} must be at least 1, not {value!r}")
-        if self.max_in_flight is None or self.max_in_flight < 1:
-            raise VoucherifyConfigurationError(f"max_in_flight must be at least 1, not {self.max_in_flight!r}")
-        if self.max_removed_ratio is not None and not 0 <= self.max_removed_ratio <= 1:
-            raise VoucherifyConfigurationError(f"max_removed_ratio must be from 0 to 1, not {self.max_removed_ratio!r}")
+            if (value := getattr(self, name)) is not None:
+                check_number(name, value, 1)
+        check_number("max_in_flight", self.max_in_flight, 1)
+        if self.max_removed_ratio is not None:
+            check_number("max_removed_ratio", self.max_removed_ratio, 0, 1)
         if self.on_newer_run not in ("warn", "fail", "ignore"):
             raise VoucherifyConfigurationError(f"on_newer_run must be warn, fail or ignore, not {self.on_newer_run!r}")
         if not isinstance(self.is_dry_run, bool):
             raise VoucherifyConfigurationError(f"dry_run must be True or False, not {self.is_dry_run!r}")
-        self._check_poll_interval()
+        unchecked = [
+            name for name in ("max_created", "max_not_reported", "warn_created") if getattr(self, name) is not None
+        ]
+        if unchecked and not self.wait_for_completion:
+            raise VoucherifyConfigurationError(
+                f"{', '.join(unchecked)} cannot be checked with wait_for_completion=False; the sensor takes them"
+            )
+        self._check_durations()
 
     def _prepare(self, context: Context) -> None:
         """Make sure that results can be kept, that links and ids are there, and nothing that an earlier try staged."""
@@ -481,7 +488,8 @@ class _BulkOperator(SubmittingOperator):
         self._warn_without_store(context)
         self.log.info("::group::Sending %d requests", len(plan.batches))
         try:
-            return Submission(plan, hook.get_conn(), self._journal(context), self.max_in_flight).run()
+            journal = self._journal(context)
+            return Submission(plan, hook.get_conn(), journal, self.max_in_flight, killed=self._is_killed).run()
         finally:
             self.log.info("::endgroup::")
 
@@ -566,6 +574,8 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
         scope ``metadata-schemas``) and refuses rows that it surely forbids, with Voucherify's own kind of message. What
         the vendor does not document is left to Voucherify; see ``sync.metadata_schema``.
     :param wait_for_completion: wait until Voucherify has worked the updates off, and count what became of the rows.
+        Without it the thresholds know of refused rows alone: where these are too many the task fails after it has sent
+        the others, and a sensor after it does not run, so give it ``max_failed_records=None`` or a ratio.
         False returns when they are queued: nothing has been updated then.
     :param deferrable: wait in the triggerer, after ten seconds on the worker. Default: Airflow's
         ``[operators] default_deferrable``.

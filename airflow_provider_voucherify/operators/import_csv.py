@@ -127,13 +127,13 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read, check, send, wait; see the class for what is returned and raised."""
-        self._check()
         started = time.time()
-        self._clear_links(context)
-        if (folder := self._report_folder(context)) is not None:
-            folder.prepare()
         with ExitStack() as stack:
             stack.enter_context(self._attempt(context))
+            self._check()
+            self._clear_links(context)
+            if (folder := self._report_folder(context)) is not None:
+                folder.prepare()
             file = stack.enter_context(self._file())
             self.log.info("Read %s rows, to be sent in %d requests", f"{file.rows:,}", len(file.parts))
             self._metrics().source_read(file.rows, {})
@@ -148,7 +148,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
 
     def _check(self) -> None:
         self._thresholds()
-        self._check_poll_interval()
+        self._check_durations()
         if not 1_000 <= self.max_batch_bytes <= MAX_BODY_BYTES:
             raise VoucherifyConfigurationError(
                 f"max_batch_bytes must be from 1,000 to {MAX_BODY_BYTES:,}, which is the most that Voucherify takes"
@@ -180,7 +180,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
             self.log.warning(
                 "What is sent cannot be written down for a retry, so a retry of this task will not send it"
             )
-        return CsvSubmission(file, hook.get_conn(), self._journal(context)).run()
+        return CsvSubmission(file, hook.get_conn(), self._journal(context), killed=self._is_killed).run()
 
     def _unsettled(self, sync: SubmittedSync) -> SyncSummary:
         from airflow_provider_voucherify.sync.summary import SyncSummary

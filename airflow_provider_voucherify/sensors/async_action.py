@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_voucherify.compat import (
@@ -30,9 +31,10 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
     """
     Waits until async actions have finished, and returns the same summary as the bulk operators.
 
-    ``poke_interval``, ``timeout``, ``mode`` and ``soft_fail`` are those of every sensor; while deferred,
-    ``poke_interval`` is the longest pause between two looks. The sensor did not send the records, so ``rows_read`` is
-    None, counts are those that Voucherify reports, and ``failures.jsonl`` names failed records by their id alone.
+    ``poke_interval``, ``timeout``, ``mode``, ``soft_fail`` and ``never_fail`` are those of every sensor; while
+    deferred, ``poke_interval`` is the longest pause between two looks. The sensor did not send the records, so
+    ``rows_read`` is None, counts are those that Voucherify reports, and ``failures.jsonl`` names failed records by
+    their id alone.
 
     A timeout does not cancel anything: the API has no way to.
 
@@ -43,6 +45,12 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
         ``[operators] default_deferrable``.
     :param max_failed_records: fail if more records failed; None for any number.
     :param max_failed_ratio: fail if a larger part of the records failed (0 to 1).
+    :param max_created: fail if more records were created: a mistyped key creates a customer.
+    :param max_not_reported: fail if more records were sent of which no answer says what became of them.
+    :param warn_failed_records: like ``max_failed_records``, but the task goes on; the log, the summary (``warning``)
+        and ``on_failed_records_callback`` say so.
+    :param warn_failed_ratio: the same for ``max_failed_ratio``.
+    :param warn_created: the same for ``max_created``.
     :param report_path: folder (local or object storage) for the reports and ``failures.jsonl``; not the one of the task
         that submitted, whose ``failures.jsonl`` has the refused rows.
     :param on_failed_records_callback: notifier or callable (or several) that is told of failed records even where the
@@ -67,6 +75,11 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         max_failed_records: int | None = 0,
         max_failed_ratio: float | None = None,
+        max_created: int | None = None,
+        max_not_reported: int | None = None,
+        warn_failed_records: int | None = None,
+        warn_failed_ratio: float | None = None,
+        warn_created: int | None = None,
         report_path: str | None = None,
         on_failed_records_callback: Callback | Sequence[Callback] | None = None,
         voucherify_conn_id: str = "voucherify_default",
@@ -80,6 +93,11 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
         self.deferrable = deferrable
         self.max_failed_records = max_failed_records
         self.max_failed_ratio = max_failed_ratio
+        self.max_created = max_created
+        self.max_not_reported = max_not_reported
+        self.warn_failed_records = warn_failed_records
+        self.warn_failed_ratio = warn_failed_ratio
+        self.warn_created = warn_created
         self.report_path = report_path
         self.on_failed_records_callback = on_failed_records_callback
         self.voucherify_conn_id = voucherify_conn_id
@@ -88,17 +106,29 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
     def execute(self, context: Context) -> Any:
         """Wait; in the triggerer if ``deferrable``, else as every sensor does."""
         self._thresholds()
+        self._warnings()
         self._clear_links(context)
         self._announced = False
         if not self.deferrable:
             return super().execute(context)
+        with self._skipping(), self._hook() as hook:
+            sync = self._submitted()
+            self._announce(context, hook, sync)
+            return self._conclude(context, self._wait(context, hook, sync, time.time() + self.timeout))
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
+        with self._skipping():
+            return super().execute_complete(context, event)
+
+    @contextmanager
+    def _skipping(self) -> Iterator[None]:
+        """Skip the task where ``soft_fail`` or ``never_fail`` says so, as Airflow does for a sensor that pokes."""
         try:
-            with self._hook() as hook:
-                sync = self._submitted()
-                self._announce(context, hook, sync)
-                return self._conclude(context, self._wait(context, hook, sync, time.time() + self.timeout))
-        except (AirflowSensorTimeout, AirflowFailException) as error:
-            if self.soft_fail or self.never_fail:
+            yield
+        except (AirflowSensorTimeout, AirflowFailException, VoucherifyError) as error:
+            to_be_skipped = self.soft_fail and isinstance(error, AirflowSensorTimeout | AirflowFailException)
+            if to_be_skipped or self.never_fail:
                 raise AirflowSkipException(f"skipped, as soft_fail or never_fail says: {error}") from error
             raise
 

@@ -23,6 +23,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyError,
     VoucherifyNoAnswerError,
     VoucherifyPayloadTooLargeError,
+    VoucherifyTaskKilledError,
     was_not_taken,
 )
 from airflow_provider_voucherify.sync.csv_file import CsvFile, CsvPart
@@ -62,11 +63,13 @@ class CsvSubmission:
     :param file: read.
     :param api: where to post.
     :param journal: what earlier tries have posted.
+    :param killed: says whether to stop.
     """
 
     file: CsvFile
     api: ImportApi
     journal: Journal
+    killed: Callable[[], bool] = lambda: False
     clock: Callable[[], float] = field(default=time.time, repr=False)
     _digests: list[str] = field(default_factory=list, init=False)
     _split: list[str] = field(default_factory=list, init=False)
@@ -79,6 +82,7 @@ class CsvSubmission:
         """
         Post what is to be posted, in order.
 
+        :raises VoucherifyTaskKilledError: the task was told to end.
         :raises VoucherifyError: a post failed. What was posted until then is in the journal.
         """
         self._digests = [self._digest(part) for part in self.file.parts]
@@ -87,6 +91,8 @@ class CsvSubmission:
             log.warning("%d parts that an earlier try has sent are not in the file any more", outdated)
         batches: list[SubmittedBatch] = []
         while len(batches) < len(self.file.parts):  # which grow by halves
+            if self.killed():
+                raise VoucherifyTaskKilledError(f"the task was told to end: {len(batches)} requests are answered")
             place = len(batches)
             part = self.file.parts[place]
             action_id = self._submit(part, self._digests[place])

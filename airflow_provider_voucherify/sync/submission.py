@@ -23,6 +23,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyNotFoundError,
     VoucherifyPayloadTooLargeError,
     VoucherifyReportError,
+    VoucherifyTaskKilledError,
     was_not_taken,
 )
 from airflow_provider_voucherify.sync.failures import records_of
@@ -35,6 +36,12 @@ from airflow_provider_voucherify.sync.submitted import SubmittedBatch, Submitted
 from airflow_provider_voucherify.sync.waiting import pause
 
 log = logging.getLogger(__name__)
+
+NOTICE_SECONDS = 1.0
+"""Seconds after which it is noticed at the latest that the task was told to end."""
+
+LAST_SECONDS = 3.0
+"""Seconds for the answers to what was sent then: Airflow kills a task that was marked after 5 s."""
 
 EARLIER = 120.0
 """Seconds by which the clocks of this machine and Voucherify may differ."""
@@ -141,6 +148,7 @@ class Submission:
     :param journal: what earlier tries have posted.
     :param max_in_flight: the most bodies that are sent at the same time, at least 1. Every id is in one body only, so
         their order does not matter. While a rate limit holds bulk calls back only one is made to wait.
+    :param killed: says whether to stop.
     :param in_doubt_seconds: how long to wait for an unfinished action that may be the one of a batch in doubt.
     """
 
@@ -149,6 +157,7 @@ class Submission:
     journal: Journal
     max_in_flight: int = 2
     in_doubt_seconds: float = 600.0
+    killed: Callable[[], bool] = lambda: False
     clock: Callable[[], float] = field(default=time.time, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     _digests: list[str] = field(default_factory=list, init=False)
@@ -166,6 +175,7 @@ class Submission:
         A batch that turns out to be too large (413: the limit may shrink) is sent in halves, and so is every later one
         of its size; a single record that is too large is an error.
 
+        :raises VoucherifyTaskKilledError: the task was told to end.
         :raises VoucherifyError: a post failed. What was posted until then is in the journal.
         """
         split: set[str] = set()
@@ -227,8 +237,11 @@ class Submission:
         waiting.extend(self.plan.batches)
         try:
             while waiting or in_flight:
+                if self.killed():
+                    sent, of = len(ids), len(self.plan.batches)
+                    raise VoucherifyTaskKilledError(f"the task was told to end: {sent} of {of} requests are answered")
                 if not waiting or len(in_flight) >= self.max_in_flight or (in_flight and self.api.holds_bulk_calls):
-                    self._note_answers(in_flight, ids, FIRST_COMPLETED)
+                    self._note_answers(in_flight, ids, FIRST_COMPLETED, NOTICE_SECONDS)
                     continue
                 batch = waiting.popleft()
                 if (known := self._known_id(batch)) is not None:
@@ -238,8 +251,9 @@ class Submission:
                     self._split(batch)
                 else:
                     in_flight[self._post(batch)] = batch
-        except VoucherifyError:
-            self._note_answers(in_flight, ids, ALL_COMPLETED, or_raise=False)
+        except VoucherifyError as error:
+            at_most = LAST_SECONDS if isinstance(error, VoucherifyTaskKilledError) else None
+            self._note_answers(in_flight, ids, ALL_COMPLETED, at_most, or_raise=False)
             raise
         return [ids[batch.number] for batch in self.plan.batches]
 
@@ -261,11 +275,17 @@ class Submission:
         return _in_thread(lambda: self.api.bulk(batch.destination.endpoint, Body(batch.length, batch.body)))
 
     def _note_answers(
-        self, in_flight: dict[Future[str], Batch], ids: dict[int, str], until: str, *, or_raise: bool = True
+        self,
+        in_flight: dict[Future[str], Batch],
+        ids: dict[int, str],
+        until: str,
+        at_most: float | None,
+        *,
+        or_raise: bool = True,
     ) -> None:
-        """Wait for posts, and write their answers into the journal before the first error is raised."""
+        """Wait for posts, so many seconds at most; write their answers into the journal, then raise the first error."""
         first: VoucherifyError | None = None
-        for future in wait(in_flight, return_when=until).done:
+        for future in wait(in_flight, at_most, until).done:
             batch = in_flight.pop(future)
             try:
                 ids[batch.number] = self._answered(batch, future)

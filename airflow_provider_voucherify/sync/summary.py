@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.models.numbers import check_number
 from airflow_provider_voucherify.sync.plan import SAMPLE_SIZE
 
 
@@ -180,12 +180,9 @@ class FailureThresholds:
     prefix: Literal["max", "warn"] = "max"
 
     def __post_init__(self) -> None:
-        for name in ("failed_records", "created", "not_reported"):
-            limit = getattr(self, name)
-            if limit is not None and limit < 0:
-                raise VoucherifyConfigurationError(f"{self.prefix}_{name} must not be negative")
-        if self.failed_ratio is not None and not 0 <= self.failed_ratio <= 1:
-            raise VoucherifyConfigurationError(f"{self.prefix}_failed_ratio must be between 0 and 1")
+        for name, most in {"failed_records": None, "failed_ratio": 1, "created": None, "not_reported": None}.items():
+            if (limit := getattr(self, name)) is not None:
+                check_number(f"{self.prefix}_{name}", limit, 0, most)
 
     def unknown_in(self, summary: SyncSummary) -> str | None:
         """Say which threshold could not be checked, or None."""

@@ -400,7 +400,7 @@ class TestASmallerLimit:
         ({"resource": "vouchers"}, "unknown resource 'vouchers': it must be one of customers, products, skus"),
         ({"poll_interval": 0}, "poll_interval must be positive"),
         ({"max_batch_bytes": 100}, "max_batch_bytes must be from 1,000 to 10,485,760"),
-        ({"max_failed_ratio": 2}, "max_failed_ratio must be between 0 and 1"),
+        ({"max_failed_ratio": 2}, "max_failed_ratio must be a number from 0 to 1, not"),
     ],
 )
 def test_wrong_parameters_are_refused(wrong: dict[str, Any], said: str) -> None:

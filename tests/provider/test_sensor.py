@@ -14,7 +14,7 @@ from dags import DagRunResult, run_dag
 
 from airflow_provider_voucherify import completion
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-from airflow_provider_voucherify.local_voucherify import LocalVoucherify, RateLimited
+from airflow_provider_voucherify.local_voucherify import LocalVoucherify, RateLimited, Status
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 
@@ -99,6 +99,43 @@ def test_results_that_a_rate_limit_holds_back_are_left_to_the_next_poke(
     assert run.state == "success"
     assert run.xcom("wait")["created"] == 2
     assert "This look failed, the next may not" in task_log()
+
+
+@pytest.mark.parametrize("mode", MODES, ids=["deferrable", "poke", "reschedule"])
+def test_records_that_were_created_fail_it_where_none_should_be(
+    voucherify: LocalVoucherify, task_log: Callable[[], str], mode: dict[str, Any]
+) -> None:
+    with VoucherifyHook() as hook:
+        action_id = hook.update_customers_in_bulk([{"source_id": "mistyped"}])
+
+    run = wait(async_action_id=action_id, max_created=0, **mode)
+
+    assert run.task_state("wait") == "failed"
+    assert "1 records were created, and max_created is 0" in task_log()
+
+
+def test_a_threshold_can_warn_alone(voucherify: LocalVoucherify) -> None:
+    with VoucherifyHook() as hook:
+        action_id = hook.update_customers_in_bulk([{"source_id": "mistyped"}])
+
+    run = wait(async_action_id=action_id, warn_created=0)
+
+    assert run.state == "success"
+    assert run.xcom("wait")["warning"] == "1 records were created, and warn_created is 0"
+
+
+@pytest.mark.parametrize("mode", MODES, ids=["deferrable", "poke", "reschedule"])
+def test_never_fail_skips_it_whatever_happens(voucherify: LocalVoucherify, mode: dict[str, Any]) -> None:
+    assert wait(async_action_id="aa_00000000", never_fail=True, **mode).task_state("wait") == "skipped"
+
+
+def test_never_fail_holds_after_a_deferral_too(voucherify: LocalVoucherify, task_log: Callable[[], str]) -> None:
+    with VoucherifyHook() as hook:
+        action_id = hook.update_customers_in_bulk([{"source_id": "c1"}])
+    voucherify.misbehave(lambda method, path: action_id in path, Status(403), times=None)
+
+    assert wait(async_action_id=action_id, never_fail=True, deferrable=True).task_state("wait") == "skipped"
+    assert "Waiting in the triggerer" in task_log()
 
 
 def test_an_unknown_action_fails_with_the_api_s_own_words(

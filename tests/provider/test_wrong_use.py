@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from airflow.providers.common.compat.sdk import DAG
 from dags import run_dag
 
 from airflow_provider_voucherify.exceptions import VoucherifyConfigurationError
-from airflow_provider_voucherify.local_voucherify import LocalVoucherify
+from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 
@@ -45,11 +46,29 @@ WHEN_RUN: list[tuple[dict[str, Any], str]] = [
     ({"path": "/nowhere.csv"}, "nowhere.csv"),
     ({"path": "/etc/hostname"}, "must end in .jsonl, .csv or .parquet"),
     ({"records": [], "null_policy": "blank"}, "null_policy must be 'omit' or 'send'"),
-    ({"records": [], "max_failed_ratio": 5}, "max_failed_ratio must be between 0 and 1"),
+    ({"records": [], "max_failed_ratio": 5}, "max_failed_ratio must be a number from 0 to 1, not"),
     ({"records": [], "max_batch_bytes": 20_000_000}, "max_batch_bytes"),
-    ({"records": ["c1"], "max_batch_records": 0}, "max_batch_records must be at least 1, not 0"),
-    ({"records": ["c1"], "max_in_flight": 0}, "max_in_flight must be at least 1, not 0"),
-    ({"records": ["c1"], "max_in_flight": -1}, "max_in_flight must be at least 1, not -1"),
+    ({"records": ["c1"], "max_batch_records": 0}, "max_batch_records must be a number of at least 1, not 0"),
+    ({"records": ["c1"], "max_in_flight": 0}, "max_in_flight must be a number of at least 1, not 0"),
+    ({"records": ["c1"], "max_in_flight": -1}, "max_in_flight must be a number of at least 1, not -1"),
+    ({"records": ["c1"], "max_in_flight": "2"}, "max_in_flight must be a number of at least 1, not '2'"),
+    ({"records": ["c1"], "max_failed_records": "5"}, "max_failed_records must be a number of at least 0, not '5'"),
+    ({"records": ["c1"], "max_failed_ratio": "0.5"}, "max_failed_ratio must be a number from 0 to 1, not '0.5'"),
+    ({"records": ["c1"], "poll_interval": "30"}, "poll_interval must be seconds or a timedelta, more than 0, not '30'"),
+    *(
+        (
+            {"records": ["c1"], "completion_timeout": wrong},
+            "completion_timeout must be seconds or a timedelta, more than 0",
+        )
+        for wrong in (None, "PT1H", 0, -5, float("inf"))
+    ),
+    *(
+        (
+            {"records": ["c1"], "wait_for_completion": False, name: 0},
+            f"{name} cannot be checked with wait_for_completion",
+        )
+        for name in ("max_created", "max_not_reported", "warn_created")
+    ),
 ]
 
 
@@ -85,6 +104,22 @@ def test_wrong_credentials_fail_with_the_api_s_words_and_without_the_key(
     output = task_log()
     assert "POST /v1/customers/bulk/async was answered with 401: Unauthorized" in output
     assert "wrong-key-123" not in output
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403])
+def test_what_a_retry_cannot_mend_is_not_retried(
+    voucherify: LocalVoucherify, task_log: Callable[[], str], status: int
+) -> None:
+    voucherify.misbehave("submit", Status(status), times=None)
+    with DAG("in_vain", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator(
+            task_id="sync", resource="customers", records=["c1"], retries=2, retry_delay=timedelta(0)
+        )
+    run = run_dag(dag)
+
+    assert run.task_state("sync") == "failed"
+    assert [request.status for request in voucherify.received] == [status]
+    assert "AirflowFailException" in task_log()
 
 
 @pytest.mark.parametrize(
