@@ -67,10 +67,8 @@ class Metrics:
 
     def failures_of(self, outcome: ActionOutcome) -> None:
         """Count the failed records of an action by the keys that Voucherify gives."""
-        reason = outcome.unnamed_reason.key if outcome.unnamed_reason is not None else None
-        for failure in outcome.failures.values():
-            self._count_failures(failure.key, 1)
-        self._count_failures(reason, outcome.unnamed_failures)
+        for key, count in outcome.failures_by_key.items():
+            self._count_failures(key, count)
 
     def concluded(self, summary: SyncSummary) -> None:
         """Count what became of the rows."""

@@ -1,7 +1,9 @@
 """
-Send in one task, wait in another, and tell a mailbox of records that Voucherify did not accept.
+Send in one task, wait in another, and tell a mailbox of rows that were refused and records that were not accepted.
 
 The sensor is deferred while it waits. Its summary and ``failures.jsonl`` say what became of the records that were sent.
+The sending task knows of refused rows alone. It has a threshold, since it would fail for a single one otherwise, and
+the sensor would not run.
 
 Connections: ``voucherify_default``, ``warehouse`` and ``smtp_default``. Variable: ``voucherify_reports``, a local
 folder or an object-storage URI.
@@ -17,6 +19,17 @@ from airflow.providers.smtp.notifications.smtp import SmtpNotifier
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 
+
+def mail(subject: str) -> SmtpNotifier:
+    """Return a notifier for one task."""
+    return SmtpNotifier(
+        from_email="airflow@example.com",
+        to="crm-team@example.com",
+        subject=subject,
+        html_content="{{ voucherify_html }}",
+    )
+
+
 with DAG(
     "wait_with_sensor",
     schedule="@daily",
@@ -31,6 +44,8 @@ with DAG(
         sql="SELECT sku AS source_id, title AS name, price_cents AS price, category FROM products",
         sql_conn_id="warehouse",
         wait_for_completion=False,
+        max_failed_ratio=0.5,
+        on_failed_records_callback=mail("Voucherify: {{ voucherify_summary.refused }} products were refused"),
     )
 
     VoucherifyAsyncActionSensor(
@@ -39,10 +54,5 @@ with DAG(
         deferrable=True,
         max_failed_ratio=0.5,
         report_path="{{ var.value.voucherify_reports }}/products/{{ run_id }}",
-        on_failed_records_callback=SmtpNotifier(
-            from_email="airflow@example.com",
-            to="crm-team@example.com",
-            subject="Voucherify: {{ voucherify_summary.failed }} products were not updated",
-            html_content="{{ voucherify_html }}",
-        ),
+        on_failed_records_callback=mail("Voucherify: {{ voucherify_summary.failed }} products were not updated"),
     )

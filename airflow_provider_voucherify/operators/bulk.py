@@ -495,7 +495,7 @@ class _BulkOperator(SubmittingOperator):
 
     def _unsettled(self, plan: Plan, sync: SubmittedSync | None, folder: StorageReportFolder | None) -> SyncSummary:
         """Return the summary of a sync whose outcome is not waited for, or (None) of one that is not sent at all."""
-        from airflow_provider_voucherify.sync.summary import SyncSummary, first_samples
+        from airflow_provider_voucherify.sync.summary import SyncSummary, first_samples, most_frequent
 
         return SyncSummary(
             resource=self.resource,
@@ -511,6 +511,7 @@ class _BulkOperator(SubmittingOperator):
             requests=len(plan.batches) if sync is None else sync.requests,
             bytes_sent=plan.bytes_to_send if sync is None else sync.bytes_sent,
             resubmitted=0 if sync is None else sync.resubmitted,
+            failures_by_key=most_frequent(plan.refused_by_key),
             report_uri=folder.uri if folder is not None else None,
             dry_run=sync is None,
             failures=first_samples(failure.sample() for failure in plan.refused_sample),
@@ -574,16 +575,16 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
         scope ``metadata-schemas``) and refuses rows that it surely forbids, with Voucherify's own kind of message. What
         the vendor does not document is left to Voucherify; see ``sync.metadata_schema``.
     :param wait_for_completion: wait until Voucherify has worked the updates off, and count what became of the rows.
-        Without it the thresholds know of refused rows alone: where these are too many the task fails after it has sent
-        the others, and a sensor after it does not run, so give it ``max_failed_records=None`` or a ratio.
-        False returns when they are queued: nothing has been updated then.
+        False returns when they are queued: nothing has been updated then. The thresholds know of refused rows alone
+        in that case: where these are too many the task fails after it has sent the others, and a sensor after it does
+        not run, so give it ``max_failed_records=None`` or a ratio.
     :param deferrable: wait in the triggerer, after ten seconds on the worker. Default: Airflow's
         ``[operators] default_deferrable``.
     :param poll_interval: longest pause in seconds between two looks at an unfinished action; the first looks come
         sooner. Default: the connection's, or 60.
     :param completion_timeout: seconds (or a timedelta) to wait, from the last request on; ``execution_timeout`` ends
-        the waiting too, in the triggerer as on the worker. The actions go on at Voucherify afterwards: there is no way
-        to cancel them.
+        the waiting too, in the triggerer (on the worker Airflow ends the task). The actions go on at Voucherify
+        afterwards: there is no way to cancel them.
     :param max_batch_bytes: largest request body, in bytes; the API takes 10,485,760.
     :param max_batch_records: most records in a request; by default as many as fit, which takes the fewest requests.
     :param max_in_flight: the most request bodies that are sent at the same time. Each takes little memory, since it is

@@ -18,6 +18,7 @@ What it does not say is reported as unknown, never guessed:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -61,6 +62,14 @@ class ActionOutcome:
     def records(self) -> int:
         """How many records the action was about."""
         return self.succeeded + self.unchanged + self.failed + self.not_reported
+
+    @property
+    def failures_by_key(self) -> Counter[str | None]:
+        """Failed records by the key that Voucherify gives; None where it gives none."""
+        counts = Counter(failure.key for failure in self.failures.values())
+        if self.unnamed_failures:
+            counts[self.unnamed_reason.key if self.unnamed_reason is not None else None] += self.unnamed_failures
+        return counts
 
     def __add__(self, other: ActionOutcome) -> ActionOutcome:
         """Add counts up: one unknown part makes their sum unknown. Names and reasons are not kept."""

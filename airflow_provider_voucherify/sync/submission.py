@@ -206,6 +206,7 @@ class Submission:
             unchanged=self.plan.unchanged,
             removed=self.plan.removed,
             removed_to_mark=self.plan.removed_to_mark,
+            refused_by_key=dict(self.plan.refused_by_key),
             warnings=tuple(self.plan.warnings),
             requests=len(batches) - self._reattached,
             bytes_sent=self._posted_bytes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby, repeat
 from typing import Any
 
@@ -44,6 +44,7 @@ class SubmittedSync:
     :param rows_read: None where somebody else read and sent the rows.
     :param unchanged: rows that were not sent, because Voucherify has them already.
     :param removed: records that left the source; ``removed_to_mark`` of them are in the batches.
+    :param refused_by_key: refused rows by the key of their reason.
     :param warnings: what of the plan deserves a look.
     :param requests: batches that this try posted; ``bytes_sent`` are theirs.
     :param reattached: batches that an earlier try had posted.
@@ -62,6 +63,7 @@ class SubmittedSync:
     unchanged: int = 0
     removed: int = 0
     removed_to_mark: int = 0
+    refused_by_key: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @property

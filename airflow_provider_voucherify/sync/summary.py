@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from airflow_provider_voucherify.models.numbers import check_number
 from airflow_provider_voucherify.sync.plan import SAMPLE_SIZE
+
+MOST_KEYS, LONGEST_KEY = 20, 100
+"""How many keys of reasons a summary has, and how many characters of each: the API may give any."""
 
 
 class FailureSample(BaseModel):
@@ -60,8 +65,11 @@ class SyncSummary(BaseModel):
     :param quota_share: of a dry run, the part of one period's rate limit that these calls take; more than 1 where they
         need several periods.
     :param estimated_minutes: of a dry run, how long the rate limits would make the sending last.
+    :param failures_by_key: failed and refused records by the key of their reason, as far as one is given, the most
+        frequent first; of a failed record it is Voucherify's own (``invalid_payload``, ``not_found``, …).
     :param report_uri: folder with the reports and ``failures.jsonl``; None where none was asked for.
-    :param failures: the first ten failed and refused records.
+    :param failures: ten of the failed and refused records: the first refused ones, five of them at most where others
+        failed, and then the first failed ones.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -89,6 +97,7 @@ class SyncSummary(BaseModel):
     requests_by_endpoint: dict[str, int] | None = None
     quota_share: float | None = None
     estimated_minutes: float | None = None
+    failures_by_key: dict[str, int] = {}
     report_uri: str | None = None
     dry_run: bool = False
     failures: list[FailureSample] = []
@@ -133,7 +142,8 @@ class SyncSummary(BaseModel):
         lines += [f"- {failure_text(failure)}" for failure in self.failures]
         hidden = (self.failed or 0) + self.refused - len(self.failures)
         if hidden > 0:
-            lines.append(f"… and {hidden:,} more")
+            by_key = ", ".join(f"{key} {count:,}" for key, count in self.failures_by_key.items())
+            lines.append(f"… and {hidden:,} more" + (f"; all of them by reason: {by_key}" if by_key else ""))
         if self.report_uri and self.failures:
             lines.append(f"All of them: {self.report_uri}/failures.jsonl")
         return "\n".join(lines)
@@ -145,15 +155,17 @@ def failure_text(failure: FailureSample) -> str:
     return " ".join(f"{failure.id or '(no id)'}: {said} ({failure.outcome}, {failure.key or 'no key'})".split())
 
 
-def first_samples(*groups: Iterable[Mapping[str, Any]]) -> list[FailureSample]:
-    """Return the first ten samples of several groups, in order."""
-    samples: list[FailureSample] = []
-    for group in groups:
-        for sample in group:
-            if len(samples) == SAMPLE_SIZE:
-                return samples
-            samples.append(FailureSample.model_validate(sample))
-    return samples
+def first_samples(samples: Iterable[Mapping[str, Any]]) -> list[FailureSample]:
+    """Return as many samples as a summary has."""
+    return [FailureSample.model_validate(sample) for sample in islice(samples, SAMPLE_SIZE)]
+
+
+def most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return counts by key as a summary has them: the most frequent first, and the last of too many together."""
+    ranked = Counter(counts).most_common()
+    told = {key[:LONGEST_KEY]: count for key, count in ranked[:MOST_KEYS]}
+    rest = sum(count for _, count in ranked[MOST_KEYS:])
+    return told | ({"other": rest + told.get("other", 0)} if rest else {})
 
 
 @dataclass(frozen=True, slots=True)

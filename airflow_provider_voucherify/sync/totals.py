@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
@@ -11,7 +12,7 @@ from airflow_provider_voucherify.sync.failures import Failure
 from airflow_provider_voucherify.sync.plan import SAMPLE_SIZE
 from airflow_provider_voucherify.sync.settlement import ActionOutcome
 from airflow_provider_voucherify.sync.submitted import SubmittedSync
-from airflow_provider_voucherify.sync.summary import FailureSample, SyncSummary, first_samples
+from airflow_provider_voucherify.sync.summary import FailureSample, SyncSummary, first_samples, most_frequent
 
 
 class Totals:
@@ -19,12 +20,14 @@ class Totals:
     Adds up what became of actions, one after the other, and keeps none of their records but the first failures.
 
     :param sync: whose actions they are.
-    :param refused_sample: what the summary shows of rows that were refused, before it shows failures.
+    :param refused_sample: what the summary may show of rows that were refused.
     """
 
     def __init__(self, sync: SubmittedSync, refused_sample: Iterable[Mapping[str, Any]] = ()) -> None:
         self._sync = sync
-        self._samples = first_samples(refused_sample)
+        self._refused = first_samples(refused_sample)
+        self._failed: list[FailureSample] = []
+        self._by_key: Counter[str] = Counter(sync.refused_by_key)
         self._total = ActionOutcome(0, 0, 0, 0, 0, 0)
         self._created_at_least = 0
         self._failed_ids: list[str] = []
@@ -41,12 +44,14 @@ class Totals:
         if outcome.failed_as_a_whole:
             self._failed_ids.append(async_action_id)
             self._size_is_known &= bool(outcome.records)
-        shown = islice(failures, SAMPLE_SIZE - len(self._samples))
-        self._samples += [FailureSample.model_validate(failure.sample()) for failure in shown]
+        shown = islice(failures, SAMPLE_SIZE - len(self._failed))
+        self._failed += [FailureSample.model_validate(failure.sample()) for failure in shown]
+        self._by_key.update({key: count for key, count in outcome.failures_by_key.items() if key is not None})
 
     def summary(self, resource: str | None, folder: FailuresFolder | None) -> SyncSummary:
         """Return the summary of what was added; what failed as a whole and has no known size makes counts unknown."""
         sync, total = self._sync, self._total
+        room = max(SAMPLE_SIZE - len(self._failed), SAMPLE_SIZE // 2)
         return SyncSummary(
             resource=resource,
             rows_read=sync.rows_read,
@@ -68,6 +73,7 @@ class Totals:
             bytes_sent=sync.bytes_sent,
             resubmitted=sync.resubmitted,
             warning="; ".join(sync.warnings) or None,
+            failures_by_key=most_frequent(self._by_key),
             report_uri=folder.uri if folder is not None else None,
-            failures=self._samples,
+            failures=[*self._refused[:room], *self._failed][:SAMPLE_SIZE],
         )

@@ -111,7 +111,7 @@ def test_the_sensor_waits_deferred_and_a_mailbox_is_told_of_failures(
     mailbox: list[EmailMessage],
 ) -> None:
     fill_warehouse("products", ("p1", "Café", 450, "drinks"), ("p2", "Żurek", 900, "soups"))
-    fill_warehouse("products", ("p3", "Crème <brûlée>", 600, "desserts"))
+    fill_warehouse("products", ("p3", "Crème <brûlée>", 600, "desserts"), ("p4", "Naan", "cheap", "breads"))
     voucherify.next_actions(
         result_fields={
             "done_count": 2,
@@ -127,7 +127,8 @@ def test_the_sensor_waits_deferred_and_a_mailbox_is_told_of_failures(
     assert voucherify.products["p1"]["name"] == "Café"
     assert voucherify.products["p2"]["metadata"] == {"category": "soups"}
     assert run.xcom("wait_for_products")["failed"] == 1
-    (mail,) = mailbox
+    refused, mail = mailbox
+    assert refused["subject"] == "Voucherify: 1 products were refused"
     assert mail["subject"] == "Voucherify: 1 products were not updated"
     assert mail["to"] == "crm-team@example.com"
     body = mail.get_body(("html",))

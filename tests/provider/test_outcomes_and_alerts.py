@@ -168,6 +168,22 @@ def test_a_warning_goes_to_the_log_the_summary_and_the_callback_and_the_task_suc
     assert warning in task_log()
 
 
+@pytest.mark.parametrize("deferred", [True, False], ids=["deferred", "on the worker"])
+def test_an_alert_tells_reasons_of_both_kinds(
+    strict_voucherify: LocalVoucherify, deferred: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
+    told: list[str] = []
+    rows = [{"source_id": None}] * 12 + [{"source_id": f"c{n}", "tier": "tin"} for n in range(30)]
+
+    run = sync(rows, deferrable=deferred, on_failed_records_callback=lambda c: told.append(c["voucherify_text"]))
+
+    assert run.xcom("sync")["failures_by_key"] == {"metadata_validation_failed": 30, "missing_key": 12}
+    (text,) = told
+    assert "must be equal to one of gold,silver" in text
+    assert "… and 32 more; all of them by reason: metadata_validation_failed 30, missing_key 12" in text
+
+
 def test_a_warning_that_is_not_reached_says_nothing(strict_voucherify: LocalVoucherify) -> None:
     told: list[Any] = []
 

@@ -151,7 +151,8 @@ def test_results_are_waited_for_until_the_deadline_and_then_the_task_fails(
     server.misbehave(lambda method, path: first_action_of(server) in path, RateLimited(retry_after=3_000), times=None)
     began = time.time()
 
-    run = run_dag(update(records=TWO, max_batch_records=1, deferrable=deferrable, completion_timeout=600))
+    in_order = {"max_batch_records": 1, "max_in_flight": 1}
+    run = run_dag(update(records=TWO, deferrable=deferrable, completion_timeout=600, **in_order))
 
     assert run.task_state("sync") == "failed"
     assert "VoucherifyRateLimitError" in task_log()

@@ -132,7 +132,7 @@ def test_the_shown_line_of_failures_is_sent_again(voucherify: LocalVoucherify, t
 def test_the_retry_policy_names_errors_that_exist(voucherify: LocalVoucherify, run: Run) -> None:
     (code,) = [code for code in blocks("python") if "ExceptionRetryPolicy" in code]
     named = re.findall(r"airflow_provider_voucherify\.exceptions\.(\w+)", code)
-    assert set(named) == {"VoucherifyAuthenticationError", "VoucherifyRateLimitError"}
+    assert set(named) == {"VoucherifyNotFoundError", "VoucherifyRateLimitError"}
     assert [name for name in named if not hasattr(exceptions, name)] == []
 
     run("retries")

@@ -10,13 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.failures import Failure
 from airflow_provider_voucherify.sync.settlement import ActionOutcome
+from airflow_provider_voucherify.sync.submitted import SubmittedSync
 from airflow_provider_voucherify.sync.summary import (
     FailureSample,
     FailureThresholds,
     SyncSummary,
-    first_samples,
+    most_frequent,
 )
+from airflow_provider_voucherify.sync.totals import Totals
 
 COUNTS = st.integers(0, 1_000)
 
@@ -119,10 +122,36 @@ def test_failures_are_told_one_per_line_and_where_the_others_are() -> None:
     ]
 
 
-def test_ten_failures_are_shown_the_refused_first() -> None:
-    groups = [[failure(f"{name}{n}").model_dump() for n in range(8)] for name in "ab"]
+def test_what_is_not_shown_is_counted_by_reason() -> None:
+    text = summary(rows_read=400, failed=300, refused=12, failures_by_key={"not_found": 300, "missing_key": 12}).text()
 
-    assert [sample.id for sample in first_samples(*groups)] == [f"a{n}" for n in range(8)] + ["b0", "b1"]
+    assert text.splitlines()[1:] == ["… and 312 more; all of them by reason: not_found 300, missing_key 12"]
+
+
+def test_reasons_are_bounded_however_many_keys_the_api_gives() -> None:
+    counts = {f"key{n:03}" + "x" * 1_000: n for n in range(100)}
+
+    told = most_frequent(counts)
+
+    assert sum(told.values()) == sum(counts.values())
+    assert len(told) == 21
+    assert next(iter(told)).startswith("key099")
+    assert max(map(len, told)) == 100
+
+
+@pytest.mark.parametrize(
+    ("refused", "failed", "shown"),
+    [(12, 300, "rrrrrfffff"), (2, 300, "rrffffffff"), (12, 1, "rrrrrrrrrf"), (3, 4, "rrrffff")],
+)
+def test_refused_rows_do_not_hide_why_voucherify_rejected_others(refused: int, failed: int, shown: str) -> None:
+    totals = Totals(SubmittedSync((), 0.0), [failure(f"r{n}", "refused").model_dump() for n in range(refused)])
+    failures = {f"f{n}": Failure("failed", f"f{n}", "not_found", "no such voucher") for n in range(failed)}
+    totals.add("aa_1", ActionOutcome(0, 0, 0, 0, failed, 0, failures), failures.values())
+
+    summary = totals.summary("vouchers", None)
+
+    assert "".join((sample.id or "")[0] for sample in summary.failures) == shown
+    assert summary.failures_by_key == {"not_found": failed}
 
 
 def test_the_xcom_value_is_plain_json_with_every_documented_field() -> None:
