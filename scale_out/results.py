@@ -62,6 +62,7 @@ class Result:
     :param refused_calls: requests that were answered 429.
     :param processes: tries of tasks, each of which learns of the limit anew.
     :param retried: tasks that needed a second try.
+    :param cores_busy: how many cores were at work, on average, whoever's work it was.
     :param totals: what the last task added up, empty if it did not run.
     """
 
@@ -74,10 +75,11 @@ class Result:
     refused_calls: int
     processes: int
     retried: int
+    cores_busy: float
     totals: dict[str, int]
 
     @classmethod
-    def of(cls, case: Case, cluster: Cluster, server: LocalVoucherify) -> Result:
+    def of(cls, case: Case, cluster: Cluster, server: LocalVoucherify, cores_busy: float) -> Result:
         """Ask Airflow and the local Voucherify."""
         [(state, seconds)] = cluster.query(
             "SELECT state, extract(epoch FROM end_date - start_date) FROM dag_run WHERE run_id = %s", case.run_id
@@ -102,6 +104,7 @@ class Result:
             refused_calls=sum(request.status == 429 for request in server.received),
             processes=sum(tries),
             retried=sum(number > 1 for number in tries),
+            cores_busy=cores_busy,
             totals=totals[0][0] if totals else {},
         )
 
@@ -142,17 +145,17 @@ with the customers of one hash partition. `make scale-out` runs it on Airflow {a
 works on one of its requests. Every worker has one process for tasks.
 
 {rows:,} customers in PostgreSQL, {batch:,} in a request. The local Voucherify takes {calls} bulk calls in {period:g} s,
-together from all workers, and answers 429 to more. What `{command}` printed on {date}, on {cores} cores that other
-programs used at the same time, so that seconds and rows/s are noisy:
+together from all workers, and answers 429 to more. What `{command}` printed on {date}, on {cores} cores:
 
-| workers | seconds | rows/s | calls | 429s | at most | arrived | taken twice | by the killed task | resubmitted |
-|---|---|---|---|---|---|---|---|---|---|
+| workers | seconds | rows/s | cores busy | calls | 429s | at most | arrived | taken twice | by the killed task | resubmitted |
+|---|---|---|---|---|---|---|---|---|---|---|
 {table}
 
 {gain}The rate limit alone makes this sync last {fastest:.0f} s, however many workers there are.
 
-- Seconds are those of the DAG run. Workers, PostgreSQL, Airflow and the local Voucherify ran on the same cores, so this
-  is not what workers on machines of their own would gain.
+- Seconds are those of the DAG run. Workers, PostgreSQL, Airflow and the local Voucherify ran on the same cores: "cores
+  busy" says how many of the {cores} were at work on average, so how much was left for a second worker to gain. Workers on
+  machines of their own have more.
 - "Calls" are bulk calls that were taken, "429s" those that were refused. "At most" is what the run allows: a process
   knows what the others have sent only from its own next answer, so one call for each worker in each period, and one
   for each process.
@@ -166,7 +169,8 @@ programs used at the same time, so that seconds and rows/s are noisy:
 def page_of(size: Size, results: list[Result], command: str) -> str:
     """Return the page with the table of all runs."""
     lines = [
-        f"| {result.case} | {result.seconds:.0f} | {size.rows / result.seconds:,.0f} | {result.bulk_calls}"
+        f"| {result.case} | {result.seconds:.0f} | {size.rows / result.seconds:,.0f}"
+        f" | {result.cores_busy:.1f} | {result.bulk_calls}"
         f" | {result.refused_calls} | {result.refused_at_most()} | {result.arrived:,}"
         f" | {result.taken - result.arrived:,} | {result.of_killed_try} | {result.resubmitted} |"
         for result in results

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg2
 
 from airflow_provider_voucherify.local_voucherify import Exchange, LocalVoucherify
@@ -173,8 +175,10 @@ def _run(folder: Path, size: Size, cases: list[Case]) -> list[Result]:
                     third = size.rows // size.batch_records // 3
                     server.misbehave("submit", killer, times=KillWorker.HELD, after=third)
                 cluster.trigger(DAG_ID, case.run_id, {})
+                psutil.cpu_percent()
                 _follow(cluster, case, server)
-                results.append(Result.of(case, cluster, server))
+                cores_busy = psutil.cpu_percent() / 100 * (os.cpu_count() or 1)
+                results.append(Result.of(case, cluster, server, cores_busy))
             print(f"{case.run_id}: {results[-1]}", flush=True)
     return results
 
