@@ -147,20 +147,20 @@ works on one of its requests. Every worker has one process for tasks.
 {rows:,} customers in PostgreSQL, {batch:,} in a request. The local Voucherify takes {calls} bulk calls in {period:g} s,
 together from all workers, and answers 429 to more. What `{command}` printed on {date}, on {cores} cores:
 
-| workers | seconds | rows/s | cores busy | calls | 429s | at most | arrived | taken twice | by the killed task | resubmitted |
+| workers | seconds | rows/s | cores busy | calls | 429s | at most | arrived | twice | by the killed | resubmitted |
 |---|---|---|---|---|---|---|---|---|---|---|
 {table}
 
 {gain}The rate limit alone makes this sync last {fastest:.0f} s, however many workers there are.
 
 - Seconds are those of the DAG run. Workers, PostgreSQL, Airflow and the local Voucherify ran on the same cores: "cores
-  busy" says how many of the {cores} were at work on average, so how much was left for a second worker to gain. Workers on
-  machines of their own have more.
+  busy" says how many of the {cores} were at work on average, so how much was left for a second worker to gain. Workers
+  on machines of their own have more.
 - "Calls" are bulk calls that were taken, "429s" those that were refused. "At most" is what the run allows: a process
   knows what the others have sent only from its own next answer, so one call for each worker in each period, and one
   for each process.
-- "Taken twice" are customers that came in two calls. "By the killed task" are calls that it had sent, which its retry
-  does not send again; "resubmitted" those of which the retry could not find out whether they had arrived.
+- "Twice" are customers that came in two calls. "By the killed" are calls that the killed task had sent, which its
+  retry does not send again; "resubmitted" those of which the retry could not find out whether they had arrived.
 - Airflow notices the killed worker when its task has given no sign of life for {timeout} s (`[scheduler]
   task_instance_heartbeat_timeout`). The worker is not started again: the other one does the rest alone.
 """
