@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,8 @@ class _FunctionGivesRows(DecoratedOperator):
 
     The function runs when the task reads its rows: after its arguments have been checked, before anything is sent. A
     retry runs it again, the way back from the triggerer does not. Its arguments are templates, as those of every
-    TaskFlow function. Lists among them may be rows, so Airflow does not get to store them.
+    TaskFlow function. Lists and other collections among them, or in dicts among them, may be rows, so Airflow does not
+    get to store them.
     """
 
     if not hasattr(DecoratedOperator, "xcom_push"):
@@ -135,8 +136,14 @@ def _rows(
 
 
 def _stored(argument: Any) -> Any:
-    return HiddenRecords(argument) if isinstance(argument, list | tuple) else argument
+    """Hide what may hold rows, in dicts too."""
+    if isinstance(argument, dict):
+        return {name: _stored(value) for name, value in argument.items()}
+    is_collection = isinstance(argument, Collection) and not isinstance(argument, str | bytes | bytearray)
+    return HiddenRecords(argument) if is_collection else argument
 
 
 def _given(argument: Any) -> Any:
+    if isinstance(argument, dict):
+        return {name: _given(value) for name, value in argument.items()}
     return argument.records if isinstance(argument, HiddenRecords) else argument
