@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -265,9 +265,26 @@ class _BulkOperator(SubmittingOperator):
             raise VoucherifyNewerRunError(f"{said}; they would be overwritten")
         self.log.warning("%s; this retry may overwrite them with older ones", said)
 
-    def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
-        super()._do_render_template_fields(*args, **kwargs)
-        if self.records is not None:
+    def resolve_template_files(self) -> None:
+        """Read the file that ``sql`` names; in other fields ``metadata.sql`` is a field, an id or another text."""
+        self.template_fields = ("sql",)
+        try:
+            super().resolve_template_files()
+        finally:
+            del self.template_fields
+
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
+    ) -> None:
+        of_files = {"sql"}.intersection(template_fields) if parent is self else ()
+        super()._do_render_template_fields(parent, of_files, *args, **kwargs)
+        endings, self.template_ext = self.template_ext, ()
+        try:
+            others = [name for name in template_fields if name not in of_files]
+            super()._do_render_template_fields(parent, others, *args, **kwargs)
+        finally:
+            self.template_ext = endings
+        if parent is self and self.records is not None:
             self.records = HiddenRecords(self.records)
 
     def _destination(self, schema: MetadataRules | None = None) -> Destination:
