@@ -86,8 +86,9 @@ def voucherify_bulk_update_task(python_callable: Callable[..., Any] | None = Non
     """
     Make a function the source of a bulk update; Airflow offers this as ``@task.voucherify_bulk_update``.
 
-    The function returns rows or yields them: dicts of columns, or bare ids. What it yields is read as a stream and put
-    on local disk; neither that nor a returned list becomes an XCom. The task returns the operator's summary::
+    The function returns rows or yields them: dicts of columns, or bare ids; lists of these are joined. What it yields
+    is read as a stream and put on local disk; neither that nor a returned list becomes an XCom. The task returns the
+    operator's summary::
 
         @task.voucherify_bulk_update(resource="customers", deferrable=True)
         def sync_customers(day):

@@ -56,8 +56,7 @@ class HiddenRecords:
         self.records = records
 
     def __repr__(self) -> str:
-        count = f"{len(self.records):,}" if hasattr(self.records, "__len__") else "an unknown number of"
-        return f"<{count} records, not shown>"
+        return f"<{_count(self.records)} records, not shown>"
 
 
 class _BulkOperator(SubmittingOperator):
@@ -564,8 +563,9 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     errors of ``airflow_provider_voucherify.exceptions``.
 
     :param resource: ``customers``, ``products`` or ``vouchers``.
-    :param records: a list of dicts, or an upstream task's output. For large data use ``sql`` or ``path``: Airflow keeps
-        what tasks return in its database.
+    :param records: a list of dicts or of ids, or an upstream task's output; lists of lists, as mapped tasks give them,
+        are joined, and fetched one at a time. For large data use ``sql`` or ``path``: Airflow keeps what tasks return
+        in its database.
     :param sql: a query, or the path of a ``.sql`` file.
     :param sql_conn_id: the query's connection; any whose hook is a ``DbApiHook``.
     :param sql_parameters: bound to the query by the driver.
@@ -706,6 +706,15 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
 
     def _metadata_plan(self) -> MetadataPlan:
         return "bulk" if self.metadata is not None else self.plan
+
+
+def _count(records: Any) -> str:
+    """Count records; those of a mapped task are not fetched for that."""
+    if isinstance(records, list | tuple):
+        return f"{sum(len(one) if isinstance(one, list | tuple) else 1 for one in records):,}"
+    if isinstance(records, Sequence) or not hasattr(records, "__len__"):
+        return "an unknown number of"
+    return f"{len(records):,}"
 
 
 def _is_true(name: str, value: object) -> bool:
