@@ -345,7 +345,12 @@ class _BulkOperator(SubmittingOperator):
 
         if not self._keeps_books:
             return None, []
-        project = f"{hook.settings.base_url} {hook.settings.application_id}"
+        try:
+            project = f"{hook.settings.base_url} {hook.settings.application_id}"
+        except AirflowNotFoundException:
+            if not self.is_dry_run:
+                raise
+            return None, self._warnings_without_connection()
         settings = settings_digest(project, self._destination(), self._rules())
         everything = self.sync_mode == "full" or _is_true("full_refresh", self.full_refresh)
         ledger = Ledger(run_key(context), settings, everything=everything)
@@ -354,6 +359,15 @@ class _BulkOperator(SubmittingOperator):
         except BaseException:
             ledger.close()
             raise
+
+    def _warnings_without_connection(self) -> list[str]:
+        """Say what a dry run leaves out whose connection is not there yet: nothing tells whose state it would be."""
+        if not (self.state_path or self.outcomes_conn_id):
+            return []
+        return [
+            f"there is no connection {self.voucherify_conn_id}, so the state of earlier syncs is not read, and every "
+            "row counts as one to send"
+        ]
 
     def _changes(self, schema: MetadataRules | None) -> Changes:
         from airflow_provider_voucherify.sync.destination import metadata_destination
@@ -525,7 +539,7 @@ class _BulkOperator(SubmittingOperator):
         )
 
     def _dry_run(self, plan: Plan) -> dict[str, Any]:
-        """Log what would be sent and what it would cost, and return it; a dry run needs no connection."""
+        """Log what would be sent and what it would cost, and return it; this needs no connection."""
         from airflow_provider_voucherify.sync.estimate import estimate
 
         try:
@@ -636,7 +650,8 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
         on, well or not. If it does not, since it was marked or its trigger failed, the next try of the task instance
         removes it; where none follows, a person should. Mapped tasks get a folder each in it.
     :param dry_run: read and check, log and return the plan and what it would cost (requests, bytes, share of the rate
-        limit, minutes; see ``sync.estimate``), send nothing.
+        limit, minutes; see ``sync.estimate``), send nothing. Without a connection it works too, unless with
+        ``validate_metadata``, but without the state of earlier syncs.
     :param durable: on Airflow 3.3 and later a retry waits for what an earlier try has sent instead of sending it
         again; see ``sync.journal``. Batches are known by their content, so a query should give its rows in a stable
         order (``ORDER BY``). A clear sends everything again.

@@ -323,6 +323,29 @@ def test_a_dry_run_tells_its_cost_at_the_connections_limits(
     assert voucherify.received == []
 
 
+@pytest.mark.parametrize(
+    ("books", "warning"),
+    [
+        (None, None),
+        ("outcomes_path", None),
+        (
+            "state_path",
+            "there is no connection to_be_made, so the state of earlier syncs is not read, and every row counts as one "
+            "to send",
+        ),
+    ],
+)
+def test_a_dry_run_needs_no_connection(tmp_path: Path, books: str | None, warning: str | None) -> None:
+    kept = {} if books is None else {books: str(tmp_path / "kept.jsonl")}
+
+    run = run_dag(update(records=CUSTOMERS, dry_run=True, voucherify_conn_id="to_be_made", **kept))
+
+    assert run.state == "success"
+    summary = run.xcom("sync")
+    assert (summary["rows_read"], summary["requests"], summary["warning"]) == (2, 1, warning)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_dry_run_that_would_not_wait_would_not_look(voucherify: LocalVoucherify) -> None:
     run = run_dag(update(records=CUSTOMERS, dry_run=True, wait_for_completion=False))
 
