@@ -96,7 +96,11 @@ class EmitsLineage:
         resource = (self.summary.resource if self.summary is not None else None) or self._resource()
         if resource is None or (self.summary is not None and self.summary.dry_run):
             return []
-        namespace = f"{SCHEME}://{urlsplit(self._hook().settings.base_url).netloc}"
+        try:
+            namespace = f"{SCHEME}://{urlsplit(self._hook().settings.base_url).netloc}"
+        except Exception as error:
+            log.warning("OpenLineage cannot be told where the rows went: %s", error)
+            return []
         if self.summary is None:
             return [OutputDataset(namespace=namespace, name=resource)]
         statistics = OutputStatisticsOutputDatasetFacet(
