@@ -61,6 +61,7 @@ __all__ = [
     "get_async_connection",
     "get_async_extra_dejson",
     "get_connection",
+    "get_map_indexes",
     "get_task_state_store",
     "get_task_states",
     "open_for_reading",
@@ -164,6 +165,18 @@ def _read_task_states(dag_id: str, task_id: str) -> dict[str, dict[str, Any]]:
         for run_id, map_index, state in columns.filter_by(dag_id=dag_id, task_id=task_id):
             states.setdefault(run_id, {})[task_id if map_index < 0 else f"{task_id}_{map_index}"] = state
     return states
+
+
+def get_map_indexes(dag_id: str, run_id: str, task_id: str) -> list[int]:
+    """Return the map indexes of a task's instances in a run; none where it is not mapped. For callbacks too."""
+    try:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    except ImportError:
+        states = _read_task_states(dag_id, task_id)
+    else:
+        states = RuntimeTaskInstance.get_task_states(dag_id=dag_id, task_ids=[task_id], run_ids=[run_id])
+    names = states.get(run_id, {})
+    return sorted(int(name.removeprefix(f"{task_id}_")) for name in names if name != task_id)
 
 
 def get_connection(conn_id: str) -> Connection:
