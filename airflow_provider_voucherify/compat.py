@@ -57,9 +57,11 @@ __all__ = [
     "XCom",
     "conf",
     "determine_kwargs",
+    "events_of_outlets",
     "get_async_connection",
     "get_async_extra_dejson",
     "get_connection",
+    "get_map_indexes",
     "get_task_state_store",
     "get_task_states",
     "open_for_reading",
@@ -111,12 +113,32 @@ def with_values(context: Context, values: Mapping[str, Any]) -> Context:
 
 
 def set_asset_state(context: Context, outlets: Iterable[Any], key: str, value: Mapping[str, Any]) -> None:
-    """Write a JSON value into the state store of each outlet that is an asset; below Airflow 3.3 there is none."""
+    """Write a JSON value into the state store of each outlet's asset; below Airflow 3.3 there is none."""
     stores: Any = context.get("asset_state_store")
     if stores is not None:
         for outlet in outlets:
-            if isinstance(outlet, Asset):
+            if _is_asset(context, outlet):
                 stores[outlet].set(key, dict(value))
+
+
+def events_of_outlets(context: Context, outlets: Iterable[Any]) -> list[Any]:
+    """Return what Airflow makes a task's asset events from, of each outlet that is an asset or refers to one."""
+    return [context["outlet_events"][outlet] for outlet in outlets if _is_asset(context, outlet)]
+
+
+def _is_asset(context: Context, outlet: Any) -> bool:
+    """Say whether an outlet is an asset, or refers to one (from Airflow 3.0 on) that is known; others it ignores."""
+    if isinstance(outlet, Asset):
+        return True
+    try:
+        from airflow.sdk.definitions.asset import AssetRef
+        from airflow.sdk.exceptions import AirflowRuntimeError
+    except ImportError:
+        return False
+    try:
+        return isinstance(outlet, AssetRef) and context["outlet_events"][outlet] is not None
+    except AirflowRuntimeError:
+        return False
 
 
 def get_task_states(context: Context) -> dict[str, dict[str, Any]]:
@@ -143,6 +165,18 @@ def _read_task_states(dag_id: str, task_id: str) -> dict[str, dict[str, Any]]:
         for run_id, map_index, state in columns.filter_by(dag_id=dag_id, task_id=task_id):
             states.setdefault(run_id, {})[task_id if map_index < 0 else f"{task_id}_{map_index}"] = state
     return states
+
+
+def get_map_indexes(dag_id: str, run_id: str, task_id: str) -> list[int]:
+    """Return the map indexes of a task's instances in a run; none where it is not mapped. For callbacks too."""
+    try:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    except ImportError:
+        states = _read_task_states(dag_id, task_id)
+    else:
+        states = RuntimeTaskInstance.get_task_states(dag_id=dag_id, task_ids=[task_id], run_ids=[run_id])
+    names = states.get(run_id, {})
+    return sorted(int(name.removeprefix(f"{task_id}_")) for name in names if name != task_id)
 
 
 def get_connection(conn_id: str) -> Connection:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_provider_voucherify.compat import Asset, BaseHook
+from airflow_provider_voucherify.compat import BaseHook, events_of_outlets
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -50,10 +50,8 @@ class EmitsLineage:
         """Give the asset events of this task the summary as extra; Airflow sends them if the task succeeds."""
         if self.summary is not None:
             told = self.summary.model_dump(mode="json", exclude={"failures"})
-            for outlet in self.outlets:
-                if isinstance(outlet, Asset):
-                    event = context["outlet_events"][outlet]
-                    event.extra = {**event.extra, **told}
+            for event in events_of_outlets(context, self.outlets):
+                event.extra = {**event.extra, **told}
         super().post_execute(context, result)  # type: ignore[misc]  # which is where Airflow 2 calls the author's own
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
@@ -98,7 +96,11 @@ class EmitsLineage:
         resource = (self.summary.resource if self.summary is not None else None) or self._resource()
         if resource is None or (self.summary is not None and self.summary.dry_run):
             return []
-        namespace = f"{SCHEME}://{urlsplit(self._hook().settings.base_url).netloc}"
+        try:
+            namespace = f"{SCHEME}://{urlsplit(self._hook().settings.base_url).netloc}"
+        except Exception as error:
+            log.warning("OpenLineage cannot be told where the rows went: %s", error)
+            return []
         if self.summary is None:
             return [OutputDataset(namespace=namespace, name=resource)]
         statistics = OutputStatisticsOutputDatasetFacet(

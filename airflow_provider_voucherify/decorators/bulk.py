@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,8 @@ class _FunctionGivesRows(DecoratedOperator):
 
     The function runs when the task reads its rows: after its arguments have been checked, before anything is sent. A
     retry runs it again, the way back from the triggerer does not. Its arguments are templates, as those of every
-    TaskFlow function. Lists among them may be rows, so Airflow does not get to store them.
+    TaskFlow function. Lists and other collections among them, or in dicts among them, may be rows, so Airflow does not
+    get to store them.
     """
 
     if not hasattr(DecoratedOperator, "xcom_push"):
@@ -85,8 +86,9 @@ def voucherify_bulk_update_task(python_callable: Callable[..., Any] | None = Non
     """
     Make a function the source of a bulk update; Airflow offers this as ``@task.voucherify_bulk_update``.
 
-    The function returns rows or yields them: dicts of columns, or bare ids. What it yields is read as a stream and put
-    on local disk; neither that nor a returned list becomes an XCom. The task returns the operator's summary::
+    The function returns rows or yields them: dicts of columns, or bare ids; lists of these are joined. What it yields
+    is read as a stream and put on local disk; neither that nor a returned list becomes an XCom. The task returns the
+    operator's summary::
 
         @task.voucherify_bulk_update(resource="customers", deferrable=True)
         def sync_customers(day):
@@ -135,8 +137,14 @@ def _rows(
 
 
 def _stored(argument: Any) -> Any:
-    return HiddenRecords(argument) if isinstance(argument, list | tuple) else argument
+    """Hide what may hold rows, in dicts too."""
+    if isinstance(argument, dict):
+        return {name: _stored(value) for name, value in argument.items()}
+    is_collection = isinstance(argument, Collection) and not isinstance(argument, str | bytes | bytearray)
+    return HiddenRecords(argument) if is_collection else argument
 
 
 def _given(argument: Any) -> Any:
+    if isinstance(argument, dict):
+        return {name: _given(value) for name, value in argument.items()}
     return argument.records if isinstance(argument, HiddenRecords) else argument

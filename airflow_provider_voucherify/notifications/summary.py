@@ -6,8 +6,15 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_voucherify.compat import BaseNotifier, XCom, with_values
-from airflow_provider_voucherify.notifications.texts import HTML_KEY, SLACK_KEY, SUMMARY_KEY, TEXT_KEY, ready_texts
+from airflow_provider_voucherify.compat import BaseNotifier, XCom, get_map_indexes, with_values
+from airflow_provider_voucherify.notifications.texts import (
+    HTML_KEY,
+    SLACK_KEY,
+    SUMMARY_KEY,
+    TEXT_KEY,
+    ready_texts,
+    ready_texts_of_mapped,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
@@ -31,7 +38,8 @@ class VoucherifySummaryNotifier(BaseNotifier):
     :param notifier: any notifier, or a callable that takes the context. Its templates may use ``voucherify_text``
         (a few lines of plain text), ``voucherify_slack_text`` and ``voucherify_html`` (the same for Slack and for a
         mail) and ``voucherify_summary`` (the dict that the task returns).
-    :param task_id: the Voucherify task, where the callback belongs to another one (or to the DAG, or a deadline).
+    :param task_id: the Voucherify task, where the callback belongs to another one (or to the DAG, or a deadline). Of a
+        mapped task the texts tell of each instance, by its map index, and ``voucherify_summary`` is a list.
     :param kwargs: ``context``, for awaiting; Airflow 3.1 and later.
     """
 
@@ -41,7 +49,7 @@ class VoucherifySummaryNotifier(BaseNotifier):
         self.task_id = task_id
 
     def notify(self, context: Context) -> None:
-        """Read the summary from XCom and call the notifier."""
+        """Read the summary (or the summaries) from XCom and call the notifier."""
         self.notifier(with_values(context, self._told(context)))
 
     async def async_notify(self, context: Context) -> None:
@@ -54,19 +62,22 @@ class VoucherifySummaryNotifier(BaseNotifier):
             await asyncio.to_thread(self.notifier, told)
 
     def _told(self, context: Context) -> dict[str, Any]:
-        task_id, found = self._summary(context)
-        if isinstance(found, dict):
-            return ready_texts(found)
+        ti: Any = context.get("ti")
+        run: Any = context["dag_run"] if ti is None else {"dag_id": ti.dag_id, "dag_run_id": ti.run_id}
+        task_id = self.task_id or ti.task_id
+        place = {"dag_id": run["dag_id"], "run_id": run["dag_run_id"], "task_id": task_id}
+
+        def summary(map_index: int) -> dict[str, Any] | None:
+            found = XCom.get_one(key="return_value", map_index=map_index, **place)
+            return found if isinstance(found, dict) else None
+
+        if (one := summary(-1 if self.task_id else ti.map_index)) is not None:
+            return ready_texts(one)
+        each = {index: summary(index) for index in get_map_indexes(**place)} if self.task_id else {}
+        if any(each.values()):
+            return ready_texts_of_mapped(each)
         nothing = f"Voucherify task {task_id}: no summary"
         return {SUMMARY_KEY: {}, TEXT_KEY: nothing, SLACK_KEY: nothing, HTML_KEY: f"<p>{nothing}</p>"}
-
-    def _summary(self, context: Context) -> tuple[str | None, Any]:
-        if (ti := context.get("ti")) is None:
-            run: Any = context["dag_run"]
-            ids = {"dag_id": run["dag_id"], "run_id": run["dag_run_id"], "task_id": self.task_id}
-            return self.task_id, XCom.get_one(key="return_value", **ids)
-        map_index = None if self.task_id else ti.map_index
-        return self.task_id or ti.task_id, ti.xcom_pull(task_ids=self.task_id or ti.task_id, map_indexes=map_index)
 
 
 def _can_be_awaited(notifier: BaseNotifier) -> bool:

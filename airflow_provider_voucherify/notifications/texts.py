@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from html import escape
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ HTML_KEY = "voucherify_html"
 MOST_CHARACTERS = 300
 """A line of a message, and a cell of a mail's table, is cut here. With ten failures that keeps a message below the
 4,000 characters that Slack recommends (docs.slack.dev, chat.postMessage, "Truncating content")."""
+
+MOST_CHARACTERS_FOR_SLACK = 4_000
+"""What a message to Slack may have; only the texts of several mapped tasks are longer."""
 
 FAILURE_LINE = "- "
 """What the lines of a summary's text that name a failure begin with; those are in the table of a mail."""
@@ -37,16 +41,37 @@ def ready_texts(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {SUMMARY_KEY: summary, TEXT_KEY: text, SLACK_KEY: slack_text(text), HTML_KEY: html_text(told)}
 
 
+def ready_texts_of_mapped(summaries: Mapping[int, Mapping[str, Any] | None]) -> dict[str, Any]:
+    """
+    Return the same for a mapped task: the texts of all its instances, and a list of their summaries.
+
+    :param summaries: the dict that each instance returned, by map index; None where it has returned none.
+    """
+    texts, html = [], []
+    for index, summary in summaries.items():
+        of_one = {TEXT_KEY: "no summary", HTML_KEY: "<p>no summary</p>"} if summary is None else ready_texts(summary)
+        texts.append(f"map_index={index}: {of_one[TEXT_KEY]}")
+        html.append(f"<p>map_index={index}:</p>\n{of_one[HTML_KEY]}")
+    return {
+        SUMMARY_KEY: [summary for summary in summaries.values() if summary is not None],
+        TEXT_KEY: "\n\n".join(texts),
+        SLACK_KEY: slack_text("\n\n".join(texts)),
+        HTML_KEY: "\n".join(html),
+    }
+
+
 def slack_text(text: str) -> str:
     """
     Return a text as one code block of Slack's ``mrkdwn``.
 
     In a code block Slack styles nothing and links nothing. What could end the block or mention people is taken out: a
     backquote becomes an apostrophe, and ``&``, ``<`` and ``>`` become entities (docs.slack.dev, "Formatting message
-    text"). Long lines are cut.
+    text"). Long lines are cut, and so is a text of more than ``MOST_CHARACTERS_FOR_SLACK``, after a whole line.
     """
-    lines = (_cut(_printable(line)).replace("`", "'") for line in text.splitlines())
-    return "```\n" + "\n".join(escape(line, quote=False) for line in lines) + "\n```"
+    lines = [_cut(_printable(line)).replace("`", "'") for line in text.splitlines()]
+    shown = sum(length <= MOST_CHARACTERS_FOR_SLACK for length in accumulate(len(line) + 1 for line in lines))
+    told = lines[:shown] if shown == len(lines) else [*lines[:shown], f"… and {len(lines) - shown} more lines"]
+    return "```\n" + "\n".join(escape(line, quote=False) for line in told) + "\n```"
 
 
 def html_text(summary: SyncSummary) -> str:

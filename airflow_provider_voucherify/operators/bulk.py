@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -57,8 +57,7 @@ class HiddenRecords:
         self.records = records
 
     def __repr__(self) -> str:
-        count = f"{len(self.records):,}" if hasattr(self.records, "__len__") else "an unknown number of"
-        return f"<{count} records, not shown>"
+        return f"<{_count(self.records)} records, not shown>"
 
 
 class _BulkOperator(SubmittingOperator):
@@ -272,9 +271,26 @@ class _BulkOperator(SubmittingOperator):
             raise VoucherifyNewerRunError(f"{said}; they would be overwritten")
         self.log.warning("%s; this retry may overwrite them with older ones", said)
 
-    def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
-        super()._do_render_template_fields(*args, **kwargs)
-        if self.records is not None:
+    def resolve_template_files(self) -> None:
+        """Read the file that ``sql`` names; in other fields ``metadata.sql`` is a field, an id or another text."""
+        self.template_fields = ("sql",)
+        try:
+            super().resolve_template_files()
+        finally:
+            del self.template_fields
+
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
+    ) -> None:
+        of_files = {"sql"}.intersection(template_fields) if parent is self else ()
+        super()._do_render_template_fields(parent, of_files, *args, **kwargs)
+        endings, self.template_ext = self.template_ext, ()
+        try:
+            others = [name for name in template_fields if name not in of_files]
+            super()._do_render_template_fields(parent, others, *args, **kwargs)
+        finally:
+            self.template_ext = endings
+        if parent is self and self.records is not None:
             self.records = HiddenRecords(self.records)
 
     def _destination(self, schema: MetadataRules | None = None) -> Destination:
@@ -336,7 +352,12 @@ class _BulkOperator(SubmittingOperator):
 
         if not self._keeps_books:
             return None, []
-        project = f"{hook.settings.base_url} {hook.settings.application_id}"
+        try:
+            project = f"{hook.settings.base_url} {hook.settings.application_id}"
+        except AirflowNotFoundException:
+            if not self.is_dry_run:
+                raise
+            return None, self._warnings_without_connection()
         settings = settings_digest(project, self._destination(), self._rules())
         everything = self.sync_mode == "full" or _is_true("full_refresh", self.full_refresh)
         ledger = Ledger(run_key(context), settings, everything=everything)
@@ -345,6 +366,15 @@ class _BulkOperator(SubmittingOperator):
         except BaseException:
             ledger.close()
             raise
+
+    def _warnings_without_connection(self) -> list[str]:
+        """Say what a dry run leaves out whose connection is not there yet: nothing tells whose state it would be."""
+        if not (self.state_path or self.outcomes_conn_id):
+            return []
+        return [
+            f"there is no connection {self.voucherify_conn_id}, so the state of earlier syncs is not read, and every "
+            "row counts as one to send"
+        ]
 
     def _changes(self, schema: MetadataRules | None) -> Changes:
         from airflow_provider_voucherify.sync.destination import metadata_destination
@@ -518,7 +548,7 @@ class _BulkOperator(SubmittingOperator):
         )
 
     def _dry_run(self, plan: Plan) -> dict[str, Any]:
-        """Log what would be sent and what it would cost, and return it; a dry run needs no connection."""
+        """Log what would be sent and what it would cost, and return it; this needs no connection."""
         from airflow_provider_voucherify.sync.estimate import estimate
 
         try:
@@ -556,8 +586,9 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     errors of ``airflow_provider_voucherify.exceptions``.
 
     :param resource: ``customers``, ``products`` or ``vouchers``.
-    :param records: a list of dicts, or an upstream task's output. For large data use ``sql`` or ``path``: Airflow keeps
-        what tasks return in its database.
+    :param records: a list of dicts or of ids, or an upstream task's output; lists of lists, as mapped tasks give them,
+        are joined, and fetched one at a time. For large data use ``sql`` or ``path``: Airflow keeps what tasks return
+        in its database.
     :param sql: a query, or the path of a ``.sql`` file.
     :param sql_conn_id: the query's connection; any whose hook is a ``DbApiHook``.
     :param sql_parameters: bound to the query by the driver.
@@ -630,7 +661,8 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
         on, well or not. If it does not, since it was marked or its trigger failed, the next try of the task instance
         removes it; where none follows, a person should. Mapped tasks get a folder each in it.
     :param dry_run: read and check, log and return the plan and what it would cost (requests, bytes, share of the rate
-        limit, minutes; see ``sync.estimate``), send nothing.
+        limit, minutes; see ``sync.estimate``), send nothing. Without a connection it works too, unless with
+        ``validate_metadata``, but without the state of earlier syncs.
     :param durable: on Airflow 3.3 and later a retry waits for what an earlier try has sent instead of sending it
         again; see ``sync.journal``. Batches are known by their content, so a query should give its rows in a stable
         order (``ORDER BY``). A clear sends everything again.
@@ -700,6 +732,15 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
 
     def _metadata_plan(self) -> MetadataPlan:
         return "bulk" if self.metadata is not None else self.plan
+
+
+def _count(records: Any) -> str:
+    """Count records; those of a mapped task are not fetched for that."""
+    if isinstance(records, list | tuple):
+        return f"{sum(len(one) if isinstance(one, list | tuple) else 1 for one in records):,}"
+    if isinstance(records, Sequence) or not hasattr(records, "__len__"):
+        return "an unknown number of"
+    return f"{len(records):,}"
 
 
 def _is_true(name: str, value: object) -> bool:

@@ -92,12 +92,13 @@ def from_records(records: Iterable[Any], key: str) -> Rows:
     """
     Read records that are in memory, or a generator of them.
 
-    :param records: dicts, or bare ids (strings or integers), which become ``{key: id}``.
+    :param records: dicts, or bare ids (strings or integers), which become ``{key: id}``; lists of these are joined, and
+        read one after the other.
     :param key: the resource's key field.
     """
     if isinstance(records, str | bytes | Mapping) or not isinstance(records, Iterable):
         raise VoucherifyConfigurationError(f"records must be a list of dicts or of ids, not {type(records).__name__}")
-    return _from_records(iter(records), key)
+    return _from_records(_joined(records), key)
 
 
 def from_file(file: IO[bytes], name: str) -> Rows:
@@ -127,6 +128,14 @@ def first_rows(rows: Rows, most: int) -> Rows:
             chunk = replace(chunk, rows=chunk.rows[:left], failures=chunk.failures[:left])
         left -= len(chunk.rows) if isinstance(chunk, Chunk) else 1
         yield chunk
+
+
+def _joined(records: Iterable[Any]) -> Iterator[Any]:
+    for record in records:
+        if isinstance(record, list | tuple):
+            yield from record
+        else:
+            yield record
 
 
 def _from_records(records: Iterator[Any], key: str) -> Rows:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
-from airflow.providers.common.compat.sdk import DAG, Asset
+from airflow.providers.common.compat.sdk import DAG, Asset, task
 from dags import run_dag
 from installed import AIRFLOW
 
@@ -86,6 +89,56 @@ def test_the_event_has_the_summary_without_rows(
     assert (extra["created"], extra["refused"], extra["async_action_ids"]) == (1, 1, summary["async_action_ids"])
     assert "private" not in str(extra)
     assert len(run.asset_extras("warehouse-copy")) == 1
+
+
+@pytest.mark.needs_airflow("3.0", "references to assets came with it")
+@pytest.mark.parametrize("by", ["name", "uri"])
+def test_an_outlet_may_be_a_reference(voucherify: LocalVoucherify, by: str) -> None:
+    customers = Asset(name=f"customers by {by}", uri=f"voucherify://{by}.example.com/customers")
+    with DAG(f"assets_by_{by}", schedule=None) as dag:
+        task(outlets=[customers], task_id="owner")(lambda: None)()
+        VoucherifyBulkUpdateOperator(
+            task_id="sync",
+            resource="customers",
+            records=["c1"],
+            outlets=[Asset.ref(**{by: getattr(customers, by)}), Asset.ref(name="of nobody")],
+        )
+
+    run = run_dag(dag)
+
+    assert run.task_state("sync") == "success"
+    [without, extra] = sorted(run.asset_extras(customers.uri), key=len)
+    assert without == {}
+    assert (extra["created"], extra["requests"]) == (1, 1)
+
+
+@pytest.mark.needs_airflow("3.3", "the asset state store came with it")
+@pytest.mark.parametrize("by", ["asset", "name", "uri"])
+def test_the_asset_keeps_when_the_state_of_its_records_was_written(
+    voucherify: LocalVoucherify, by: str, tmp_path: Path
+) -> None:
+    customers = Asset(name=f"kept by {by}", uri=f"voucherify://{by}.example.com/vouchers")
+    outlet = customers if by == "asset" else Asset.ref(**{by: getattr(customers, by)})
+    kept = []
+    with DAG(f"kept_by_{by}", schedule=None) as dag:
+        sync = VoucherifyBulkUpdateOperator(
+            task_id="sync",
+            resource="customers",
+            records=["c1"],
+            state_path=str(tmp_path / "state"),
+            outlets=[outlet, Asset.ref(name="of nobody"), Asset.ref(uri="x://of/nobody")],
+        )
+
+        @task(inlets=[customers], outlets=[customers])
+        def look(asset_state_store: Any = None) -> None:
+            kept.append(asset_state_store[customers].get("voucherify_last_sync"))
+
+        sync >> look()
+
+    run = run_dag(dag)
+
+    assert run.state == "success"
+    assert [(one["run_id"], one["rows_read"]) for one in kept] == [(run.dag_run.run_id, 1)]
 
 
 def test_a_sensor_has_events_too(voucherify: LocalVoucherify) -> None:

@@ -15,7 +15,7 @@ from connections import connect
 from dags import run_dag
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
-from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
 
 CUSTOMERS = [
     {"source_id": "c1", "name": "Zoë", "address_city": "Łódź", "segment": "vip"},
@@ -119,6 +119,34 @@ def test_everything_that_a_user_would_template_is_templated(voucherify: LocalVou
     assert run.state == "success"
     assert run.xcom("sync")["report_uri"] == str(tmp_path / "2026")
     assert (tmp_path / "2026" / "report-00001.csv").read_text().splitlines()[1] == "c1,false,true"
+
+
+@pytest.mark.parametrize("operator", [VoucherifyBulkUpdateOperator, VoucherifyBulkMetadataOperator])
+@pytest.mark.parametrize("is_mapped", [False, True], ids=["plain", "mapped"])
+def test_sql_may_name_a_file_and_nothing_else_does(
+    voucherify: LocalVoucherify, warehouse: sqlite3.Connection, tmp_path: Path, operator: type[Any], is_mapped: bool
+) -> None:
+    (tmp_path / "customers.sql").write_text("SELECT '{{ params.id }}' AS id, 'SELECT 1' AS query")
+    (tmp_path / "metadata.sql").write_text("this is no field")
+    (tmp_path / "c2.sql").write_text("this is no id")
+    query: dict[str, Any] = {"task_id": "query", "sql": "customers.sql", "sql_conn_id": "warehouse"}
+    query["mapping"] = {"id": "source_id", "query": "metadata.sql"}
+    ids: dict[str, Any] = {"task_id": "ids", "records": ["c2.sql", "{{ params.id }}3.sql"]}
+    if operator is VoucherifyBulkMetadataOperator:
+        ids["metadata"] = {"file": "c2.sql"}
+    with DAG("files", schedule=None, template_searchpath=str(tmp_path), params={"id": "c"}) as dag:
+        for kwargs in (query, ids):
+            if is_mapped:
+                operator.partial(resource="customers", **kwargs).expand(null_policy=["omit"])
+            else:
+                operator(resource="customers", **kwargs)
+
+    run = run_dag(dag)
+
+    assert run.state == "success"
+    assert sorted(voucherify.customers) == ["c", "c2.sql", "c3.sql"]
+    assert voucherify.customers["c"]["metadata"] == {"sql": "SELECT 1"}
+    assert voucherify.customers["c2.sql"]["metadata"] == ids.get("metadata", {})
 
 
 def test_a_deferrable_task_waits_in_a_trigger(voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,6 +321,29 @@ def test_a_dry_run_tells_its_cost_at_the_connections_limits(
     assert (summary["quota_share"], summary["estimated_minutes"]) == (2.0, 60.0)
     assert "200% of one period's quota, at 10/minute API calls and 1/hour bulk calls" in task_log()
     assert voucherify.received == []
+
+
+@pytest.mark.parametrize(
+    ("books", "warning"),
+    [
+        (None, None),
+        ("outcomes_path", None),
+        (
+            "state_path",
+            "there is no connection to_be_made, so the state of earlier syncs is not read, and every row counts as one "
+            "to send",
+        ),
+    ],
+)
+def test_a_dry_run_needs_no_connection(tmp_path: Path, books: str | None, warning: str | None) -> None:
+    kept = {} if books is None else {books: str(tmp_path / "kept.jsonl")}
+
+    run = run_dag(update(records=CUSTOMERS, dry_run=True, voucherify_conn_id="to_be_made", **kept))
+
+    assert run.state == "success"
+    summary = run.xcom("sync")
+    assert (summary["rows_read"], summary["requests"], summary["warning"]) == (2, 1, warning)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dry_run_that_would_not_wait_would_not_look(voucherify: LocalVoucherify) -> None:

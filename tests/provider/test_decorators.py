@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, task
@@ -135,6 +135,43 @@ def test_rows_of_another_task_are_not_stored_with_the_rendered_fields(voucherify
     else:
         assert op_args == ["<1 records, not shown>"]
         assert op_kwargs == {"more": "<1 records, not shown>", "prefix": "shop-"}
+
+
+class Order(NamedTuple):
+    """Something else than a list that may hold rows."""
+
+    rows: list[dict[str, str]]
+
+
+def test_rows_inside_of_an_argument_are_not_stored_with_the_rendered_fields(voucherify: LocalVoucherify) -> None:
+    def row(record_id: str) -> dict[str, str]:
+        return {"source_id": record_id, "name": "do-not-store"}
+
+    with DAG("decorated", schedule=None) as dag:
+
+        @task
+        def extract() -> dict[str, Any]:
+            return {"country": "PL", "rows": [row("c1")], "deeper": {"rows": [row("c2")]}}
+
+        @task.voucherify_bulk_update(resource="customers")
+        def sync(export: dict[str, Any], orders: dict[str, Any], names: set[str]) -> Iterator[dict[str, str]]:
+            assert (type(orders["open"]), type(names)) == (Order, set)
+            for customer in [*export["rows"], *export["deeper"]["rows"], *orders["open"].rows]:
+                yield {**customer, "address_country": export["country"]}
+
+        sync(extract(), orders={"open": Order([row("c3")])}, names={"do-not-store"})
+
+    run = run_dag(dag)
+
+    assert {record_id: one["address"]["country"] for record_id, one in voucherify.customers.items()} == {
+        "c1": "PL",
+        "c2": "PL",
+        "c3": "PL",
+    }
+    stored = json.dumps(rendered_fields(run))
+    assert "do-not-store" not in stored
+    assert "country" in stored
+    assert stored.count("<1 records, not shown>") == 4
 
 
 def test_it_is_deferred_and_the_function_runs_once(

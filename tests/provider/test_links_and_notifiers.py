@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, BaseNotifier
+from airflow.providers.common.compat.sdk import DAG, BaseNotifier, task
 from dags import run_dag, shown_links
 
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
@@ -65,6 +66,48 @@ def test_a_summary_notifier_brings_the_summary_to_airflow_s_own_callbacks(vouche
     assert notifier.sent[0].startswith("Voucherify customers: 2 rows")
 
 
+def mapped_dag(notifier: Callable[[Any], Any]) -> DAG:
+    """A mapped task whose second instance fails before it reads a row, and a task after it that tells of them all."""
+    with DAG("mapped_and_told", schedule=None) as dag:
+        part = VoucherifyBulkUpdateOperator.partial(task_id="part", resource="customers", max_failed_records=1).expand(
+            records=[["c9"], 7, RECORDS]
+        )
+        part >> task(task_id="tell", trigger_rule="all_done", on_success_callback=notifier)(lambda: None)()
+    return dag
+
+
+def test_a_summary_notifier_tells_of_each_task_of_a_mapped_one(voucherify: LocalVoucherify) -> None:
+    told: list[dict[str, Any]] = []
+
+    run_dag(mapped_dag(VoucherifySummaryNotifier(told.append, task_id="part")))
+
+    [context] = told
+    first, second, third, *failures = context["voucherify_text"].split("\n\n")
+    assert first.startswith("map_index=0: Voucherify customers: 1 rows - 1 created")
+    assert second == "map_index=1: no summary"
+    assert third.startswith("map_index=2: Voucherify customers: 2 rows - 1 created, 1 refused\n- c2: birthdate must")
+    assert failures == []
+    assert context["voucherify_slack_text"] == slack_text(context["voucherify_text"])
+    assert context["voucherify_html"].startswith("<p>map_index=0:</p>\n<p>Voucherify customers: 1 rows")
+    assert context["voucherify_html"].count("<table") == 1
+    assert [summary["rows_read"] for summary in context["voucherify_summary"]] == [1, 2]
+
+
+def test_a_mapped_task_s_own_callback_tells_of_itself(voucherify: LocalVoucherify) -> None:
+    told: list[dict[str, Any]] = []
+    with DAG("mapped_and_told", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator.partial(
+            task_id="part", resource="customers", on_success_callback=VoucherifySummaryNotifier(told.append)
+        ).expand(records=[["c1"], ["c2", "c3"]])
+
+    run_dag(dag)
+
+    assert sorted((context["ti"].map_index, context["voucherify_summary"]["rows_read"]) for context in told) == [
+        (0, 1),
+        (1, 2),
+    ]
+
+
 class AwaitedMessages(Messages):
     """A notifier that can be awaited."""
 
@@ -107,6 +150,24 @@ def test_a_deadline_names_the_run_alone_and_the_notifier_names_the_task(voucheri
     run_dag(dag_with(on_success_callback=as_of_a_deadline))
 
     assert notifier.sent == ["awaited: 1 refused"]
+
+
+@needs_deadlines
+def test_a_deadline_s_notifier_tells_of_each_task_of_a_mapped_one(voucherify: LocalVoucherify) -> None:
+    notifier = AwaitedMessages("{{ voucherify_text }}")
+
+    def as_of_a_deadline(context: Any) -> None:
+        run = context["dag_run"]
+        awaited({"dag_run": {"dag_id": run.dag_id, "dag_run_id": run.run_id}, "deadline": {}}, notifier, "part")
+
+    run_dag(mapped_dag(as_of_a_deadline))
+
+    [text] = notifier.sent
+    assert re.findall(r"map_index=\d: \w+ \w+", text) == [
+        "map_index=0: Voucherify customers",
+        "map_index=1: no summary",
+        "map_index=2: Voucherify customers",
+    ]
 
 
 def test_where_there_is_no_summary_the_message_says_so(voucherify: LocalVoucherify) -> None:
@@ -152,6 +213,15 @@ def test_texts_for_slack_and_mail_have_a_line_for_each_failure_whatever_is_in_it
         "<p>All of them: /reports/failures.jsonl</p>",
     ]
     assert html.count("a b") == 1
+
+
+def test_a_text_that_is_too_long_for_slack_ends_after_a_whole_line() -> None:
+    lines = slack_text("\n".join(f"{number:03} & more" for number in range(1_000))).splitlines()
+
+    assert len(lines) < 1_000
+    assert lines[-3] == f"{len(lines) - 4:03} &amp; more"
+    assert lines[-2:] == [f"… and {1_000 - (len(lines) - 3)} more lines", "```"]
+    assert sum(len(line.replace("&amp;", "&")) + 1 for line in lines[1:-2]) in range(3_980, 4_001)
 
 
 @pytest.mark.parametrize("kwargs", [{"deferrable": True}, {"deferrable": False}], ids=["deferrable", "worker"])

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, task
-from dags import run_dag
+from dags import DagRunResult, run_dag
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
+
+
+def rendered_records(run: DagRunResult) -> dict[str, Any]:
+    from airflow.models.renderedtifields import RenderedTaskInstanceFields
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        found = session.query(RenderedTaskInstanceFields).filter_by(run_id=run.dag_run.run_id).all()
+        return {row.task_id: row.rendered_fields["records"] for row in found if "records" in row.rendered_fields}
 
 
 def test_each_mapped_task_sends_its_file_and_keeps_its_own_reports(voucherify: LocalVoucherify, tmp_path: Path) -> None:
@@ -44,6 +54,32 @@ def test_one_sensor_waits_for_all_mapped_tasks(voucherify: LocalVoucherify) -> N
 
     assert summary["created"] == 3
     assert len(summary["async_action_ids"]) == 2
+
+
+def test_records_are_those_of_all_tasks_of_a_mapped_one(voucherify: LocalVoucherify) -> None:
+    with DAG("mapped_upstream", schedule=None) as dag:
+
+        @task
+        def of_shop(shop: str, count: int) -> list[dict[str, str]]:
+            return [{"source_id": f"{shop}{number}", "name": "do-not-store"} for number in range(count)]
+
+        @task
+        def one_id(shop: str) -> str:
+            return shop
+
+        parts = of_shop.partial(shop="a").expand(count=[2, 0, 3])
+        VoucherifyBulkUpdateOperator(task_id="lists", resource="customers", records=parts)
+        VoucherifyBulkUpdateOperator.partial(task_id="mapped", resource="products", records=parts).expand(sample=[4])
+        VoucherifyBulkUpdateOperator(task_id="ids", resource="customers", records=one_id.expand(shop=["b", "c"]))
+
+    run = run_dag(dag)
+
+    assert run.state == "success"
+    assert sorted(voucherify.customers) == ["a0", "a1", "a2", "b", "c"]
+    assert (run.xcom("lists")["rows_read"], run.xcom("lists")["superseded"]) == (5, 2)
+    assert run.xcom("mapped", map_index=0)["rows_read"] == 4
+    stored = rendered_records(run)
+    assert stored == dict.fromkeys(("lists", "mapped", "ids"), "<an unknown number of records, not shown>")
 
 
 def test_each_mapped_task_has_parameters_of_its_own_from_another_task(voucherify: LocalVoucherify) -> None:

@@ -20,6 +20,7 @@ from installed import AIRFLOW
 from airflow_provider_voucherify.compat import Stats
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.local_voucherify.misbehaviour import RateLimited
+from airflow_provider_voucherify.metrics import FAILURE_KEYS, OTHER_KEY
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.operators.import_csv import VoucherifyImportCsvOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
@@ -192,7 +193,7 @@ def test_a_csv_import_counts_the_same(voucherify: LocalVoucherify, statsd: Stats
 
 
 def test_every_name_of_the_table_is_sent_and_every_name_that_is_sent_is_in_the_table(
-    voucherify: LocalVoucherify, statsd: StatsdServer
+    voucherify: LocalVoucherify, statsd: StatsdServer, tmp_path: Path
 ) -> None:
     documented = dict(re.findall(r"^\| `(voucherify\.[a-z_.]+)` \| (\w+) \|", DOCUMENTED.read_text(), re.MULTILINE))
     sync(records=["c1"])
@@ -217,10 +218,13 @@ def test_every_name_of_the_table_is_sent_and_every_name_that_is_sent_is_in_the_t
     voucherify.next_actions(result_fields={"done_count": 1, "failed_count": 4, "errors": errors, "reports": []})
     sync(resource="vouchers", records=[{"code": code, "metadata": {"a": 1}} for code in ("KNOWN", "LOST", *keys)])
     sync(resource="vouchers", records=["NOTHING"])
+    sync(resource="vouchers", records=[{"code": "GONE", "metadata": {"a": 1}}], report_path=str(tmp_path))
+    sync(resource="vouchers", path=str(tmp_path / "failures.jsonl"), max_attempts=1)
     found = [{"source_id": "c1", "found": True, "updated": False}]
     voucherify.next_actions(result_fields={"done_count": 1, "reports": [], "results": found})
     sync(records=["c1"])
 
     received = statsd.received()
 
+    assert {f"voucherify.failures.{key}" for key in [*FAILURE_KEYS, OTHER_KEY]} <= received.keys()
     assert {name: statsd.types[name] for name in received} == documented

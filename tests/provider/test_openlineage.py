@@ -189,3 +189,19 @@ def test_a_file_is_named_by_openlineage_s_rules_and_without_the_connection(path:
     )
 
     assert [(i.namespace, i.name) for i in operator.get_openlineage_facets_on_complete(None).inputs] == [dataset]
+
+
+@pytest.mark.parametrize("connection", [None, '{"conn_type": "voucherify"}'], ids=["no connection", "an empty one"])
+def test_without_a_usable_connection_the_inputs_are_told_alone(
+    monkeypatch: pytest.MonkeyPatch, connection: str | None
+) -> None:
+    if connection is not None:
+        monkeypatch.setenv("AIRFLOW_CONN_TO_BE_MADE", connection)
+    operator = VoucherifyBulkUpdateOperator(
+        task_id="sync", resource="customers", path="s3://bucket/customers.csv", voucherify_conn_id="to_be_made"
+    )
+
+    lineage = operator.get_openlineage_facets_on_failure(None)
+
+    assert [(i.namespace, i.name) for i in lineage.inputs] == [("s3://bucket", "customers.csv")]
+    assert lineage.outputs == []

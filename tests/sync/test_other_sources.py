@@ -6,7 +6,8 @@ import datetime as dt
 import io
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from decimal import Decimal
 from typing import Any
@@ -166,3 +167,46 @@ def test_records_of_changing_members_keep_their_order(records: list[Any]) -> Non
 
     rows = [dict(zip(chunk.columns, row, strict=True)) for chunk in chunks for row in chunk.rows]
     assert rows == [record if isinstance(record, dict) else {"source_id": record} for record in records]
+
+
+class Part(list[Any]):
+    """A list that can be watched."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+class Parts(Sequence[Part]):
+    """What the tasks of a mapped one have returned, fetched when it is asked for, as Airflow's lazy sequence does."""
+
+    def __init__(self, count: int, size: int) -> None:
+        self._count, self._size = count, size
+        self._alive: weakref.WeakSet[Part] = weakref.WeakSet()
+        self.most = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if index >= self._count:
+            raise IndexError(index)
+        part = Part({"source_id": f"{index}-{number}"} for number in range(self._size))
+        self._alive.add(part)
+        self.most = max(self.most, len(self._alive))
+        return part
+
+
+def test_lists_of_records_are_joined_and_fetched_one_by_one(read: ReadRows) -> None:
+    parts = Parts(count=3_000, size=2)
+
+    done = read("customers", from_records(parts, "source_id"))
+
+    assert [record["source_id"] for record in done.records] == [f"{n}-{m}" for n in range(3_000) for m in range(2)]
+    assert parts.most <= 2
+
+
+def test_lists_in_lists_of_records_are_refused_and_counted(read: ReadRows) -> None:
+    done = read("customers", from_records([["c1", ["c2"]], "c3", ("c4",), []], "source_id"))
+
+    assert [record["source_id"] for record in done.records] == ["c1", "c3", "c4"]
+    assert done.rows_read == 4
+    assert done.reasons == [("invalid_line", "a record must be a dict or an id, not list")]

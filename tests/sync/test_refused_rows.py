@@ -53,7 +53,7 @@ def test_a_row_without_a_usable_key_is_refused(read: ReadRows, row: dict[str, An
     assert json.loads(done.failures[0])["_failure"]["row"] == 2
 
 
-@pytest.mark.parametrize("record", [None, 1.5, True, ["c"], b"c", object()], ids=repr)
+@pytest.mark.parametrize("record", [None, 1.5, True, [["c"]], b"c", object()], ids=repr)
 def test_a_record_that_is_neither_a_dict_nor_an_id_is_refused(read: ReadRows, record: Any) -> None:
     done = read("customers", ["a", record, 7])
 
