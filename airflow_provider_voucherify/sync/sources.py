@@ -132,10 +132,10 @@ def first_rows(rows: Rows, most: int) -> Rows:
 
 def _joined(records: Iterable[Any]) -> Iterator[Any]:
     for record in records:
-        if isinstance(record, list | tuple):
-            yield from record
-        else:
+        if type(record) is dict or not isinstance(record, (list, tuple)):
             yield record
+        else:
+            yield from record
 
 
 def _from_records(records: Iterator[Any], key: str) -> Rows:
