@@ -164,7 +164,7 @@ def test_an_action_that_failed_as_a_whole_is_sent_again(voucherify: LocalVoucher
 
 
 def test_a_task_that_is_not_durable_sends_everything_again(voucherify: LocalVoucherify) -> None:
-    voucherify.misbehave("submit", Status(403), after=2)
+    voucherify.misbehave("submit", Status(409), after=2)
 
     assert sync(durable=False).state == "success"
     assert times_posted(voucherify) == {**ONCE, "c0": 2, "c1": 2, "c2": 2, "c3": 2}

@@ -213,7 +213,7 @@ class TestRetries:
         assert (run.xcom("import")["requests"], run.xcom("import")["succeeded"]) == (0, 3)
 
     def test_without_durable_it_sends_everything_again(self, voucherify: LocalVoucherify, file: Path) -> None:
-        voucherify.misbehave("poll", Status(403))
+        voucherify.misbehave("poll", Status(409))
 
         assert import_csv(file, durable=False, retries=1).state == "success"
         assert self.posts(voucherify) == 2
@@ -222,7 +222,7 @@ class TestRetries:
         self, voucherify: LocalVoucherify, file: Path, task_log: Callable[[], str]
     ) -> None:
         file.write_text("Name\nAnn\n")
-        voucherify.misbehave("poll", Status(403))
+        voucherify.misbehave("poll", Status(409))
 
         run = import_csv(file, durable=False, retries=3)
 
@@ -398,7 +398,7 @@ class TestASmallerLimit:
     ("wrong", "said"),
     [
         ({"resource": "vouchers"}, "unknown resource 'vouchers': it must be one of customers, products, skus"),
-        ({"poll_interval": 0}, "poll_interval must be positive"),
+        ({"poll_interval": 0}, "poll_interval must be seconds or a timedelta, more than 0"),
         ({"max_batch_bytes": 100}, "max_batch_bytes must be from 1,000 to 10,485,760"),
         ({"max_failed_ratio": 2}, "max_failed_ratio must be a number from 0 to 1, not"),
     ],

@@ -43,7 +43,7 @@ def test_a_late_retry_warns_or_fails(
     warned: bool,
 ) -> None:
     run(NEWER, on_newer_run, f"newer_{on_newer_run}")
-    voucherify.misbehave("submit", Status(403))
+    voucherify.misbehave("submit", Status(409))
 
     late = run(OLDER, on_newer_run, f"newer_{on_newer_run}")
 

@@ -306,7 +306,7 @@ def test_a_retry_doubles_no_outcome(strict_voucherify: LocalVoucherify, tmp_path
     from airflow_provider_voucherify.local_voucherify import Status
 
     path = tmp_path / "outcomes.jsonl"
-    strict_voucherify.misbehave("poll", Status(403, {"message": "no"}), times=1)
+    strict_voucherify.misbehave("poll", Status(409, {"message": "no"}), times=1)
 
     run = sync(ROWS, outcomes_path=str(path), max_failed_records=None, retries=1, retry_delay=timedelta(0))
 

@@ -172,7 +172,8 @@ def test_only_one_batch_at_a_time_waits_for_a_limit_of_bulk_calls(
     assert run.xcom("sync")["requests"] == 5
     assert statuses(server).count(202) == len(server.customers) == 5
     waits = [record.message for record in caplog.records if "bulk/async waits" in record.message]
-    assert len(waits) <= 5, "two that came with the first, one of them again, and one for each of the other two"
+    # Two that came with the first, one of them again, one for each of the other two, and one that ends too early.
+    assert len(waits) <= 6
 
 
 def test_a_poke_leaves_a_long_wait_to_the_next_poke(

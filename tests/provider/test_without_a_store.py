@@ -23,7 +23,7 @@ def test_a_retry_sends_everything_again_and_says_so_once(
     if options:
         voucherify.next_actions(times=3, stuck="IN_PROGRESS")
     else:
-        voucherify.misbehave("poll", Status(403))
+        voucherify.misbehave("poll", Status(409))
 
     run = sync(**options)
 
