@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from airflow_provider_voucherify.compat import AirflowFailException
 from benchmarks.process import forget_peak, peak_mb, resident_mb
 from faults.cases import Case
 from faults.clock import JumpingClock
@@ -67,9 +68,16 @@ def run_case(case: Case, clock: JumpingClock) -> Row:
 
 
 def _seen(ended: Ended) -> str:
-    errors = [type(error).__name__.removeprefix("Voucherify") for error in ended.tries if error is not None]
+    errors = [_name(error) for error in ended.tries if error is not None]
     tried = " then ".join(f"{errors.count(name)} × {name}" for name in dict.fromkeys(errors))
     return f"{ended.state}: {'; '.join(filter(None, (tried, counts(ended.summary) if ended.summary else '')))}"
+
+
+def _name(error: BaseException) -> str:
+    """Name an error; one that fails a task for good is named by what it is about."""
+    if type(error) is AirflowFailException and error.__cause__ is not None:
+        return f"{_name(error.__cause__)} (not retried)"
+    return type(error).__name__.removeprefix("Voucherify")
 
 
 class _Interrupted:
