@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import math
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
@@ -240,7 +241,10 @@ def test_whatever_bulk_calls_count_as_both_limits_are_kept(
 
     assert server.taken == sum(map(len, callers))
     most = 0 if bulk_calls_count_as == "bulk" else len(callers)
-    assert len(server.refused) <= most, "only those that were sent before an ordinary call was answered"
+    in_a_period = Counter((at - START + ordinary.phase) // ordinary.seconds for at in server.refused)
+    assert max(in_a_period.values(), default=0) <= most, "only those sent before an ordinary call was answered"
+    if bulk_calls_count_as != "ordinary":
+        assert len(server.refused) <= most, "what one call has learned in a period holds in the next"
     assert lasted <= longest(server, server.taken, latencies)
 
 
