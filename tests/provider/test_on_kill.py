@@ -94,7 +94,7 @@ def test_a_csv_import_sends_no_further_part(
 ) -> None:
     file = tmp_path / "customers.csv"
     file.write_text("Source_id,Name\n" + "".join(f"{row},{'x' * 300}\n" for row in ROWS))
-    voucherify.misbehave("submit", Delay(0.2), times=None)
+    voucherify.misbehave("/v1/customers/importCSV", Delay(0.5), times=None)
     tell_to_end(lambda: posts(voucherify) >= 2)
     with DAG("killed_import", schedule=None) as dag:
         VoucherifyImportCsvOperator(task_id="sync", resource="customers", path=str(file), max_batch_bytes=1_000)

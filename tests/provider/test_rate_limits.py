@@ -163,7 +163,7 @@ def test_only_one_batch_at_a_time_waits_for_a_limit_of_bulk_calls(
     start: Callable[..., LocalVoucherify], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "airflow_provider_voucherify")
-    server = start(bulk_api_calls=(1, 1))
+    server = start(bulk_api_calls=(1, 2))
     records = [{"source_id": f"c{number}"} for number in range(5)]
 
     run = run_dag(update(records=records, max_batch_records=1, max_in_flight=3))
@@ -172,8 +172,9 @@ def test_only_one_batch_at_a_time_waits_for_a_limit_of_bulk_calls(
     assert run.xcom("sync")["requests"] == 5
     assert statuses(server).count(202) == len(server.customers) == 5
     waits = [record.message for record in caplog.records if "bulk/async waits" in record.message]
-    # Two that came with the first, one of them again, one for each of the other two, and one that ends too early.
-    assert len(waits) <= 6
+    # Two that came with the first, one of them again, one for each of the other two, and some that end too early on a
+    # busy machine; if all three in flight waited each time, it would be nine.
+    assert len(waits) <= 7
 
 
 def test_a_poke_leaves_a_long_wait_to_the_next_poke(
