@@ -15,6 +15,7 @@ from airflow_provider_voucherify.links.async_action import DASHBOARD_XCOM_KEY, R
 from airflow_provider_voucherify.metrics import Metrics
 from airflow_provider_voucherify.models.errors import (
     VoucherifyCompletionTimeoutError,
+    VoucherifyConfigurationError,
     VoucherifyError,
     VoucherifyRateLimitError,
     VoucherifyTaskKilledError,
@@ -179,6 +180,16 @@ class CompletesAsyncActions(EmitsLineage):
             f"{message}; it goes on at Voucherify, whose API has no way to cancel it"
         )
 
+    def _check_alerts(self) -> None:
+        """Check who is told and when, before anything is done: it would be noticed in a bad night only."""
+        self._thresholds()
+        self._warnings()
+        if not all(map(callable, _callbacks(self.on_failed_records_callback))):
+            raise VoucherifyConfigurationError(
+                "on_failed_records_callback must be a notifier, a callable, or a list of them, not "
+                f"{self.on_failed_records_callback!r:.200}"
+            )
+
     def _thresholds(self) -> FailureThresholds:
         from airflow_provider_voucherify.sync.summary import FailureThresholds
 
@@ -197,7 +208,7 @@ class CompletesAsyncActions(EmitsLineage):
         if not self.report_path:
             return None
         map_index = context["ti"].map_index
-        path = self.report_path.rstrip("/")
+        path = str(self.report_path).rstrip("/")
         return StorageReportFolder(path if map_index is None or map_index < 0 else f"{path}/map_index={map_index}")
 
     def _clear_links(self, context: Context) -> None:
@@ -503,9 +514,8 @@ class CompletesAsyncActions(EmitsLineage):
         """Where a retry can do better, prepare it and raise an error that Airflow retries."""
 
     def _tell(self, context: Context, value: dict[str, Any]) -> None:
-        callbacks = self.on_failed_records_callback
         told = with_values(context, ready_texts(value))
-        for callback in [callbacks] if callable(callbacks) else _callbacks(callbacks):
+        for callback in _callbacks(self.on_failed_records_callback):
             try:
                 callback(told)
             except Exception:
@@ -534,8 +544,11 @@ def seconds(duration: timedelta | float) -> float:
     return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
 
 
-def _callbacks(callbacks: Iterable[Callback] | None) -> list[Callback]:
-    return list(callbacks or ())
+def _callbacks(given: Callback | Iterable[Callback] | None) -> list[Callback]:
+    """Return one callback or several as a list."""
+    if given is None:
+        return []
+    return [given] if callable(given) or isinstance(given, str) else list(given)
 
 
 def _seconds_until_exit_is_noticed() -> float:

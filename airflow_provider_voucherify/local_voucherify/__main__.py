@@ -16,7 +16,11 @@ from threading import Event
 from typing import Any
 
 from airflow_provider_voucherify.local_voucherify.options import Options
-from airflow_provider_voucherify.local_voucherify.server import LocalVoucherify
+
+try:
+    from airflow_provider_voucherify.local_voucherify.server import LocalVoucherify
+except ModuleNotFoundError as error:
+    raise SystemExit(f"{error}: install airflow-provider-voucherify[local]") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

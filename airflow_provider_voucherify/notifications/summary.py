@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import BaseNotifier, XCom, get_map_indexes, with_values
 from airflow_provider_voucherify.notifications.texts import (
-    HTML_KEY,
-    SLACK_KEY,
-    SUMMARY_KEY,
-    TEXT_KEY,
     ready_texts,
     ready_texts_of_mapped,
+    texts_without_summary,
 )
 
 if TYPE_CHECKING:
@@ -76,8 +73,7 @@ class VoucherifySummaryNotifier(BaseNotifier):
         each = {index: summary(index) for index in get_map_indexes(**place)} if self.task_id else {}
         if any(each.values()):
             return ready_texts_of_mapped(each)
-        nothing = f"Voucherify task {task_id}: no summary"
-        return {SUMMARY_KEY: {}, TEXT_KEY: nothing, SLACK_KEY: nothing, HTML_KEY: f"<p>{nothing}</p>"}
+        return texts_without_summary(task_id, context.get("exception"))
 
 
 def _can_be_awaited(notifier: BaseNotifier) -> bool:

@@ -198,12 +198,14 @@ class _BulkOperator(SubmittingOperator):
             self._check()
             self._prepare(context)
             hook = stack.enter_context(self._hook())
+            if not self.is_dry_run:
+                hook.get_conn()  # that there is no connection is better told before any row is read
             plan = stack.enter_context(self._plan(context, hook))
             self._log_plan(plan)
             folder = self._report_folder(context)
             if self.is_dry_run:
                 return self._dry_run(plan)
-            if context["ti"].try_number > 1:
+            if context["ti"].try_number > 1 and plan.batches:
                 self._mind_newer_runs(context)
             context["ti"].xcom_push(key=REFUSED_XCOM_KEY, value=[failure.sample() for failure in plan.refused_sample])
             if plan.ledger is not None:
@@ -227,8 +229,7 @@ class _BulkOperator(SubmittingOperator):
 
     def _check(self) -> None:
         """Check what can be checked before any row is read."""
-        self._thresholds()
-        self._warnings()
+        self._check_alerts()
         self._check_books()
         for name in ("sample", "max_attempts", "max_batch_records"):
             if (value := getattr(self, name)) is not None:
@@ -269,7 +270,7 @@ class _BulkOperator(SubmittingOperator):
         said = f"run {newer} of this task is later than this one and has sent its rows already"
         if self.on_newer_run == "fail":
             raise VoucherifyNewerRunError(f"{said}; they would be overwritten")
-        self.log.warning("%s; this retry may overwrite them with older ones", said)
+        self.log.warning("%s; this try may overwrite them with older ones", said)
 
     def resolve_template_files(self) -> None:
         """Read the file that ``sql`` names; in other fields ``metadata.sql`` is a field, an id or another text."""

@@ -147,7 +147,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
             return self._conclude(context, self._wait(context, hook, sync, end_time))
 
     def _check(self) -> None:
-        self._thresholds()
+        self._check_alerts()
         self._check_durations()
         if not 1_000 <= self.max_batch_bytes <= MAX_BODY_BYTES:
             raise VoucherifyConfigurationError(

@@ -105,8 +105,7 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
 
     def execute(self, context: Context) -> Any:
         """Wait; in the triggerer if ``deferrable``, else as every sensor does."""
-        self._thresholds()
-        self._warnings()
+        self._check_alerts()
         self._clear_links(context)
         self._announced = False
         if not self.deferrable:

@@ -197,6 +197,8 @@ def check_mapping(endpoint: BulkEndpoint, rules: MappingRules) -> None:
     """
     if rules.mapping is None:
         return
+    if not isinstance(rules.mapping, Mapping):
+        raise VoucherifyConfigurationError(f"mapping must be a dict of column to field, not {rules.mapping!r:.200}")
     targets = [checked_path(endpoint, target) for target in rules.mapping.values()]
     if (endpoint.key,) not in targets:
         raise VoucherifyConfigurationError(
@@ -252,7 +254,8 @@ def _given_paths(endpoint: BulkEndpoint, columns: Sequence[str], rules: MappingR
     for name, target in (rules.mapping or {}).items():
         if name not in columns:
             raise VoucherifyConfigurationError(
-                f"the mapping names a column {name!r} that the rows do not have{_meant(name, columns)}"
+                f"the mapping names a column {name!r} that the rows do not have{_meant(name, columns)}; they have "
+                f"{', '.join(map(repr, columns)) or 'no columns'}"
             )
         if name not in rules.exclude_columns:
             paths[name] = checked_path(endpoint, target)
@@ -382,5 +385,6 @@ def _sends_null(endpoint: BulkEndpoint, column: str, path: tuple[str, ...], rule
 
 
 def _meant(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    by_small_letters = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), list(by_small_letters), n=1)
+    return f" (did you mean {by_small_letters[close[0]]!r}?)" if close else ""

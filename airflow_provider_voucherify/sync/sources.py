@@ -97,7 +97,10 @@ def from_records(records: Iterable[Any], key: str) -> Rows:
     :param key: the resource's key field.
     """
     if isinstance(records, str | bytes | Mapping) or not isinstance(records, Iterable):
-        raise VoucherifyConfigurationError(f"records must be a list of dicts or of ids, not {type(records).__name__}")
+        raise VoucherifyConfigurationError(
+            f"records must be a list of dicts or of ids, not {type(records).__name__}; with .expand(records=...) each "
+            "element is to be such a list"
+        )
     return _from_records(_joined(records), key)
 
 
@@ -131,11 +134,22 @@ def first_rows(rows: Rows, most: int) -> Rows:
 
 
 def _joined(records: Iterable[Any]) -> Iterator[Any]:
+    has_ids = has_lists = False
     for record in records:
-        if type(record) is dict or not isinstance(record, (list, tuple)):
+        if type(record) is dict:
             yield record
-        else:
+            continue
+        is_list = isinstance(record, list | tuple)
+        has_lists, has_ids = has_lists or is_list, has_ids or not is_list
+        if has_ids and has_lists:
+            raise VoucherifyConfigurationError(
+                "records has lists beside ids; with .expand(records=...) each element is to be a list, and of a dict "
+                "Airflow makes a task for each member"
+            )
+        if is_list:
             yield from record
+        else:
+            yield record
 
 
 def _from_records(records: Iterator[Any], key: str) -> Rows:

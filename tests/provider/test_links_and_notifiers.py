@@ -171,13 +171,16 @@ def test_a_deadline_s_notifier_tells_of_each_task_of_a_mapped_one(voucherify: Lo
 
 
 def test_where_there_is_no_summary_the_message_says_so(voucherify: LocalVoucherify) -> None:
-    notifier = Messages("{{ voucherify_text }} / {{ voucherify_slack_text }} / {{ voucherify_html }}")
+    notifier = Messages("{{ voucherify_summary.failed }} {{ voucherify_text }} / {{ voucherify_html }}")
 
-    run_dag(dag_with(mapping={"gone": "name"}, on_failure_callback=VoucherifySummaryNotifier(notifier)))
+    run_dag(dag_with(mapping={"<gone>": "name"}, on_failure_callback=VoucherifySummaryNotifier(notifier)))
 
-    assert notifier.sent == [
-        " / ".join(["Voucherify task sync: no summary"] * 2) + " / <p>Voucherify task sync: no summary</p>"
-    ]
+    (sent,) = notifier.sent
+    text, _, html = sent.partition(" / ")
+    assert text.startswith("None Voucherify task sync: no summary\n")
+    assert "VoucherifyConfigurationError: the mapping names no column for source_id" in text
+    assert html.startswith("<p>Voucherify task sync: no summary</p>\n<p>")
+    assert "the mapping names no column" in html
 
 
 @pytest.mark.parametrize("character", ["\n", "\r", "\u2028", "\u202e", "\x1b", "\ud800"])

@@ -54,6 +54,16 @@ WHEN_RUN: list[tuple[dict[str, Any], str]] = [
     ({"records": ["c1"], "max_in_flight": "2"}, "max_in_flight must be a number of at least 1, not '2'"),
     ({"records": ["c1"], "max_failed_records": "5"}, "max_failed_records must be a number of at least 0, not '5'"),
     ({"records": ["c1"], "max_failed_ratio": "0.5"}, "max_failed_ratio must be a number from 0 to 1, not '0.5'"),
+    ({"records": ["c1"], "on_failed_records_callback": "mail"}, "must be a notifier, a callable, or a list of them"),
+    (
+        {"records": ["c1"], "on_failed_records_callback": [print, 3]},
+        "must be a notifier, a callable, or a list of them",
+    ),
+    ({"records": ["c1"], "mapping": ["source_id"]}, "mapping must be a dict of column to field"),
+    (
+        {"sql": "SELECT 1 AS ID", "sql_conn_id": "warehouse", "mapping": {"id": "source_id"}},
+        "do not have (did you mean 'ID'?); they have 'ID'",
+    ),
     ({"records": ["c1"], "poll_interval": "30"}, "poll_interval must be seconds or a timedelta, more than 0, not '30'"),
     *(
         (
@@ -92,6 +102,20 @@ def test_told_when_the_task_runs_and_nothing_is_sent(
     assert voucherify.received == []
 
 
+def test_a_connection_that_is_not_there_is_told_before_any_row_is_read(
+    voucherify: LocalVoucherify, task_log: Callable[[], str]
+) -> None:
+    with DAG("no_connection", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator(
+            task_id="sync", resource="customers", path="/nowhere.csv", voucherify_conn_id="nobody_knows"
+        )
+
+    assert run_dag(dag).state == "failed"
+    output = task_log()
+    assert "nobody_knows" in output
+    assert "nowhere.csv" not in output
+
+
 def test_wrong_credentials_fail_with_the_api_s_words_and_without_the_key(
     voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, task_log: Callable[[], str]
 ) -> None:
@@ -103,6 +127,7 @@ def test_wrong_credentials_fail_with_the_api_s_words_and_without_the_key(
     assert run_dag(dag).state == "failed"
     output = task_log()
     assert "POST /v1/customers/bulk/async was answered with 401: Unauthorized" in output
+    assert "(connection voucherify_default)" in output
     assert "wrong-key-123" not in output
 
 

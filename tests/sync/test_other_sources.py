@@ -205,7 +205,7 @@ def test_lists_of_records_are_joined_and_fetched_one_by_one(read: ReadRows) -> N
 
 
 def test_lists_in_lists_of_records_are_refused_and_counted(read: ReadRows) -> None:
-    done = read("customers", from_records([["c1", ["c2"]], "c3", ("c4",), []], "source_id"))
+    done = read("customers", from_records([["c1", ["c2"], "c3"], ("c4",), []], "source_id"))
 
     assert [record["source_id"] for record in done.records] == ["c1", "c3", "c4"]
     assert done.rows_read == 4

@@ -53,12 +53,19 @@ def test_a_row_without_a_usable_key_is_refused(read: ReadRows, row: dict[str, An
     assert json.loads(done.failures[0])["_failure"]["row"] == 2
 
 
-@pytest.mark.parametrize("record", [None, 1.5, True, [["c"]], b"c", object()], ids=repr)
+@pytest.mark.parametrize("record", [None, 1.5, True, {"c"}, b"c", object()], ids=repr)
 def test_a_record_that_is_neither_a_dict_nor_an_id_is_refused(read: ReadRows, record: Any) -> None:
     done = read("customers", ["a", record, 7])
 
     assert [record["source_id"] for record in done.records] == ["a", "7"]
     assert done.reasons[0][0] == "invalid_line"
+
+
+@pytest.mark.parametrize("records", [("records", [{"source_id": "c"}]), ["a", ["b"]], [["b"], "a"]], ids=repr)
+def test_ids_beside_lists_are_a_mistake(read: ReadRows, records: Any) -> None:
+    """Airflow makes the first of a dict that is given to ``.expand(records=...)``."""
+    with pytest.raises(VoucherifyConfigurationError, match=r"lists beside ids; with \.expand"):
+        read("customers", records)
 
 
 @pytest.mark.parametrize("records", ["abc", b"abc", {"source_id": "c"}, 7, None])
