@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -207,8 +208,10 @@ def _make(arguments: list[str], _: pytest.MonkeyPatch) -> None:
 
 def _pip(arguments: list[str], _: pytest.MonkeyPatch) -> None:
     """Building and installing is what ``.ci/run`` does."""
-    assert arguments == ["install", "."]
-    assert (ROOT / "pyproject.toml").is_file()
+    verb, package, option, constraints = arguments
+    assert (verb, package, option) == ("install", ".[local]", "--constraint")
+    assert (ROOT / constraints).is_file()
+    assert "local" in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
 
 def _python(arguments: list[str], _: pytest.MonkeyPatch) -> None:
