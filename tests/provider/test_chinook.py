@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def _warehouse(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def source(sql: str) -> list[dict[str, Any]]:
-    with sqlite3.connect(f"file:{CHINOOK}?mode=ro", uri=True) as connection:
+    with closing(sqlite3.connect(f"file:{CHINOOK}?mode=ro", uri=True)) as connection:
         connection.row_factory = sqlite3.Row
         return [dict(row) for row in connection.execute(sql)]
 
