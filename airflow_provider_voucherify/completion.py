@@ -308,7 +308,7 @@ class CompletesAsyncActions(EmitsLineage):
             if look.at >= until and defers:
                 return False
             if self._killed:
-                raise VoucherifyTaskKilledError("the task was told to end, and does not wait any longer")
+                raise VoucherifyTaskKilledError("while its async actions were waited for")
             if look.at > (asked_at := time.time()):
                 time.sleep(min(look.at - asked_at, KILLED_SECONDS))
                 continue

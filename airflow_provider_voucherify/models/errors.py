@@ -89,8 +89,14 @@ class VoucherifyTaskKilledError(VoucherifyError):
     """
     The task was told to end (marked, its worker shut down), so it stopped sending or waiting.
 
-    What was sent goes on at Voucherify: the API has no way to cancel an async action.
+    :param how_far: how far it had come, for the message.
     """
+
+    def __init__(self, how_far: str) -> None:
+        super().__init__(
+            f"the task was told to end, {how_far}; what was submitted goes on at Voucherify, whose API has no way to "
+            "cancel it"
+        )
 
 
 class VoucherifyApiError(VoucherifyError):

@@ -54,13 +54,10 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[m
         """
         Stop sending and waiting, with ``VoucherifyTaskKilledError``; Airflow itself would let the task go on.
 
-        Async actions that were submitted go on, since the API has no way to cancel them.
+        Async actions that were submitted go on, since the API has no way to cancel them. Nothing is logged here: this
+        runs in a signal handler, and a log line that it interrupts holds a lock that is not reentrant.
         """
         self._killed = True
-        self.log.warning(
-            "Told to end: no more requests are sent. Async actions that were submitted go on at Voucherify, whose API "
-            "has no way to cancel them."
-        )
 
     @contextmanager
     def _attempt(self, context: Context) -> Iterator[None]:

@@ -92,7 +92,7 @@ class CsvSubmission:
         batches: list[SubmittedBatch] = []
         while len(batches) < len(self.file.parts):  # which grow by halves
             if self.killed():
-                raise VoucherifyTaskKilledError(f"the task was told to end: {len(batches)} requests are answered")
+                raise VoucherifyTaskKilledError(f"when {len(batches)} requests had been answered")
             place = len(batches)
             part = self.file.parts[place]
             action_id = self._submit(part, self._digests[place])

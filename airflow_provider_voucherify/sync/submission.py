@@ -240,7 +240,7 @@ class Submission:
             while waiting or in_flight:
                 if self.killed():
                     sent, of = len(ids), len(self.plan.batches)
-                    raise VoucherifyTaskKilledError(f"the task was told to end: {sent} of {of} requests are answered")
+                    raise VoucherifyTaskKilledError(f"when {sent} of {of} requests had been answered")
                 if not waiting or len(in_flight) >= self.max_in_flight or (in_flight and self.api.holds_bulk_calls):
                     self._note_answers(in_flight, ids, FIRST_COMPLETED, NOTICE_SECONDS)
                     continue
