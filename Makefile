@@ -13,7 +13,7 @@ PEERS := .bench/.installed
 DRIVERS := $(VENV)/.installed-drivers
 
 .PHONY: demo docs test test-drivers test-cluster test-browser test-versions screenshots crash crash-quick scale-out \
-  scale-out-quick bench bench-quick lint types build install constraints clean faults faults-check faults-random secrets \
+  scale-out-check scale-out-quick bench bench-quick lint types build install constraints clean faults faults-check faults-random secrets \
   secrets-leak fuzz load load-quick
 .DELETE_ON_ERROR:
 
@@ -58,6 +58,10 @@ crash-quick: $(INSTALLED)
 ## needs PostgreSQL and Redis (Debian: apt-get install postgresql redis-server)
 scale-out: $(SCALE_OUT_INSTALLED)
 	$(PY) -m scale_out.run --write
+
+## scale-out-check: the same without writing the page
+scale-out-check: $(SCALE_OUT_INSTALLED)
+	$(PY) -m scale_out.run
 
 ## scale-out-quick: the same with fewer rows, and two syncs instead of five
 scale-out-quick: $(SCALE_OUT_INSTALLED)

@@ -44,7 +44,7 @@ CUSTOMERS = """
     FROM generate_series(1, %s) AS i
 """
 
-FULL = Size(rows=2_000_000, batch_records=5_000, bulk_calls=40)
+FULL = Size(rows=2_000_000, batch_records=5_000, bulk_calls=100)
 QUICK = Size(rows=100_000, batch_records=1_000, bulk_calls=20)
 
 
