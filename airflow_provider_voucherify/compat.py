@@ -25,6 +25,7 @@ from airflow.providers.common.compat.sdk import (
     XCom,
     conf,
     determine_kwargs,
+    redact,
     task_decorator_factory,
 )
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -65,6 +66,7 @@ __all__ = [
     "get_task_state_store",
     "get_task_states",
     "open_for_reading",
+    "redact",
     "set_asset_state",
     "task_decorator_factory",
     "with_values",

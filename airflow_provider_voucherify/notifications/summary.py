@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_voucherify.compat import BaseNotifier, XCom, get_map_indexes, with_values
+from airflow_provider_voucherify.compat import BaseNotifier, XCom, get_map_indexes, redact, with_values
 from airflow_provider_voucherify.notifications.texts import (
     ready_texts,
     ready_texts_of_mapped,
@@ -73,7 +73,15 @@ class VoucherifySummaryNotifier(BaseNotifier):
         each = {index: summary(index) for index in get_map_indexes(**place)} if self.task_id else {}
         if any(each.values()):
             return ready_texts_of_mapped(each)
-        return texts_without_summary(task_id, context.get("exception"))
+        return texts_without_summary(task_id, _failure(context))
+
+
+def _failure(context: Context) -> str | None:
+    """Say what a task has failed with, as its log does: secrets that Airflow knows are masked."""
+    exception = context.get("exception")
+    if isinstance(exception, BaseException):
+        return str(redact(f"{type(exception).__name__}: {exception}"))
+    return None if exception is None else str(redact(str(exception)))
 
 
 def _can_be_awaited(notifier: BaseNotifier) -> bool:

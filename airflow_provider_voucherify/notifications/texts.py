@@ -60,19 +60,15 @@ def ready_texts_of_mapped(summaries: Mapping[int, Mapping[str, Any] | None]) -> 
     }
 
 
-def texts_without_summary(task_id: str, exception: object = None) -> dict[str, Any]:
+def texts_without_summary(task_id: str, why: str | None = None) -> dict[str, Any]:
     """
     Return the same for a task that has no summary, as one that failed before it had any.
 
-    :param exception: what it failed with; the texts tell it. The members of ``voucherify_summary`` are None.
+    :param why: what it failed with; the texts tell it. The members of ``voucherify_summary`` are None.
     """
     from airflow_provider_voucherify.sync.summary import SyncSummary
 
-    text = f"Voucherify task {task_id}: no summary"
-    if exception is not None:
-        text += (
-            f"\n{type(exception).__name__}: {exception}" if isinstance(exception, BaseException) else f"\n{exception}"
-        )
+    text = "\n".join(filter(None, (f"Voucherify task {task_id}: no summary", why)))
     html = "\n".join(f"<p>{_cell(line)}</p>" for line in text.splitlines())
     nothing = dict.fromkeys(SyncSummary.model_fields)
     return {SUMMARY_KEY: nothing, TEXT_KEY: text, SLACK_KEY: slack_text(text), HTML_KEY: html}

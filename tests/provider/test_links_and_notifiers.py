@@ -183,6 +183,21 @@ def test_where_there_is_no_summary_the_message_says_so(voucherify: LocalVoucheri
     assert "the mapping names no column" in html
 
 
+def test_a_secret_in_what_a_task_has_failed_with_is_told_to_nobody(voucherify: LocalVoucherify) -> None:
+    notifier = Messages("{{ voucherify_text }} / {{ voucherify_slack_text }} / {{ voucherify_html }}")
+
+    run_dag(
+        dag_with(
+            records=None, path=f"/nowhere/{SECRET_KEY}.csv", on_failure_callback=VoucherifySummaryNotifier(notifier)
+        )
+    )
+
+    (sent,) = notifier.sent
+    assert sent.count("FileNotFoundError") == 3
+    assert sent.count("***.csv") == 3
+    assert SECRET_KEY not in sent
+
+
 @pytest.mark.parametrize("character", ["\n", "\r", "\u2028", "\u202e", "\x1b", "\ud800"])
 def test_texts_for_slack_and_mail_have_a_line_for_each_failure_whatever_is_in_it(character: str) -> None:
     failures = [FailureSample.model_construct(outcome="failed", id="c1", message=f"a{character}b", details="x" * 1_000)]
