@@ -162,10 +162,10 @@ def first_samples(samples: Iterable[Mapping[str, Any]]) -> list[FailureSample]:
 
 def most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
     """Return counts by key as a summary has them: the most frequent first, and the last of too many together."""
-    ranked = Counter(counts).most_common()
-    told = {key[:LONGEST_KEY]: count for key, count in ranked[:MOST_KEYS]}
-    rest = sum(count for _, count in ranked[MOST_KEYS:])
-    return told | ({"other": rest + told.get("other", 0)} if rest else {})
+    told: Counter[str] = Counter()
+    for place, (key, count) in enumerate(Counter(counts).most_common()):
+        told[key[:LONGEST_KEY] if place < MOST_KEYS else "other"] += count
+    return dict(told)
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,10 @@ def test_what_is_not_shown_is_counted_by_reason() -> None:
     assert text.splitlines()[1:] == ["… and 312 more; all of them by reason: not_found 300, missing_key 12"]
 
 
+def test_no_count_is_lost_where_long_keys_begin_alike() -> None:
+    assert most_frequent({"x" * 100 + "1": 2, "x" * 100 + "2": 3}) == {"x" * 100: 5}
+
+
 def test_reasons_are_bounded_however_many_keys_the_api_gives() -> None:
     counts = {f"key{n:03}" + "x" * 1_000: n for n in range(100)}
 
