@@ -548,7 +548,9 @@ def _callbacks(given: Callback | Iterable[Callback] | None) -> list[Callback]:
     """Return one callback or several as a list."""
     if given is None:
         return []
-    return [given] if callable(given) or isinstance(given, str) else list(given)
+    if callable(given) or isinstance(given, str) or not isinstance(given, Iterable):
+        return [given]
+    return list(given)
 
 
 def _seconds_until_exit_is_noticed() -> float:

@@ -59,6 +59,7 @@ WHEN_RUN: list[tuple[dict[str, Any], str]] = [
         {"records": ["c1"], "on_failed_records_callback": [print, 3]},
         "must be a notifier, a callable, or a list of them",
     ),
+    ({"records": ["c1"], "on_failed_records_callback": 3}, "must be a notifier, a callable, or a list of them, not 3"),
     ({"records": ["c1"], "mapping": ["source_id"]}, "mapping must be a dict of column to field"),
     (
         {"sql": "SELECT 1 AS ID", "sql_conn_id": "warehouse", "mapping": {"id": "source_id"}},
