@@ -24,7 +24,7 @@ What can go wrong, as a tree that a user can name (``except``, or Airflow's ``Ex
     ├── VoucherifyRecordsRejectedError    records failed, and the next try sends them again (retry_failed_records)
     ├── VoucherifyReportError             a report that is missing, expired or unreadable
     ├── VoucherifyCompletionTimeoutError  async actions were not finished in the time allowed
-    └── VoucherifyTaskKilledError         the task was told to end, and has not sent all requests
+    └── VoucherifyTaskKilledError         the task was told to end, and stopped sending or waiting
 
 ``airflow_provider_voucherify.exceptions`` offers the same names and adds ``VoucherifyRecordsFailedError``,
 which Airflow does not retry. No message ever holds a credential.

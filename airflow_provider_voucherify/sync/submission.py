@@ -38,7 +38,7 @@ from airflow_provider_voucherify.sync.waiting import pause
 log = logging.getLogger(__name__)
 
 NOTICE_SECONDS = 1.0
-"""Seconds after which it is noticed at the latest that the task was told to end."""
+"""Seconds after which it is noticed at the latest, while posts are under way, that the task was told to end."""
 
 LAST_SECONDS = 3.0
 """Seconds for the answers to what was sent then: Airflow kills a task that was marked after 5 s."""
@@ -94,10 +94,13 @@ class _Search:
 
     :param api: what it asks.
     :param seconds: how long it may take from the first candidate on.
+    :param go_on: called before each call; raises where the search is to be given up.
     """
 
-    def __init__(self, api: SubmissionApi, seconds: float, clock: Callable[[], float]) -> None:
-        self._api, self._seconds, self._clock = api, seconds, clock
+    def __init__(
+        self, api: SubmissionApi, seconds: float, clock: Callable[[], float], go_on: Callable[[], None]
+    ) -> None:
+        self._api, self._seconds, self._clock, self._go_on = api, seconds, clock, go_on
         self._calls = 0
         self._most: int | None = None
         self._deadline = math.inf
@@ -118,12 +121,14 @@ class _Search:
 
     def list_before(self, end_date: str | None) -> AsyncActionList:
         """Get a page of the list."""
+        self._go_on()
         page = self._api.list_async_actions(limit=100, end_date=end_date)
         self._count()
         return page
 
     def look(self, action_id: str) -> AsyncAction | None:
         """Get an action, None if there is no such one."""
+        self._go_on()
         try:
             return self._api.get_async_action(action_id)
         except VoucherifyNotFoundError:
@@ -238,9 +243,7 @@ class Submission:
         waiting.extend(self.plan.batches)
         try:
             while waiting or in_flight:
-                if self.killed():
-                    sent, of = len(ids), len(self.plan.batches)
-                    raise VoucherifyTaskKilledError(f"when {sent} of {of} requests had been answered")
+                self._go_on()
                 if not waiting or len(in_flight) >= self.max_in_flight or (in_flight and self.api.holds_bulk_calls):
                     self._note_answers(in_flight, ids, FIRST_COMPLETED, NOTICE_SECONDS)
                     continue
@@ -271,7 +274,13 @@ class Submission:
             self._in_doubt[entry.digest] = entry
         return action_id
 
+    def _go_on(self) -> None:
+        if self.killed():
+            answered = sum(entry.async_action_id is not None and not entry.outdated for entry in self.journal)
+            raise VoucherifyTaskKilledError(f"when {answered} of {len(self.plan.batches)} requests had been answered")
+
     def _post(self, batch: Batch) -> Future[str]:
+        self._go_on()  # the search for its action may have lasted
         self.journal.intend(JournalEntry(self._digests[batch.number - 1], batch.records, self.clock()))
         return _in_thread(lambda: self.api.bulk(batch.destination.endpoint, Body(batch.length, batch.body)))
 
@@ -364,7 +373,7 @@ class Submission:
         if any(other.outdated for other in others):
             log.warning("Batch %d is in doubt, and so is one of another content: it is sent again", batch.number)
             return None
-        search = _Search(self.api, self.in_doubt_seconds, self.clock)
+        search = _Search(self.api, self.in_doubt_seconds, self.clock, self._go_on)
         candidates = islice(self._candidates(batch, entry, search), MOST_CANDIDATES)
         found = next((action_id for action_id in candidates if self._fits(action_id, batch, ids, search)), None)
         if found is None:

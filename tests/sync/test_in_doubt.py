@@ -145,3 +145,18 @@ def test_an_action_that_has_finished_is_found_without_waiting_for_others(project
 
     assert sync.async_action_ids == [ours]
     assert here.reads == ["/v1/async-actions", f"/v1/async-actions/{ours}"]
+
+
+def test_a_task_that_is_told_to_end_gives_up_the_search_and_sends_nothing(project: Callable[..., Project]) -> None:
+    here = project()
+    here.lose(DropBefore())
+    here.server.next_actions(stuck="IN_PROGRESS")
+    here.others_send(1)
+    posted, told = len(here.server.requests("POST")), iter([False, False, False])
+
+    with pytest.raises(VoucherifyTaskKilledError, match="when 0 of 1 requests had been answered"):
+        here.send(killed=lambda: next(told, True))
+
+    assert len(here.server.requests("POST")) == posted
+    assert len(here.reads) == 2, "the list and one candidate"
+    assert here.send(in_doubt_seconds=0.0).resubmitted == 1, "the next try still knows that it is in doubt"
