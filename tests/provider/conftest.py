@@ -1,4 +1,4 @@
-"""Database servers for the tests that need one."""
+"""Database servers and an object store for the tests that need one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import database_servers
+import object_store
 import pytest
 
 
@@ -30,6 +31,19 @@ def mariadb() -> Iterator[str]:
         pytest.skip("Airflow's MySQL provider is not installed (make test-drivers does it)")
     with database_servers.mariadb_server() as connection:
         yield json.dumps(connection)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[object_store.S3]:
+    """Give an S3 server."""
+    with object_store.s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: object_store.S3) -> str:
+    """Give the URI of a bucket of its own, e.g. ``s3://lake@bucket-1``."""
+    return s3.bucket()
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def postgres_server() -> Iterator[dict[str, Any]]:
     """Start a PostgreSQL server; give its Airflow connection."""
     assert PG_CTL is not None
     with _folder() as folder:
-        port = _free_port()
+        port = free_port()
         _run(Path(PG_CTL).with_name("initdb"), "-D", f"{folder}/data", "-U", "airflow", "-A", "trust")
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
         _run(PG_CTL, "-D", f"{folder}/data", "-o", options, "-l", f"{folder}/log", "-w", "start")
@@ -44,7 +44,7 @@ def mariadb_server() -> Iterator[dict[str, Any]]:
     """Start a MariaDB server, which speaks the protocol of MySQL; give its Airflow connection."""
     assert MARIADBD is not None
     with _folder() as folder:
-        port, data, ready = _free_port(), f"--datadir={folder}/data", folder / "ready.sock"
+        port, data, ready = free_port(), f"--datadir={folder}/data", folder / "ready.sock"
         first = folder / "first.sql"
         first.write_text("CREATE USER airflow@'127.0.0.1';\nGRANT ALL ON *.* TO airflow@'127.0.0.1';\n")
         first.chmod(0o644)
@@ -75,7 +75,8 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
 
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
-from fsspec.implementations.memory import MemoryFileSystem
-from installed import AIRFLOW
 
 from airflow_provider_voucherify.storage import StorageReportFolder, open_source
 from airflow_provider_voucherify.sync.sources import Chunk, from_file
 
 
-def attach_memory() -> None:
-    import_module("airflow.sdk.io" if AIRFLOW >= (3, 0) else "airflow.io.store").attach("memory", fs=MemoryFileSystem())
-
-
-def test_a_folder_is_removed_with_what_is_in_it() -> None:
-    attach_memory()
-    folder = StorageReportFolder("memory://bucket/reports")
+def test_a_folder_is_removed_with_what_is_in_it(bucket: str) -> None:
+    folder = StorageReportFolder(f"{bucket}/reports")
     assert folder.names() == []
     for name in ("failures.jsonl", "staged-a/00001.json", "staged-a/refused.jsonl", "staged-b/00001.json"):
         with folder.write(name) as file:
@@ -35,11 +27,10 @@ def test_a_folder_is_removed_with_what_is_in_it() -> None:
     assert folder.read("staged-b/00001.json") == b"[]"
 
 
-def test_a_parquet_file_in_object_storage_is_read_from_a_copy_on_local_disk() -> None:
+def test_a_parquet_file_in_object_storage_is_read_from_a_copy_on_local_disk(bucket: str) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
-    attach_memory()
-    path = ObjectStoragePath("memory://bucket/customers.parquet")
+    path = ObjectStoragePath(f"{bucket}/customers.parquet")
     with path.open("wb") as file:
         parquet.write_table(pyarrow.table({"source_id": ["c1", "c2"]}), file)
 
