@@ -46,11 +46,11 @@ test-drivers: $(DRIVERS)
 	$(PY) -m pytest tests/provider/test_mysql.py tests/provider/test_duckdb.py tests/provider/test_outcome_tables.py
 	$(PY) -m pytest tests/provider/test_nightly_changes.py -k mariadb
 
-## crash: kill a sync at nine moments, five times each, on a real Airflow with PostgreSQL, and count what arrived
+## crash: interrupt a sync at eighteen moments, five times each, on a real Airflow with PostgreSQL, and count what arrived
 crash: $(INSTALLED)
 	$(PY) -m crash.run
 
-## crash-quick: the same with one kill at each moment, without the yardstick
+## crash-quick: the same once at each moment, without the yardstick
 crash-quick: $(INSTALLED)
 	$(PY) -m crash.run --kills 1 --without-yardstick
 

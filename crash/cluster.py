@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def postgres(folder: Path, port: int) -> Iterator[None]:
-    """Run PostgreSQL, which refuses to be root, with the superuser ``airflow`` and its data in a folder."""
+def postgres(folder: Path, port: int) -> Iterator[Callable[[], None]]:
+    """
+    Run PostgreSQL, which refuses to be root, with the superuser ``airflow`` and its data in a folder.
+
+    Gives a function that restarts it as after a crash: every connection breaks, and what was committed is there.
+    """
     programs = postgres_programs()
     if programs is None:
         raise SystemExit("PostgreSQL is not installed (apt-get install postgresql)")
@@ -59,7 +63,7 @@ def postgres(folder: Path, port: int) -> Iterator[None]:
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data}"
     run("pg_ctl", "-o", options, "-l", f"{data}/log", "-w", "start")
     try:
-        yield
+        yield lambda: run("pg_ctl", "-m", "immediate", "-l", f"{data}/log", "-w", "restart")
     finally:
         run("pg_ctl", "-m", "immediate", "stop")
 
@@ -78,6 +82,7 @@ class Cluster:
         self.postgres_port, api_port = free_port(), free_port()
         self._api = f"http://127.0.0.1:{api_port}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._orphans: list[psutil.Process] = []
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
         self.environment = inherited | {
             "AIRFLOW_HOME": str(folder / "airflow"),
@@ -107,7 +112,7 @@ class Cluster:
     def running(self, components: Sequence[str] = COMPONENTS) -> Iterator[Cluster]:
         """Run the database and some components, by default all, and end everything by pid afterwards."""
         with ExitStack() as stack:
-            stack.enter_context(postgres(self._folder, self.postgres_port))
+            self.restart_database = stack.enter_context(postgres(self._folder, self.postgres_port))
             self.airflow("db", "migrate")
             stack.callback(self._kill_all)
             for component in components:
@@ -134,6 +139,13 @@ class Cluster:
             for child in children:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     child.kill()
+        process.wait()
+
+    def kill_alone(self, component: str) -> None:
+        """SIGKILL a component and none of its processes, which live on as orphans."""
+        process = self._processes.pop(component)
+        self._orphans += psutil.Process(process.pid).children(recursive=True)
+        process.kill()
         process.wait()
 
     def log_of(self, component: str) -> Path:
@@ -186,3 +198,6 @@ class Cluster:
     def _kill_all(self) -> None:
         for component in list(self._processes):
             self.kill(component)
+        for orphan in self._orphans:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                orphan.kill()

@@ -1,11 +1,11 @@
 """
-``python -m crash.run``: kill a sync at each of nine moments, let Airflow retry, and count.
+``python -m crash.run``: interrupt a sync at each moment of ``crash.moments``, let Airflow retry, and count.
 
-``--kills N`` kills at each moment so many times (default 5). Prints a table for the provider's operator and one for
-the obvious operator; exits with 1 where the provider lost a record or sent a batch twice without need.
+``--kills N`` interrupts at each moment N times (default 5). Prints a table for the provider's operator and one for
+the obvious operator; exits with 1 if the provider lost a record, or sent a batch twice without need.
 
-What is counted at the local Voucherify: a record is *lost* if it never arrived, *repeated* if it was taken more than
-once though no batch was in doubt. *Resubmitted* is what the operator itself says that it had to send again.
+What is counted at the local Voucherify: a record is *lost* if it never arrived, a batch *repeated* if it was taken more
+than once. *Resubmitted* is what the operator itself says that it had to send again.
 """
 
 from __future__ import annotations
@@ -20,38 +20,31 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_voucherify.local_voucherify import Exchange, LocalVoucherify
+from crash import moments
 from crash.cluster import Cluster
 from crash.dags import BATCHES_OF_A_RUN, RECORDS_OF_A_RUN
 
-IN_THE_TRIGGERER = "in the triggerer while waiting"
-ACCEPTED = "accepted, before the answer"
-MOMENTS = (
-    "before the first post",
-    "between intent and post",
-    ACCEPTED,
-    "between answer and journal",
-    "between batches",
-    "just before deferring",
-    IN_THE_TRIGGERER,
-    "after the event",
-    "while downloading the report",
-)
+MOMENTS = (*moments.KILLS, *moments.OUTAGES, *moments.CLEARS)
 IN_FLIGHT = 2
 """Batches that one kill may leave in doubt: the operator's ``max_in_flight``."""
 
 SECONDS_FOR_ALL = 420
-SECONDS_IN_THE_TRIGGERER = 0.4
-"""How long an action takes while the triggerer is killed, so that the tasks are found waiting."""
+SECONDS_OF_WAITING = 0.4
+"""How long an action takes while a waiting task is interrupted, so that the tasks are found waiting."""
+
+SECONDS_OF_A_RESET = 60
+"""How long a scheduler may take until it has noticed that another one's tasks have nobody who minds them."""
 
 
 @dataclass
 class Run:
-    """One DAG run that is killed once."""
+    """One DAG run that is interrupted once."""
 
     dag_id: str
     moment: str
@@ -64,7 +57,7 @@ class Run:
 
     @property
     def marker(self) -> Path:
-        """The file that says that the kill has been done."""
+        """The file that says that the interruption has been done."""
         return self.folder / f"{self.prefix}.killed"
 
     @property
@@ -78,7 +71,7 @@ class KillSender:
 
     def __init__(self, voucherify: LocalVoucherify, runs: list[Run]) -> None:
         self._voucherify = voucherify
-        self._runs = [run for run in runs if run.moment == ACCEPTED]
+        self._runs = [run for run in runs if run.moment == moments.ACCEPTED]
         self._read = 0
         self._batches: Counter[str] = Counter()
 
@@ -111,7 +104,7 @@ class KillSender:
 def main() -> int:
     """Run everything and judge it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=5, help="how often to kill at each moment")
+    parser.add_argument("--kills", type=int, default=5, help="how often to interrupt at each moment")
     parser.add_argument("--without-yardstick", action="store_true", help="leave the obvious operator out")
     arguments = parser.parse_args()
     dags = ["crash_durable"] if arguments.without_yardstick else ["crash_durable", "crash_obvious"]
@@ -122,7 +115,12 @@ def main() -> int:
 
 
 def _run(folder: Path, dags: list[str], kills: int) -> int:
-    runs = [Run(dag, moment, n, folder) for dag in dags for moment in MOMENTS for n in range(kills)]
+    runs = [
+        Run(dag, moment, number, folder)
+        for dag in dags
+        for moment in (MOMENTS if dag == "crash_durable" else moments.KILLS)
+        for number in range(kills)
+    ]
     with LocalVoucherify(app_id="app", secret_key="secret", keep_bodies=True, action_seconds=0.02) as voucherify:
         voucherify.misbehave("submit", KillSender(voucherify, runs), times=None)
         connection = {"conn_type": "voucherify", "host": voucherify.base_url, "login": "app", "password": "secret"}
@@ -132,37 +130,84 @@ def _run(folder: Path, dags: list[str], kills: int) -> int:
         }
         cluster = Cluster(folder, Path(__file__).parent / "dags", environment)
         with cluster.running():
-            _follow(cluster, [run for run in runs if run.moment != IN_THE_TRIGGERER])
-            deferred = [run for run in runs if run.moment == IN_THE_TRIGGERER]
-            voucherify.next_actions(times=BATCHES_OF_A_RUN * len(deferred), seconds=SECONDS_IN_THE_TRIGGERER)
-            _follow(cluster, deferred)
+            for group in _groups(runs):
+                if group[0].moment in moments.STATES:
+                    voucherify.next_actions(times=2 * BATCHES_OF_A_RUN * len(group), seconds=SECONDS_OF_WAITING)
+                _follow(cluster, group)
+                voucherify.next_actions(times=0)
             good = _print_tables(cluster, voucherify, runs)
-            good &= _print_clear(cluster, voucherify, runs[0])
     return 0 if good else 1
 
 
+def _groups(runs: list[Run]) -> Iterable[list[Run]]:
+    """Give the runs that go on at the same time: what the whole cluster suffers from must not hit the others."""
+    apart = (moments.IN_THE_TRIGGERER, *moments.OUTAGES)
+    waiting = {name for name, state in moments.STATES.items() if state == "deferred"}
+    together = [run for run in runs if run.moment not in apart and run.moment not in waiting]
+    yield together
+    for moment in (*apart, *(waiting - set(apart))):
+        if group := [run for run in runs if run.moment == moment]:
+            yield group
+
+
 def _follow(cluster: Cluster, runs: list[Run]) -> None:
-    """Start runs, kill the triggerer where that is the moment, and wait until all have ended."""
+    """Start runs, interrupt each when its moment has come, and wait until all have ended."""
     for run in runs:
         cluster.trigger(run.dag_id, run.prefix, run.conf)
-    _follow_to_the_end(cluster, {run.prefix: run for run in runs})
-
-
-def _follow_to_the_end(cluster: Cluster, waiting: dict[str, Run]) -> None:
+    waiting = {run.prefix: run for run in runs}
     deadline = time.monotonic() + SECONDS_FOR_ALL
     while waiting and time.monotonic() < deadline:
         states = dict(cluster.query("SELECT run_id, state FROM task_instance"))
-        deferred = [run for run in waiting.values() if states.get(run.prefix) == "deferred"]
-        to_kill = [run for run in deferred if run.moment == IN_THE_TRIGGERER and not run.marker.exists()]
-        if to_kill:
-            cluster.kill("triggerer")
-            for run in to_kill:
-                run.marker.touch()
-            cluster.start("triggerer")
-        waiting = {p: run for p, run in waiting.items() if states.get(p) not in ("success", "failed")}
+        due = [run for run in waiting.values() if not run.marker.exists() and _is_due(run, states.get(run.prefix))]
+        for moment in dict.fromkeys(run.moment for run in due):
+            _interrupt(cluster, [run for run in due if run.moment == moment])
+        waiting = {
+            prefix: run
+            for prefix, run in waiting.items()
+            if states.get(prefix) not in ("success", "failed") or prefix in {run.prefix for run in due}
+        }
         time.sleep(0.3)
     if waiting:
         print(f"not ended in {SECONDS_FOR_ALL} s: {', '.join(waiting)}", file=sys.stderr)
+
+
+def _is_due(run: Run, state: str | None) -> bool:
+    """Say whether the moment has come at which a run is interrupted from here."""
+    if run.moment in moments.PAUSED:
+        return run.marker.with_suffix(".paused").exists()
+    return state is not None and moments.STATES.get(run.moment) == state
+
+
+def _interrupt(cluster: Cluster, runs: list[Run]) -> None:
+    """Do to the cluster what the moment of some runs says, and mark them."""
+    moment = runs[0].moment
+    if moment == moments.SCHEDULER_WHILE_SENDING:
+        cluster.kill_alone("scheduler")
+        cluster.start("scheduler")
+        _wait_until_reset(cluster, runs)
+    elif moment in (moments.DATABASE_WHILE_SENDING, moments.DATABASE_WHILE_WAITING):
+        cluster.restart_database()
+    elif moment == moments.IN_THE_TRIGGERER:
+        cluster.kill("triggerer")
+    elif moment in moments.CLEARS:
+        for run in runs:
+            cluster.clear(run.dag_id, run.prefix)
+    for run in runs:
+        run.marker.touch()
+    if moment == moments.IN_THE_TRIGGERER:
+        cluster.start("triggerer")
+
+
+def _wait_until_reset(cluster: Cluster, runs: list[Run]) -> None:
+    """Wait until the new scheduler has taken the tasks of the dead one away from whoever runs them, if it does."""
+    tries = "SELECT run_id, state, start_date FROM task_instance"
+    before = {run_id: rest for run_id, *rest in cluster.query(tries)}
+    deadline = time.monotonic() + SECONDS_OF_A_RESET
+    while time.monotonic() < deadline:
+        now = {run_id: rest for run_id, *rest in cluster.query(tries)}
+        if all(now[run.prefix] != before[run.prefix] for run in runs):
+            return
+        time.sleep(0.5)
 
 
 def _print_tables(cluster: Cluster, voucherify: LocalVoucherify, runs: list[Run]) -> bool:
@@ -173,33 +218,24 @@ def _print_tables(cluster: Cluster, voucherify: LocalVoucherify, runs: list[Run]
     good = True
     for dag_id in dict.fromkeys(run.dag_id for run in runs):
         print(f"\n### {dag_id}\n")
-        print("| moment of the kill | kills | succeeded | lost records | repeated batches | resubmitted | sums agree |")
+        print("| moment | interruptions | succeeded | lost records | repeated batches | resubmitted | sums agree |")
         print("|---|---|---|---|---|---|---|")
-        for moment in MOMENTS:
+        for moment in dict.fromkeys(run.moment for run in runs if run.dag_id == dag_id):
             of_moment = [run for run in runs if (run.dag_id, run.moment) == (dag_id, moment)]
             line = _judge(cluster, of_moment, taken, voucherify)
             print(f"| {moment} | " + " | ".join(str(value) for value in line.values()) + " |")
-            if dag_id == "crash_durable":
-                good &= line["kills"] == line["succeeded"] == line["agrees"] == len(of_moment)
-                good &= line["lost"] == 0 and line["repeated"] <= line["resubmitted"] <= IN_FLIGHT * line["kills"]
+            good &= dag_id != "crash_durable" or _is_good(moment, line, len(of_moment))
     return good
 
 
-def _print_clear(cluster: Cluster, voucherify: LocalVoucherify, run: Run) -> bool:
-    """Clear a run that has succeeded, and see that it is done again and not taken for done."""
-
-    def posts() -> int:
-        return sum(request.method == "POST" for request in voucherify.received)
-
-    before = posts()
-    cluster.clear(run.dag_id, run.prefix)
-    deadline = time.monotonic() + SECONDS_FOR_ALL
-    while time.monotonic() < deadline and posts() < before + BATCHES_OF_A_RUN:
-        time.sleep(0.5)
-    _follow_to_the_end(cluster, {run.prefix: run})
-    again = posts() - before
-    print(f"\nCleared by a person after success: {again} of {BATCHES_OF_A_RUN} batches were sent again.")
-    return again == BATCHES_OF_A_RUN
+def _is_good(moment: str, line: dict[str, int], runs: int) -> bool:
+    """Say whether nothing was lost, and nothing sent twice that had not to be; after a clear everything has to be."""
+    if not (line["interruptions"] == line["succeeded"] == line["agrees"] == runs and line["lost"] == 0):
+        return False
+    if moment in moments.CLEARS:
+        sent_before = BATCHES_OF_A_RUN if moment in moments.CLEARED_WHEN_ALL_WAS_SENT else BATCHES_OF_A_RUN // 2
+        return line["repeated"] >= sent_before * runs
+    return line["repeated"] <= line["resubmitted"] <= IN_FLIGHT * runs
 
 
 def _judge(cluster: Cluster, runs: list[Run], taken: Counter[str], voucherify: LocalVoucherify) -> dict[str, Any]:
@@ -207,7 +243,7 @@ def _judge(cluster: Cluster, runs: list[Run], taken: Counter[str], voucherify: L
     summaries = dict(cluster.query("SELECT run_id, value FROM xcom WHERE key = 'return_value'"))
     ids = {run.prefix: [f"{run.prefix}-{i}" for i in range(RECORDS_OF_A_RUN)] for run in runs}
     return {
-        "kills": sum(run.marker.exists() for run in runs),
+        "interruptions": sum(run.marker.exists() for run in runs),
         "succeeded": sum(states.get(run.prefix) == "success" for run in runs),
         "lost": sum(record_id not in voucherify.customers for each in ids.values() for record_id in each),
         "repeated": sum(taken[record_id] - 1 for each in ids.values() for record_id in each if taken[record_id])

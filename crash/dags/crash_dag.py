@@ -1,8 +1,8 @@
 """
-A sync that is killed at a moment that the run's conf names, once; and the obvious operator as the yardstick.
+A sync that is interrupted at a moment that the run's conf names, once; and the obvious operator as the yardstick.
 
-``conf`` has ``moment`` (see ``crash.run``), ``prefix`` (of the records' ids) and ``marker`` (a file that does not exist
-until the kill). Task code is wrapped here, in the DAG, so that the provider knows nothing of it.
+``conf`` has ``moment`` (see ``crash.moments``), ``prefix`` (of the records' ids) and ``marker`` (a file that does not
+exist until the interruption). Task code is wrapped here, in the DAG, so that the provider knows nothing of it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_provider_voucherify import completion
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncActionTrigger
+from crash import moments
 from crash.dags import BATCHES_OF_A_RUN, RECORDS_OF_A_RUN
 
 RECORDS_PER_BATCH = RECORDS_OF_A_RUN // BATCHES_OF_A_RUN
 KILLED_BATCH = BATCHES_OF_A_RUN // 2
-DEFAULTS = {"retries": 6, "retry_delay": timedelta(seconds=1), "max_retry_delay": timedelta(seconds=2)}
+DEFAULTS = {"retries": 6, "retry_delay": timedelta(seconds=4)}
+PAUSE_SECONDS = 120
 
 
 def records(conf: dict[str, Any]) -> list[dict[str, Any]]:
@@ -34,26 +37,46 @@ def records(conf: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 class Killer:
-    """Kills this process with SIGKILL when a moment has come, unless that has been done before."""
+    """
+    Interrupts this process when a moment has come, unless that has been done before.
+
+    It is killed with SIGKILL, or fails, or waits for what ``crash.run`` does to the cluster, by the moment.
+    """
 
     def __init__(self, conf: dict[str, Any]) -> None:
         self._moment = conf["moment"]
         self._marker = Path(conf["marker"])
         self._calls = 0
 
-    def at(self, moment: str, after: int = 0) -> None:
-        """Say that a moment has come; the first ``after`` times it is let pass."""
-        if self._moment != moment or self._marker.exists():
+    def at(self, *here: str, after: int = 0) -> None:
+        """Say that moments have come; the first ``after`` times they are let pass."""
+        if (moment := self._moment) not in here or self._marker.exists():
             return
         self._calls += 1
-        if self._calls > after:
+        if self._calls <= after:
+            return
+        if moment in moments.PAUSED:
+            self._pause()
+        elif moment == moments.CLEARED_BETWEEN_TRIES:
+            raise AirflowException("to be tried again")
+        elif moment == moments.CLEARED_AFTER_FAILURE:
+            raise AirflowFailException("not to be tried again")
+        else:
             self._marker.touch()
+            if moment == moments.WITH_ITS_SUPERVISOR:
+                os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(60)
 
+    def _pause(self) -> None:
+        self._marker.with_suffix(".paused").touch()
+        deadline = time.monotonic() + PAUSE_SECONDS
+        while not self._marker.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+
     def announce(self) -> None:
         """Write down this process's id, for the server to kill it in the middle of a request."""
-        if self._moment == "accepted, before the answer":
+        if self._moment == moments.ACCEPTED:
             self._marker.with_suffix(".pid").write_text(str(os.getpid()))
 
 
@@ -90,27 +113,29 @@ class CrashingOperator(VoucherifyBulkUpdateOperator):
         killer.announce()
         completion.WORKER_SECONDS = 0.5
         self.records = records(conf)
-        Journal.intend = before(Journal.intend, lambda: killer.at("before the first post"))
-        Journal.posted = before(Journal.posted, lambda: killer.at("between answer and journal", KILLED_BATCH))
-        Journal.posted = after(Journal.posted, lambda: killer.at("between batches", KILLED_BATCH))
+        Journal.intend = before(Journal.intend, lambda: killer.at(moments.BEFORE_THE_FIRST_POST))
+        Journal.posted = before(
+            Journal.posted, lambda: killer.at(moments.BETWEEN_ANSWER_AND_JOURNAL, after=KILLED_BATCH)
+        )
+        Journal.posted = after(Journal.posted, lambda: killer.at(*moments.HALF_WAY, after=KILLED_BATCH))
         VoucherifyClient.bulk = before(
-            VoucherifyClient.bulk, lambda: killer.at("between intent and post", KILLED_BATCH)
+            VoucherifyClient.bulk, lambda: killer.at(moments.BETWEEN_INTENT_AND_POST, after=KILLED_BATCH)
         )
         return super().execute(context)
 
     def defer(self, **kwargs: Any) -> Any:
         from airflow.sdk import get_current_context
 
-        Killer(get_current_context()["dag_run"].conf or {}).at("just before deferring")
+        Killer(get_current_context()["dag_run"].conf or {}).at(moments.BEFORE_DEFERRING)
         return super().defer(**kwargs)
 
     def execute_complete(self, context: Any, event: Any = None) -> Any:
         from airflow_provider_voucherify.client.http import VoucherifyClient
 
         killer = Killer(context["dag_run"].conf)
-        killer.at("after the event")
+        killer.at(moments.AFTER_THE_EVENT)
         VoucherifyClient.download = before(
-            VoucherifyClient.download, lambda: killer.at("while downloading the report", 5)
+            VoucherifyClient.download, lambda: killer.at(moments.WHILE_DOWNLOADING, after=5)
         )
         return super().execute_complete(context, event)
 
@@ -127,13 +152,13 @@ class ObviousOperator(BaseOperator):
         with VoucherifyHook() as hook:
             for start in range(0, len(rows), RECORDS_PER_BATCH):
                 number = start // RECORDS_PER_BATCH
-                killer.at("before the first post")
-                killer.at("between intent and post", KILLED_BATCH)
+                killer.at(moments.BEFORE_THE_FIRST_POST)
+                killer.at(moments.BETWEEN_INTENT_AND_POST, after=KILLED_BATCH)
                 ids.append(hook.update_customers_in_bulk(rows[start : start + RECORDS_PER_BATCH]))
-                killer.at("between answer and journal", KILLED_BATCH)
-                killer.at("between batches", KILLED_BATCH)
+                killer.at(moments.BETWEEN_ANSWER_AND_JOURNAL, after=KILLED_BATCH)
+                killer.at(*moments.HALF_WAY, after=KILLED_BATCH)
                 self.log.info("batch %d", number)
-        killer.at("just before deferring")
+        killer.at(moments.BEFORE_DEFERRING)
         now = time.time()
         trigger = VoucherifyAsyncActionTrigger(
             "voucherify_default", ids, submitted_at=now, end_time=now + 300, poll_interval=2, not_before=now + 2
@@ -142,8 +167,8 @@ class ObviousOperator(BaseOperator):
 
     def execute_complete(self, context: Any, event: Any = None) -> None:
         killer = Killer(context["dag_run"].conf)
-        killer.at("after the event")
-        killer.at("while downloading the report")
+        killer.at(moments.AFTER_THE_EVENT)
+        killer.at(moments.WHILE_DOWNLOADING)
 
 
 with DAG("crash_durable", schedule=None, max_active_runs=100, max_active_tasks=100, default_args=DEFAULTS):
