@@ -26,7 +26,6 @@ from airflow_provider_voucherify.models.errors import VoucherifyConfigurationErr
 
 _BYTES_PER_READ = 262_144
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_ID_COLUMNS = ("source_id", "id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +169,8 @@ class CsvFile:
 
     def _joined(self, part: CsvPart, rows: Iterable[tuple[bytes, list[str]]]) -> CsvPart:
         """Return a part with more rows, which follow it in the copy."""
-        ids = [place for place, name in enumerate(self._columns) if name.lower() in _ID_COLUMNS]
+        names = ("source_id", "id") if self.endpoint.resource == "customers" else ("source_id",)
+        ids = [place for place, name in enumerate(self._columns) if name.lower() in names]
         for raw, values in rows:
             named = part.has_ids and any(values[place] for place in ids)
             part = CsvPart(part.first_row, part.rows + 1, part.start, part.end + len(raw), named)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
+from fsspec.spec import AbstractBufferedFile
 
+from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS
 from airflow_provider_voucherify.storage import StorageReportFolder, open_source
+from airflow_provider_voucherify.sync.csv_file import CsvFile
 from airflow_provider_voucherify.sync.sources import Chunk, from_file
 
 
@@ -40,3 +44,28 @@ def test_a_parquet_file_in_object_storage_is_read_from_a_copy_on_local_disk(buck
 
     assert isinstance(chunk, Chunk)
     assert chunk.rows == [("c1",), ("c2",)]
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "line"),
+    [("rows.jsonl", "", '{{"source_id": "c{}"}}\n'), ("rows.csv", "source_id\n", "c{}\n")],
+)
+def test_lines_in_object_storage_are_read_in_blocks(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, name: str, first: str, line: str
+) -> None:
+    """Each read of fsspec's may copy a whole block of 50 MiB: one for each line would take hours for a million."""
+    path = f"{bucket}/{name}"
+    ObjectStoragePath(path).write_text(first + "".join(map(line.format, range(5_000))))
+    read, reads = AbstractBufferedFile.read, []
+    monkeypatch.setattr(AbstractBufferedFile, "read", lambda *args: reads.append(args) or read(*args))
+    rows: Any = None
+
+    with open_source(path) as file:
+        rows = sum(len(chunk.rows) for chunk in from_file(file, path) if isinstance(chunk, Chunk))
+    assert (rows, len(reads) < 50) == (5_000, True)
+
+    if name.endswith(".csv"):
+        reads.clear()
+        with open_source(path) as file, CsvFile(CSV_IMPORT_ENDPOINTS["customers"], 1_000_000) as copy:
+            copy.read(file)
+            assert (copy.rows, len(reads) < 50) == (5_000, True)

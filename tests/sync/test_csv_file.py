@@ -120,6 +120,15 @@ def test_whether_all_rows_name_their_records(content: bytes, has_ids: bool) -> N
 
 
 @pytest.mark.parametrize(
+    ("resource", "content"),
+    [("products", b"name,id\nShirt,p1\n"), ("skus", b"product_id,id,source_id\np1,s1,\n")],
+)
+def test_a_column_id_names_customers_only_and_is_metadata_elsewhere(resource: str, content: bytes) -> None:
+    with read(content, resource) as file:
+        assert not file.has_ids
+
+
+@pytest.mark.parametrize(
     ("content", "resource", "said"),
     [
         (b"", "customers", "has no header row"),
