@@ -383,7 +383,7 @@ class _BulkOperator(SubmittingOperator):
 
         removed: Any = self.on_removed
         if isinstance(removed, Mapping):
-            removed = metadata_destination(self.resource, removed["metadata"], schema)
+            removed = metadata_destination(self.resource, removed["metadata"], schema, self.null_policy)
         return Changes(self.max_attempts, "ignore" if self.sample is not None else removed, self.max_removed_ratio)
 
     @property
@@ -601,8 +601,8 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     :param metadata_columns: without a mapping, the only columns that go into metadata.
     :param exclude_columns: columns that are never sent.
     :param null_policy: ``omit`` (default) never sends a missing value, so that it cannot blank a field; ``send`` sends
-        ``null`` for missing metadata and for a missing address, the only places where the API description allows it.
-        A dict sets it per column.
+        ``null`` for members of metadata, a whole address and its members, the only places where the API takes it. Both
+        hold for the members of objects too. A dict sets it per column.
     :param validate_metadata: ``schema`` reads the project's metadata schema first (one or two API calls, with OAuth the
         scope ``metadata-schemas``) and refuses rows that it surely forbids, with Voucherify's own kind of message. What
         the vendor does not document is left to Voucherify; see ``sync.metadata_schema``.
@@ -729,7 +729,7 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
     def _destination(self, schema: MetadataRules | None = None) -> Destination:
         from airflow_provider_voucherify.sync.destination import metadata_destination
 
-        return metadata_destination(self.resource, self.metadata, schema)
+        return metadata_destination(self.resource, self.metadata, schema, self.null_policy)
 
     def _metadata_plan(self) -> MetadataPlan:
         return "bulk" if self.metadata is not None else self.plan

@@ -16,8 +16,9 @@ from airflow_provider_voucherify.models.endpoints import (
     BulkEndpoint,
 )
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.mapping import NullPolicy, sends_null
 from airflow_provider_voucherify.sync.metadata_schema import MetadataRules, RefusedMetadataError
-from airflow_provider_voucherify.sync.values import RefusedValueError, to_object
+from airflow_provider_voucherify.sync.values import RefusedValueError, to_object, without_nulls
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,10 @@ def update_destination(resource: str) -> Destination:
 
 
 def metadata_destination(
-    resource: str, metadata: Mapping[str, Any] | None, schema: MetadataRules | None = None
+    resource: str,
+    metadata: Mapping[str, Any] | None,
+    schema: MetadataRules | None = None,
+    null_policy: NullPolicy | Mapping[str, NullPolicy] = "omit",
 ) -> Destination:
     """
     Metadata only.
@@ -106,12 +110,18 @@ def metadata_destination(
     ones, where ``metadata/async`` would need a request for each.
 
     :param schema: the project's metadata schema, which the one ``metadata`` has to fit.
+    :param null_policy: what becomes of its missing values; a mapping is one of member to policy here.
     :raises VoucherifyConfigurationError: ``metadata`` cannot be sent, or the schema does not allow it.
     """
     if metadata is None:
         return Destination(_endpoint(UPDATE_ENDPOINTS, resource), _endpoint(METADATA_ENDPOINTS, resource), BodyForm())
     try:
-        converted = to_object(metadata)
+        converted = {
+            name: left
+            for name, value in to_object(metadata).items()
+            if (left := value if (sends := sends_null(null_policy, name)) else without_nulls(value)) is not None
+            or sends
+        }
         if schema is not None:
             schema.check(converted)
         encoded = msgspec.json.Encoder(decimal_format="number").encode(converted)
@@ -120,7 +130,10 @@ def metadata_destination(
     except (RefusedValueError, TypeError, ValueError) as why:
         raise VoucherifyConfigurationError(f"metadata {why}") from None
     if not converted:
-        raise VoucherifyConfigurationError("metadata is empty, there is nothing to update")
+        raise VoucherifyConfigurationError(
+            "metadata is empty, there is nothing to update"
+            + ("; null_policy='send' sends the values that are missing as null" if metadata else "")
+        )
     return ids_destination(resource, encoded)
 
 

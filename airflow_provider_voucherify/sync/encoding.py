@@ -22,11 +22,11 @@ from msgspec import UNSET, Meta
 
 from airflow_provider_voucherify.models.endpoints import Field
 from airflow_provider_voucherify.sync.mapping import RecordBuilder, Row, Target
-from airflow_provider_voucherify.sync.values import RefusedValueError, to_string
+from airflow_provider_voucherify.sync.values import RefusedValueError, to_object, to_string
 
 _Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Number = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
-_Scalar = str | _Integer | _Number | bool | None
+_Scalar = str | _Integer | _Number | bool
 
 encode_json = msgspec.json.Encoder(decimal_format="number").encode
 _encode_lines = msgspec.json.Encoder(decimal_format="number").encode_lines
@@ -106,17 +106,17 @@ class RowsEncoder:
         if target.checked:
             return None
         if target.field is None:
-            return _Scalar
+            return _Scalar | None
         required = target.path[0] in self._builder.required
         match target.field:
             case Field(type="string"):
                 return str | None
             case Field(type="integer"):
                 return _Integer | None
-            case Field(type="object", fields={}) if required:
-                return Annotated[dict[str, _Scalar], Meta(min_length=1)]
             case Field(type="object", fields={}):
-                return dict[str, _Scalar] | None
+                members = GenericAlias(dict, (str, _Scalar | None if target.convert is to_object else _Scalar))
+                filled = Annotated[members, Meta(min_length=1)]  # type: ignore[valid-type]
+                return filled if required else filled | None
         return None
 
     def _learn(self, rows: Sequence[Row]) -> bool:
@@ -173,21 +173,21 @@ class RowsEncoder:
         return _call("record", members, names)
 
     def _object(self, name: str, targets: Sequence[Target], names: dict[str, Any]) -> str:
+        values = {target.column: self._value(target.column, target.convert, names) for target in targets}
+        present = [f"c{column} is not None" for column in values if column in self._native]
+        omits = not any(target.send_null for target in targets)
+        if omits and (converted := [column for column in values if column not in self._native]):
+            # All of them are converted before it is known whether one of them is there.
+            present.insert(0, " | ".join(f"((v{column} := {values[column]}) is not None)" for column in converted))
+            values |= {column: f"v{column}" for column in converted}
         members = [
-            _Member(
-                f"f{target.column}",
-                target.path[1],
-                self._value(target.column, target.convert, names),
-                target.send_null,
-            )
-            for target in targets
+            _Member(f"f{target.column}", target.path[1], values[target.column], target.send_null) for target in targets
         ]
         made = _call(f"object{targets[0].column}", members, names)
-        if any(target.send_null for target in targets):
+        if not omits:
             return made
-        present = " or ".join(f"c{target.column} is not None" for target in targets)
         otherwise = "refuse()" if name in self._builder.required else "None"
-        return f"({made} if {present} else {otherwise})"
+        return f"({made} if {' or '.join(present)} else {otherwise})"
 
     def _value(self, column: int, convert: Callable[[Any], Any], names: dict[str, Any]) -> str:
         if column in self._native:
@@ -226,15 +226,8 @@ def _call(function: str, members: Sequence[_Member], names: dict[str, Any]) -> s
 
 
 def _present(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a converter that lets None pass; another library's missing value is left to the builder."""
-
-    def convert_present(value: Any) -> Any:
-        if value is None:
-            return None
-        converted = convert(value)
-        return _refuse() if converted is None else converted
-
-    return convert_present
+    """Return a converter that lets None pass."""
+    return lambda value: None if value is None else convert(value)
 
 
 def _refuse() -> Any:

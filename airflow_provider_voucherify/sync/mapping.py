@@ -20,7 +20,10 @@ from airflow_provider_voucherify.sync.values import (
     RefusedValueError,
     converter_for,
     is_missing,
+    present_metadata,
+    present_object,
     to_metadata,
+    to_object,
     to_string,
 )
 
@@ -56,8 +59,8 @@ class MappingRules:
     :param exclude_columns: columns that are never sent.
     :param schema: the project's metadata schema; values that it does not allow are refused.
     :param null_policy: ``omit`` leaves a missing value out, so that it never blanks a field; ``send`` sends JSON
-        ``null`` where the API description allows one (address and metadata). A mapping of column to policy sets it
-        per column, ``omit`` for the others.
+        ``null`` where the API takes one (a whole address, its members, and members of metadata). Both hold for the
+        members of objects too, at any depth. A mapping of column to policy sets it per column, ``omit`` for the others.
     """
 
     mapping: Mapping[str, str] | None = None
@@ -84,7 +87,7 @@ class Target:
     :param label: what errors call it.
     :param path: of the field: one name, or an object's and its member's.
     :param field: the description of the field; None of a member of metadata.
-    :param convert: turns a present value into JSON.
+    :param convert: turns a present value into JSON; None if nothing of it is to be sent, as of a missing value.
     :param send_null: whether a missing value is sent as ``null``.
     :param checked: whether ``convert`` refuses more than what has no JSON form of the field's type.
     """
@@ -142,12 +145,10 @@ class RecordBuilder:
             value = row[target.column]
             if target.path[0] in objects:
                 record.setdefault(target.path[0], {})
-            if is_missing(value):
-                if target.send_null:
-                    _put(record, target.path, None)
-                continue
             try:
-                _put(record, target.path, target.convert(value))
+                converted = None if is_missing(value) else target.convert(value)
+                if converted is not None or target.send_null:
+                    _put(record, target.path, converted)
             except RefusedMetadataError as why:
                 raise RefusedRowError(METADATA_VALIDATION_FAILED, str(why)) from None
             except RefusedValueError as why:
@@ -231,7 +232,7 @@ def compile_mapping(endpoint: BulkEndpoint, columns: Sequence[str], rules: Mappi
         )
     positions = {name: index for index, name in enumerate(columns)}
     targets = [
-        _checked(_target(endpoint, positions[name], name, path, _sends_null(endpoint, name, path, rules)), rules.schema)
+        _checked(_target(endpoint, positions[name], name, path, rules), rules.schema)
         for name, path in paths.items()
         if path != (endpoint.key,)
     ]
@@ -328,17 +329,31 @@ def _path_by_name(endpoint: BulkEndpoint, column: str) -> tuple[str, ...] | None
     return None
 
 
-def _target(endpoint: BulkEndpoint, column: int, label: str, path: tuple[str, ...], send_null: bool) -> Target:
+def _target(endpoint: BulkEndpoint, column: int, name: str, path: tuple[str, ...], rules: MappingRules) -> Target:
     described: Field | None = endpoint.fields[path[0]]
     if described is not None and len(path) == 2:
         described = described.fields.get(path[1])
-    if described is None:
-        convert: Converter = to_metadata
-    else:
-        convert = _documented_object(path[0], described) if described.fields else converter_for(described)
+    sends = sends_null(rules.null_policy, name)
+    nullable, is_object = described is None or described.nullable, described is not None and described.type == "object"
     shown = ".".join(path)
-    label = shown if shown == label else f"{shown} (column {label})"
-    return Target(column, label, path, described, convert, send_null)
+    if sends and not nullable and not is_object and rules.null_policy != "send":
+        raise VoucherifyConfigurationError(
+            f"null_policy asks to send null for {name!r}, but the API description does not allow null in {shown}; "
+            "it does in metadata" + (" and in the address" if "address" in endpoint.fields else "")
+        )
+    if described is None:
+        convert: Converter = to_metadata if sends else present_metadata
+    elif described.fields:
+        convert = _documented_object(described, sends)
+    else:
+        convert = present_object if is_object and not sends else converter_for(described)
+    label = shown if shown == name else f"{shown} (column {name})"
+    return Target(column, label, path, described, convert, sends and nullable)
+
+
+def sends_null(null_policy: NullPolicy | Mapping[str, NullPolicy], name: str) -> bool:
+    """Say whether a policy has the missing values of a column sent as null."""
+    return (null_policy if isinstance(null_policy, str) else null_policy.get(name)) == "send"
 
 
 def _checked(target: Target, schema: MetadataRules | None) -> Target:
@@ -352,36 +367,28 @@ def _checked(target: Target, schema: MetadataRules | None) -> Target:
 
     def convert_and_check(value: Any) -> Any:
         converted = convert(value)
-        must_fit(converted)
+        if converted is not None:
+            must_fit(converted)
         return converted
 
     return replace(target, convert=convert_and_check, checked=True)
 
 
-def _documented_object(name: str, described: Field) -> Converter:
-    whole = converter_for(described)
+def _documented_object(described: Field, sends: bool) -> Converter:
     parts: dict[str, Callable[[Any], Any]] = {part: converter_for(f) for part, f in described.fields.items()}
 
-    def convert(value: Any) -> dict[str, Any]:
-        converted = whole(value)
+    def convert(value: Any) -> dict[str, Any] | None:
+        converted = to_object(value)
         if unknown := [part for part in converted if part not in parts]:
             raise RefusedValueError(f"has an unknown field {unknown[0]!r}; it may have {', '.join(parts)}")
-        return {part: parts[part](item) for part, item in converted.items() if item is not None}
+        said = {
+            part: None if item is None else parts[part](item)
+            for part, item in converted.items()
+            if sends or item is not None
+        }
+        return said if said or sends else None
 
     return convert
-
-
-def _sends_null(endpoint: BulkEndpoint, column: str, path: tuple[str, ...], rules: MappingRules) -> bool:
-    nullable = path[0] == "metadata" if len(path) == 2 else endpoint.fields[path[0]].nullable
-    if isinstance(rules.null_policy, Mapping):
-        if rules.null_policy.get(column) == "send" and not nullable:
-            raise VoucherifyConfigurationError(
-                f"null_policy asks to send null for {column!r}, but the API description does not allow null in "
-                f"{'.'.join(path)}; it does in metadata"
-                + (" and for the whole address" if "address" in endpoint.fields else "")
-            )
-        return rules.null_policy.get(column) == "send"
-    return rules.null_policy == "send" and nullable
 
 
 def _meant(name: str, known: Collection[str]) -> str:

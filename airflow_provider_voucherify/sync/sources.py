@@ -29,6 +29,9 @@ PARQUET_BYTES_PER_READ = 65_536
 FAILURE_MEMBER = "_failure"
 """Member of a line of ``failures.jsonl`` that says why the record was not updated; never sent."""
 
+_UNREADABLE_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
+"""What a decoder raises that makes a ``Decimal`` of each number with a fraction or an exponent."""
+
 LOST_MEMBER = "as_text"
 """Member of ``_failure`` that names the columns whose values the file can only show as text."""
 
@@ -261,7 +264,7 @@ def _chunk_of_lines(lines: Sequence[bytes], decoder: msgspec.json.Decoder[Any]) 
         return None
     try:
         rows = decoder.decode_lines(b"".join(lines))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE_JSON:
         return None
     return _chunk_of_dicts(rows) if len(rows) == len(lines) else None
 
@@ -286,7 +289,7 @@ def _json_lines(
             continue
         try:
             row = decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except _UNREADABLE_JSON as error:
             yield BadLine(number, f"line {number} is no JSON: {error}")
             continue
         yield row if isinstance(row, dict) else BadLine(number, f"line {number} is no JSON object")

@@ -71,7 +71,7 @@ def converter_for(field: Field) -> Converter:
 
 
 def to_string(value: Any) -> str:
-    """Text as it is; whole numbers, UUIDs, dates and UTF-8 bytes as text."""
+    """Text as it is; whole numbers, UUIDs and dates as text."""
     if type(value) is str:
         return _encodable(value)
     value = _plain(value)
@@ -83,10 +83,9 @@ def to_string(value: Any) -> str:
         return str(int(value))
     if isinstance(value, uuid.UUID):
         return str(value)
-    if isinstance(value, bytes | bytearray | memoryview):
-        return _from_bytes(value)
     if isinstance(value, datetime.date | datetime.time):
         return str(to_metadata(value))
+    _refuse_bytes(value)
     raise RefusedValueError(f"must be a string, not {_kind(value)}")
 
 
@@ -130,8 +129,7 @@ def to_string_list(value: Any) -> list[str]:
 
 def to_object(value: Any) -> dict[str, Any]:
     """A mapping, or its JSON text, with every value converted as metadata."""
-    if isinstance(value, bytes | bytearray | memoryview):
-        value = _from_bytes(value)
+    _refuse_bytes(value)
     if isinstance(value, str) and value.lstrip().startswith("{"):
         value = _from_json(value)
     if not isinstance(value, Mapping):
@@ -144,7 +142,8 @@ def to_metadata(value: Any, depth: int = 0) -> Any:
     Any JSON value: what the metadata of a record may hold.
 
     A ``Decimal`` stays exact, a timestamp becomes ISO-8601 in UTC with milliseconds (one without a time zone is taken
-    as UTC), a date ``YYYY-MM-DD``. NaN and infinity have no JSON form and are refused.
+    as UTC), a date ``YYYY-MM-DD``. NaN, infinity and bytes have no JSON form and are refused. A missing value in a list
+    or an object is null; see ``without_nulls``.
     """
     if (common := _AS_METADATA.get(type(value))) is not None:
         return common(value)
@@ -163,8 +162,7 @@ def to_metadata(value: Any, depth: int = 0) -> Any:
         return value.isoformat()
     if isinstance(value, uuid.UUID):
         return str(value)
-    if isinstance(value, bytes | bytearray | memoryview):
-        return _from_bytes(value)
+    _refuse_bytes(value)
     if depth >= _MAX_DEPTH:
         raise RefusedValueError(f"must not be nested more than {_MAX_DEPTH} deep")
     if isinstance(value, Mapping):
@@ -172,6 +170,34 @@ def to_metadata(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list | tuple):
         return [to_metadata(item, depth + 1) for item in value]
     raise RefusedValueError(f"has no JSON form ({_kind(value)})")
+
+
+def present_metadata(value: Any) -> Any:
+    """``to_metadata`` without the nulls; None if nothing is left."""
+    if (common := _AS_METADATA.get(type(value))) is not None:
+        return common(value)
+    return without_nulls(to_metadata(value))
+
+
+def present_object(value: Any) -> dict[str, Any] | None:
+    """``to_object`` without the nulls; None if it has no members then."""
+    return without_nulls(to_object(value)) or None
+
+
+def without_nulls(value: Any) -> Any:
+    """
+    Leave out the members of objects that are null, and the objects that have no members left then.
+
+    A null in a list stays, and so does an object in a list, since the places in a list matter.
+
+    :param value: JSON.
+    """
+    if type(value) is dict:
+        kept = {name: left for name, item in value.items() if (left := without_nulls(item)) is not None}
+        return kept if kept or not value else None
+    if type(value) is list:
+        return [{} if (left := without_nulls(item)) is None and item is not None else left for item in value]
+    return value
 
 
 def json_safe(value: Any) -> Any:
@@ -198,7 +224,7 @@ def has_json_form(value: Any) -> bool:
 def json_safe_text(value: Any) -> str:
     """Return a value's text with everything that UTF-8 cannot carry escaped."""
     try:
-        text = str(value)
+        text = str(bytes(value) if isinstance(value, bytearray | memoryview) else value)
     except Exception:
         text = f"({_kind(value)} that has no text)"
     return text.encode("utf-8", "backslashreplace").decode()
@@ -279,18 +305,25 @@ def _member_name(name: Any) -> str:
     return _encodable(name)
 
 
-def _from_bytes(value: bytes | bytearray | memoryview) -> str:
-    try:
-        return bytes(value).decode()
-    except UnicodeDecodeError:
-        raise RefusedValueError("holds bytes that are no UTF-8 text") from None
+def _refuse_bytes(value: Any) -> None:
+    """Refuse bytes even if they could be read as text: a flag of type BIT would become a control character."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        raise RefusedValueError("has bytes, which have no JSON form; cast BIT to integer, and BINARY to hex or to text")
 
 
 def _from_json(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return json.loads(text, parse_float=Decimal, object_pairs_hook=_members)
+    except (ValueError, ArithmeticError, RecursionError):
         raise RefusedValueError("looks like JSON but cannot be read as such") from None
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        twice = next(name for place, (name, _) in enumerate(pairs) if name in dict(pairs[:place]))
+        raise RefusedValueError(f"is JSON with two members {_shown(twice)}")
+    return members
 
 
 def _kind(value: Any) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_voucherify.hooks.warehouse import query
+from airflow_provider_voucherify.sync.destination import update_destination
+from airflow_provider_voucherify.sync.plan import Plan
 from airflow_provider_voucherify.sync.sources import Chunk
 
 GrowthMb = Callable[[], float]
@@ -49,6 +51,17 @@ def test_a_large_result_is_streamed(growth_mb: GrowthMb) -> None:
 )
 def test_statements_and_parameters_of_all_kinds_are_streamed(sql: str, parameters: Any) -> None:
     assert read(sql, parameters) == [(1,), (2,)]
+
+
+def test_a_blob_is_no_text() -> None:
+    with (
+        query("duck", "SELECT 'c1' AS source_id, 'ab'::BLOB AS flag") as rows,
+        Plan(update_destination("customers")) as plan,
+    ):
+        plan.read(rows)
+
+    assert plan.refused == 1
+    assert "has bytes, which have no JSON form" in str(plan.refused_sample[0].message)
 
 
 def test_a_file_can_be_opened_again_after_a_failure_in_the_middle() -> None:

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_voucherify.compat import BaseHook
 from airflow_provider_voucherify.hooks.warehouse import query
+from airflow_provider_voucherify.sync.destination import update_destination
+from airflow_provider_voucherify.sync.plan import Plan
 from airflow_provider_voucherify.sync.sources import Chunk
 
 GrowthMb = Callable[[], float]
@@ -61,6 +64,29 @@ def test_values_keep_their_types() -> None:
     assert chunk.rows[0] == (Decimal("1.50"), "Łódź", None, 9007199254740993)
 
 
+def test_bits_are_integers_and_other_bytes_stay_bytes() -> None:
+    """A flag of type BIT that became a control character would put customers into no segment."""
+    execute(
+        "CREATE OR REPLACE TABLE test_bits "
+        "(flag bit, flags bit(10), doc json, raw binary(4), folded text COLLATE utf8mb4_bin)",
+        "INSERT INTO test_bits VALUES (b'1', 513, '{\"a\": 1}', 'abcd', 'Łódź'), (NULL, 0, NULL, 'abcd', NULL)",
+    )
+
+    one, two = read("SELECT * FROM test_bits ORDER BY flag DESC")
+
+    assert (*one[:3], bytes(one[3]), one[4]) == (1, 513, '{"a": 1}', b"abcd", "Łódź")
+    assert two[:3] == (None, 0, None)
+
+
+@pytest.mark.parametrize("sql", ["SELECT 'c1' AS source_id, x'01' AS flag", "SELECT BINARY 'abcd' AS source_id"])
+def test_bytes_refuse_their_row_with_advice(sql: str) -> None:
+    with query("mysql", sql) as rows, Plan(update_destination("customers")) as plan:
+        plan.read(rows)
+
+    assert plan.refused == 1
+    assert "has bytes, which have no JSON form; cast BIT to integer" in str(plan.refused_sample[0].message)
+
+
 @pytest.mark.parametrize(
     ("sql", "parameters"),
     [
@@ -91,6 +117,16 @@ def test_a_failure_in_the_middle_is_told_as_it_is_and_leaves_nothing_open() -> N
         raise RuntimeError("the task fails")
 
     assert open_connections() == 0
+
+
+def execute(*statements: str) -> None:
+    connection = BaseHook.get_hook("mysql").get_conn()
+    cursor = connection.cursor()
+    for statement in statements:
+        cursor.execute(statement)
+    connection.commit()
+    cursor.close()
+    connection.close()
 
 
 def open_connections() -> int:

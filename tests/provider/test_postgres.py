@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_voucherify.hooks.warehouse import query
+from airflow_provider_voucherify.sync.destination import update_destination
+from airflow_provider_voucherify.sync.plan import Plan
 from airflow_provider_voucherify.sync.sources import Chunk
 
 GrowthMb = Callable[[], float]
@@ -71,6 +73,39 @@ def test_values_keep_their_types() -> None:
 )
 def test_statements_and_parameters_of_all_kinds_are_streamed(sql: str, parameters: Any) -> None:
     assert read(sql, parameters) == [(1,), (2,)]
+
+
+def test_bytes_are_text_only_if_a_column_of_text_gave_them(
+    postgres: str, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """psycopg does not decode text in this encoding, psycopg2 decodes ASCII."""
+    extra = {"options": "-c client_encoding=SQL_ASCII"}
+    monkeypatch.setenv("AIRFLOW_CONN_PG", json.dumps(json.loads(postgres) | {"extra": extra}))
+    character, text = ("chr(97)", "a") if driver == "psycopg2" else ("chr(321)", "Ł")
+
+    ((char, varchar, nothing, raw),) = read(
+        f"SELECT {character}::char(4) AS a, {character}::varchar AS b, NULL::text AS c, '\\x6162'::bytea"
+    )
+
+    assert (char.rstrip(), varchar, nothing, bytes(raw)) == (text, text, None, b"ab")
+
+
+def test_an_object_is_sent_without_its_missing_members_and_bytes_are_refused() -> None:
+    sql = """
+        SELECT 'c1' AS source_id, jsonb_build_object('plan', NULL, 'n', 1234567890123456.78) AS metadata
+        UNION ALL SELECT 'c2', jsonb_build_object('plan', NULL)
+    """
+    with query("pg", sql) as rows, Plan(update_destination("customers")) as plan:
+        plan.read(rows)
+        bodies = [b"".join(batch.body()) for batch in plan.batches]
+    with (
+        query("pg", "SELECT 'c1' AS source_id, '\\x0102'::bytea AS flag") as rows,
+        Plan(update_destination("customers")) as refusing,
+    ):
+        refusing.read(rows)
+
+    assert bodies == [b'[{"source_id":"c1","metadata":{"n":1234567890123456.78}},{"source_id":"c2"}]']
+    assert "has bytes, which have no JSON form" in str(refusing.refused_sample[0].message)
 
 
 @pytest.mark.parametrize("cursor", ["dictcursor", "namedtuplecursor"])

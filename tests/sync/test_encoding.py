@@ -67,6 +67,7 @@ VALUES = (
     SCALARS
     | st.lists(SCALARS, max_size=2)
     | st.dictionaries(TEXTS | st.sampled_from(["city", "line_1", Text("state"), 5]), SCALARS, max_size=3)
+    | st.dictionaries(TEXTS, st.dictionaries(TEXTS, SCALARS, max_size=2) | st.none(), max_size=2)
 )
 PLAIN = st.none() | st.text("abc", min_size=1, max_size=3) | st.integers(-5, 5) | st.booleans()
 """Values that most columns have, lest every chunk holds something odd."""
@@ -86,6 +87,8 @@ COLUMNS = {
     "products": ("source_id", "name", "price", "attributes", "metadata", "image_url"),
     "vouchers": ("code", "metadata", "metadata.a", "metadata.b"),
 }
+SOME = ("address_city", "address", "tier", "a b", "metadata", "metadata.b")
+"""Columns whose missing values can be sent."""
 
 
 def read_in(
@@ -113,11 +116,13 @@ def tables(draw: st.DrawFn) -> tuple[str, list[str], list[tuple[Any, ...]]]:
 
 
 @settings(max_examples=500, deadline=None)
-@given(tables(), st.sampled_from(["omit", "send"]), st.sampled_from(["records", "metadata", "ids"]))
+@given(tables(), st.sampled_from(["omit", "send", "some"]), st.sampled_from(["records", "metadata", "ids"]))
 def test_rows_together_give_what_each_gives_alone(
     read: ReadRows, table: tuple[str, list[str], list[tuple[Any, ...]]], null_policy: Any, form: str
 ) -> None:
     resource, columns, rows = table
+    if null_policy == "some":
+        null_policy = {name: "send" for name in columns if name in SOME}
     rules = MappingRules(null_policy=null_policy)
     destination = {
         "records": update_destination(resource),

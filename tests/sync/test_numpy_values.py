@@ -17,7 +17,6 @@ numpy = pytest.importorskip("numpy")
         (lambda: numpy.float64(0.5), 0.5),
         (lambda: numpy.bool_(True), True),
         (lambda: numpy.str_("Ann"), "Ann"),
-        (lambda: numpy.bytes_(b"Ann"), "Ann"),
         (lambda: numpy.array([1, 2]), [1, 2]),
         (lambda: numpy.array(7), 7),
         (lambda: numpy.datetime64("2024-02-29"), "2024-02-29"),
