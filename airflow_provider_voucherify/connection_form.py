@@ -117,7 +117,7 @@ EXTRA_FIELDS = {
     ),
     "timeout": ExtraField(
         "Timeout (s)",
-        "Seconds to wait for an answer to begin, and then to end; Voucherify gives up after 180.",
+        "Seconds to wait for the headers of an answer, and then for its end; Voucherify gives up after 180.",
         "number",
         150.0,
         minimum=1,

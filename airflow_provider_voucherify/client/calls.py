@@ -67,6 +67,7 @@ class Call(Generic[T_co]):
     :param bucket: the rate limit that it draws from; see ``client.budgets`` for what is not known of that.
     :param empty: a successful answer has no body (204); ``parse`` is given None, whatever comes.
     :param gone_is_done: a 404 after an attempt that may have been taken counts as success: the attempt did it.
+    :param large: a successful answer may be large, as one with the errors of a whole batch is.
     :param secrets: what the request holds that no error or log may show.
     """
 
@@ -80,6 +81,7 @@ class Call(Generic[T_co]):
     bucket: Bucket = "api_calls"
     empty: bool = False
     gone_is_done: bool = False
+    large: bool = False
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
@@ -134,7 +136,8 @@ def get_async_action(async_action_id: str) -> Call[AsyncAction]:
 
     :param async_action_id: ``aa_…``.
     """
-    return Call("GET", f"{ASYNC_ACTIONS_PATH}/{quote(async_action_id, safe='')}", _async_action, safe=True)
+    path = f"{ASYNC_ACTIONS_PATH}/{quote(async_action_id, safe='')}"
+    return Call("GET", path, _async_action, safe=True, large=True)
 
 
 def list_async_actions(limit: int = 100, end_date: str | None = None) -> Call[AsyncActionList]:

@@ -10,7 +10,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import cache
@@ -22,10 +22,12 @@ import httpx
 
 from airflow_provider_voucherify.client import calls, protocol
 from airflow_provider_voucherify.client.calls import Body, Call
+from airflow_provider_voucherify.client.deadlines import head_has_come, hold_to_deadlines
 from airflow_provider_voucherify.client.meter import Meter
 from airflow_provider_voucherify.client.paging import Listing
 from airflow_provider_voucherify.client.protocol import Answer, Exclusive, NoAnswer, Protocol, Send, Sleep, Steps
 from airflow_provider_voucherify.client.rate_limits import RateLimit
+from airflow_provider_voucherify.client.redaction import without_locals
 from airflow_provider_voucherify.client.retry import Outcome, RetryPolicy, seconds_until_retry
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyReportError
@@ -34,8 +36,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-MAX_ANSWER_BYTES = 256 * 1024 * 1024
-"""An answer of more bytes than this is refused; the errors of one 10 MiB batch are far below it."""
+MAX_ACTION_BYTES = 256 * 1024 * 1024
+"""An async action of more bytes than this is refused; the errors of one 10 MiB batch are far below it."""
+
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
+"""The same for any other answer to a GET: a page of 100 records, or a project's metadata schemas."""
 
 MAX_WRITE_ANSWER_BYTES = 8 * 1024 * 1024
 """The same for anything but a GET: an id, a token or one record."""
@@ -52,7 +57,16 @@ MAX_REDIRECTS = 5
 _ENCODINGS = {"Accept-Encoding": "gzip"}
 """What an answer may be packed with: httpx's own unpacking would make a gigabyte of one that is small."""
 
-_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_PIECE_BYTES = 256 * 1024
+"""So much of an answer that is packed is unpacked at once."""
+
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
 
 
 @cache
@@ -72,14 +86,20 @@ httpx takes no credentials from ``.netrc`` unless it is told to.
 
 
 class _NoQueries(logging.Filter):
-    """Keeps query strings out of httpx's log lines: a report's URL may carry a token."""
+    """Keeps query strings and users out of httpx's log lines: a report's URL may carry a token."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
-            record.args = tuple(
-                re.sub(r"\?.*", "?…", str(arg)) if isinstance(arg, httpx.URL) and arg.query else arg
-                for arg in record.args
-            )
+            record.args = tuple(_shown(str(arg)) if isinstance(arg, httpx.URL) else arg for arg in record.args)
+        return True
+
+
+class _NoHeaders(logging.Filter):
+    """Keeps headers out of httpcore's log lines, where a redirect's address may carry a token, or a cookie may be."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.msg, str):
+            record.msg = re.sub(r"\[\(b['\"].*", "[headers are not shown]", record.msg, flags=re.DOTALL)
         return True
 
 
@@ -103,8 +123,12 @@ class _NotInEventLoop(logging.Filter):
         return False
 
 
+_HTTPCORE = tuple(f"httpcore.{name}" for name in ("connection", "http11", "http2", "proxy", "socks"))
+
 logging.getLogger("httpx").addFilter(_NoQueries())
-for _name in ("httpx", protocol.__name__):
+for _name in _HTTPCORE:
+    logging.getLogger(_name).addFilter(_NoHeaders())
+for _name in ("httpx", protocol.__name__, *_HTTPCORE):
     logging.getLogger(_name).addFilter(_NotInEventLoop())
 
 
@@ -116,15 +140,76 @@ def _no_answer(error: httpx.TransportError) -> NoAnswer:
     return NoAnswer(sent=not isinstance(error, _NEVER_SENT), why=f"{type(error).__name__}: {error}".rstrip(": "))
 
 
-def _bounded(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def _shown(url: str) -> str:
+    """Return a URL without its user, and without its query but for a mark: both may hold a token."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "?…"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?…' if parts.query else ''}"
+
+
+class _Unpacking:
+    """
+    Undoes an answer's content encoding in small pieces, so that whoever counts them can stop in time.
+
+    :param encoding: value of ``Content-Encoding``; known are gzip, once, and none.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        self._name = encoding.strip().lower()
+        self.is_known = self._name in ("", "identity", "gzip", "x-gzip")
+        self._gzip = self._new() if self._name in ("gzip", "x-gzip") else None
+        self._began = False
+
+    def check(self) -> None:
+        """Raise where nobody asked for the encoding."""
+        if not self.is_known:
+            raise httpx.DecodingError(f"the answer is packed with {self._name[:60]!r}, and gzip alone was asked for")
+
+    def pieces(self, chunk: bytes) -> Iterator[bytes]:
+        """Give what a chunk holds; one of gzip may hold a thousand times its size."""
+        if self._gzip is None:
+            yield chunk
+            return
+        self._began = self._began or bool(chunk)
+        while True:
+            try:
+                piece = self._gzip.decompress(chunk, _PIECE_BYTES)
+            except zlib.error as error:
+                raise httpx.DecodingError(str(error)) from error
+            chunk = self._gzip.unconsumed_tail
+            if self._gzip.eof and self._gzip.unused_data.startswith(b"\x1f"):  # a further member follows
+                chunk, self._gzip = self._gzip.unused_data, self._new()
+            elif not chunk and len(piece) < _PIECE_BYTES:
+                yield piece
+                return
+            yield piece
+
+    def end(self) -> None:
+        """Raise where what was packed ended too early."""
+        if self._gzip is not None and self._began and not self._gzip.eof:
+            raise httpx.DecodingError("what is packed with gzip ends too early")
+
+    @staticmethod
+    def _new() -> zlib._Decompress:
+        return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+
+
+def _bounded(response: httpx.Response) -> Iterator[bytes]:
+    """Give the body of a report, unpacked, within bounds of size and time."""
     deadline, size = time.monotonic() + MAX_REPORT_SECONDS, 0
-    for chunk in chunks:
-        size += len(chunk)
-        if size > MAX_REPORT_BYTES or time.monotonic() > deadline:
-            raise VoucherifyReportError(
-                f"the report is larger than {MAX_REPORT_BYTES:,} bytes or came too slowly; given up"
-            )
-        yield chunk
+    unpacking = _Unpacking(response.headers.get("content-encoding", ""))
+    unpacking.check()
+    for chunk in response.iter_raw():
+        for piece in unpacking.pieces(chunk):
+            size += len(piece)
+            if size > MAX_REPORT_BYTES or time.monotonic() > deadline:
+                raise VoucherifyReportError(
+                    f"the report is larger than {MAX_REPORT_BYTES:,} bytes or came too slowly; given up"
+                )
+            yield piece
+    unpacking.end()
 
 
 class _Reading:
@@ -135,36 +220,38 @@ class _Reading:
     away that is there. So the piece that came too late is kept, and only one more after it is too many.
 
     :param seconds: for the body.
+    :param large: whether it may have ``MAX_ACTION_BYTES``.
     """
 
-    def __init__(self, response: httpx.Response, seconds: float) -> None:
+    def __init__(self, response: httpx.Response, seconds: float, *, large: bool) -> None:
+        head_has_come(response)
         self._response = response
         self._deadline = time.monotonic() + seconds
         self._late = False
         most = MAX_ANSWER_BYTES if response.request.method == "GET" else MAX_WRITE_ANSWER_BYTES
+        most = MAX_ACTION_BYTES if large else most
         self._limit = most if response.is_success else MAX_ERROR_BYTES
         self._body = bytearray()
-        packed = response.headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip")
-        self._gzip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS) if packed else None
+        self._unpacking = _Unpacking(response.headers.get("content-encoding", ""))
+        if response.is_success:
+            self._unpacking.check()
 
     def take(self, chunk: bytes) -> bool:
         """Add a chunk as it was sent; say whether more may follow."""
         if self._late:
             raise httpx.ReadTimeout("the answer came too slowly")
         self._late = time.monotonic() > self._deadline
-        self._body += chunk if self._gzip is None else self._unpacked(self._gzip, chunk)
+        for piece in self._unpacking.pieces(chunk):
+            self._body += piece
+            if len(self._body) > self._limit:
+                break
         if len(self._body) > self._limit and self._response.is_success:
             raise httpx.ReadError(f"the answer is larger than {self._limit:,} bytes")
         return len(self._body) <= self._limit
 
-    def _unpacked(self, gzip: zlib._Decompress, chunk: bytes) -> bytes:
-        """Unpack a chunk, of one that holds too much only as far as that shows."""
-        try:
-            return gzip.decompress(chunk, self._limit - len(self._body) + 1)
-        except zlib.error as error:
-            raise httpx.DecodingError(str(error)) from error
-
     def answer(self) -> Answer:
+        if self._response.is_success:
+            self._unpacking.end()
         headers = {name.lower(): value for name, value in self._response.headers.items()}
         return Answer(self._response.status_code, headers, bytes(self._body[: self._limit]))
 
@@ -188,8 +275,7 @@ class _Download:
     @property
     def shown(self) -> str:
         """The URL without its query and user, which may hold a token."""
-        parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return _shown(self.url).removesuffix("?…")
 
     def check(self) -> None:
         try:
@@ -280,6 +366,7 @@ class VoucherifyClient:
         self._http = httpx.Client(
             timeout=_timeouts(settings), verify=_tls(), follow_redirects=False, mounts=_NO_PROXY_FOR_HTTP
         )
+        hold_to_deadlines(self._http)
         self._waited_for_reports = 0.0
         self._most_wait: Callable[[], float] | None = None
         self._token_lock = _sync_token_locks.setdefault(self._protocol.token_key, threading.Lock())
@@ -295,7 +382,8 @@ class VoucherifyClient:
         if self._most_wait is not None:
             most = self._most_wait()
             max_rate_limit_wait = most if max_rate_limit_wait is None else min(most, max_rate_limit_wait)
-        return self._perform(self._protocol.carry_out(call, max_rate_limit_wait))
+        with without_locals():
+            return self._perform(self._protocol.carry_out(call, max_rate_limit_wait))
 
     @property
     def holds_bulk_calls(self) -> bool:
@@ -354,6 +442,11 @@ class VoucherifyClient:
         most = None if self._most_wait is None else self._most_wait()
         retry = self._retry.waiting_at_most(most, self._waited_for_reports)
         download = _Download(self.settings, retry, url, self._waited_for_reports)
+        del url  # it may hold a token, and a traceback would show it
+        with without_locals():
+            return self._fetch(download, file, most)
+
+    def _fetch(self, download: _Download, file: BinaryIO, most: float | None) -> int:
         while True:
             download.check()
             try:
@@ -363,11 +456,12 @@ class VoucherifyClient:
             file.seek(0)
             file.truncate()
             try:
-                with self._http.stream("GET", download.url, headers=headers) as response:
+                with self._http.stream("GET", download.url, headers={**headers, **_ENCODINGS}) as response:
+                    head_has_come(response)
                     if download.redirected(response) or download.needs_token(response, headers):
                         continue
                     if response.status_code == 200:
-                        file.writelines(_bounded(response.iter_bytes()))
+                        file.writelines(_bounded(response))
                         self._waited_for_reports = 0.0
                         return file.tell()
                     failed: Answer | NoAnswer = Answer(response.status_code, response.headers, b"")
@@ -414,7 +508,7 @@ class VoucherifyClient:
         headers = {**send.headers, **_ENCODINGS}
         try:
             with self._http.stream(send.method, send.url, headers=headers, content=send.body) as response:
-                reading = _Reading(response, self.settings.extra.timeout)
+                reading = _Reading(response, self.settings.extra.timeout, large=send.large)
                 for chunk in response.iter_raw():
                     if not reading.take(chunk):
                         break
@@ -442,11 +536,13 @@ class AsyncVoucherifyClient:
             mounts=_NO_PROXY_FOR_HTTP,
             limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
         )
+        hold_to_deadlines(self._http)
         self._token_lock = asyncio.Lock()
 
     async def send(self, call: Call[T], *, max_rate_limit_wait: float | None = None) -> T:
         """Carry out any call of ``client.calls`` and return its value; see ``VoucherifyClient.send``."""
-        return await self._perform(self._protocol.carry_out(call, max_rate_limit_wait))
+        with without_locals():
+            return await self._perform(self._protocol.carry_out(call, max_rate_limit_wait))
 
     async def iterate(self, listing: Listing[Any, R]) -> AsyncIterator[R]:
         """Give the records of a listing of ``client.records``, asking for a page when it is needed."""
@@ -506,7 +602,7 @@ class AsyncVoucherifyClient:
         headers = {**send.headers, **_ENCODINGS}
         try:
             async with self._http.stream(send.method, send.url, headers=headers, content=content) as response:
-                reading = _Reading(response, self.settings.extra.timeout)
+                reading = _Reading(response, self.settings.extra.timeout, large=send.large)
                 async for chunk in response.aiter_raw():
                     if not reading.take(chunk):
                         break

@@ -18,6 +18,7 @@ import msgspec
 
 from airflow_provider_voucherify import __version__
 from airflow_provider_voucherify.client import budgets, calls
+from airflow_provider_voucherify.client.advice import advice
 from airflow_provider_voucherify.client.budgets import Hold, budgets_of
 from airflow_provider_voucherify.client.calls import Body, Call
 from airflow_provider_voucherify.client.rate_limits import Bucket, CallLimit, RateLimit
@@ -36,12 +37,17 @@ _SHORTEST_HOLD, _LONGEST_HOLD = 0.02, 0.5
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send a request; the outcome is an ``Answer`` or a ``NoAnswer``."""
+    """
+    Send a request; the outcome is an ``Answer`` or a ``NoAnswer``.
+
+    :param large: whether a successful answer may be larger than others.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str] = field(repr=False)
     body: Body | None
+    large: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +82,8 @@ class Answer:
     """
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +193,7 @@ class Protocol:
             answer: Answer | NoAnswer | None = None
             try:
                 answer = yield Send(
-                    call.method, self.settings.base_url + call.target, self._headers(call, token), call.body
+                    call.method, self.settings.base_url + call.target, self._headers(call, token), call.body, call.large
                 )
             finally:
                 self._end(call, reserved, answer)
@@ -212,7 +218,7 @@ class Protocol:
                 policy, outcome, safe=call.safe, failures=failures, waited=patience.waited, now=now
             )
             if next_wait is None:
-                raise error_of(call, answer, now)
+                raise self._advised(error_of(call, answer, now, self._asked(call)))
             self._explain(call, answer, outcome, next_wait, now)
             if outcome.status == 429:
                 patience.waits(next_wait, call.bucket)
@@ -267,8 +273,11 @@ class Protocol:
         wait = max(0.0, hold.until - now)
         if wait > left:
             why = f"{hold.why} until {_utc(hold.until)} UTC, which is longer than it may wait ({max(0.0, left):.0f} s)"
-            raise errors.VoucherifyRateLimitError(
-                str(call), 429, limit_type=hold.bucket, retry_at=hold.until, sent=False, message=why
+            asked = self._asked(call)
+            raise self._advised(
+                errors.VoucherifyRateLimitError(
+                    str(call), 429, limit_type=hold.bucket, retry_at=hold.until, sent=False, message=why, asked=asked
+                )
             )
         wait = min(wait + budgets.CLOCK_MARGIN, left)
         log.info("%s waits %.0f s, until %s UTC: %s", call, wait, _utc(now + wait), hold.why)
@@ -321,7 +330,10 @@ class Protocol:
         ) as error:
             if call.safe:
                 raise
-            raise errors.VoucherifyNotSentError(f"{call} could not be sent without a token: {error}") from error
+            why = f"{self._asked(call)} could not be sent without a token: {error.happened}"
+            not_sent = errors.VoucherifyNotSentError(why)
+            not_sent.advice = error.advice
+            raise not_sent from error
 
     def _token(self, refused: str | None = None, max_rate_limit_wait: float | None = None) -> Steps[str]:
         token = self._cached_token(refused)
@@ -362,15 +374,22 @@ class Protocol:
         try:
             decoded = msgspec.json.decode(answer.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise errors.VoucherifyUnexpectedAnswerError(
-                f"{call} was answered with {answer.status} and a body that is no JSON ({error})"
-            ) from None
+            said = f"{self._asked(call)} was answered with {answer.status} and a body that is not valid JSON ({error})"
+            raise self._advised(errors.VoucherifyUnexpectedAnswerError(said)) from None
         try:
             return call.parse(decoded)
         except errors.VoucherifyUnexpectedAnswerError as error:
-            raise errors.VoucherifyUnexpectedAnswerError(
-                f"{call} was answered with {answer.status}, but {error}"
-            ) from None
+            said = f"{self._asked(call)} was answered with {answer.status}, but {error}"
+            raise self._advised(errors.VoucherifyUnexpectedAnswerError(said)) from None
+
+    def _asked(self, call: Call[Any]) -> str:
+        """Say what was asked of which host, and by which connection."""
+        connection = f" (connection {self.settings.conn_id})" if self.settings.conn_id else ""
+        return f"{call.method} {self.settings.base_url}{call.path}{connection}"
+
+    def _advised(self, error: errors.VoucherifyError) -> errors.VoucherifyError:
+        error.advice = advice(error, self.settings)
+        return error
 
     def _explain(self, call: Call[Any], answer: Answer | NoAnswer, outcome: Outcome, wait: float, now: float) -> None:
         if outcome.status == 429:
@@ -379,7 +398,7 @@ class Protocol:
             log.warning("Voucherify's %s limit is reached; %s waits %.0f s, until %s UTC", kind, call, wait, until)
         else:
             said = answer.why if isinstance(answer, NoAnswer) else f"status {answer.status}"
-            log.warning("%s failed (%s); sending it again in %.1f s", call, said, wait)
+            log.warning("%s failed (%s); sending it again in %.1f s", self._asked(call), said, wait)
 
 
 _ERRORS_BY_STATUS: dict[int, type[errors.VoucherifyApiError]] = {
@@ -399,34 +418,38 @@ def _utc(epoch: float) -> str:
     return time.strftime("%H:%M:%S", time.gmtime(epoch))
 
 
-def error_of(call: Call[Any], answer: Answer | NoAnswer, now: float) -> errors.VoucherifyError:
+def error_of(
+    call: Call[Any], answer: Answer | NoAnswer, now: float, asked: str | None = None
+) -> errors.VoucherifyError:
     """
     Turn what came of a call into the error that says it.
 
     :param now: Unix epoch seconds.
+    :param asked: the call with its host and connection, for the text.
     """
+    asked = asked or str(call)
     if isinstance(answer, NoAnswer):
         if not answer.sent:
-            return errors.VoucherifyNotSentError(f"{call} could not be sent: {answer.why}")
+            return errors.VoucherifyNotSentError(f"{asked} could not be sent: {answer.why}")
         taken = "" if call.safe else "; Voucherify may have taken it, so it was not sent again"
-        return errors.VoucherifyNoAnswerError(f"{call} was sent and not answered: {answer.why}{taken}")
+        return errors.VoucherifyNoAnswerError(f"{asked} was sent and not answered: {answer.why}{taken}")
     told = _told(answer.body)
     if answer.status == 429:
         limit = RateLimit.from_headers(answer.headers)
         cls = (
             errors.VoucherifyQuotaExhaustedError if limit.type == "api_calls_cycle" else errors.VoucherifyRateLimitError
         )
-        return cls(str(call), 429, limit_type=limit.type, retry_at=limit.allowed_at(now), **told)
+        return cls(str(call), 429, limit_type=limit.type, retry_at=limit.allowed_at(now), asked=asked, **told)
     if 300 <= answer.status < 400:
         return errors.VoucherifyUnexpectedAnswerError(
-            f"{call} was answered with a redirect ({answer.status}), which is not followed: credentials go to the "
+            f"{asked} was answered with a redirect ({answer.status}), which is not followed: credentials go to the "
             "connection's own host only"
         )
     kind = _ERRORS_BY_STATUS.get(
         answer.status,
         errors.VoucherifyServerError if answer.status >= 500 else errors.VoucherifyBadRequestError,
     )
-    return kind(str(call), answer.status, **told)
+    return kind(str(call), answer.status, asked=asked, **told)
 
 
 def _told(body: bytes) -> dict[str, Any]:

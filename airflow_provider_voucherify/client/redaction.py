@@ -1,4 +1,4 @@
-"""Taking credentials out of text that quotes a request, such as a gateway's error page."""
+"""Taking credentials out of what an error shows: text that quotes a request, and the local variables of its frames."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import html
 import json
 import re
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from traceback import clear_frames
 from urllib.parse import quote, quote_plus
 
 SHORTEST = 8
@@ -44,3 +46,26 @@ def blot_out(text: bytes, credentials: Iterable[str]) -> bytes:
     for form in sorted(found, key=len, reverse=True):
         text = text.replace(form.encode(), b"***")
     return text
+
+
+@contextmanager
+def without_locals() -> Iterator[None]:
+    """
+    Clear the local variables of all frames that an error leaves on its way out of a block, and of those of its causes.
+
+    Headers, bodies and tokens are in variables of this package, httpx, httpcore and h11 while a call is made, and some
+    tools keep or print the variables of a traceback (Sentry, ``airflow dags test``). The function that holds the block
+    keeps its own.
+    """
+    try:
+        yield
+    except BaseException as error:
+        seen: set[int] = set()
+        chain: list[BaseException | None] = [error]
+        while chain:
+            one = chain.pop()
+            if one is not None and id(one) not in seen:
+                seen.add(id(one))
+                clear_frames(one.__traceback__)
+                chain += [one.__cause__, one.__context__]
+        raise

@@ -35,8 +35,8 @@ class ConnectionExtra(BaseModel):
     :param scope: space-separated OAuth scopes; ``api`` is the whole API.
     :param api_version: value of ``X-Voucherify-API-Version``; the one that this provider was written against.
     :param connect_timeout: seconds to wait for a connection.
-    :param timeout: seconds to wait for each piece of a request to be taken, for the answer to begin, and from then on
-        for its end; below the 180 seconds after which the vendor's load balancer gives up.
+    :param timeout: seconds to wait for each piece of a request to be taken, for all headers of the answer, and then for
+        its end; below the 180 seconds after which the vendor's load balancer gives up.
     :param poll_interval: seconds between two looks at an unfinished async action, where an operator sets none.
     :param rate_limit: API calls that this process may send to the project, such as ``100/minute``. By default only
         Voucherify's own headers pace the calls, from the first answer on.
@@ -81,6 +81,7 @@ class ConnectionSettings(BaseModel):
 
     :param base_url: scheme and authority, without a path, e.g. ``https://us1.api.voucherify.io``.
     :param unknown_extras: names in the connection's extra that have no meaning here, and so no effect.
+    :param conn_id: the connection's id, for errors; None where there is none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -90,6 +91,7 @@ class ConnectionSettings(BaseModel):
     secret_key: SecretStr
     extra: ConnectionExtra = ConnectionExtra()
     unknown_extras: tuple[str, ...] = ()
+    conn_id: str | None = None
 
     @classmethod
     def build(
@@ -101,6 +103,7 @@ class ConnectionSettings(BaseModel):
         scheme: str | None = None,
         port: int | None = None,
         extra: dict[str, Any] | None = None,
+        conn_id: str | None = None,
     ) -> ConnectionSettings:
         """
         Build settings from the parts that an Airflow connection has. Names in ``extra`` that are not known are logged.
@@ -111,6 +114,7 @@ class ConnectionSettings(BaseModel):
         :param scheme: ``http`` or ``https``, where ``host`` does not say; default ``https``.
         :param port: TCP port, where ``host`` does not say.
         :param extra: see ``ConnectionExtra``.
+        :param conn_id: the connection's id, for errors.
         :raises VoucherifyConfigurationError: naming the field that is missing or wrong.
         """
         missing = [
@@ -137,6 +141,7 @@ class ConnectionSettings(BaseModel):
             secret_key=SecretStr(_header_value(secret_key or "", "password (the secret key)")),
             extra=parsed,
             unknown_extras=unknown,
+            conn_id=conn_id,
         )
 
     def owns(self, url: str) -> bool:

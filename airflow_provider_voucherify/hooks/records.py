@@ -319,13 +319,17 @@ class TokenMethods(_Connected):
         """Ask whether a token can be used, and for what (``POST /v1/oauth/introspect``)."""
         from airflow_provider_voucherify.client import oauth
 
-        return self.get_conn().send(oauth.introspect_oauth_token(access_token))
+        call = oauth.introspect_oauth_token(access_token)
+        del access_token  # a traceback would show it
+        return self.get_conn().send(call)
 
     def revoke_oauth_token(self, access_token: str) -> None:
         """End a token before its time (``POST /v1/oauth/token/revoke``); one that has ended is an error."""
         from airflow_provider_voucherify.client import oauth
 
-        self.get_conn().send(oauth.revoke_oauth_token(access_token))
+        call = oauth.revoke_oauth_token(access_token)
+        del access_token  # a traceback would show it
+        self.get_conn().send(call)
 
 
 class RecordMethods(CustomerMethods, CatalogMethods, CsvImportMethods, TokenMethods):

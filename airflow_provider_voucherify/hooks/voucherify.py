@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_voucherify import connection_form
+from airflow_provider_voucherify.client.redaction import without_locals
 from airflow_provider_voucherify.compat import (
     BaseHook,
     get_async_connection,
@@ -53,8 +54,8 @@ class VoucherifyHook(RecordMethods, BaseHook):
 
         :raises VoucherifyConfigurationError: a field of the connection is missing or wrong.
         """
-        connection = self.get_connection(self.voucherify_conn_id)
-        return _settings(connection, connection.extra_dejson)
+        with without_locals():
+            return _settings(self.get_connection(self.voucherify_conn_id))
 
     def get_conn(self) -> VoucherifyClient:
         """Return the hook's client, opened on first use."""
@@ -68,8 +69,8 @@ class VoucherifyHook(RecordMethods, BaseHook):
         """Open a new asynchronous client, for a trigger; its connection lookup does not block the event loop."""
         from airflow_provider_voucherify.client.http import AsyncVoucherifyClient
 
-        connection = await get_async_connection(self.voucherify_conn_id)
-        return AsyncVoucherifyClient(_settings(connection, await get_async_extra_dejson(connection)), retry=self._retry)
+        with without_locals():
+            return AsyncVoucherifyClient(await _async_settings(self.voucherify_conn_id), retry=self._retry)
 
     def update_customers_in_bulk(self, customers: Sequence[Mapping[str, Any]]) -> str:
         """
@@ -196,7 +197,12 @@ class VoucherifyHook(RecordMethods, BaseHook):
         self.close()
 
 
-def _settings(connection: Connection, extra: dict[str, Any]) -> ConnectionSettings:
+async def _async_settings(conn_id: str) -> ConnectionSettings:
+    connection = await get_async_connection(conn_id)
+    return _settings(connection, await get_async_extra_dejson(connection))
+
+
+def _settings(connection: Connection, extra: dict[str, Any] | None = None) -> ConnectionSettings:
     from airflow_provider_voucherify.client.settings import ConnectionSettings
 
     return ConnectionSettings.build(
@@ -205,5 +211,6 @@ def _settings(connection: Connection, extra: dict[str, Any]) -> ConnectionSettin
         host=connection.host,
         scheme=connection.schema,
         port=connection.port,
-        extra=extra,
+        extra=connection.extra_dejson if extra is None else extra,
+        conn_id=connection.conn_id,
     )

@@ -199,6 +199,7 @@ class _Routes:
     def _with_scope(self, scope: str, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:
             self._authorize(request, scope)
+            self._require_region()
             self._count_call(request)
             return await handler(request)
 
@@ -207,6 +208,7 @@ class _Routes:
     def _with_api_key(self, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:
             self._require_api_key(request)
+            self._require_region()
             self._count_call(request)
             return await handler(request)
 
@@ -228,6 +230,10 @@ class _Routes:
         headers = request.headers
         if not self._project.knows_key(headers.get("x-app-id", ""), headers.get("x-app-token", "")):
             raise errors.unauthorized()
+
+    def _require_region(self) -> None:
+        if (right_url := self._project.options.right_url) is not None:
+            raise errors.wrong_api_endpoint(right_url)
 
     def _count_call(self, request: Request) -> None:
         bulk = request.url.path in SUBMIT_PATHS

@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from http.client import responses
 from typing import Any
 
+from airflow_provider_voucherify.models.errors import PortableError
 
-class ApiError(Exception):
+
+class ApiError(PortableError):
     """
     A request that is answered with an error.
 
@@ -35,6 +37,13 @@ def new_request_id() -> str:
 def unauthorized() -> ApiError:
     """Return the documented 401; it has neither ``details`` nor ``request_id``."""
     return ApiError(401, {"code": 401, "message": "Unauthorized", "key": "unauthorized"})
+
+
+def wrong_api_endpoint(right_url: str) -> ApiError:
+    """Return the 403 to a project of another region, as the vendor described it in 2023; the wording is ours."""
+    return _documented(
+        403, "wrong_api_endpoint", "Wrong API endpoint", f"Your project is available at the API endpoint: {right_url}"
+    )
 
 
 def missing_permission(scope: str) -> ApiError:

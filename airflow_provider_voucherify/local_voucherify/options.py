@@ -111,6 +111,12 @@ class Options:
     missing_vouchers: MissingVouchers = field(
         default="failed", metadata=_flag("how an unknown voucher code counts", choices=get_args(MissingVouchers))
     )
+    right_url: str | None = field(
+        default=None,
+        metadata=_flag(
+            "the project is at this URL, in another region: every call is answered with the 403 that says so"
+        ),
+    )
     token_lifetime: float = field(default=900.0, metadata=_flag("seconds that an OAuth token lives", float))
     store_records: bool = field(
         default=True, metadata=_flag("whether to keep the fields of records; without, only their ids")

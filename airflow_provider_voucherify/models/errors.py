@@ -32,9 +32,42 @@ which Airflow does not retry. No message ever holds a credential.
 
 from __future__ import annotations
 
+from typing import Any
 
-class VoucherifyError(Exception):
-    """Root of all errors of this provider."""
+
+class PortableError(Exception):
+    """An error that can be pickled and copied with all its attributes, whatever its class takes as arguments."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how to make an equal error."""
+        return _restored, (type(self), self.args, self.__dict__.copy())
+
+
+def _restored(kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
+
+
+class VoucherifyError(PortableError):
+    """
+    Root of all errors of this provider.
+
+    :ivar advice: what a person can do about it, in a few sentences that name no credential; None where that is not
+        known. Part of the text, after what has happened.
+    """
+
+    advice: str | None = None
+
+    @property
+    def happened(self) -> str:
+        """Return the text without the advice."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        """Return what has happened, and what to do about it."""
+        return self.happened if self.advice is None else f"{self.happened.rstrip('.')}. {self.advice}"
 
 
 class VoucherifyConfigurationError(VoucherifyError, ValueError):
@@ -109,6 +142,7 @@ class VoucherifyApiError(VoucherifyError):
     :param message: the API's message.
     :param details: the API's details.
     :param request_id: the API's id of the request (``v-…``), for the vendor's support.
+    :param asked: the same as ``call`` with host and connection, for the text.
     """
 
     def __init__(
@@ -120,8 +154,10 @@ class VoucherifyApiError(VoucherifyError):
         message: str | None = None,
         details: str | None = None,
         request_id: str | None = None,
+        asked: str | None = None,
     ) -> None:
         self.call = call
+        self.asked = asked or call
         self.status = status
         self.key = key
         self.message = message
@@ -130,7 +166,7 @@ class VoucherifyApiError(VoucherifyError):
         super().__init__(self._text())
 
     def _text(self) -> str:
-        text = f"{self.call} was answered with {self.status}"
+        text = f"{self.asked} was answered with {self.status}"
         if said := " - ".join(part for part in (self.message, self.details) if part):
             text += f": {said}"
         marks = [f"{name} {value}" for name, value in (("key", self.key), ("request", self.request_id)) if value]
@@ -186,14 +222,15 @@ class VoucherifyRateLimitError(VoucherifyApiError):
         message: str | None = None,
         details: str | None = None,
         request_id: str | None = None,
+        asked: str | None = None,
     ) -> None:
         self.limit_type = limit_type
         self.retry_at = retry_at
         self.sent = sent
-        super().__init__(call, status, key=key, message=message, details=details, request_id=request_id)
+        super().__init__(call, status, key=key, message=message, details=details, request_id=request_id, asked=asked)
 
     def _text(self) -> str:
-        return super()._text() if self.sent else f"{self.call} was not sent: {self.message}"
+        return super()._text() if self.sent else f"{self.asked} was not sent: {self.message}"
 
 
 class VoucherifyQuotaExhaustedError(VoucherifyRateLimitError):

@@ -6,7 +6,15 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_voucherify.compat import BaseNotifier, XCom, get_map_indexes, redact, with_values
+from airflow_provider_voucherify.compat import (
+    AirflowFailException,
+    BaseNotifier,
+    XCom,
+    get_map_indexes,
+    redact,
+    with_values,
+)
+from airflow_provider_voucherify.models.errors import VoucherifyError
 from airflow_provider_voucherify.notifications.texts import (
     ready_texts,
     ready_texts_of_mapped,
@@ -79,6 +87,8 @@ class VoucherifySummaryNotifier(BaseNotifier):
 def _failure(context: Context) -> str | None:
     """Say what a task has failed with, as its log does: secrets that Airflow knows are masked."""
     exception = context.get("exception")
+    if isinstance(exception, AirflowFailException) and isinstance(exception.__cause__, VoucherifyError):
+        exception = exception.__cause__
     if isinstance(exception, BaseException):
         return str(redact(f"{type(exception).__name__}: {exception}"))
     return None if exception is None else str(redact(str(exception)))

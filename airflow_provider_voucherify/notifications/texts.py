@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from html import escape
 from itertools import accumulate
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -68,7 +69,10 @@ def texts_without_summary(task_id: str, why: str | None = None) -> dict[str, Any
     """
     from airflow_provider_voucherify.sync.summary import SyncSummary
 
-    text = "\n".join(filter(None, (f"Voucherify task {task_id}: no summary", why)))
+    if why is None:
+        text = f"Voucherify task {task_id} has returned no summary"
+    else:
+        text = "\n".join(wrap(f"Voucherify task {task_id} failed: {why}", MOST_CHARACTERS))
     html = "\n".join(f"<p>{_cell(line)}</p>" for line in text.splitlines())
     nothing = dict.fromkeys(SyncSummary.model_fields)
     return {SUMMARY_KEY: nothing, TEXT_KEY: text, SLACK_KEY: slack_text(text), HTML_KEY: html}

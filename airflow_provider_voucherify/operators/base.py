@@ -76,12 +76,7 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[m
             raise
         except VoucherifyError as error:
             if is_permanent(error) and not isinstance(error, AirflowFailException) and not any(self._journal(context)):
-                where = (
-                    ""
-                    if isinstance(error, VoucherifyConfigurationError)
-                    else f" (connection {self.voucherify_conn_id})"
-                )
-                raise AirflowFailException(f"{type(error).__name__}: {error}{where}") from error
+                raise AirflowFailException(str(error)) from error
             raise
 
     def _note_unknown_action(self, journal: Journal, async_action_id: str) -> None:

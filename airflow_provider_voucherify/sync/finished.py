@@ -8,7 +8,7 @@ from typing import Protocol
 
 from airflow_provider_voucherify.client.budgets import held_until
 from airflow_provider_voucherify.models.async_action import AsyncAction
-from airflow_provider_voucherify.models.errors import VoucherifyRateLimitError
+from airflow_provider_voucherify.models.errors import PortableError, VoucherifyRateLimitError
 from airflow_provider_voucherify.sync.submitted import SubmittedSync
 
 MOST_ERRORS_REMEMBERED = 10_000
@@ -25,7 +25,7 @@ class ActionsLookedAt(Protocol):
         """Get one async action."""
 
 
-class UnfinishedActionsError(Exception):
+class UnfinishedActionsError(PortableError):
     """
     An action has not finished, although a later one has: the queue's order is not what is documented.
 
@@ -42,7 +42,7 @@ class UnfinishedActionsError(Exception):
         return [*self.async_action_ids[1:], self.async_action_ids[0]]
 
 
-class HeldBackError(Exception):
+class HeldBackError(PortableError):
     """
     A rate limit holds back what became of finished actions, and nothing has been done with what is known.
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from airflow_provider_voucherify.models.endpoints import BulkEndpoint, Field
-from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.models.errors import PortableError, VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.metadata_schema import (
     METADATA_VALIDATION_FAILED,
     MetadataRules,
@@ -34,7 +34,7 @@ Row = Sequence[Any]
 Record = dict[str, Any]
 
 
-class RefusedRowError(Exception):
+class RefusedRowError(PortableError):
     """
     A row that cannot become a record.
 

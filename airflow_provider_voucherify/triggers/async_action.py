@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 EVENT_VERSION = 2
 """Version 1 had no ``async_action_ids``: they were in its ``state``."""
 
+OPENING_SECONDS = 30.0
+"""How long one attempt to open a connection may take: a secrets backend that hangs must not hold a trigger for good."""
+
+LEAST_OPENING_SECONDS = 10.0
+"""The same for a trigger whose end is near or past, as of one that has been restarted."""
+
 MOST_STORED_BYTES = 48_000
 """
 Bytes of JSON of a trigger's arguments that every database of Airflow stores: in MySQL they may take 65,535 bytes, and
@@ -160,7 +166,8 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
         began, failures = time.time(), 0
         while True:
             try:
-                return await stack.enter_async_context(shared_poller(self.voucherify_conn_id))
+                patience = max(LEAST_OPENING_SECONDS, min(OPENING_SECONDS, self.end_time - time.time()))
+                return await stack.enter_async_context(shared_poller(self.voucherify_conn_id, patience))
             except Exception as error:
                 failures += 1
                 said = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
@@ -183,37 +190,82 @@ class _Shared:
     users: int = 0
 
 
+@dataclass(eq=False)
+class _Opening:
+    """An attempt to open a connection, and the number of triggers that wait for it."""
+
+    task: asyncio.Task[None]
+    waiting: int = 0
+
+
 @dataclass
 class _Loop:
     """What the triggers of one event loop share, by connection id."""
 
-    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    opening: dict[str, _Opening] = field(default_factory=dict)
     shared: dict[str, _Shared] = field(default_factory=dict)
+
+    async def wait_for(self, conn_id: str, seconds: float) -> _Shared:
+        """
+        Give what a connection's triggers share.
+
+        There is one attempt at a time to open a connection, and it goes on when those who wait for it have given up:
+        a thread that hangs in a secrets backend cannot be ended, and a second one would hang beside it.
+        """
+        async with asyncio.timeout(seconds):
+            while conn_id not in self.shared:
+                if conn_id not in self.opening:
+                    self.opening[conn_id] = _Opening(asyncio.create_task(self._open(conn_id)))
+                    self.opening[conn_id].task.add_done_callback(lambda task: task.cancelled() or task.exception())
+                opening = self.opening[conn_id]
+                opening.waiting += 1
+                try:
+                    await asyncio.wait([opening.task])
+                finally:
+                    opening.waiting -= 1
+                opening.task.result()
+        return self.shared[conn_id]
+
+    async def _open(self, conn_id: str) -> None:
+        """Open a connection, unless nobody wants it any more when that is done."""
+        from asgiref.sync import ThreadSensitiveContext
+
+        from airflow_provider_voucherify.client.retry import RetryPolicy
+        from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+        from airflow_provider_voucherify.triggers.poller import Poller
+
+        try:
+            hook = VoucherifyHook(conn_id, retry=RetryPolicy(attempts=2, max_rate_limit_wait=600))
+            async with ThreadSensitiveContext():  # a thread of its own, not the one that all others share
+                client = await hook.get_async_conn()
+            if self.opening[conn_id].waiting:
+                self.shared[conn_id] = _Shared(client, Poller(client))
+            else:
+                await client.aclose()
+        finally:
+            del self.opening[conn_id]
 
 
 _loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = weakref.WeakKeyDictionary()
 
 
 @asynccontextmanager
-async def shared_poller(voucherify_conn_id: str) -> AsyncIterator[Poller]:
+async def shared_poller(voucherify_conn_id: str, seconds: float = OPENING_SECONDS) -> AsyncIterator[Poller]:
     """
     Give the poller that all triggers of a connection in this event loop share; the last one to leave ends it.
 
     A client for each trigger would cost 0.9 MB and block the loop for 20 ms, and its looks as many GETs as triggers.
     When looking has failed for everybody the next trigger gets a new one: the connection may have been changed since.
-    """
-    from airflow_provider_voucherify.client.retry import RetryPolicy
-    from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-    from airflow_provider_voucherify.triggers.poller import Poller
 
+    :param seconds: how long opening the connection may take.
+    :raises TimeoutError: it has taken longer.
+    """
     here = _loops.setdefault(asyncio.get_running_loop(), _Loop())
-    async with here.opening:
-        if voucherify_conn_id not in here.shared:
-            hook = VoucherifyHook(voucherify_conn_id, retry=RetryPolicy(attempts=2, max_rate_limit_wait=600))
-            client = await hook.get_async_conn()
-            here.shared[voucherify_conn_id] = _Shared(client, Poller(client))
-        shared = here.shared[voucherify_conn_id]
-        shared.users += 1
+    try:
+        shared = await here.wait_for(voucherify_conn_id, seconds)
+    except TimeoutError:
+        raise TimeoutError(f"looking it up has not ended within {seconds:.0f} s") from None
+    shared.users += 1
     try:
         yield shared.poller
     finally:

@@ -42,6 +42,6 @@ def test_wrong_keys_are_one_clear_error_and_no_retry(
         application_id=application_id, secret_key=secret_key or server.options.secret_key, host=server.base_url
     )
 
-    with pytest.raises(VoucherifyAuthenticationError, match="GET /v1/async-actions was answered with 401: Unauth"):
+    with pytest.raises(VoucherifyAuthenticationError, match=r"GET .*/v1/async-actions was answered with 401: Unauth"):
         connect_to(settings).list_async_actions()
     assert len(server.received) == 1

@@ -56,10 +56,11 @@ def test_a_status_gives_its_class_with_all_that_was_told(
 
     error = raised.value
     assert type(error) is kind
-    assert str(error) == (
-        f"POST /v1/vouchers/bulk/async was answered with {status}: What happened - and why "
+    assert error.happened == (
+        f"POST {server.base_url}/v1/vouchers/bulk/async was answered with {status}: What happened - and why "
         "(key some_key, request v-0aeb88df54c82af560)"
     )
+    assert str(error) == error.happened or str(error) == f"{error.happened}. {error.advice}"
     assert (error.call, error.status, error.key) == ("POST /v1/vouchers/bulk/async", status, "some_key")
     assert (error.message, error.details, error.request_id) == ("What happened", "and why", "v-0aeb88df54c82af560")
 
@@ -98,7 +99,7 @@ def test_an_error_body_of_any_form_becomes_one_line(
 
     with pytest.raises(errors.VoucherifyServerError) as raised:
         connect_to(server, retry=ONCE).list_async_actions()
-    assert str(raised.value) == f"GET /v1/async-actions {said}"
+    assert raised.value.happened == f"GET {server.base_url}/v1/async-actions {said}"
 
 
 @pytest.mark.parametrize("body", [b"x" * 5_000_000, b'{"message": "' + b"x" * 5_000_000 + b'"}'], ids=["text", "json"])
@@ -114,7 +115,7 @@ def test_of_a_huge_error_body_little_is_kept(server: LocalVoucherify, connect_to
 def test_a_success_that_is_no_json_is_unexpected(server: LocalVoucherify, connect_to: Connect, body: bytes) -> None:
     server.misbehave("list", Malformed(body))
 
-    with pytest.raises(errors.VoucherifyUnexpectedAnswerError, match="answered with 200 and a body that is no JSON"):
+    with pytest.raises(errors.VoucherifyUnexpectedAnswerError, match="with 200 and a body that is not valid JSON"):
         connect_to(server).list_async_actions()
 
 

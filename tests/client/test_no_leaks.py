@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import html
+import io
 import json
 import logging
 import re
+import traceback
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from airflow_provider_voucherify.client import calls
+from airflow_provider_voucherify.client.oauth import introspect_oauth_token, revoke_oauth_token
 from airflow_provider_voucherify.client.protocol import Protocol
 from airflow_provider_voucherify.client.retry import RetryPolicy
 from airflow_provider_voucherify.client.settings import ConnectionSettings
-from airflow_provider_voucherify.local_voucherify import DropBefore, LocalVoucherify, RateLimited, Status
+from airflow_provider_voucherify.local_voucherify import DropBefore, LocalVoucherify, RateLimited, Status, Truncate
 from airflow_provider_voucherify.models.async_action import OAuthToken
 from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyReportError
 
@@ -131,3 +135,130 @@ def test_nothing_on_the_way_shows_a_credential_in_its_repr() -> None:
     shown = [settings, settings.model_dump(), next(steps), server.options]
     assert "sk-do-not-print" not in repr(shown)
     assert TOKEN not in repr(OAuthToken.model_validate(TOKEN_ANSWER))
+
+
+def locals_of(error: BaseException | None) -> str:
+    """Return what the variables of an error's frames, and of those of all its causes, would show in a report of it."""
+    shown: list[str] = []
+    seen: set[int] = set()
+    chain = [error]
+    while chain:
+        one = chain.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        chain += [one.__cause__, one.__context__]
+        for frame, _ in traceback.walk_tb(one.__traceback__):
+            ours = not frame.f_code.co_filename.startswith(str(Path(__file__).parents[1]))
+            shown += [repr(value) for value in frame.f_locals.values()] if ours else []
+    return "\n".join(shown)
+
+
+class Strikes(BaseException):
+    """Stands for what comes out of the blue: an execution timeout, a task that is killed, Ctrl+C."""
+
+
+@pytest.mark.parametrize("auth_method", ["api_keys", "oauth"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Status(401, UNAUTHORIZED),
+        Status(403),
+        Status(500),
+        Status(200, b"{"),
+        Status(200, b"{}"),
+        Status(302, b"", headers={"Location": "/elsewhere"}),
+        DropBefore(),
+        Truncate(5),
+        RateLimited(0.01),
+    ],
+    ids=repr,
+)
+def test_no_variable_of_an_errors_frames_shows_a_credential(
+    server: LocalVoucherify, connect_to: Connect, auth_method: str, fault: Any
+) -> None:
+    server.misbehave("list", fault, times=None)
+    server.misbehave("token", Status(200, TOKEN_ANSWER), times=None)
+    client = connect_to(server, retry=RetryPolicy(2, 0.01, max_rate_limit_wait=0.05), auth_method=auth_method)
+
+    with pytest.raises(VoucherifyError) as raised:
+        client.list_async_actions()
+
+    assert server.options.secret_key not in locals_of(raised.value)
+    assert TOKEN not in locals_of(raised.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{**TOKEN_ANSWER, "access_token": [TOKEN]}, {**TOKEN_ANSWER, "token_type": [TOKEN]}],
+    ids=["token", "type"],
+)
+def test_nor_where_the_answer_with_a_token_cannot_be_read(
+    server: LocalVoucherify, connect_to: Connect, answer: dict[str, Any]
+) -> None:
+    server.misbehave("token", Status(200, answer), times=None)
+
+    with pytest.raises(VoucherifyError) as raised:
+        connect_to(server, auth_method="oauth").list_async_actions()
+    assert TOKEN not in locals_of(raised.value) + str(raised.value)
+
+
+@pytest.mark.parametrize("auth_method", ["api_keys", "oauth"])
+@pytest.mark.parametrize("method", ["write", "read"])
+def test_nor_where_a_call_is_broken_off_in_the_middle(
+    server: LocalVoucherify, connect_to: Connect, monkeypatch: pytest.MonkeyPatch, auth_method: str, method: str
+) -> None:
+    client = connect_to(server, auth_method=auth_method)
+    client.list_async_actions()
+    name = "httpcore._backends.anyio.AnyIOStream" if hasattr(client, "client") else "httpcore._backends.sync.SyncStream"
+
+    def strike(*_: Any, **__: Any) -> Any:
+        raise Strikes
+
+    monkeypatch.setattr(f"{name}.{method}", strike)
+    with pytest.raises(Strikes) as raised:
+        client.list_async_actions()
+
+    frames = [frame for frame, _ in traceback.walk_tb(raised.value.__traceback__)]
+    assert any("httpcore" in frame.f_code.co_filename for frame in frames), "the way there is still shown"
+    for secret in (server.options.secret_key, *server.tokens):
+        assert secret not in locals_of(raised.value)
+
+
+@pytest.mark.parametrize("call", [introspect_oauth_token, revoke_oauth_token])
+def test_nor_of_a_call_about_a_token(server: LocalVoucherify, connect_to: Connect, call: Any) -> None:
+    server.misbehave("/v1/oauth", DropBefore(), times=None)
+    client = connect_to(server)
+
+    with pytest.raises(VoucherifyError) as raised:
+        client.send(call(TOKEN))
+    assert TOKEN not in locals_of(raised.value) + str(raised.value)
+
+
+@pytest.mark.parametrize("auth_method", ["api_keys", "oauth"])
+def test_nor_of_a_download(start: Callable[..., LocalVoucherify], connect_sync: Connect, auth_method: str) -> None:
+    server = start(reports_need_auth=True)
+    server.misbehave("token", Status(200, TOKEN_ANSWER), times=None)
+    client = connect_sync(server, auth_method=auth_method)
+
+    with pytest.raises(VoucherifyReportError) as raised:
+        client.download(f"{server.base_url}/v1/reports/report_1?token=report-{TOKEN}", io.BytesIO())
+
+    assert server.options.secret_key not in locals_of(raised.value)
+    assert TOKEN not in locals_of(raised.value)
+
+
+def test_what_leads_to_a_report_is_not_logged_either(
+    server: LocalVoucherify, connect_sync: Connect, everything_logged: pytest.LogCaptureFixture
+) -> None:
+    host = server.base_url.removeprefix("http://")
+    to = {"Location": f"http://user:pw-{TOKEN}@{host}/final?token={TOKEN}", "Set-Cookie": f"session={TOKEN}"}
+    server.misbehave("report", Status(302, b"", headers=to))
+
+    with pytest.raises(VoucherifyReportError):
+        connect_sync(server).download(f"{server.base_url}/v1/reports/report_1", io.BytesIO())
+
+    ours = [r.getMessage() for r in everything_logged.records if not r.name.startswith("uvicorn")]
+    assert any(line.startswith("receive_response_headers.complete") for line in ours)
+    assert any("/final?…" in line for line in ours)
+    assert TOKEN not in "\n".join(ours)

@@ -72,7 +72,7 @@ def test_a_wrong_secret_gets_no_token_of_another_connection(server: LocalVoucher
         extra={"auth_method": "oauth"},
     )
 
-    with pytest.raises(VoucherifyAuthenticationError, match=f"POST {TOKEN_PATH} was answered with 401"):
+    with pytest.raises(VoucherifyAuthenticationError, match=f"POST .*{TOKEN_PATH} was answered with 401"):
         connect_to(wrong).list_async_actions()
 
 
@@ -90,7 +90,7 @@ def test_a_token_that_ended_early_is_renewed_once(server: LocalVoucherify, conne
 def test_a_second_401_is_an_error(server: LocalVoucherify, connect_to: Connect) -> None:
     server.misbehave("list", Status(401, UNAUTHORIZED), times=None)
 
-    with pytest.raises(VoucherifyAuthenticationError, match="GET /v1/async-actions was answered with 401"):
+    with pytest.raises(VoucherifyAuthenticationError, match=r"GET .*/v1/async-actions was answered with 401"):
         connect_to(server, auth_method="oauth").list_async_actions()
     assert tokens_asked_for(server) == 2
     assert len(server.requests("GET", "/v1/async-actions")) == 2
@@ -131,7 +131,7 @@ def test_an_answer_without_a_usable_token_is_unexpected(
 ) -> None:
     server.misbehave("token", Status(200, answer))
 
-    with pytest.raises(VoucherifyUnexpectedAnswerError, match=f"POST {TOKEN_PATH} was answered with 200, but"):
+    with pytest.raises(VoucherifyUnexpectedAnswerError, match=f"POST .*{TOKEN_PATH} was answered with 200, but"):
         connect_to(server, auth_method="oauth").list_async_actions()
 
 
@@ -202,6 +202,6 @@ def test_a_bulk_call_for_which_there_is_no_token_was_certainly_not_sent(
 ) -> None:
     server.misbehave("token", fault, times=None)
 
-    with pytest.raises(VoucherifyNotSentError, match="could not be sent without a token: POST /v1/oauth/token"):
+    with pytest.raises(VoucherifyNotSentError, match=r"could not be sent without a token: POST .*/v1/oauth/token"):
         connect_to(server, auth_method="oauth").bulk_update("customers", [])
     assert server.requests("POST", "/v1/customers/bulk/async") == []

@@ -102,7 +102,7 @@ def test_a_drip_that_does_not_end_is_given_up(server: LocalVoucherify, connect_t
 def test_reading_is_given_up_after_four_attempts(server: LocalVoucherify, connect_to: Connect) -> None:
     server.misbehave("list", Status(503), times=None)
 
-    with pytest.raises(VoucherifyServerError, match=f"GET {ACTIONS} was answered with 503"):
+    with pytest.raises(VoucherifyServerError, match=f"GET .*{ACTIONS} was answered with 503"):
         connect_to(server).list_async_actions()
     assert len(server.received) == 4
 
@@ -171,14 +171,14 @@ def test_a_bulk_call_is_sent_again_after_a_refused_connection(
 def test_a_connection_that_stays_refused_is_told_as_not_sent(connect_to: Connect, free_port: int) -> None:
     settings = ConnectionSettings.build(application_id="app", secret_key="sk", host=f"http://127.0.0.1:{free_port}")
 
-    with pytest.raises(VoucherifyNotSentError, match=f"POST {CUSTOMERS} could not be sent: ConnectError"):
+    with pytest.raises(VoucherifyNotSentError, match=f"POST .*{CUSTOMERS} could not be sent: ConnectError"):
         connect_to(settings).bulk_update("customers", [])
 
 
 def test_a_host_that_does_not_exist_is_told_as_not_sent(connect_to: Connect) -> None:
     settings = ConnectionSettings.build(application_id="app", secret_key="sk", host="https://voucherify.invalid")
 
-    with pytest.raises(VoucherifyNotSentError, match="GET /v1/async-actions could not be sent"):
+    with pytest.raises(VoucherifyNotSentError, match=r"GET .*/v1/async-actions could not be sent"):
         connect_to(settings).list_async_actions()
 
 

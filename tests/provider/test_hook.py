@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from connections import APP_ID, SECRET_KEY
 
-from airflow_provider_voucherify.exceptions import VoucherifyConfigurationError, VoucherifyNotFoundError
+from airflow_provider_voucherify.exceptions import (
+    VoucherifyConfigurationError,
+    VoucherifyNotFoundError,
+    VoucherifyPermissionError,
+)
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-from airflow_provider_voucherify.local_voucherify import LocalVoucherify
+from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
 
 
 def _uri(base_url: str) -> str:
@@ -79,7 +85,10 @@ def test_errors_carry_what_the_api_said(voucherify: LocalVoucherify) -> None:
         hook.get_async_action("aa_00")
 
     assert caught.value.key == "not_found"
-    assert "GET /v1/async-actions/aa_00 was answered with 404: Resource not found" in str(caught.value)
+    assert (
+        f"GET {voucherify.base_url}/v1/async-actions/aa_00 (connection voucherify_default) was answered with 404"
+        in str(caught.value)
+    )
 
 
 def test_metadata_schemas_are_read(voucherify: LocalVoucherify) -> None:
@@ -104,3 +113,30 @@ def test_a_hook_reads_its_connection_only_when_it_is_used() -> None:
 def test_an_unknown_resource_is_refused(voucherify: LocalVoucherify) -> None:
     with VoucherifyHook() as hook, pytest.raises(VoucherifyConfigurationError, match="customers, products, vouchers"):
         hook.get_conn().bulk_update("orders", [])
+
+
+@pytest.mark.parametrize("wrong", [{"extra": {"timeout": 1_000}}, {"host": "ftp://nowhere"}, {"login": ""}], ids=str)
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_no_variable_of_an_errors_frames_shows_what_a_connection_has(
+    monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], is_async: bool
+) -> None:
+    connection = {"conn_type": "voucherify", "host": "eu", "login": APP_ID, "password": SECRET_KEY, **wrong}
+    monkeypatch.setenv("AIRFLOW_CONN_VOUCHERIFY_DEFAULT", json.dumps(connection))
+
+    with pytest.raises(VoucherifyConfigurationError) as raised:
+        asyncio.run(VoucherifyHook().get_async_conn()) if is_async else VoucherifyHook().get_conn()
+
+    frames = [frame for frame, _ in traceback.walk_tb(raised.value.__traceback__)][1:]
+    assert frames
+    assert SECRET_KEY not in repr([frame.f_locals for frame in frames])
+
+
+@pytest.mark.parametrize("method", ["introspect_oauth_token", "revoke_oauth_token"])
+def test_nor_the_token_that_a_call_is_about(voucherify: LocalVoucherify, method: str) -> None:
+    voucherify.misbehave("/v1/oauth", Status(403))
+
+    with VoucherifyHook() as hook, pytest.raises(VoucherifyPermissionError) as raised:
+        getattr(hook, method)("tok-e1c5-do-not-print")
+
+    frames = [frame for frame, _ in traceback.walk_tb(raised.value.__traceback__)][1:]
+    assert "tok-e1c5" not in repr([frame.f_locals for frame in frames])

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseNotifier, task
+from connections import SECRET_KEY
 from dags import run_dag, shown_links
 
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.links.async_action import report_url
-from airflow_provider_voucherify.local_voucherify import LocalVoucherify
+from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
 from airflow_provider_voucherify.models.endpoints import dashboard_url
 from airflow_provider_voucherify.notifications.summary import VoucherifySummaryNotifier
 from airflow_provider_voucherify.notifications.texts import MOST_CHARACTERS, html_text, slack_text
@@ -170,17 +171,34 @@ def test_a_deadline_s_notifier_tells_of_each_task_of_a_mapped_one(voucherify: Lo
     ]
 
 
-def test_where_there_is_no_summary_the_message_says_so(voucherify: LocalVoucherify) -> None:
+def test_where_there_is_no_summary_the_message_begins_with_what_failed(voucherify: LocalVoucherify) -> None:
     notifier = Messages("{{ voucherify_summary.failed }} {{ voucherify_text }} / {{ voucherify_html }}")
 
     run_dag(dag_with(mapping={"<gone>": "name"}, on_failure_callback=VoucherifySummaryNotifier(notifier)))
 
     (sent,) = notifier.sent
     text, _, html = sent.partition(" / ")
-    assert text.startswith("None Voucherify task sync: no summary\n")
-    assert "VoucherifyConfigurationError: the mapping names no column for source_id" in text
-    assert html.startswith("<p>Voucherify task sync: no summary</p>\n<p>")
-    assert "the mapping names no column" in html
+    assert text.startswith(
+        "None Voucherify task sync failed: VoucherifyConfigurationError: the mapping names no column for"
+    )
+    assert html.startswith(
+        "<p>Voucherify task sync failed: VoucherifyConfigurationError: the mapping names no column for"
+    )
+    assert "no summary" not in sent
+
+
+def test_an_alert_says_what_to_do(voucherify: LocalVoucherify) -> None:
+    notifier = Messages("{{ voucherify_slack_text }}")
+    voucherify.misbehave("submit", Status(401, {"code": 401, "message": "Unauthorized", "key": "unauthorized"}))
+
+    run_dag(dag_with(on_failure_callback=VoucherifySummaryNotifier(notifier)))
+
+    (sent,) = notifier.sent
+    told = " ".join(sent.split())
+    asked = f"POST {voucherify.base_url}/v1/customers/bulk/async (connection voucherify_default)"
+    assert told.startswith(f"``` Voucherify task sync failed: VoucherifyAuthenticationError: {asked} was answered")
+    assert f"Wrong key or wrong region: {voucherify.base_url} does not accept this application ID" in told
+    assert "AirflowFailException" not in told, "one name of a class is enough"
 
 
 def test_a_secret_in_what_a_task_has_failed_with_is_told_to_nobody(voucherify: LocalVoucherify) -> None:

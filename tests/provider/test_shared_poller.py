@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
+import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from connections import connect
+from asgiref.sync import sync_to_async
+from connections import APP_ID, SECRET_KEY, connect
 
+from airflow_provider_voucherify.compat import get_connection
+from airflow_provider_voucherify.hooks import voucherify as hooks
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import Action, Delay, LocalVoucherify, Status
+from airflow_provider_voucherify.triggers import async_action
 from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncActionTrigger, shared_poller
 
 
@@ -20,11 +28,11 @@ def submit(times: int) -> list[str]:
         return [hook.update_customers_in_bulk([{"source_id": f"c{i}"}]) for i in range(times)]
 
 
-def trigger(ids: str | Sequence[str], **kwargs: Any) -> VoucherifyAsyncActionTrigger:
+def trigger(
+    ids: str | Sequence[str], conn_id: str = "voucherify_default", **kwargs: Any
+) -> VoucherifyAsyncActionTrigger:
     defaults = {"submitted_at": time.time(), "end_time": time.time() + 30, "poll_interval": 0.02}
-    return VoucherifyAsyncActionTrigger(
-        "voucherify_default", [ids] if isinstance(ids, str) else ids, **{**defaults, **kwargs}
-    )
+    return VoucherifyAsyncActionTrigger(conn_id, [ids] if isinstance(ids, str) else ids, **{**defaults, **kwargs})
 
 
 async def event(of: VoucherifyAsyncActionTrigger) -> dict[str, Any]:
@@ -171,6 +179,73 @@ def test_a_look_that_hangs_does_not_keep_a_trigger_beyond_its_end(
     voucherify.misbehave("poll", Delay(60), times=None)
 
     assert run(statuses([trigger(action_id, end_time=time.time() + 0.3) for action_id in ids])) == ["timeout"] * 2
+
+
+def test_a_head_that_comes_bit_by_bit_keeps_no_trigger_beyond_its_end(
+    monkeypatch: pytest.MonkeyPatch, task_log: Callable[[], str]
+) -> None:
+    stop = threading.Event()
+
+    def drip(listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                threads.append(threading.Thread(target=send, args=(connection,)))
+                threads[-1].start()
+
+    def send(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            while not stop.wait(0.05):
+                connection.sendall(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threads = [threading.Thread(target=drip, args=(listening,))]
+        threads[0].start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        connection = {"conn_type": "voucherify", "host": url, "login": APP_ID, "password": SECRET_KEY}
+        monkeypatch.setenv("AIRFLOW_CONN_VOUCHERIFY_DEFAULT", json.dumps(connection | {"extra": {"timeout": 0.2}}))
+        ended = run(statuses([trigger(f"aa_{n}", end_time=time.time() + 3) for n in range(3)]))
+        stop.set()
+        listening.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join()
+
+    assert ended == ["timeout"] * 3
+    assert "Look 1 of" in task_log(), "each look has an end of its own"
+
+
+def test_a_secrets_backend_that_hangs_holds_up_its_own_connection_alone(
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(async_action, "OPENING_SECONDS", 0.2)
+    monkeypatch.setattr(async_action, "LEAST_OPENING_SECONDS", 0.2)
+    released, asked = threading.Event(), []
+
+    def look_up(conn_id: str) -> Any:
+        asked.append(conn_id)
+        if conn_id == "slow":
+            released.wait(30)
+        return get_connection("voucherify_default")
+
+    async def from_a_backend(conn_id: str) -> Any:
+        return await sync_to_async(look_up)(conn_id)
+
+    monkeypatch.setattr(hooks, "get_async_connection", from_a_backend)
+    [done] = submit(1)
+
+    async def both() -> tuple[list[str], str, str]:
+        slow = [asyncio.create_task(event(trigger(done, "slow", end_time=time.time() + 0.5))) for _ in range(3)]
+        quick = (await event(trigger(done)))["status"]
+        assert not released.is_set()
+        ended = [(await one)["status"] for one in slow]
+        released.set()
+        later = (await event(trigger(done, "slow")))["status"]
+        if left := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(left)
+        return ended, quick, later
+
+    assert run(both()) == (["unreachable"] * 3, "finished", "finished")
+    assert asked.count("slow") <= 2, "no thread beside one that hangs"
 
 
 def test_a_restarted_triggerer_takes_all_up_again(voucherify: LocalVoucherify) -> None:

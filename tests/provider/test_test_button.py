@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from surroundings import free_port
 
+from airflow_provider_voucherify.client.advice import advice
 from airflow_provider_voucherify.client.settings import ConnectionSettings
-from airflow_provider_voucherify.connection_check import explain
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.local_voucherify.misbehaviour import Delay, DropBefore, Malformed, RateLimited, Status
@@ -97,8 +97,9 @@ class TestWrongCredentials:
     def test_the_region_that_was_asked_is_named(self) -> None:
         settings = ConnectionSettings.build(application_id="app", secret_key="secret", host="as1", port=443)
 
-        message = explain(VoucherifyAuthenticationError("GET /v1/async-actions", 401), settings)
+        message = advice(VoucherifyAuthenticationError("GET /v1/async-actions", 401), settings)
 
+        assert message is not None
         assert "https://as1.api.voucherify.io (region as1) does not accept" in message
 
     def test_a_project_of_another_region(self, voucherify: LocalVoucherify, press: Any) -> None:
@@ -108,14 +109,31 @@ class TestWrongCredentials:
         message = fails(press(voucherify.base_url))
 
         assert message.startswith("Wrong region: the project is not at ")
+        assert "Project settings in Voucherify show where it is (eu, us1 or as1)" in message
         assert details in message
+
+    def test_a_project_of_another_region_whose_address_is_told(self, press: Any) -> None:
+        with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY, right_url="https://us1.api.voucherify.io") as server:
+            message = fails(press(server.base_url))
+
+        assert message.startswith(f"Wrong region: the project is not at {server.base_url}. ")
+        assert "it is at https://us1.api.voucherify.io: make that (or us1) the connection's host." in message
+        assert "403: Wrong API endpoint" in message
+
+    @pytest.mark.parametrize("told", ["https://voucherify.io.example.org", "https://evil-voucherify.io", "here"])
+    def test_the_address_of_somebody_else_is_not_recommended(self, press: Any, told: str) -> None:
+        with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY, right_url=told) as server:
+            message = fails(press(server.base_url))
+
+        assert message.startswith("Wrong region: ")
+        assert "make that" not in message
 
     def test_a_key_without_the_permission(self, voucherify: LocalVoucherify, press: Any) -> None:
         voucherify.misbehave("list", Status(403, {"code": 403, "message": "Missing permission"}))
 
         message = fails(press(voucherify.base_url))
 
-        assert "does not let it read async actions. See its role" in message
+        assert "does not let it use async-actions. See its role" in message
         assert "403: Missing permission" in message
 
     def test_a_token_that_is_refused_although_it_is_new(self, voucherify: LocalVoucherify, press: Any) -> None:
@@ -204,9 +222,9 @@ class TestAnAnswerThatIsNoHelp:
     @pytest.mark.parametrize(
         ("fault", "said"),
         [
-            (RateLimited(retry_after=60), "the project's rate limit is used up. Test again later"),
+            (RateLimited(retry_after=60), "The project's rate limit is used up. Try again later"),
             (RateLimited(limit_type="api_calls_cycle"), "cannot be used before the next billing cycle"),
-            (Status(503), "fails itself at the moment. Test again later"),
+            (Status(503), "fails itself at the moment. Try again later"),
             (Status(402, {"code": 402, "message": "Upgrade your plan"}), "402: Upgrade your plan"),
         ],
         ids=["rate limit", "quota", "server error", "plan"],

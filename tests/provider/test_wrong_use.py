@@ -127,7 +127,8 @@ def test_wrong_credentials_fail_with_the_api_s_words_and_without_the_key(
 
     assert run_dag(dag).state == "failed"
     output = task_log()
-    assert "POST /v1/customers/bulk/async was answered with 401: Unauthorized" in output
+    assert f"POST {voucherify.base_url}/v1/customers/bulk/async (connection voucherify_default) was answered" in output
+    assert "Wrong key or wrong region" in output
     assert "(connection voucherify_default)" in output
     assert "wrong-key-123" not in output
 

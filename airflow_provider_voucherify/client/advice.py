@@ -1,0 +1,172 @@
+"""What to do about an error of a call: the one place that knows, for tasks, alerts and the Test button alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from airflow_provider_voucherify.client.settings import ConnectionSettings
+from airflow_provider_voucherify.models import errors
+from airflow_provider_voucherify.models.endpoints import (
+    ASYNC_ACTIONS_PATH,
+    ASYNC_ACTIONS_SCOPE,
+    METADATA_SCHEMAS_PATH,
+    METADATA_SCHEMAS_SCOPE,
+    OAUTH_TOKEN_PATH,
+    REGIONS,
+)
+
+WRONG_REGION_KEY = "wrong_api_endpoint"
+"""Key of the 403 to a project of another region; its details name the right URL (vendor's description of 2023)."""
+
+_WHOLE_API = "api"
+"""The OAuth scope that permits every call."""
+
+_ONE_REGION = " or ".join((", ".join(list(REGIONS)[:-1]), list(REGIONS)[-1]))
+
+_NAME_NOT_FOUND = re.compile(r"\[Errno -\d+\]|getaddrinfo|name resolution|nodename nor servname", re.IGNORECASE)
+"""A resolver's errors: negative on Linux, told by their text elsewhere."""
+
+_HOST_OF_VOUCHERIFY = re.compile(r"https://((?:[a-z0-9-]+\.)*voucherify\.io)(?![\w.-])", re.IGNORECASE)
+
+
+def advice(error: errors.VoucherifyError, settings: ConnectionSettings) -> str | None:
+    """
+    Say in a few sentences what is wrong and what to do about it; None where only the error itself can tell.
+
+    :param error: what a call has come to.
+    :param settings: of the connection.
+    """
+    match error:
+        case errors.VoucherifyNotSentError():
+            return _unreachable(error.happened, settings)
+        case errors.VoucherifyNoAnswerError():
+            return f"{where(settings)} was reached and did not answer. Try again later, or look for a proxy between."
+        case errors.VoucherifyAuthenticationError():
+            return _unauthorised(error, settings)
+        case errors.VoucherifyPermissionError():
+            return _forbidden(error, settings)
+        case errors.VoucherifyPlanError():
+            return "The project's subscription plan does not include this call."
+        case errors.VoucherifyBadRequestError(key="invalid_scope"):
+            return (
+                f"Voucherify refuses the OAuth scope {settings.extra.scope!r}. It takes names of scopes separated by "
+                f"spaces, such as 'customers {ASYNC_ACTIONS_SCOPE}', or '{_WHOLE_API}'."
+            )
+        case errors.VoucherifyNotFoundError(key="not_found"):
+            return _not_found(error, settings)
+        case errors.VoucherifyNotFoundError() | errors.VoucherifyUnexpectedAnswerError():
+            return (
+                f"{where(settings)} answers, but not as Voucherify's API. The host must be a region ({_ONE_REGION}) or "
+                f"an API URL such as {REGIONS['eu']}, not the dashboard's address."
+            )
+        case errors.VoucherifyQuotaExhaustedError():
+            return "The project cannot be used before the next billing cycle, except with a larger plan."
+        case errors.VoucherifyRateLimitError():
+            return (
+                "The project's rate limit is used up. Try again later; if several systems share the project, set the "
+                "connection's rate_limit."
+            )
+        case errors.VoucherifyServerError():
+            return "Voucherify was reached, but fails itself at the moment. Try again later."
+    return None
+
+
+def where(settings: ConnectionSettings) -> str:
+    """Return the base URL, with its region's name if it has one."""
+    region = next((f" (region {name})" for name, url in REGIONS.items() if url == settings.base_url), "")
+    return settings.base_url + region
+
+
+def missing_scopes(settings: ConnectionSettings, scopes: Iterable[str]) -> list[str]:
+    """Return which of some scopes the connection's OAuth token lacks; with API keys none."""
+    given = settings.extra.scope.split()
+    has_all = settings.extra.auth_method != "oauth" or _WHOLE_API in given
+    return [] if has_all else [scope for scope in scopes if scope not in given]
+
+
+def _unauthorised(error: errors.VoucherifyApiError, settings: ConnectionSettings) -> str:
+    oauth = settings.extra.auth_method == "oauth"
+    if oauth and not error.call.endswith(OAUTH_TOKEN_PATH):
+        return (
+            "Voucherify gave an OAuth token and then refused it. The key may have been blocked or deleted a moment "
+            "ago: see Project settings in Voucherify."
+        )
+    refusal = "gives no OAuth token for" if oauth else "does not accept"
+    return (
+        f"Wrong key or wrong region: {where(settings)} {refusal} this application ID and secret key. Compare both "
+        f"with Project settings in Voucherify, and the host with the region there ({_ONE_REGION})."
+    )
+
+
+def _forbidden(error: errors.VoucherifyApiError, settings: ConnectionSettings) -> str:
+    said = f"{error.message} {error.details}"
+    if error.key == WRONG_REGION_KEY or "region" in said.lower():
+        return f"Wrong region: the project is not at {where(settings)}. {_right_region(said)}"
+    scope = _scope_of(error.call)
+    if missing_scopes(settings, [scope]):
+        more = ", without which no update can be followed to its end" if scope == ASYNC_ACTIONS_SCOPE else ""
+        return f"The OAuth scope is {settings.extra.scope!r} and lacks {scope}{more}. Add it to the connection's scope."
+    return (
+        f"Voucherify knows this key but does not let it use {scope}. See its role and its list of allowed IP addresses "
+        "in Project settings; keys of another region may be refused like this, too."
+    )
+
+
+def _right_region(said: str) -> str:
+    if (found := _HOST_OF_VOUCHERIFY.search(said)) is None:
+        return f"Project settings in Voucherify show where it is ({_ONE_REGION})."
+    url = f"https://{found[1].lower()}"
+    region = next((f" (or {name})" for name, its_url in REGIONS.items() if its_url == url), "")
+    return f"Voucherify says that it is at {url}: make that{region} the connection's host."
+
+
+def _scope_of(call: str) -> str:
+    """Return the OAuth scope that permits a call, written as ``METHOD /path``."""
+    path = call.partition(" ")[2]
+    if path.startswith(ASYNC_ACTIONS_PATH):
+        return ASYNC_ACTIONS_SCOPE
+    return METADATA_SCHEMAS_SCOPE if path.startswith(METADATA_SCHEMAS_PATH) else path.split("/")[2]
+
+
+def _not_found(error: errors.VoucherifyApiError, settings: ConnectionSettings) -> str | None:
+    if not error.call.partition(" ")[2].startswith(ASYNC_ACTIONS_PATH):
+        return None
+    return (
+        f"The project at {where(settings)} with the application ID {settings.application_id} does not know this async "
+        "action. Check whether the connection has been changed to another project since the action was sent."
+    )
+
+
+def _unreachable(happened: str, settings: ConnectionSettings) -> str:
+    url = settings.base_url
+    if "ProxyError" in happened:
+        return f"The proxy between does not let requests to {url} through. {_proxy(url) or ''}".rstrip()
+    if _NAME_NOT_FOUND.search(happened):
+        said = f"The host of {url} cannot be found (DNS). Check how it is written, or give a region."
+    elif "CERTIFICATE_VERIFY_FAILED" in happened:
+        said = (
+            f"The TLS certificate of {url} is not trusted here. Check the host; for a certificate of your company "
+            "set SSL_CERT_FILE where Airflow runs."
+        )
+    elif "SSL" in happened:
+        said = f"{url} does not speak TLS as https needs it. Check the port."
+    elif "refused" in happened.lower():
+        said = f"{url} refuses network connections. Check host and port."
+    elif "Timeout" in happened:
+        said = f"No connection to {url} in time. Check the host, and whether a firewall lets Airflow out."
+    else:
+        said = f"{url} cannot be reached from here. Check the host, and whether a firewall lets Airflow out."
+    return f"{said} {_proxy(url) or ''}".rstrip()
+
+
+def _proxy(url: str) -> str | None:
+    """Say which variable names a proxy for a URL, if one does; the proxy's own address may hold a password."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" or proxy_bypass(parts.netloc):
+        return None
+    proxies = getproxies()
+    name = next((f"{kind.upper()}_PROXY" for kind in ("https", "all") if kind in proxies), None)
+    return None if name is None else f"Requests go through the proxy that {name} names: check that too."
