@@ -23,6 +23,7 @@ from airflow_provider_voucherify.models.errors import (
     may_pass,
 )
 from airflow_provider_voucherify.notifications.texts import ready_texts
+from airflow_provider_voucherify.sync.thresholds import FailureThresholds, unusually_superseded
 from airflow_provider_voucherify.sync.waiting import DEFAULT_POLL_INTERVAL, action_to_look_at, pause
 from airflow_provider_voucherify.triggers.async_action import EVENT_VERSION, VoucherifyAsyncActionTrigger
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.plan import Plan
     from airflow_provider_voucherify.sync.settlement import ActionOutcome
     from airflow_provider_voucherify.sync.submitted import SubmittedSync
-    from airflow_provider_voucherify.sync.summary import FailureThresholds, SyncSummary
+    from airflow_provider_voucherify.sync.summary import SyncSummary
 
 WORKER_SECONDS = 10.0
 """Seconds for which a deferrable task looks from the worker first: a small update is done by then."""
@@ -101,9 +102,12 @@ class CompletesAsyncActions(EmitsLineage):
     max_attempts: int | None = None
     max_created: int | None = None
     max_not_reported: int | None = None
+    max_superseded: int | None = None
     warn_failed_records: int | None = None
     warn_failed_ratio: float | None = None
     warn_created: int | None = None
+    warn_not_reported: int | None = None
+    warn_superseded: int | None = None
     on_failed_records_callback: Callback | Sequence[Callback] | None
     _patience: _Patience | None = None
     _killed = False
@@ -191,16 +195,34 @@ class CompletesAsyncActions(EmitsLineage):
             )
 
     def _thresholds(self) -> FailureThresholds:
-        from airflow_provider_voucherify.sync.summary import FailureThresholds
-
         return FailureThresholds(
-            self.max_failed_records, self.max_failed_ratio, self.max_created, self.max_not_reported
+            self.max_failed_records,
+            self.max_failed_ratio,
+            self.max_created,
+            self.max_not_reported,
+            self.max_superseded,
         )
 
     def _warnings(self) -> FailureThresholds:
-        from airflow_provider_voucherify.sync.summary import FailureThresholds
+        return FailureThresholds(
+            self.warn_failed_records,
+            self.warn_failed_ratio,
+            self.warn_created,
+            self.warn_not_reported,
+            self.warn_superseded,
+            prefix="warn",
+        )
 
-        return FailureThresholds(self.warn_failed_records, self.warn_failed_ratio, self.warn_created, prefix="warn")
+    def _with_warnings(self, summary: SyncSummary) -> SyncSummary:
+        """Return the summary with every threshold that is exceeded or could not be checked."""
+        thresholds, warnings = self._thresholds(), self._warnings()
+        unusual = unusually_superseded(summary) if self.warn_superseded is None else None
+        return summary.with_warning(
+            *thresholds.exceeded_by(summary),
+            *warnings.exceeded_by(summary),
+            thresholds.unknown_in(summary) or warnings.unknown_in(summary),
+            unusual,
+        )
 
     def _report_folder(self, context: Context) -> StorageReportFolder | None:
         from airflow_provider_voucherify.storage import StorageReportFolder
@@ -465,7 +487,7 @@ class CompletesAsyncActions(EmitsLineage):
                 on_all_finished=self._settle_here,
                 on_outcome=self._note,
             )
-            return self._keep_books(context, ledger, summary)
+            return self._keep_books(context, ledger, self._with_warnings(summary))
 
     def _settle_here(self) -> None:
         """Take note that all actions have finished: from now on rate limits are waited for on the worker."""
@@ -477,15 +499,12 @@ class CompletesAsyncActions(EmitsLineage):
         return summary
 
     def _conclude(self, context: Context, summary: SyncSummary) -> dict[str, Any]:
-        """Say what happened, tell who wants to be told, and fail where too many rows failed."""
-        thresholds, warnings = self._thresholds(), self._warnings()
-        exceeded = thresholds.exceeded_by(summary)
-        for warning in (warnings.exceeded_by(summary), thresholds.unknown_in(summary) or warnings.unknown_in(summary)):
-            summary = summary.with_warning(warning)
+        """Say what happened, tell who wants to be told, and fail if thresholds say so."""
+        exceeded = self._thresholds().exceeded_by(summary)
         self.summary = summary
         self._metrics(summary.resource).concluded(summary)
         text, value = summary.text(), summary.as_xcom()
-        worth_a_look = summary.failed or summary.refused or summary.not_reported or summary.warning or exceeded
+        worth_a_look = summary.failed or summary.refused or summary.not_reported or summary.warning
         self.log.log(logging.WARNING if worth_a_look else logging.INFO, "%s", text)
         if summary.not_reported:
             self.log.warning(
@@ -498,8 +517,9 @@ class CompletesAsyncActions(EmitsLineage):
 
             if self.do_xcom_push:
                 context["ti"].xcom_push(key="return_value", value=value)
-            self._prepare_retry(context, f"{exceeded}\n{text}")
-            raise VoucherifyRecordsFailedError(f"{exceeded}\n{text}", value)
+            message = "\n".join([*exceeded, text])
+            self._prepare_retry(context, message)
+            raise VoucherifyRecordsFailedError(message, value)
         return value
 
     def _refused_sample(self, context: Context) -> Sequence[Mapping[str, Any]]:

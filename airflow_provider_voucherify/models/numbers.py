@@ -7,6 +7,14 @@ from typing import Any
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 
 
+class DefaultLimit(int):
+    """A limit that nobody has given: another limit that somebody gives takes its place."""
+
+
+NO_FAILURES = DefaultLimit(0)
+"""The default of ``max_failed_records``: unlike a 0 that somebody gives it gives way to ``max_failed_ratio``."""
+
+
 def check_number(name: str, value: Any, least: float, most: float | None = None) -> None:
     """
     Check a number, which a template or a form may have made a text.

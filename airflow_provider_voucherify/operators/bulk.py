@@ -23,7 +23,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyNotFoundError,
     VoucherifyRecordsRejectedError,
 )
-from airflow_provider_voucherify.models.numbers import check_number
+from airflow_provider_voucherify.models.numbers import NO_FAILURES, check_number
 from airflow_provider_voucherify.newer_runs import newer_run
 from airflow_provider_voucherify.operators.base import SubmittingOperator
 
@@ -106,13 +106,16 @@ class _BulkOperator(SubmittingOperator):
         max_batch_bytes: int = MAX_BODY_BYTES,
         max_batch_records: int | None = None,
         max_in_flight: int = 2,
-        max_failed_records: int | None = 0,
+        max_failed_records: int | None = NO_FAILURES,
         max_failed_ratio: float | None = None,
         max_created: int | None = None,
         max_not_reported: int | None = None,
+        max_superseded: int | None = None,
         warn_failed_records: int | None = None,
         warn_failed_ratio: float | None = None,
         warn_created: int | None = None,
+        warn_not_reported: int | None = None,
+        warn_superseded: int | None = None,
         max_attempts: int | None = 5,
         sync_mode: Literal["full", "changed"] = "full",
         full_refresh: bool = False,
@@ -166,9 +169,12 @@ class _BulkOperator(SubmittingOperator):
         self.max_failed_ratio = max_failed_ratio
         self.max_created = max_created
         self.max_not_reported = max_not_reported
+        self.max_superseded = max_superseded
         self.warn_failed_records = warn_failed_records
         self.warn_failed_ratio = warn_failed_ratio
         self.warn_created = warn_created
+        self.warn_not_reported = warn_not_reported
+        self.warn_superseded = warn_superseded
         self.max_attempts = max_attempts
         self.sync_mode = sync_mode
         self.full_refresh = full_refresh
@@ -223,7 +229,7 @@ class _BulkOperator(SubmittingOperator):
                         with folder.write(name) as file:
                             file.writelines(lines)
                     remove_reports(folder)
-                return self._conclude(context, self._unsettled(plan, sync, folder))
+                return self._conclude(context, self._with_warnings(self._unsettled(plan, sync, folder)))
             end_time = min(sync.submitted_at + seconds(self.completion_timeout), started + self._execution_seconds())
             return self._conclude(context, self._wait(context, hook, sync, end_time, plan))
 
@@ -242,7 +248,9 @@ class _BulkOperator(SubmittingOperator):
         if not isinstance(self.is_dry_run, bool):
             raise VoucherifyConfigurationError(f"dry_run must be True or False, not {self.is_dry_run!r}")
         unchecked = [
-            name for name in ("max_created", "max_not_reported", "warn_created") if getattr(self, name) is not None
+            name
+            for name in ("max_created", "max_not_reported", "warn_created", "warn_not_reported")
+            if getattr(self, name) is not None
         ]
         if unchecked and not self.wait_for_completion:
             raise VoucherifyConfigurationError(
@@ -621,16 +629,20 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     :param max_batch_records: most records in a request; by default as many as fit, which takes the fewest requests.
     :param max_in_flight: the most request bodies that are sent at the same time. Each takes little memory, since it is
         read from disk; more than the default of two only helps where single uploads are slow.
-    :param max_failed_records: fail if more rows failed or were refused; None for any number.
+    :param max_failed_records: fail if more rows failed or were refused; None for any number. Default: 0, unless
+        ``max_failed_ratio`` is given.
     :param max_failed_ratio: fail if a larger part of the rows that were sent or refused (0 to 1) failed or was refused;
-        rows that have not changed do not count, and neither does the default of ``max_failed_records``.
+        rows that have not changed do not count.
     :param max_created: fail if more records were created: a mistyped key creates a customer instead of failing. Where
         Voucherify does not tell created from updated records, those that it does tell count, and a warning says so.
     :param max_not_reported: fail if more records were sent of which no answer says what became of them.
+    :param max_superseded: fail if more rows were left out because a later row has the same id.
     :param warn_failed_records: like ``max_failed_records``, but the task goes on; the log, the summary (``warning``)
         and ``on_failed_records_callback`` say so.
     :param warn_failed_ratio: the same for ``max_failed_ratio``.
     :param warn_created: the same for ``max_created``.
+    :param warn_not_reported: the same for ``max_not_reported``.
+    :param warn_superseded: the same for ``max_superseded``. Default: half of the rows, which a wrong key column gives.
     :param max_attempts: records that Voucherify has refused so often are not sent again: with the state of earlier
         syncs as long as their content is the same, and lines of a ``failures.jsonl`` for good. They go into
         ``set_aside.jsonl``. None for no such limit.

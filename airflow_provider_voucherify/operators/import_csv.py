@@ -14,6 +14,7 @@ from airflow_provider_voucherify.completion import Callback, seconds
 from airflow_provider_voucherify.exceptions import VoucherifyRowsWithoutIdsError
 from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS, MAX_BODY_BYTES
 from airflow_provider_voucherify.models.errors import VoucherifyActionFailedError, VoucherifyConfigurationError
+from airflow_provider_voucherify.models.numbers import NO_FAILURES
 from airflow_provider_voucherify.operators.base import SubmittingOperator
 
 if TYPE_CHECKING:
@@ -70,9 +71,14 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
     :param completion_timeout: seconds (or a timedelta) to wait, from the last request on; ``execution_timeout`` ends
         the waiting too. The import goes on at Voucherify afterwards: there is no way to cancel it.
     :param max_batch_bytes: largest request body, in bytes; the API takes 10,485,760.
-    :param max_failed_records: fail if more rows failed; None for any number.
-    :param max_failed_ratio: fail if a larger part of the rows (0 to 1) failed; the default of ``max_failed_records``
-        does not count then.
+    :param max_failed_records: fail if more rows failed; None for any number. Default: 0, unless ``max_failed_ratio``
+        is given.
+    :param max_failed_ratio: fail if a larger part of the rows (0 to 1) failed.
+    :param max_not_reported: fail if more rows were sent of which no answer says what became of them.
+    :param warn_failed_records: like ``max_failed_records``, but the task goes on; the log, the summary (``warning``)
+        and ``on_failed_records_callback`` say so.
+    :param warn_failed_ratio: the same for ``max_failed_ratio``.
+    :param warn_not_reported: the same for ``max_not_reported``.
     :param report_path: folder (local or object storage) for ``failures.jsonl``, which has the failed rows with their
         reasons: whole if ``path`` can be read again and has not changed meanwhile, else by number and id. Mapped tasks
         get a folder each in it.
@@ -98,8 +104,12 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         poll_interval: float | timedelta | None = None,
         completion_timeout: float | timedelta = timedelta(hours=6),
         max_batch_bytes: int = MAX_BODY_BYTES,
-        max_failed_records: int | None = 0,
+        max_failed_records: int | None = NO_FAILURES,
         max_failed_ratio: float | None = None,
+        max_not_reported: int | None = None,
+        warn_failed_records: int | None = None,
+        warn_failed_ratio: float | None = None,
+        warn_not_reported: int | None = None,
         report_path: str | None = None,
         durable: bool = True,
         on_failed_records_callback: Callback | Sequence[Callback] | None = None,
@@ -120,6 +130,10 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         self.max_batch_bytes = max_batch_bytes
         self.max_failed_records = max_failed_records
         self.max_failed_ratio = max_failed_ratio
+        self.max_not_reported = max_not_reported
+        self.warn_failed_records = warn_failed_records
+        self.warn_failed_ratio = warn_failed_ratio
+        self.warn_not_reported = warn_not_reported
         self.report_path = report_path
         self.durable = durable
         self.on_failed_records_callback = on_failed_records_callback
@@ -142,7 +156,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
             context["ti"].xcom_push(key=DIGESTS_XCOM_KEY, value=[file.digest(part) for part in file.parts])
             self._announce(context, hook, sync)
             if not self.wait_for_completion:
-                return self._conclude(context, self._unsettled(sync))
+                return self._conclude(context, self._with_warnings(self._unsettled(sync)))
             end_time = min(sync.submitted_at + seconds(self.completion_timeout), started + self._execution_seconds())
             return self._conclude(context, self._wait(context, hook, sync, end_time))
 
@@ -209,7 +223,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         from airflow_provider_voucherify.sync.csv_import import collect_import_outcomes
 
         with ExitStack() as stack:
-            return collect_import_outcomes(
+            summary = collect_import_outcomes(
                 sync,
                 client,
                 resource=self.resource,
@@ -219,6 +233,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
                 on_all_finished=self._settle_here,
                 on_outcome=self._note,
             )
+        return self._with_warnings(summary)
 
     def _file_as_sent(self, context: Context, stack: ExitStack, sync: SubmittedSync) -> CsvFile | None:
         """Read the file again to show its failed rows; None where it is gone or has changed."""

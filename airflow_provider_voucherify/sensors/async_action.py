@@ -19,6 +19,7 @@ from airflow_provider_voucherify.compat import (
 from airflow_provider_voucherify.completion import Callback, CompletesAsyncActions
 from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, VoucherifyError, may_pass
+from airflow_provider_voucherify.models.numbers import NO_FAILURES
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
@@ -43,7 +44,8 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
         give them, are joined. Exactly one of the two is given.
     :param deferrable: wait in the triggerer, after a few seconds on the worker. Default: Airflow's
         ``[operators] default_deferrable``.
-    :param max_failed_records: fail if more records failed; None for any number.
+    :param max_failed_records: fail if more records failed; None for any number. Default: 0, unless
+        ``max_failed_ratio`` is given.
     :param max_failed_ratio: fail if a larger part of the records failed (0 to 1).
     :param max_created: fail if more records were created: a mistyped key creates a customer.
     :param max_not_reported: fail if more records were sent of which no answer says what became of them.
@@ -51,6 +53,7 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
         and ``on_failed_records_callback`` say so.
     :param warn_failed_ratio: the same for ``max_failed_ratio``.
     :param warn_created: the same for ``max_created``.
+    :param warn_not_reported: the same for ``max_not_reported``.
     :param report_path: folder (local or object storage) for the reports and ``failures.jsonl``; not the one of the task
         that submitted, whose ``failures.jsonl`` has the refused rows.
     :param on_failed_records_callback: notifier or callable (or several) that is told of failed records even where the
@@ -73,13 +76,14 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
         async_action_id: str | None = None,
         async_action_ids: Any = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        max_failed_records: int | None = 0,
+        max_failed_records: int | None = NO_FAILURES,
         max_failed_ratio: float | None = None,
         max_created: int | None = None,
         max_not_reported: int | None = None,
         warn_failed_records: int | None = None,
         warn_failed_ratio: float | None = None,
         warn_created: int | None = None,
+        warn_not_reported: int | None = None,
         report_path: str | None = None,
         on_failed_records_callback: Callback | Sequence[Callback] | None = None,
         voucherify_conn_id: str = "voucherify_default",
@@ -98,6 +102,7 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
         self.warn_failed_records = warn_failed_records
         self.warn_failed_ratio = warn_failed_ratio
         self.warn_created = warn_created
+        self.warn_not_reported = warn_not_reported
         self.report_path = report_path
         self.on_failed_records_callback = on_failed_records_callback
         self.voucherify_conn_id = voucherify_conn_id

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from airflow_provider_voucherify.models.numbers import check_number
 from airflow_provider_voucherify.sync.plan import SAMPLE_SIZE
 
 MOST_KEYS, LONGEST_KEY = 20, 100
 """How many keys of reasons a summary has, and how many characters of each: the API may give any."""
+
+BETWEEN_WARNINGS = "; "
+"""Alerts put each warning on a line of its own, since they cut long lines."""
+
+_OTHER = "other"
 
 
 class FailureSample(BaseModel):
@@ -58,15 +61,15 @@ class SyncSummary(BaseModel):
     :param bytes_sent: bytes of their bodies.
     :param resubmitted: requests that were sent again, because it could not be found out whether Voucherify had taken
         them in an earlier try.
-    :param warning: what deserves a look although the task succeeds, in words: a ``warn_…`` threshold that is exceeded,
-        a state that could not be used, records that could not be taken for removed; None where there is nothing.
+    :param warning: what deserves a look, in words: every threshold that is exceeded, whether it fails the task or only
+        warns, a state that could not be used, records that could not be taken for removed; None if there is nothing.
     :param requests_by_endpoint: of a dry run, the API calls that it would make by path; how many looks at async actions
         there would be is an estimate.
     :param quota_share: of a dry run, the part of one period's rate limit that these calls take; more than 1 where they
         need several periods.
     :param estimated_minutes: of a dry run, how long the rate limits would make the sending last.
-    :param failures_by_key: failed and refused records by the key of their reason, as far as one is given, the most
-        frequent first; of a failed record it is Voucherify's own (``invalid_payload``, ``not_found``, …).
+    :param failures_by_key: failed and refused records by the key of their reason, as far as one is given; of a
+        failed record it is Voucherify's own (``invalid_payload``, ``not_found``, …).
     :param report_uri: folder with the reports and ``failures.jsonl``; None where none was asked for.
     :param failures: ten of the failed and refused records: the first refused ones, five of them at most where others
         failed, and then the first failed ones.
@@ -106,10 +109,11 @@ class SyncSummary(BaseModel):
         """Return a plain dict: Airflow refuses to read back models that it was not told to trust."""
         return self.model_dump(mode="json")
 
-    def with_warning(self, warning: str | None) -> SyncSummary:
-        """Return the summary with one more warning."""
-        both = "; ".join(filter(None, (self.warning, warning)))
-        return self.model_copy(update={"warning": both or None})
+    def with_warning(self, *warnings: str | None) -> SyncSummary:
+        """Return the summary with more warnings."""
+        return self.model_copy(
+            update={"warning": BETWEEN_WARNINGS.join(filter(None, (self.warning, *warnings))) or None}
+        )
 
     def text(self) -> str:
         """Return what happened in a few lines that fit a chat message or an e-mail."""
@@ -138,11 +142,11 @@ class SyncSummary(BaseModel):
             state = "" if counts else "nothing to do"
         lines = [f"{what}: {rows or 0:,} rows - {', '.join(filter(None, (state, counts)))}"]
         if self.warning:
-            lines.append(f"Warning: {self.warning}")
+            lines += [f"Warning: {warning}" for warning in self.warning.split(BETWEEN_WARNINGS)]
         lines += [f"- {failure_text(failure)}" for failure in self.failures]
         hidden = (self.failed or 0) + self.refused - len(self.failures)
         if hidden > 0:
-            by_key = ", ".join(f"{key} {count:,}" for key, count in self.failures_by_key.items())
+            by_key = ", ".join(f"{key} {count:,}" for key, count in _by_count(self.failures_by_key))
             lines.append(f"… and {hidden:,} more" + (f"; all of them by reason: {by_key}" if by_key else ""))
         if self.report_uri and self.failures:
             lines.append(f"All of them: {self.report_uri}/failures.jsonl")
@@ -164,67 +168,10 @@ def most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
     """Return counts by key as a summary has them: the most frequent first, and the last of too many together."""
     told: Counter[str] = Counter()
     for place, (key, count) in enumerate(Counter(counts).most_common()):
-        told[key[:LONGEST_KEY] if place < MOST_KEYS else "other"] += count
+        told[key[:LONGEST_KEY] if place < MOST_KEYS else _OTHER] += count
     return dict(told)
 
 
-@dataclass(frozen=True, slots=True)
-class FailureThresholds:
-    """
-    How many rows may fail, or be created, before the task fails or warns.
-
-    Failed and refused rows count alike: neither is in Voucherify.
-
-    :param failed_records: most rows that may fail; None for any number. ``max_failed_records=0``, the default of the
-        operators, does not count where a ratio is given, which it would make pointless.
-    :param failed_ratio: largest part of the rows that were sent or refused that may fail, 0 to 1; None for any part.
-        Rows that were not sent, because they have not changed, would hide that all others fail.
-    :param created: most records that may be created: a mistyped key creates a customer instead of failing. It cannot be
-        checked to the end where Voucherify does not tell created from updated records; see ``unknown_in``.
-    :param not_reported: most records that may be sent without any answer that mentions them; None for any number.
-    :param prefix: what the operators' parameters begin with, for messages.
-    """
-
-    failed_records: int | None = 0
-    failed_ratio: float | None = None
-    created: int | None = None
-    not_reported: int | None = None
-    prefix: Literal["max", "warn"] = "max"
-
-    def __post_init__(self) -> None:
-        for name, most in {"failed_records": None, "failed_ratio": 1, "created": None, "not_reported": None}.items():
-            if (limit := getattr(self, name)) is not None:
-                check_number(f"{self.prefix}_{name}", limit, 0, most)
-
-    def unknown_in(self, summary: SyncSummary) -> str | None:
-        """Say which threshold could not be checked, or None."""
-        if self.created is None or summary.created is not None or not summary.succeeded:
-            return None
-        known = f" beside {summary.created_at_least:,}" if summary.created_at_least else ""
-        return (
-            f"Voucherify does not tell how many records were created{known}, so {self.prefix}_created was not checked"
-        )
-
-    def exceeded_by(self, summary: SyncSummary) -> str | None:
-        """Say which threshold a summary exceeds, or None."""
-        failed = (summary.failed or 0) + summary.refused
-        minds_failures = self.failed_records is not None or self.failed_ratio is not None
-        if summary.failed_async_action_ids and not summary.failed and minds_failures:
-            return f"{len(summary.failed_async_action_ids)} async actions failed as a whole"
-        rows = summary.rows_read if summary.rows_read is not None else summary.submitted
-        most, ratio = self.failed_records, self.failed_ratio
-        if most is not None and failed > most and not (most == 0 and ratio is not None and self.prefix == "max"):
-            of = f"{failed:,} of {rows or failed:,} rows failed or were refused"
-            return f"{of}, and {self.prefix}_failed_records is {most:,}"
-        tried = (summary.submitted or 0) + summary.refused
-        if ratio is not None and tried and failed / tried > ratio:
-            of = f"{failed / tried:.2%} of {tried:,} rows that were sent or refused failed or were refused"
-            return f"{of}, and {self.prefix}_failed_ratio is {ratio:.2%}"
-        created = summary.created_at_least if summary.created is None else summary.created
-        if self.created is not None and created > self.created:
-            least = "at least " if summary.created is None else ""
-            return f"{least}{created:,} records were created, and {self.prefix}_created is {self.created:,}"
-        if self.not_reported is not None and (summary.not_reported or 0) > self.not_reported:
-            of = f"Voucherify's answers do not mention {summary.not_reported:,} records"
-            return f"{of}, and {self.prefix}_not_reported is {self.not_reported:,}"
-        return None
+def _by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return the counts, largest first and "other" last: an XCom does not keep the order of a dict's members."""
+    return sorted(counts.items(), key=lambda counted: (counted[0] == _OTHER, -counted[1], counted[0]))

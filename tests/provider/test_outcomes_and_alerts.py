@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -130,7 +132,9 @@ def test_mapped_tasks_have_a_file_and_a_state_each(strict_voucherify: LocalVouch
     [
         ({"max_failed_records": 1}, "2 of 6 rows failed or were refused"),
         ({"max_failed_ratio": 0.39}, "40.00% of 5 rows that were sent or refused failed or were refused"),
+        ({"max_failed_records": 0, "max_failed_ratio": 0.5}, "2 of 6 rows failed or were refused"),
         ({"max_created": 1, "max_failed_records": None}, "2 records were created"),
+        ({"max_superseded": 0, "max_failed_records": None}, "1 of 6 rows were superseded by a later row"),
     ],
 )
 def test_a_threshold_fails_the_task_after_everything_is_written_down(
@@ -150,7 +154,7 @@ def test_a_threshold_fails_the_task_after_everything_is_written_down(
 
 @pytest.mark.parametrize(
     "alarm",
-    [{"warn_failed_records": 1}, {"warn_failed_ratio": 0.3}, {"warn_created": 1}],
+    [{"warn_failed_records": 1}, {"warn_failed_ratio": 0.3}, {"warn_created": 1}, {"warn_superseded": 0}],
     ids=lambda alarm: next(iter(alarm)),
 )
 def test_a_warning_goes_to_the_log_the_summary_and_the_callback_and_the_task_succeeds(
@@ -166,6 +170,43 @@ def test_a_warning_goes_to_the_log_the_summary_and_the_callback_and_the_task_suc
     assert name in warning
     assert warning in told[0]["voucherify_summary"]["warning"]
     assert warning in task_log()
+
+
+@pytest.mark.parametrize("kind", ["max", "warn"])
+def test_no_threshold_that_is_exceeded_hides_another(
+    strict_voucherify: LocalVoucherify,
+    kind: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    task_log: Callable[[], str],
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "w.db")}))
+    told: list[Any] = []
+    limits = {f"{kind}_failed_records": 1, f"{kind}_failed_ratio": 0.3, f"{kind}_created": 1, f"{kind}_superseded": 0}
+
+    run = sync(
+        ROWS,
+        outcomes_conn_id="warehouse",
+        on_failed_records_callback=told.append,
+        **({"max_failed_records": None} | limits),
+    )
+
+    with closing(sqlite3.connect(tmp_path / "w.db")) as db:
+        (warning,) = db.execute("select warning from voucherify_runs").fetchone()
+    assert (run.state == "failed") == (kind == "max")
+    text = told[0]["voucherify_text"]
+    for place in (run.xcom("sync")["warning"], warning, text, told[0]["voucherify_html"], task_log()):
+        assert [name for name in limits if f"and {name} is" not in place] == []
+
+
+def test_that_half_of_the_rows_share_an_id_is_told_unasked(strict_voucherify: LocalVoucherify) -> None:
+    twice = [{"source_id": source_id, "tier": "gold"} for source_id in ("1.23457E+12", "1.23457E+12", "a", "b")]
+
+    said, expected = (sync(twice * 2, **options).xcom("sync") for options in ({}, {"warn_superseded": 5}))
+
+    assert said["superseded"] == 5
+    assert "5 of 8 rows were superseded by a later row with the same id" in said["warning"]
+    assert expected["warning"] is None
 
 
 @pytest.mark.parametrize("deferred", [True, False], ids=["deferred", "on the worker"])

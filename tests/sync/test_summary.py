@@ -10,15 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.models.numbers import NO_FAILURES
 from airflow_provider_voucherify.sync.failures import Failure
 from airflow_provider_voucherify.sync.settlement import ActionOutcome
 from airflow_provider_voucherify.sync.submitted import SubmittedSync
 from airflow_provider_voucherify.sync.summary import (
     FailureSample,
-    FailureThresholds,
     SyncSummary,
     most_frequent,
 )
+from airflow_provider_voucherify.sync.thresholds import FailureThresholds, unusually_superseded
 from airflow_provider_voucherify.sync.totals import Totals
 
 COUNTS = st.integers(0, 1_000)
@@ -128,6 +129,14 @@ def test_what_is_not_shown_is_counted_by_reason() -> None:
     assert text.splitlines()[1:] == ["… and 312 more; all of them by reason: not_found 300, missing_key 12"]
 
 
+def test_reasons_are_told_by_their_number_though_an_xcom_forgets_their_order() -> None:
+    stored = {"invalid_payload": 1, "missing_key": 12, "not_found": 300, "other": 400}
+
+    text = summary(rows_read=713, failed=713, failures_by_key=stored).text()
+
+    assert text.endswith("by reason: not_found 300, missing_key 12, invalid_payload 1, other 400")
+
+
 def test_no_count_is_lost_where_long_keys_begin_alike() -> None:
     assert most_frequent({"x" * 100 + "1": 2, "x" * 100 + "2": 3}) == {"x" * 100: 5}
 
@@ -185,9 +194,10 @@ def test_the_xcom_value_is_plain_json_with_every_documented_field() -> None:
         (5, None, 3, 2, 100, None),
         (5, None, 3, 3, 100, "6 of 100 rows failed or were refused, and max_failed_records is 5"),
         (None, None, 100, 0, 100, None),
-        (0, 0.1, 10, 0, 100, None),
+        (NO_FAILURES, 0.1, 10, 0, 100, None),
+        (0, 0.1, 10, 0, 100, "10 of 100 rows failed or were refused, and max_failed_records is 0"),
         (
-            0,
+            NO_FAILURES,
             0.1,
             10,
             1,
@@ -209,32 +219,58 @@ def test_thresholds(
 
     told = FailureThresholds(most, ratio).exceeded_by(summary(**counts))
 
-    assert told is None if exceeded is None else (told or "").startswith(exceeded)
+    assert told == [] if exceeded is None else told[0].startswith(exceeded)
+
+
+def test_every_threshold_that_is_exceeded_is_told() -> None:
+    everything = summary(
+        rows_read=100, submitted=60, failed=6, refused=4, created=50, not_reported=3, superseded=30, succeeded=51
+    )
+
+    assert FailureThresholds(5, 0.1, 49, 2, 29, prefix="warn").exceeded_by(everything) == [
+        "10 of 100 rows failed or were refused, and warn_failed_records is 5",
+        "15.62% of 64 rows that were sent or refused failed or were refused, and warn_failed_ratio is 10.00%",
+        "50 records were created, and warn_created is 49",
+        "Voucherify's answers do not mention 3 records, and warn_not_reported is 2",
+        "30 of 100 rows were superseded by a later row with the same id, and warn_superseded is 29",
+    ]
+    assert FailureThresholds(10, 0.2, 50, 3, 30).exceeded_by(everything) == []
+
+
+def test_an_action_that_failed_as_a_whole_hides_no_other_threshold() -> None:
+    told = FailureThresholds(0, created=0).exceeded_by(summary(failed_async_action_ids=["aa_1"], created=2))
+
+    assert told == ["1 async actions failed as a whole", "2 records were created, and max_created is 0"]
+
+
+@pytest.mark.parametrize(("superseded", "warned"), [(49, False), (50, True)])
+def test_a_source_half_of_which_is_superseded_is_unusual(superseded: int, warned: bool) -> None:
+    assert bool(unusually_superseded(summary(rows_read=100, superseded=superseded))) == warned
 
 
 def test_rows_that_were_not_sent_do_not_hide_that_all_others_failed() -> None:
     counts = {"rows_read": 1_000_000, "unchanged": 990_000, "submitted": 10_000, "succeeded": 0, "failed": 10_000}
 
-    told = FailureThresholds(0, 0.01).exceeded_by(summary(**counts))
+    (told,) = FailureThresholds(failed_ratio=0.01).exceeded_by(summary(**counts))
 
-    assert (told or "").startswith("100.00% of 10,000 rows that were sent or refused")
+    assert told.startswith("100.00% of 10,000 rows that were sent or refused")
 
 
 def test_created_records_count_as_far_as_they_are_known() -> None:
     known = summary(succeeded=400_001, created=None, created_at_least=400_000)
 
-    assert FailureThresholds(created=10).exceeded_by(known) == (
+    assert FailureThresholds(created=10).exceeded_by(known) == [
         "at least 400,000 records were created, and max_created is 10"
-    )
-    assert FailureThresholds(created=500_000).exceeded_by(known) is None
+    ]
+    assert FailureThresholds(created=500_000).exceeded_by(known) == []
     assert "beside 400,000" in (FailureThresholds(created=500_000).unknown_in(known) or "")
 
 
 def test_records_that_no_answer_mentions_may_be_too_many() -> None:
-    assert FailureThresholds(not_reported=2).exceeded_by(summary(not_reported=2)) is None
-    assert FailureThresholds(not_reported=2).exceeded_by(summary(not_reported=3)) == (
+    assert FailureThresholds(not_reported=2).exceeded_by(summary(not_reported=2)) == []
+    assert FailureThresholds(not_reported=2).exceeded_by(summary(not_reported=3)) == [
         "Voucherify's answers do not mention 3 records, and max_not_reported is 2"
-    )
+    ]
 
 
 @pytest.mark.parametrize(("most", "ratio"), [(-1, None), (0, -0.1), (0, 1.1), (0, float("nan"))], ids=str)
@@ -253,18 +289,18 @@ def test_more_failures_never_pass_where_fewer_do_not(
     fewer = thresholds.exceeded_by(summary(rows_read=rows, failed=failed))
     more = thresholds.exceeded_by(summary(rows_read=rows, failed=failed + 1))
 
-    assert fewer is None or more is not None
+    assert len(fewer) <= len(more)
 
 
 def test_a_sensor_counts_the_ratio_on_what_was_submitted() -> None:
     of_others = summary(rows_read=None, submitted=10, failed=2)
 
-    assert FailureThresholds(0, 0.2).exceeded_by(of_others) is None
-    assert FailureThresholds(0, 0.1).exceeded_by(of_others) is not None
+    assert FailureThresholds(failed_ratio=0.2).exceeded_by(of_others) == []
+    assert FailureThresholds(failed_ratio=0.1).exceeded_by(of_others) != []
 
 
 def test_an_outcome_that_is_not_known_yet_counts_the_refused_rows_only() -> None:
     unsettled = summary(rows_read=10, succeeded=None, failed=None, refused=1)
 
-    assert FailureThresholds(1).exceeded_by(unsettled) is None
-    assert FailureThresholds(0).exceeded_by(unsettled) is not None
+    assert FailureThresholds(1).exceeded_by(unsettled) == []
+    assert FailureThresholds(0).exceeded_by(unsettled) != []
