@@ -98,13 +98,16 @@ def html_text(summary: SyncSummary) -> str:
 
     Every text is escaped, so that none can add an element, an attribute or a link. Long texts are cut.
     """
+    from airflow_provider_voucherify.sync.summary import name_of
+
     first, *lines = (line for line in summary.text().splitlines() if not line.startswith(FAILURE_LINE))
     html = [f"<p>{_cell(first)}</p>"]
     if summary.failures:
         html.append('<table border="1" cellspacing="0" cellpadding="4">')
         html.append(_row("th", ("outcome", "id", "message", "details", "key")))
         for failure in summary.failures:
-            html.append(_row("td", (failure.outcome, failure.id, failure.message, failure.details, failure.key)))
+            cells = (failure.outcome, name_of(failure), failure.message, failure.details, failure.key)
+            html.append(_row("td", cells))
         html.append("</table>")
     return "\n".join(html + [f"<p>{_cell(line)}</p>" for line in lines])
 

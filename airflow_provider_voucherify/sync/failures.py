@@ -50,6 +50,7 @@ class Failure:
     :param id: the record's ``source_id`` or ``code``; None where it has none, or the API does not name it.
     :param key: kind of the reason: the API's error key, or one of ours (see ``mapping.RefusedRowError``).
     :param row: the row's place in the source, from 1; only of rows that were not sent.
+    :param hint: another column of a row that has no id, and its value, to find it by.
     """
 
     outcome: Literal["failed", "refused", "superseded"]
@@ -59,11 +60,12 @@ class Failure:
     details: str | None = None
     async_action_id: str | None = None
     row: int | None = None
+    hint: str | None = None
 
     def sample(self) -> dict[str, Any]:
         """Return what a summary shows of the failure."""
-        shown = {name: shortened(getattr(self, name)) for name in ("id", "key", "message", "details")}
-        return {"outcome": self.outcome, **shown}
+        shown = {name: shortened(getattr(self, name)) for name in ("id", "key", "message", "details", "hint")}
+        return {"outcome": self.outcome, "row": self.row, **shown}
 
 
 def shortened(text: str | None) -> str | None:
@@ -124,7 +126,7 @@ def failure_line(
     :param attempts: how often Voucherify has not accepted the record.
     :param at: when the row was refused, which Voucherify has never seen; Unix epoch seconds.
     """
-    told = {name: value for name, value in asdict(failure).items() if value is not None}
+    told = {name: value for name, value in asdict(failure).items() if value is not None and name != "hint"}
     if at is not None:
         told["at"] = round(at, 3)
     if attempts is not None:

@@ -47,6 +47,9 @@ log = logging.getLogger(__name__)
 SAMPLE_SIZE = 10
 """Failures that a summary shows."""
 
+MAX_HINT = 60
+"""Characters of a value that a row without an id is found by."""
+
 NEWER_SUCCESS = RefusedRowError("newer_success", "a sync after this failure has updated the record")
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -456,11 +459,23 @@ class Plan:
         return item + b"\n"
 
     def _refuse(self, why: RefusedRowError, record_id: str | None, row: dict[str, Any]) -> None:
-        failure = Failure("refused", record_id, why.key, str(why), row=self.rows_read)
+        hint = self._hint(row) if record_id is None else None
+        failure = Failure("refused", record_id, why.key, str(why), row=self.rows_read, hint=hint)
         self._count_refused(failure)
         if self._refused_file is not None:
             self._refused_file.write(failure_line(failure, "row", row, at=self._read_at))
         self._leave_out(failure)
+
+    def _hint(self, row: Mapping[str, Any]) -> str | None:
+        """Return a column that a row without an id can be found by, e.g. ``name 'Ann'``."""
+        rules = self._rules
+        if len(self.refused_sample) == SAMPLE_SIZE:
+            return None
+        for name, value in row.items():
+            is_sent = name not in rules.exclude_columns and (rules.mapping is None or name in rules.mapping)
+            if is_sent and isinstance(value, str | int) and str(value).strip():
+                return f"{name} {value!r:.{MAX_HINT}}"
+        return None
 
     def _set_aside(self, failure: Failure, record: Mapping[str, Any], attempts: Attempts) -> None:
         """Refuse a record that has failed too often."""

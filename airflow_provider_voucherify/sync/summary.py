@@ -27,6 +27,8 @@ class FailureSample(BaseModel):
 
     outcome: str
     id: str | None = None
+    row: int | None = None
+    hint: str | None = None
     key: str | None = None
     message: str | None = None
     details: str | None = None
@@ -154,9 +156,20 @@ class SyncSummary(BaseModel):
 
 
 def failure_text(failure: FailureSample) -> str:
-    """Return one line for a failure, e.g. ``c1: Invalid payload - price must be an integer (invalid_payload)``."""
+    """
+    Return one line for a failure, e.g. ``c1: Invalid payload - price must be an integer (failed, invalid_payload)``.
+
+    A row without an id is named by its place in the source and another column: ``row 17 (name 'Ann'): …``.
+    """
     said = " - ".join(part for part in (failure.message, failure.details) if part) or "no reason given"
-    return " ".join(f"{failure.id or '(no id)'}: {said} ({failure.outcome}, {failure.key or 'no key'})".split())
+    return " ".join(f"{name_of(failure)}: {said} ({failure.outcome}, {failure.key or 'no key'})".split())
+
+
+def name_of(failure: FailureSample) -> str:
+    """Return what a failure is found by: the record's id, or the place of its row and another column."""
+    if failure.id or failure.row is None:
+        return failure.id or "(no id)"
+    return f"row {failure.row:,}" + (f" ({failure.hint})" if failure.hint else "")
 
 
 def first_samples(samples: Iterable[Mapping[str, Any]]) -> list[FailureSample]:

@@ -225,6 +225,23 @@ def test_an_alert_tells_reasons_of_both_kinds(
     assert "… and 32 more; all of them by reason: metadata_validation_failed 30, missing_key 12" in text
 
 
+def test_a_row_without_an_id_is_named_by_its_place_and_another_column(strict_voucherify: LocalVoucherify) -> None:
+    told: list[Any] = []
+    rows = [{"source_id": "a"}, {"phone": None, "note": "secret", "source_id": None, "name": "Ann"}]
+
+    sync(
+        rows,
+        exclude_columns=["note"],
+        max_failed_records=None,
+        on_failed_records_callback=lambda context: told.extend(
+            context[name] for name in ("voucherify_text", "voucherify_html")
+        ),
+    )
+
+    assert "- row 2 (name 'Ann'): source_id is missing (refused, missing_key)" in told[0]
+    assert "<td>row 2 (name &#x27;Ann&#x27;)</td>" in told[1]
+
+
 def test_a_warning_that_is_not_reached_says_nothing(strict_voucherify: LocalVoucherify) -> None:
     told: list[Any] = []
 

@@ -45,7 +45,7 @@ def summary(**fields: Any) -> SyncSummary:
     return SyncSummary(**(given | fields))
 
 
-def failure(record_id: str | None = "c1", outcome: str = "failed", **said: str) -> FailureSample:
+def failure(record_id: str | None = "c1", outcome: str = "failed", **said: Any) -> FailureSample:
     return FailureSample(outcome=outcome, id=record_id, **said)
 
 
@@ -108,6 +108,7 @@ def test_failures_are_told_one_per_line_and_where_the_others_are() -> None:
     failures = [
         failure("c1", message="Invalid payload", details="price must be an integer", key="invalid_payload"),
         failure(None, "refused", message="source_id is missing", key="missing_key"),
+        failure(None, "refused", message="source_id is missing", key="missing_key", row=1_017, hint="name 'Ann'"),
         failure("c2"),
     ]
 
@@ -117,8 +118,9 @@ def test_failures_are_told_one_per_line_and_where_the_others_are() -> None:
         "Voucherify customers: 20 rows - 11 failed, 1 refused",
         "- c1: Invalid payload - price must be an integer (failed, invalid_payload)",
         "- (no id): source_id is missing (refused, missing_key)",
+        "- row 1,017 (name 'Ann'): source_id is missing (refused, missing_key)",
         "- c2: no reason given (failed, no key)",
-        "… and 9 more",
+        "… and 8 more",
         "All of them: s3://b/r/failures.jsonl",
     ]
 
