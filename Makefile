@@ -1,4 +1,9 @@
-# Two commands for newcomers: `make demo` and `make test`. They need Python 3.11 to 3.13 and make, nothing else.
+# Two commands for newcomers: `make demo` and `make test`. They need Python 3.11 or later and make, nothing else.
+
+# uv trusts what the system trusts, as pip does: its own certificates do not include that of a proxy that inspects TLS.
+# Older versions of uv know the second name only.
+export UV_SYSTEM_CERTS ?= true
+export UV_NATIVE_TLS ?= true
 
 PYTHON ?= python3
 VENV := .venv
@@ -125,10 +130,13 @@ build: $(INSTALLED)
 
 install: $(INSTALLED)
 
+NO_VENV = $(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv
+
 # uv installs the pinned packages in parallel; it is itself installed by pip, which every venv has.
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@echo "Installing Airflow, the provider and the tools of its tests into $(VENV)"
-	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@test -x $(VENV)/bin/pip || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(NO_VENV)"; exit 1; }
+	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
 	test -x $(VENV)/bin/uv || $(PY) -m pip install --quiet --disable-pip-version-check uv
 	$(VENV)/bin/uv pip install --quiet --python $(PY) --constraint $(CONSTRAINTS) --editable '.[local,parquet]' --group dev
 	touch $@

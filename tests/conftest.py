@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator  # noqa: E402
 import openapi  # noqa: E402
 import pytest  # noqa: E402
 from connections import APP_ID, SECRET_KEY, connect  # noqa: E402
+from parameter_ids import has_address  # noqa: E402
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify  # noqa: E402
 
@@ -52,6 +53,8 @@ def _plain_tracebacks() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what the installed Airflow does not have, as ``needs_airflow`` says."""
+    if unstable := [item.nodeid for item in items if has_address(item.nodeid)]:
+        raise pytest.UsageError(f"names of tests that differ between processes: {unstable}")
     here = ".".join(map(str, AIRFLOW))
     for item in items:
         for marker in item.iter_markers("needs_airflow"):

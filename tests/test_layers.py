@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +28,19 @@ def imported(file: Path) -> Iterator[str]:
 
 def name(file: Path) -> str:
     return file.relative_to(PACKAGE).with_suffix("").as_posix()
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    """Else another package may stop bringing it along. What an import waits for until it is needed may be absent."""
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    requirements = [*project["dependencies"], *(one for extra in extras for one in extra)]
+    declared = {re.split(r"[^\w-]", requirement)[0].removeprefix("apache-") for requirement in requirements}
+    of_databases_and_tools = {"MySQLdb", "pymysql", "flask_appbuilder", "wtforms", "openlineage", "pytest"}
+
+    names = {module.partition(".")[0] for file in MODULES for module in imported(file)}
+
+    assert names - sys.stdlib_module_names - {PACKAGE.name} - of_databases_and_tools - declared == set()
 
 
 @pytest.mark.parametrize("file", MODULES, ids=name)

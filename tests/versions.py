@@ -275,7 +275,8 @@ def interpreter(version: str) -> str:
 def uv(*arguments: str) -> None:
     """Run uv quietly; what it says is shown where it fails."""
     program = str(UV) if UV.exists() else shutil.which("uv") or sys.exit("there is no uv; run `make install` first")
-    done = subprocess.run([program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = {"UV_SYSTEM_CERTS": "true", "UV_NATIVE_TLS": "true"} | os.environ
+    done = subprocess.run([program, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"uv {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import subprocess
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -204,6 +206,25 @@ def _airflow(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 def _make(arguments: list[str], _: pytest.MonkeyPatch) -> None:
     (target,) = arguments
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed on this machine")
+def test_make_says_what_to_install_where_python_has_no_venv(tmp_path: Path) -> None:
+    python = tmp_path / "python3"
+    python.write_text('#!/bin/sh\necho "No module named ensurepip" >&2\nexit 1\n')
+    python.chmod(0o755)
+
+    done = subprocess.run(
+        ["make", "install", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode != 0
+    assert "apt-get install python3-venv" in done.stdout
+    assert not (tmp_path / "venv").exists()
 
 
 def _pip(arguments: list[str], _: pytest.MonkeyPatch) -> None:

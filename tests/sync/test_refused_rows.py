@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parameter_ids import without_address
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.destination import (
@@ -53,7 +54,7 @@ def test_a_row_without_a_usable_key_is_refused(read: ReadRows, row: dict[str, An
     assert json.loads(done.failures[0])["_failure"]["row"] == 2
 
 
-@pytest.mark.parametrize("record", [None, 1.5, True, {"c"}, b"c", object()], ids=repr)
+@pytest.mark.parametrize("record", [None, 1.5, True, {"c"}, b"c", object()], ids=without_address)
 def test_a_record_that_is_neither_a_dict_nor_an_id_is_refused(read: ReadRows, record: Any) -> None:
     done = read("customers", ["a", record, 7])
 
@@ -143,7 +144,7 @@ def test_ids_can_be_taken_from_a_column_of_another_name(read: ReadRows) -> None:
         ({"a": object()}, "metadata has no JSON form"),
         ({1: "a"}, "metadata has a member whose name is an integer"),
     ],
-    ids=repr,
+    ids=without_address,
 )
 def test_metadata_for_all_ids_that_cannot_be_sent_is_a_mistake(metadata: Any, said: str) -> None:
     with pytest.raises(VoucherifyConfigurationError, match=said):

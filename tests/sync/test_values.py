@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parameter_ids import without_address
 
 from airflow_provider_voucherify.sync.mapping import MappingRules
 
@@ -55,7 +56,7 @@ ANYTHING = st.one_of(
 
 
 def shown(value: object) -> str:
-    return "a huge integer" if type(value) is int and value.bit_length() > 100 else repr(value)[:40]
+    return "a huge integer" if type(value) is int and value.bit_length() > 100 else without_address(value)[:40]
 
 
 class Colour(str, enum.Enum):  # noqa: UP042
