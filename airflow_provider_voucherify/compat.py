@@ -32,6 +32,9 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection, Context, TaskDecorator, TaskInstanceKey
+    from airflow.sdk.bases.operator import BaseOperatorMeta
+else:
+    BaseOperatorMeta = type(BaseOperator)
 
 __all__ = [
     "AirflowFailException",
@@ -43,6 +46,7 @@ __all__ = [
     "BaseNotifier",
     "BaseOperator",
     "BaseOperatorLink",
+    "BaseOperatorMeta",
     "BaseSensorOperator",
     "BaseTrigger",
     "Connection",

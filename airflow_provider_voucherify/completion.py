@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,7 +15,6 @@ from airflow_provider_voucherify.links.async_action import DASHBOARD_XCOM_KEY, R
 from airflow_provider_voucherify.metrics import Metrics
 from airflow_provider_voucherify.models.errors import (
     VoucherifyCompletionTimeoutError,
-    VoucherifyConfigurationError,
     VoucherifyError,
     VoucherifyRateLimitError,
     VoucherifyTaskKilledError,
@@ -23,6 +22,7 @@ from airflow_provider_voucherify.models.errors import (
     may_pass,
 )
 from airflow_provider_voucherify.notifications.texts import ready_texts
+from airflow_provider_voucherify.parameters import ChecksParameters, Wrong, told_by
 from airflow_provider_voucherify.sync.thresholds import FailureThresholds, unusually_superseded
 from airflow_provider_voucherify.sync.waiting import DEFAULT_POLL_INTERVAL, action_to_look_at, pause
 from airflow_provider_voucherify.triggers.async_action import EVENT_VERSION, VoucherifyAsyncActionTrigger
@@ -77,7 +77,7 @@ class _Patience:
         self._may_defer = False
 
 
-class CompletesAsyncActions(EmitsLineage):
+class CompletesAsyncActions(ChecksParameters, EmitsLineage):
     """
     What operators and sensor do once async actions are submitted. A mixin of ``BaseOperator``.
 
@@ -184,15 +184,16 @@ class CompletesAsyncActions(EmitsLineage):
             f"{message}; it goes on at Voucherify, whose API has no way to cancel it"
         )
 
-    def _check_alerts(self) -> None:
-        """Check who is told and when, before anything is done: it would be noticed in a bad night only."""
-        self._thresholds()
-        self._warnings()
+    def _wrong(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
+        yield from told_by(self._thresholds)
+        yield from told_by(self._warnings)
         if not all(map(callable, _callbacks(self.on_failed_records_callback))):
-            raise VoucherifyConfigurationError(
+            yield Wrong(
                 "on_failed_records_callback must be a notifier, a callable, or a list of them, not "
                 f"{self.on_failed_records_callback!r:.200}"
             )
+        yield from self._wrong_booleans("deferrable")
+        yield from self._wrong_paths(is_known, "report_path")
 
     def _thresholds(self) -> FailureThresholds:
         return FailureThresholds(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -12,11 +12,11 @@ from airflow_provider_voucherify.compat import AirflowFailException, BaseOperato
 from airflow_provider_voucherify.completion import CompletesAsyncActions, seconds
 from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
 from airflow_provider_voucherify.models.errors import (
-    VoucherifyConfigurationError,
     VoucherifyError,
     VoucherifyNotFoundError,
     is_permanent,
 )
+from airflow_provider_voucherify.parameters import CheckedWhenParsed, Wrong
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.settlement import ActionOutcome
 
 
-class SubmittingOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[misc]
+class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedWhenParsed):  # type: ignore[misc]
     """
     Submits async actions and completes them; what it has sent it writes into a journal for the next try.
 
@@ -103,10 +103,12 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[m
                 "This Airflow has no task state store (it came with 3.3): a retry of this task sends everything again"
             )
 
-    def _check_durations(self) -> None:
+    def _wrong(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
+        yield from super()._wrong(is_known)
+        yield from self._wrong_booleans("wait_for_completion", "durable")
         if self.poll_interval is not None:
-            _check_duration("poll_interval", self.poll_interval)
-        _check_duration("completion_timeout", self.completion_timeout)
+            yield from self._wrong_durations("poll_interval")
+        yield from self._wrong_durations("completion_timeout")
 
     def _resource(self) -> str:
         return self.resource
@@ -117,9 +119,3 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator):  # type: ignore[m
     def _execution_seconds(self) -> float:
         """Return ``execution_timeout``, which Airflow itself minds only while the task is on a worker."""
         return float("inf") if self.execution_timeout is None else self.execution_timeout.total_seconds()
-
-
-def _check_duration(name: str, value: Any) -> None:
-    is_number = isinstance(value, int | float | timedelta) and not isinstance(value, bool)
-    if not is_number or not 0 < seconds(value) < float("inf"):
-        raise VoucherifyConfigurationError(f"{name} must be seconds or a timedelta, more than 0, not {value!r}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +27,7 @@ from airflow_provider_voucherify.models.errors import (
 from airflow_provider_voucherify.models.numbers import NO_FAILURES, check_number
 from airflow_provider_voucherify.newer_runs import newer_run
 from airflow_provider_voucherify.operators.base import SubmittingOperator
+from airflow_provider_voucherify.parameters import Wrong, told_by
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.bookkeeping import Bookkeeping
@@ -137,14 +139,6 @@ class _BulkOperator(SubmittingOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if resource not in RESOURCES:
-            raise VoucherifyConfigurationError(
-                f"unknown resource {resource!r}: it must be one of {', '.join(RESOURCES)}"
-            )
-        if sum(source is not None for source in (records, sql, path)) != 1:
-            raise VoucherifyConfigurationError("give exactly one source: records=, sql= or path=")
-        if sql is not None and sql_conn_id is None:
-            raise VoucherifyConfigurationError("sql= needs sql_conn_id=")
         self.resource = resource
         self.records = records
         self.sql = sql
@@ -154,8 +148,6 @@ class _BulkOperator(SubmittingOperator):
         self.mapping = mapping
         self.metadata_columns = metadata_columns
         self.exclude_columns = exclude_columns
-        if validate_metadata not in (None, "schema"):
-            raise VoucherifyConfigurationError(f"validate_metadata must be 'schema' or None, not {validate_metadata!r}")
         self.null_policy = null_policy
         self.validate_metadata = validate_metadata
         self.wait_for_completion = wait_for_completion
@@ -201,7 +193,8 @@ class _BulkOperator(SubmittingOperator):
         started = time.time()
         with ExitStack() as stack:
             stack.enter_context(self._attempt(context))
-            self._check()
+            self._clear_links(context)
+            self._check(rendered=True)
             self._prepare(context)
             hook = stack.enter_context(self._hook())
             if not self.is_dry_run:
@@ -233,36 +226,113 @@ class _BulkOperator(SubmittingOperator):
             end_time = min(sync.submitted_at + seconds(self.completion_timeout), started + self._execution_seconds())
             return self._conclude(context, self._wait(context, hook, sync, end_time, plan))
 
-    def _check(self) -> None:
-        """Check what can be checked before any row is read."""
-        self._check_alerts()
-        self._check_books()
+    def _wrong(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
+        if self.resource not in RESOURCES:
+            yield Wrong(f"unknown resource {self.resource!r}: it must be one of {', '.join(RESOURCES)}")
+        else:
+            yield from self._wrong_mapping(is_known)
+        yield from self._wrong_source(is_known)
+        yield from super()._wrong(is_known)
         for name in ("sample", "max_attempts", "max_batch_records"):
             if (value := getattr(self, name)) is not None:
-                check_number(name, value, 1)
-        check_number("max_in_flight", self.max_in_flight, 1)
+                yield from told_by(check_number, name, value, 1)
+        yield from told_by(check_number, "max_batch_bytes", self.max_batch_bytes, 1, MAX_BODY_BYTES)
+        yield from told_by(check_number, "max_in_flight", self.max_in_flight, 1)
         if self.max_removed_ratio is not None:
-            check_number("max_removed_ratio", self.max_removed_ratio, 0, 1)
-        if self.on_newer_run not in ("warn", "fail", "ignore"):
-            raise VoucherifyConfigurationError(f"on_newer_run must be warn, fail or ignore, not {self.on_newer_run!r}")
-        if not isinstance(self.is_dry_run, bool):
-            raise VoucherifyConfigurationError(f"dry_run must be True or False, not {self.is_dry_run!r}")
+            yield from told_by(check_number, "max_removed_ratio", self.max_removed_ratio, 0, 1)
+        yield from self._wrong_choice("on_newer_run", "warn", "fail", "ignore")
+        yield from self._wrong_choice("validate_metadata", "schema", None)
+        yield from self._wrong_booleans("is_dry_run", "retry_failed_records")
+        if self.retry_failed_records is True and not (self.durable and self.retries):
+            yield Wrong(
+                "retry_failed_records=True needs durable=True and retries, since the next try sends the records",
+                ("durable=True,", "retries=2,"),
+                dry_run_goes_on=True,
+            )
         unchecked = [
             name
             for name in ("max_created", "max_not_reported", "warn_created", "warn_not_reported")
             if getattr(self, name) is not None
         ]
         if unchecked and not self.wait_for_completion:
-            raise VoucherifyConfigurationError(
-                f"{', '.join(unchecked)} cannot be checked with wait_for_completion=False; the sensor takes them"
+            yield Wrong(
+                f"{', '.join(unchecked)} cannot be checked with wait_for_completion=False; the sensor takes them",
+                dry_run_goes_on=True,
             )
-        self._check_durations()
+        yield from self._wrong_state(is_known)
+
+    def _wrong_mapping(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
+        """Say what is wrong with where columns go; the engine is imported for that only if something is given."""
+        given = (self.mapping, self.metadata_columns, self.exclude_columns, getattr(self, "metadata", None))
+        if self.null_policy == "omit" and all(one is None for one in given):
+            return
+        if all(map(is_known, ("mapping", "metadata_columns", "exclude_columns", "metadata"))):
+            from airflow_provider_voucherify.sync.mapping import check_mapping
+
+            yield from told_by(lambda: check_mapping(self._destination().fields_of, self._rules()))
+
+    def _wrong_source(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
+        if sum(source is not None for source in (self.records, self.sql, self.path)) != 1:
+            yield Wrong("give exactly one source: records=, sql= or path=")
+        if self.sql is None:
+            return
+        if is_known("sql") and not isinstance(self.sql, str):
+            yield Wrong(
+                f"sql= must be one query or the path of a .sql file, not {type(self.sql).__name__}; join the rows of "
+                "several queries with UNION ALL, or give each a task"
+            )
+        if self.sql_conn_id is None:
+            yield Wrong("sql= needs sql_conn_id=, the connection of the query", ('sql_conn_id="warehouse",',))
+
+    def _wrong_state(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
+        """Say what is wrong with the outcomes and the state of records, and with where they are kept."""
+        yield from self._wrong_choice("sync_mode", "full", "changed")
+        if is_known("full_refresh"):
+            yield from told_by(_is_true, "full_refresh", self.full_refresh)
+        yield from self._wrong_paths(is_known, "state_path", "outcomes_path")
+        if is_known("on_removed") and self.on_removed not in ("ignore", "report") and not _marks(self.on_removed):
+            yield Wrong("on_removed must be 'ignore', 'report' or {'metadata': {...}}")
+        if self.state_path and self.outcomes_conn_id and is_known("state_path") and is_known("outcomes_conn_id"):
+            yield Wrong("give state_path= or outcomes_conn_id=, not both: each keeps the state of records")
+        asks = [
+            said
+            for said, is_asked in (
+                ("sync_mode='changed'", self.sync_mode == "changed"),
+                ("on_removed=", _marks(self.on_removed) or (is_known("on_removed") and self.on_removed != "ignore")),
+            )
+            if is_asked
+        ]
+        if asks and not (self.state_path or self.outcomes_conn_id):
+            conn_id = self.sql_conn_id if isinstance(self.sql_conn_id, str) else "warehouse"
+            yield Wrong(
+                f"{' and '.join(asks)} needs the state of earlier syncs: outcomes_conn_id= (a database) or state_path= "
+                "(a file)",
+                (f'outcomes_conn_id="{conn_id}",',),
+                dry_run_goes_on=True,
+            )
+        if (asks or self._keeps_books) and not self.wait_for_completion:
+            yield Wrong(
+                "outcomes and state need wait_for_completion=True: a sensor does not know what was sent. The operator "
+                "itself waits, with deferrable=True in the triggerer, so it needs no sensor",
+                ("wait_for_completion=True,",),
+                dry_run_goes_on=True,
+            )
+        if (asks or self._keeps_books) and self.deferrable and not self.report_path:
+            yield Wrong(
+                "outcomes and state of a deferrable task need report_path=, a folder that all workers share: it keeps "
+                "what was sent while the task waits",
+                ('report_path="s3://aws_default@my-bucket/voucherify/{{ run_id }}",',),
+                dry_run_goes_on=True,
+            )
+        if isinstance(self.outcomes_path, str | os.PathLike) and is_known("outcomes_path"):
+            from airflow_provider_voucherify.sync.outcome_file import outcomes_format
+
+            yield from told_by(outcomes_format, str(self.outcomes_path))
 
     def _prepare(self, context: Context) -> None:
-        """Make sure that results can be kept, that links and ids are there, and nothing that an earlier try staged."""
+        """Make sure that results can be kept, and remove what an earlier try has staged."""
         from airflow_provider_voucherify.storage import StagedRecords
 
-        self._clear_links(context)
         if (folder := self._report_folder(context)) is None:
             return
         if self.path is not None and any(folder.has(self.path, name) for name in ("failures.jsonl", "set_aside.jsonl")):
@@ -429,30 +499,6 @@ class _BulkOperator(SubmittingOperator):
         set_asset_state(context, self.outlets, ASSET_STATE_KEY, watermark)
         return summary
 
-    def _check_books(self) -> None:
-        if self.sync_mode not in ("full", "changed"):
-            raise VoucherifyConfigurationError(f"sync_mode must be 'full' or 'changed', not {self.sync_mode!r}")
-        if self.state_path and self.outcomes_conn_id:
-            raise VoucherifyConfigurationError("give state_path= or outcomes_conn_id=: both keep the state of records")
-        has_state = bool(self.state_path or self.outcomes_conn_id)
-        if not has_state and (self.sync_mode == "changed" or self.on_removed != "ignore"):
-            raise VoucherifyConfigurationError(
-                "sync_mode='changed' and on_removed= need the state of earlier syncs: state_path= or outcomes_conn_id="
-            )
-        marks = isinstance(self.on_removed, Mapping) and isinstance(self.on_removed.get("metadata"), Mapping)
-        if self.on_removed not in ("ignore", "report") and not (marks and len(self.on_removed) == 1):
-            raise VoucherifyConfigurationError("on_removed must be 'ignore', 'report' or {'metadata': {...}}")
-        if self._keeps_books and not self.wait_for_completion:
-            raise VoucherifyConfigurationError("outcomes and state need wait_for_completion=True")
-        if self._keeps_books and self.deferrable and not self.report_path:
-            raise VoucherifyConfigurationError(
-                "outcomes and state of a deferrable task need report_path=, which keeps what was sent while it waits"
-            )
-        if self.outcomes_path:
-            from airflow_provider_voucherify.sync.outcome_file import outcomes_format
-
-            outcomes_format(self.outcomes_path)
-
     @contextmanager
     def _rows(self) -> Iterator[Rows]:
         from airflow_provider_voucherify.sync import sources
@@ -567,7 +613,8 @@ class _BulkOperator(SubmittingOperator):
         except AirflowNotFoundException:
             limits = (None, None)
         cost = estimate(plan.requests_by_endpoint, plan.bytes_to_send, *limits, waits=self.wait_for_completion)
-        summary = self.summary = self._unsettled(plan, None, None).model_copy(update=cost.as_summary_fields())
+        summary = self._unsettled(plan, None, None).model_copy(update=cost.as_summary_fields())
+        summary = self.summary = summary.with_warning(*(f"without dry_run: {why}" for why in self._needed_to_send()))
         self.log.info("%s", summary.text())
         self.log.info("%s", cost.text())
         if self.sample is not None:
@@ -731,12 +778,14 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(resource=resource, **kwargs)
-        if plan not in ("auto", "bulk", "metadata"):
-            raise VoucherifyConfigurationError(f"plan must be 'auto', 'bulk' or 'metadata', not {plan!r}")
-        if plan == "bulk" and metadata is not None:
-            raise VoucherifyConfigurationError("metadata= goes to metadata/async; plan='bulk' needs metadata per row")
         self.metadata = metadata
         self.plan = plan
+
+    def _wrong(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
+        yield from super()._wrong(is_known)
+        yield from self._wrong_choice("plan", "auto", "bulk", "metadata")
+        if self.plan == "bulk" and self.metadata is not None:
+            yield Wrong("metadata= goes to metadata/async; plan='bulk' needs metadata per row")
 
     def _destination(self, schema: MetadataRules | None = None) -> Destination:
         from airflow_provider_voucherify.sync.destination import metadata_destination
@@ -745,6 +794,10 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
 
     def _metadata_plan(self) -> MetadataPlan:
         return "bulk" if self.metadata is not None else self.plan
+
+
+def _marks(removal: Any) -> bool:
+    return isinstance(removal, Mapping) and set(removal) == {"metadata"} and isinstance(removal["metadata"], Mapping)
 
 
 def _count(records: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
@@ -14,8 +14,9 @@ from airflow_provider_voucherify.completion import Callback, seconds
 from airflow_provider_voucherify.exceptions import VoucherifyRowsWithoutIdsError
 from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS, MAX_BODY_BYTES
 from airflow_provider_voucherify.models.errors import VoucherifyActionFailedError, VoucherifyConfigurationError
-from airflow_provider_voucherify.models.numbers import NO_FAILURES
+from airflow_provider_voucherify.models.numbers import NO_FAILURES, check_number
 from airflow_provider_voucherify.operators.base import SubmittingOperator
+from airflow_provider_voucherify.parameters import Wrong, told_by
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import VoucherifyClient
@@ -50,6 +51,8 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
     * skus: ``source_id, product_id`` (required), ``sku, price, image_url, attributes``. Their products must have been
       imported before. Of a SKU that exists only ``sku`` and ``price`` are changed. With OAuth the connection's scope
       must have ``skus``.
+
+    Rows with the same id are sent and counted one by one. The vendor does not document which of them remains.
 
     A file that Voucherify might misread is refused as a whole before anything is sent: see ``sync.csv_file``. Whether a
     row is right, Voucherify says: failed rows are counted and shown with their number in the file, from 1, the header
@@ -117,10 +120,6 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if resource not in CSV_IMPORT_ENDPOINTS:
-            raise VoucherifyConfigurationError(
-                f"unknown resource {resource!r}: it must be one of {', '.join(CSV_IMPORT_ENDPOINTS)}"
-            )
         self.resource = resource
         self.path = path
         self.wait_for_completion = wait_for_completion
@@ -144,8 +143,8 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         started = time.time()
         with ExitStack() as stack:
             stack.enter_context(self._attempt(context))
-            self._check()
             self._clear_links(context)
+            self._check(rendered=True)
             if (folder := self._report_folder(context)) is not None:
                 folder.prepare()
             file = stack.enter_context(self._file())
@@ -160,13 +159,16 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
             end_time = min(sync.submitted_at + seconds(self.completion_timeout), started + self._execution_seconds())
             return self._conclude(context, self._wait(context, hook, sync, end_time))
 
-    def _check(self) -> None:
-        self._check_alerts()
-        self._check_durations()
-        if not 1_000 <= self.max_batch_bytes <= MAX_BODY_BYTES:
-            raise VoucherifyConfigurationError(
-                f"max_batch_bytes must be from 1,000 to {MAX_BODY_BYTES:,}, which is the most that Voucherify takes"
+    def _wrong(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
+        if self.resource not in CSV_IMPORT_ENDPOINTS:
+            yield Wrong(f"unknown resource {self.resource!r}: it must be one of {', '.join(CSV_IMPORT_ENDPOINTS)}")
+        if self.path is None:
+            yield Wrong(
+                "path= is missing: the CSV file to import", ('path="s3://aws_default@my-bucket/customers.csv",',)
             )
+        yield from self._wrong_paths(is_known, "path")
+        yield from super()._wrong(is_known)
+        yield from told_by(check_number, "max_batch_bytes", self.max_batch_bytes, 1_000, MAX_BODY_BYTES)
 
     def _file(self) -> CsvFile:
         from airflow_provider_voucherify.client.csv_imports import FORM_BYTES, import_endpoint

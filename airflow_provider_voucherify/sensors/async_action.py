@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,6 +20,7 @@ from airflow_provider_voucherify.completion import Callback, CompletesAsyncActio
 from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, VoucherifyError, may_pass
 from airflow_provider_voucherify.models.numbers import NO_FAILURES
+from airflow_provider_voucherify.parameters import CheckedWhenParsed, Wrong
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.submitted import SubmittedSync
 
 
-class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  # type: ignore[misc]
+class VoucherifyAsyncActionSensor(  # type: ignore[misc]
+    CompletesAsyncActions, BaseSensorOperator, metaclass=CheckedWhenParsed
+):
     """
     Waits until async actions have finished, and returns the same summary as the bulk operators.
 
@@ -90,8 +93,6 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if (async_action_id is None) == (async_action_ids is None):
-            raise VoucherifyConfigurationError("give exactly one of async_action_id and async_action_ids")
         self.async_action_id = async_action_id
         self.async_action_ids = async_action_ids
         self.deferrable = deferrable
@@ -110,15 +111,26 @@ class VoucherifyAsyncActionSensor(CompletesAsyncActions, BaseSensorOperator):  #
 
     def execute(self, context: Context) -> Any:
         """Wait; in the triggerer if ``deferrable``, else as every sensor does."""
-        self._check_alerts()
         self._clear_links(context)
         self._announced = False
+        try:
+            self._check(rendered=True)
+        except VoucherifyConfigurationError as error:
+            raise AirflowFailException(f"{type(error).__name__}: {error}") from error
         if not self.deferrable:
             return super().execute(context)
         with self._skipping(), self._hook() as hook:
             sync = self._submitted()
             self._announce(context, hook, sync)
             return self._conclude(context, self._wait(context, hook, sync, time.time() + self.timeout))
+
+    def _wrong(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
+        if (self.async_action_id is None) == (self.async_action_ids is None):
+            yield Wrong(
+                "give exactly one of async_action_id and async_action_ids",
+                ('async_action_ids=task_that_sends.output["async_action_ids"],',),
+            )
+        yield from super()._wrong(is_known)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""

@@ -67,6 +67,14 @@ def test_rows_arrive_and_the_summary_counts_them(voucherify: LocalVoucherify, fi
     assert summary["async_action_ids"] == run.xcom("import", "async_action_ids")
 
 
+def test_rows_with_the_same_id_are_counted_one_by_one(voucherify: LocalVoucherify, tmp_path: Path) -> None:
+    (tmp_path / "file.csv").write_text("Source_id,Name\nc1,Ann\nc1,Bob\n")
+
+    summary = import_csv(tmp_path / "file.csv").xcom("import")
+
+    assert (summary["rows_read"], summary["succeeded"], summary["superseded"]) == (2, 2, 0)
+
+
 @pytest.mark.parametrize(
     ("resource", "content"),
     [("products", "name,source_id\nShirt,p1\n"), ("skus", "product_id,source_id,sku\np1,s1,XS\n")],
@@ -103,7 +111,15 @@ def test_failed_rows_are_told_with_number_and_reason(
     assert (summary["succeeded"], summary["failed"]) == (2, 1)
     reason = "tier: must be a string, must be equal to one of gold (actual value is 'tin')"
     assert summary["failures"] == [
-        {"outcome": "failed", "id": "c2", "key": None, "message": reason, "details": "row 2 of the file"}
+        {
+            "outcome": "failed",
+            "id": "c2",
+            "row": 2,
+            "hint": None,
+            "key": None,
+            "message": reason,
+            "details": "row 2 of the file",
+        }
     ]
     assert f"c2: {reason} - row 2 of the file" in told[0]["voucherify_text"]
     [line] = map(json.loads, (tmp_path / "reports" / "failures.jsonl").read_text().splitlines())
@@ -399,10 +415,12 @@ class TestASmallerLimit:
     [
         ({"resource": "vouchers"}, "unknown resource 'vouchers': it must be one of customers, products, skus"),
         ({"poll_interval": 0}, "poll_interval must be seconds or a timedelta, more than 0"),
-        ({"max_batch_bytes": 100}, "max_batch_bytes must be from 1,000 to 10,485,760"),
+        ({"max_batch_bytes": 100}, "max_batch_bytes must be a number from 1000 to 10485760, not 100"),
         ({"max_failed_ratio": 2}, "max_failed_ratio must be a number from 0 to 1, not"),
+        ({"path": None}, "task 'import': path= is missing"),
+        ({"path": ["x.csv"]}, "path must be a path or an object storage URI, not"),
     ],
 )
 def test_wrong_parameters_are_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(VoucherifyConfigurationError, match=said):
-        VoucherifyImportCsvOperator(task_id="import", **{"resource": "customers", "path": "x.csv", **wrong})._check()
+        VoucherifyImportCsvOperator(task_id="import", **{"resource": "customers", "path": "x.csv", **wrong})
