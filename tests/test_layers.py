@@ -36,7 +36,16 @@ def test_every_package_that_is_imported_is_declared() -> None:
     extras = project["optional-dependencies"].values()
     requirements = [*project["dependencies"], *(one for extra in extras for one in extra)]
     declared = {re.split(r"[^\w-]", requirement)[0].removeprefix("apache-") for requirement in requirements}
-    of_databases_and_tools = {"MySQLdb", "pymysql", "flask_appbuilder", "wtforms", "openlineage", "pytest"}
+    of_databases_and_tools = {
+        "MySQLdb",
+        "psycopg",
+        "psycopg2",
+        "pymysql",
+        "flask_appbuilder",
+        "wtforms",
+        "openlineage",
+        "pytest",
+    }
 
     names = {module.partition(".")[0] for file in MODULES for module in imported(file)}
 
