@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_voucherify.hooks.outcome_tables import RUN_COUNTS, OutcomeTables, iso
+from airflow_provider_voucherify.hooks.outcome_tables import CONTESTED, RUN_COUNTS, OutcomeTables, iso
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
-from airflow_provider_voucherify.storage import fetch, replace_file
+from airflow_provider_voucherify.storage import check_writable, fetch, replacing
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.sync.ledger import Ledger
     from airflow_provider_voucherify.sync.summary import SyncSummary
 
-CONTESTED = "another run of this sync has been at work at the same time, so what both have sent is sent again next time"
+
+GONE = "the state of earlier syncs is gone, though there are runs of this sync, so every row is sent"
+
+STATE_XCOM_KEY = "voucherify_state"
+"""XCom with the path of the state that a run has written."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,21 @@ class Bookkeeping:
     state_path: str | None = None
     tables: OutcomeTables | None = None
 
-    def load_state(self, ledger: Ledger, *, create: bool = True) -> list[str]:
+    def check_writable(self) -> None:
+        """
+        See whether the files can be written, since it would be too late to learn it after everything is sent.
+
+        :raises VoucherifyConfigurationError: they cannot.
+        """
+        for parameter in ("outcomes_path", "state_path"):
+            if (path := getattr(self, parameter)) is not None:
+                check_writable(path, parameter)
+
+    def load_state(self, ledger: Ledger, context: Context | None = None, *, create: bool = True) -> list[str]:
         """
         Tell a ledger what earlier syncs have left.
 
+        :param context: of the task, whose earlier runs tell of a file that is gone.
         :param create: create the tables where they are absent.
         :returns: what of the state deserves a look, in words.
         """
@@ -54,25 +68,47 @@ class Bookkeeping:
             except VoucherifyConfigurationError:  # a ValueError, but the file is somebody else's
                 raise
             except ValueError as error:
+                ledger.state_file = self._state_file(self.state_path)
                 warnings.append(f"the state of earlier syncs cannot be used, so every row is sent: {error}")
+            if not ledger.state_file and not warnings and context is not None and self._was_written(context):
+                warnings.append(GONE)
         elif self.tables is not None:
             if create:
                 self.tables.create()
             if create or self.tables.exist():
                 ledger.load_state(self.tables.states())
+                warnings.extend(self._doubts_about_tables(self.tables, ledger))
         if ledger.has_other_settings and not ledger.sends_everything:
             warnings.append(
                 "the mapping, the project or another setting has changed since the last sync, so every row is sent"
             )
         return warnings
 
+    @staticmethod
+    def _doubts_about_tables(tables: OutcomeTables, ledger: Ledger) -> Iterator[str]:
+        if tables.strangers:
+            yield (
+                f"{tables.strangers} rows of the state of earlier syncs are not used: the database has changed their "
+                "ids, or they are those of a sync whose name it takes for this one's"
+            )
+        elif not ledger.known and tables.has_runs_of_others(ledger.run):
+            yield GONE
+
     def before_sending(self, ledger: Ledger) -> None:
-        """Let the state say that nobody knows what Voucherify has of the records that are about to be sent."""
+        """
+        Let the state say that nobody knows what Voucherify has of the records that are about to be sent.
+
+        A file that is not the one any more that was loaded is another run's, which is sending too: what that one has
+        taken out of it stays out, and what this run sends is not confirmed by it.
+        """
+        if self.state_path is not None and self._state_file(self.state_path) != ledger.state_file:
+            ledger.state_is_contested = True
+            self._reload_state(ledger)
         doubted = ledger.doubt()
         if self.tables is not None:
             if doubted:
                 self.tables.doubt(ledger.doubted())
-        elif self.state_path is not None and (doubted or not ledger.state_file):
+        elif self.state_path is not None and (doubted or not ledger.state_file or ledger.state_is_contested):
             self._write_state_file(ledger)
 
     def write(self, ledger: Ledger, summary: SyncSummary, context: Context) -> list[str]:
@@ -85,43 +121,60 @@ class Bookkeeping:
         """
         from airflow_provider_voucherify.sync.outcome_file import write_outcomes
 
-        contested = False
+        warnings: list[str] = []
+        if recreated := ledger.count_recreated():
+            warnings.append(
+                f"{recreated} records that an earlier sync had confirmed were created anew: they had been deleted at "
+                "Voucherify, with what it knew of them"
+            )
         if self.outcomes_path is not None:
-            with TemporaryDirectory(prefix="voucherify-") as folder:
-                file = Path(folder, "outcomes")
+            with replacing(self.outcomes_path) as file:
                 write_outcomes(ledger.outcomes(), self.outcomes_path, file)
-                replace_file(self.outcomes_path, file)
         if self.tables is not None:
             ledger.update_state()
-            run = _run(self.sync_name, ledger, summary, context)
+            told = summary
+            for warning in warnings:
+                told = told.with_warning(warning)
+            run = _run(self.sync_name, ledger, told, context)
             outcomes = partial(ledger.outcomes, with_unchanged=False)
-            contested = bool(self.tables.write(run, outcomes, ledger.changed_states))
+            warnings.extend(self.tables.write(run, outcomes, ledger.changed_states))
         elif self.state_path is not None:
-            contested = self._state_file(self.state_path) != ledger.state_file
+            is_another = self._state_file(self.state_path) != ledger.state_file
+            contested = is_another or ledger.state_is_contested
+            if is_another:
+                self._reload_state(ledger)
             if contested:
-                ledger.forget_state()
-                self.load_state(ledger)
                 ledger.doubt()
+                warnings.append(CONTESTED)
             else:
                 ledger.update_state()
             self._write_state_file(ledger)
-        return [CONTESTED] if contested else []
+            context["ti"].xcom_push(key=STATE_XCOM_KEY, value=self.state_path)
+        return warnings
+
+    def _was_written(self, context: Context) -> bool:
+        """Say whether the last run before this one, of those that have a date in Airflow, has written the file."""
+        ti: Any = context["ti"]
+        of_task = {"task_ids": ti.task_id, "map_indexes": ti.map_index, "include_prior_dates": True}
+        return bool(ti.xcom_pull(key=STATE_XCOM_KEY, **of_task) == self.state_path)
+
+    def _reload_state(self, ledger: Ledger) -> None:
+        ledger.forget_state()
+        self.load_state(ledger)
 
     def _read_state_file(self, ledger: Ledger) -> None:
         from airflow_provider_voucherify.sync.state_file import read_state
 
-        with TemporaryDirectory(prefix="voucherify-") as folder:
-            file = Path(folder, "state")
+        with TemporaryFile(prefix="voucherify-") as file:
             if fetch(str(self.state_path), file):
                 ledger.state_file = read_state(ledger, self.resource, self.sync_name, file)
 
     def _write_state_file(self, ledger: Ledger) -> None:
         from airflow_provider_voucherify.sync.state_file import write_state
 
-        with TemporaryDirectory(prefix="voucherify-") as folder:
-            file = Path(folder, "state")
-            ledger.state_file = write_state(ledger, self.resource, self.sync_name, file)
-            replace_file(str(self.state_path), file)
+        with replacing(str(self.state_path)) as file:
+            written = write_state(ledger, self.resource, self.sync_name, file)
+        ledger.state_file = written
 
     @staticmethod
     def _state_file(path: str) -> str:

@@ -137,6 +137,8 @@ class CompletesAsyncActions(ChecksParameters, EmitsLineage):
                 stack.callback(staged.close)
             if status == "timeout":
                 self._raise_timeout(message or "time is up")
+            if staged is not None:
+                staged.check()
             if status == "unreachable":
                 self.log.warning("The trigger gave up looking, so this worker looks: %s", message)
             hook = stack.enter_context(self._hook())
@@ -271,7 +273,7 @@ class CompletesAsyncActions(ChecksParameters, EmitsLineage):
                 staged = StagedRecords(folder, name, len(plan.batches))
                 with ExitStack() as leaving:
                     leaving.callback(self._remove, staged)
-                    staged.stage(plan)
+                    staged.stage(plan, end_time)
                     leaving.pop_all()
             self._defer(hook, sync, waiting_for, end_time, name, held)
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory, TemporaryFile
-from typing import IO, TYPE_CHECKING
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import ObjectStoragePath, open_for_reading
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, VoucherifyError
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.failures import EarlierFailures
@@ -22,6 +25,20 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.plan import Plan
 
 _BYTES_PER_COPY = 1_048_576
+
+_BYTES_PER_PART = 8_388_608
+"""Of an upload to object storage, which are held in memory."""
+
+_PROBE = ".voucherify-probe"
+
+_LOCAL = ("", "file", "local")
+_REFUSALS = (PermissionError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+
+_STAGED = "staged-"
+_UNTIL = "until.json"
+
+_KEPT_FOR = 7 * 24 * 3600
+"""Seconds after a task's end time for which the records that were staged for it are surely left alone."""
 
 
 class StorageReportFolder:
@@ -40,58 +57,63 @@ class StorageReportFolder:
         return str(self._path)
 
     def prepare(self) -> None:
-        """Make the folder, where the storage has such a thing; fails early where it cannot be written to."""
-        self._path.mkdir(parents=True, exist_ok=True)
+        """
+        Make the folder, if the storage has such a thing, and see whether files can be written to it and removed.
+
+        :raises VoucherifyConfigurationError: they cannot.
+        """
+        probe = self._path / _PROBE
+        _write_probe(probe, "report_path")
+        probe.fs.rm_file(probe.path)
 
     def has(self, path: str, name: str) -> bool:
         """Say whether a path is the one of the folder's file of that name."""
         return str(ObjectStoragePath(path)) == str(self._path / name)
 
-    def write(self, name: str) -> IO[bytes]:
-        """Open a file of the folder for writing, replacing it."""
-        file = self._path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        opened: IO[bytes] = file.open("wb")  # type: ignore[no-untyped-call]
-        return opened
+    def write(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """Open a file of the folder for writing; see ``replacing``."""
+        return _replacing(self._path / name)
 
     def read(self, name: str) -> bytes | None:
         """Return a file's content, or None where there is no such file."""
         file = self._path / name
-        return bytes(file.read_bytes()) if file.exists() else None
+        try:
+            return bytes(file.fs.cat_file(file.path))
+        except FileNotFoundError:
+            return None
 
     def lines(self, name: str) -> Iterator[bytes]:
         """Give a file's lines, none where there is no such file."""
         with suppress(FileNotFoundError), open_for_reading(str(self._path / name)) as file:
             yield from file
 
-    def put(self, name: str, source: Path) -> None:
-        """Copy a local file into the folder."""
-        with source.open("rb") as file, self.write(name) as copy:
-            shutil.copyfileobj(file, copy)
-
-    def fetch(self, name: str, to: Path) -> bool:
-        """Copy a file of the folder to local disk; False where there is no such file."""
+    def fetch(self, name: str, to: IO[bytes]) -> bool:
+        """Copy a file of the folder into a local one; False where there is no such file."""
         return fetch(str(self._path / name), to)
 
     def names(self) -> list[str]:
         """Return the names of what is in it."""
+        fs, path = self._path.fs, self._path.path
+        fs.invalidate_cache(path)
         try:
-            return [file.name for file in self._path.iterdir()]
+            return [PurePosixPath(name).name for name in fs.ls(path, detail=False)]
         except (FileNotFoundError, NotADirectoryError):  # of an object store: nothing has been written to it yet
             return []
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
+        file = self._path / name
         with suppress(FileNotFoundError):
-            (self._path / name).unlink()
+            file.fs.rm_file(file.path)
 
     def remove_folder(self, name: str) -> None:
         """Remove a folder, if it is there, with the files in it."""
         folder = StorageReportFolder(str(self._path / name))
         for file in folder.names():
             folder.remove(file)
+        left = self._path / name
         with suppress(OSError):  # not every storage has folders that are left then
-            (self._path / name).rmdir()
+            left.fs.rmdir(left.path)
 
 
 class StagedRecords:
@@ -100,7 +122,8 @@ class StagedRecords:
 
     They have the source's data, so they are removed as soon as the outcome is known or the try has failed. Where
     nobody is left to do that (the task is marked or cleared while it is deferred, the trigger fails), the next try
-    does it, which finds them by their name.
+    does it, which finds them by their name. What is older than that, since no try followed or another worker with
+    another disk went on, is removed by ``remove_forgotten``.
 
     :param folder: where; it gets a folder ``staged-…`` with the bodies and the refused rows.
     :param name: of the task instance, see ``staged_name``.
@@ -109,7 +132,7 @@ class StagedRecords:
 
     def __init__(self, folder: StorageReportFolder, name: str, batches: int = 0) -> None:
         self._folder = folder
-        self._name = f"staged-{name}"
+        self._name = f"{_STAGED}{name}"
         self._refused, self._set_aside, self._failed_before, self._ledger, self._state = (
             f"{self._name}/{file}"
             for file in ("refused.jsonl", "set_aside.jsonl", "failed_before.sqlite", "ledger.sqlite", "state.sqlite")
@@ -117,36 +140,50 @@ class StagedRecords:
         self._bodies = [f"{self._name}/{number:05}.json" for number in range(1, batches + 1)]
         self._fetched: EarlierFailures | None = None
 
-    def stage(self, plan: Plan) -> None:
-        """Write down everything of a plan."""
+    def stage(self, plan: Plan, until: float) -> None:
+        """
+        Write down everything of a plan.
+
+        :param until: when the task goes on at the latest, Unix epoch seconds.
+        """
+        with self._folder.write(f"{self._name}/{_UNTIL}") as file:
+            file.write(json.dumps({"until": until}).encode())
         for batch in plan.batches:
             with self._folder.write(self._bodies[batch.number - 1]) as file:
                 file.writelines(batch.body())
         for name, lines in ((self._refused, plan.refused_lines()), (self._set_aside, plan.set_aside_lines())):
             with self._folder.write(name) as file:
                 file.writelines(lines)
-        with TemporaryDirectory(prefix="voucherify-") as local:
-            saved, state = Path(local, "saved"), Path(local, "state")
-            if plan.failed_before:
-                plan.failed_before.save(saved)
-                self._folder.put(self._failed_before, saved)
-            if plan.ledger is not None:
-                plan.ledger.save(saved, state)
-                self._folder.put(self._state, state)
-                self._folder.put(self._ledger, saved)
+        if plan.failed_before:
+            with self._folder.write(self._failed_before) as file:
+                plan.failed_before.save(file)
+        if plan.ledger is not None:
+            with self._folder.write(self._state) as file:
+                plan.ledger.save_state(file)
+            with self._folder.write(self._ledger) as file:
+                plan.ledger.save(file)
+
+    def check(self) -> None:
+        """
+        Check that what was staged is there.
+
+        :raises VoucherifyError: it is not; a retry makes it anew.
+        """
+        if self._folder.read(self._refused) is None:
+            raise self._lost()
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger | None]:
         """Open the sync's ledger again; None where there is none."""
         from airflow_provider_voucherify.sync.ledger import Ledger
 
-        with TemporaryDirectory(prefix="voucherify-") as local:
-            saved, state = Path(local, "ledger"), Path(local, "state")
-            if not self._folder.fetch(self._ledger, saved) or not self._folder.fetch(self._state, state):
-                yield None
-                return
-            with Ledger.restore(saved, state) as ledger:
-                yield ledger
+        with ExitStack() as stack:
+            with TemporaryFile(prefix="voucherify-") as saved, TemporaryFile(prefix="voucherify-") as state:
+                if not self._folder.fetch(self._ledger, saved) or not self._folder.fetch(self._state, state):
+                    yield None
+                    return
+                ledger = stack.enter_context(Ledger.restore(saved, state))
+            yield ledger
 
     @property
     def failed_before(self) -> EarlierFailures:
@@ -154,14 +191,20 @@ class StagedRecords:
         from airflow_provider_voucherify.sync.failures import EarlierFailures
 
         if self._fetched is None:
-            with TemporaryDirectory(prefix="voucherify-") as local:
-                saved = Path(local, "saved")
+            with TemporaryFile(prefix="voucherify-") as saved:
                 self._fetched = EarlierFailures(saved if self._folder.fetch(self._failed_before, saved) else None)
         return self._fetched
 
-    def body(self, number: int) -> bytes | None:
-        """Return the body of the batch with a number, or None where it was removed from the folder."""
-        return self._folder.read(self._bodies[number - 1])
+    def body(self, number: int) -> bytes:
+        """
+        Return the body of the batch with a number.
+
+        :raises VoucherifyError: it was removed from the folder.
+        """
+        body = self._folder.read(self._bodies[number - 1])
+        if body is None:
+            raise self._lost()
+        return body
 
     def refused_lines(self) -> Iterator[bytes]:
         """Return the refused rows as lines of ``failures.jsonl``."""
@@ -176,9 +219,24 @@ class StagedRecords:
         self._folder.remove_folder(self._name)
 
     def close(self) -> None:
-        """Remove what was fetched to local disk."""
+        """Give the disk space back."""
         if self._fetched is not None:
             self._fetched.close()
+
+    def _lost(self) -> VoucherifyError:
+        return VoucherifyError(
+            f"what was kept in {self._folder.uri} while the task waited is not there: report_path has to be a folder "
+            "that all workers share; a retry reads the source again and waits for what was sent"
+        )
+
+
+def remove_forgotten(folder: StorageReportFolder) -> None:
+    """Remove what was staged for tasks that must have ended a week ago."""
+    for name in folder.names():
+        if name.startswith(_STAGED) and (about := folder.read(f"{name}/{_UNTIL}")) is not None:
+            with suppress(ValueError, KeyError, TypeError):
+                if json.loads(about)["until"] + _KEPT_FOR < time.time():
+                    folder.remove_folder(name)
 
 
 def staged_name(dag_id: str, task_id: str, run_id: str, map_index: int | None) -> str:
@@ -230,7 +288,7 @@ def open_source(path: str) -> IO[bytes]:
     """
     source = ObjectStoragePath(path)
     file = open_for_reading(path)
-    if source.protocol in ("", "file") or PurePosixPath(path.partition("?")[0]).suffix.lower() != ".parquet":
+    if source.protocol in _LOCAL or PurePosixPath(path.partition("?")[0]).suffix.lower() != ".parquet":
         return file
     with ExitStack() as undo, file:
         copy = undo.enter_context(TemporaryFile(prefix="voucherify-"))
@@ -240,45 +298,106 @@ def open_source(path: str) -> IO[bytes]:
     return copy
 
 
-def fetch(path: str, to: Path) -> bool:
+def fetch(path: str, to: IO[bytes]) -> bool:
     """
-    Copy a file, local or in object storage, to local disk; False where there is no such file.
+    Copy a file, local or in object storage, into a local one, to be read from its beginning; False if there is none.
 
     :raises OSError: it cannot be found out whether there is one, or what is in it.
     """
-    try:
-        with ObjectStoragePath(path).open("rb") as file, to.open("wb") as copy:  # type: ignore[no-untyped-call]
-            shutil.copyfileobj(file, copy)
-    except (
-        FileNotFoundError
-    ):  # asking whether it exists would take an object store that is out of order for an empty one
-        return False
-    return True
+    source = ObjectStoragePath(path)
+    source.fs.invalidate_cache(source.path)
+    # asking whether it exists would take an object store that is out of order for an empty one
+    with suppress(FileNotFoundError), source.open("rb") as file:  # type: ignore[no-untyped-call]
+        shutil.copyfileobj(file, to, _BYTES_PER_COPY)
+        to.seek(0)
+        return True
+    return False
 
 
 def first_line(path: str, most: int = 10_000) -> bytes:
     """Return the first line of a file, local or in object storage; nothing where there is no such file."""
+    source = ObjectStoragePath(path)
+    source.fs.invalidate_cache(source.path)
+    with suppress(FileNotFoundError), source.open("rb", block_size=most) as file:  # type: ignore[no-untyped-call]
+        return bytes(file.read(most).partition(b"\n")[0])
+    return b""
+
+
+def replacing(path: str) -> AbstractContextManager[IO[bytes]]:
+    """
+    Open a file, local or in object storage, for writing, such that nobody ever sees half of it.
+
+    It takes the place of the old one when the block is left. If that is by an error, the old one stays.
+    """
+    return _replacing(ObjectStoragePath(path))
+
+
+def check_writable(path: str, parameter: str) -> None:
+    """
+    See whether a file can be written to a folder, by writing another one beside it and removing that.
+
+    :param parameter: which names the file.
+    :raises VoucherifyConfigurationError: it cannot.
+    """
+    probe = ObjectStoragePath(path).parent / _PROBE
+    _write_probe(probe, parameter)
+    with suppress(FileNotFoundError, PermissionError):  # who may write need not have the right to delete
+        probe.fs.rm_file(probe.path)
+
+
+def _write_probe(probe: ObjectStoragePath, parameter: str) -> None:
     try:
-        with ObjectStoragePath(path).open("rb") as file:  # type: ignore[no-untyped-call]
-            return bytes(file.readline(most))
-    except FileNotFoundError:
-        return b""
+        with _replacing(probe) as file:
+            file.write(b"It is seen whether files can be written here.\n")
+    except OSError as error:
+        if isinstance(error, _REFUSALS) or error.errno in (errno.EROFS, errno.EINVAL):
+            raise VoucherifyConfigurationError(
+                f"{parameter} {str(probe.parent)!r} cannot be written to: {error}"
+            ) from error
+        raise
 
 
-def replace_file(path: str, source: Path) -> None:
-    """
-    Put a local file in the place of another, local or in object storage, such that a reader never sees half of it.
+@contextmanager
+def _replacing(target: ObjectStoragePath) -> Iterator[IO[bytes]]:
+    if target.protocol in _LOCAL:
+        with _replacing_local(Path(os.path.realpath(target.path))) as file:
+            yield file
+        return
+    upload: Any = target.fs.open(target.path, "wb", block_size=_BYTES_PER_PART)
+    try:
+        yield upload
+        upload.close()
+    except BaseException:
+        upload.closed = True  # closing an upload completes it, and so does the garbage collector
+        with suppress(Exception):
+            upload.discard()
+        raise
 
-    An object store shows a new object when it is complete; on a local disk the file is renamed into its place.
-    """
-    target = ObjectStoragePath(path)
+
+@contextmanager
+def _replacing_local(target: Path) -> Iterator[IO[bytes]]:
     target.parent.mkdir(parents=True, exist_ok=True)
-    is_local = target.protocol in ("", "file")
-    written = target.parent / f".{target.name}.{uuid.uuid4().hex}" if is_local else target
-    with source.open("rb") as file, written.open("wb") as copy:  # type: ignore[no-untyped-call]
-        shutil.copyfileobj(file, copy)
-    if is_local:
-        os.replace(written.path, target.path)
+    new = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    unnamed = _open_unnamed(target.parent)
+    try:
+        with unnamed or new.open("xb") as file:
+            yield file
+            if unnamed is not None:
+                file.flush()
+                descriptor = file.fileno()  # given for a folder, lest Python call link(), which does not follow links
+                os.link(f"/proc/self/fd/{descriptor}", new, src_dir_fd=descriptor)
+        os.replace(new, target)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def _open_unnamed(folder: Path) -> IO[bytes] | None:
+    """Open a file without a name, which vanishes with the process; None if the disk cannot have one (NFS)."""
+    try:
+        return open(os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666), "wb")
+    except OSError:
+        return None
 
 
 def own_file(path: str, map_index: int | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -32,6 +33,11 @@ LONGEST_NAME = 600
 
 TRIES = 4
 """How often a transaction is tried that the database refuses: with a second in between at most."""
+
+CONTESTED = "another run of this sync has been at work at the same time, so what both have sent is sent again next time"
+
+_PROBES = (("顧客 Ω 𝄞", 0x10FFFF), ("顧客 Ω", 0xFFFF), ("é ß", 0xFF), ("c1", 0x7F))
+"""Texts that a table may be able to keep, and up to which character it keeps all others then."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*){0,2}")
 
@@ -95,7 +101,11 @@ class OutcomeTables:
 
     Times are ISO-8601 in UTC. Times and text are ``varchar``, which every database has. ``record_key``, a digest of the
     sync's name, the resource and the record's id, is the key of ``state``, since databases limit the length of keys,
-    and some take ``a`` and ``A`` for the same.
+    and some take ``a`` and ``A`` for the same. An id that is read from ``state`` counts only if it has that digest: a
+    database may have changed it, and nobody has a record of what it made of it.
+
+    Tables of a character set that cannot keep every text (MySQL's ``latin1``, SQL Server's ``varchar``) are found out
+    by a probe before anything is sent. Ids that they cannot keep have no state there, and other text is escaped.
 
     :param conn_id: a connection whose hook is a ``DbApiHook``.
     :param table: what the tables' names begin with, optionally after a schema and a dot.
@@ -112,17 +122,33 @@ class OutcomeTables:
         self._sync_name = sync_name
         self._resource = resource
         self._hook: Any = database_hook(conn_id)
+        self._highest = _PROBES[0][1]
+        self.strangers = 0
         self._runs, self._changelog, self._state = (f"{table}_{name}" for name in ("runs", "changelog", "state"))
 
     def create(self) -> None:
-        """Create the tables that are not there."""
+        """
+        Create the tables that are not there, and see what they can keep.
+
+        :raises VoucherifyConfigurationError: they cannot keep the sync's name.
+        """
+        self._create_absent()
+        self._probe()
+        if self._highest < _PROBES[0][1]:
+            log.warning("%s", self._cannot_keep())
+            if not self._can_keep(self._sync_name):
+                raise VoucherifyConfigurationError(
+                    f"sync_name {self._sync_name!r} cannot be kept: {self._cannot_keep()}"
+                )
+
+    def _create_absent(self) -> None:
         keys = {self._runs: "run_key", self._changelog: "run_key, entry_number", self._state: "record_key"}
         tables = ((self._runs, _RUNS), (self._changelog, _CHANGELOG), (self._state, _STATE))
         with closing(self._hook.get_conn()) as connection:
             for table, columns in tables:
                 if not self._exists(connection, table):
-                    described = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-                    self._create(connection, table, f"{described}, primary key ({keys[table]})")
+                    described = ", ".join(f"{name} {self._kind(name, kind)}" for name, kind in columns.items())
+                    self._create(connection, table, f"({described}, primary key ({keys[table]}))")
 
     def exist(self) -> bool:
         """Say whether the state's table is there."""
@@ -134,26 +160,41 @@ class OutcomeTables:
         from airflow_provider_voucherify.sync.record_state import RecordState
 
         columns = (
-            "record_id, settings, digest, failed_digest, attempts, outcome, reason_key, message, run_key, confirmed_at"
+            "record_key, record_id, settings, digest, failed_digest, attempts, outcome, reason_key, message, run_key, "
+            "confirmed_at"
         )
         where = f"sync_name = {self._mark} and resource = {self._mark}"
         select = f"select {columns} from {self._state} where {where} order by record_id"  # noqa: S608
+        self.strangers = 0
         with query(self._conn_id, select, (self._sync_name, self._resource)) as chunks:
             for chunk in chunks:
                 for row in chunk.rows if isinstance(chunk, Chunk) else ():
-                    record_id, settings, digest, failed_digest, attempts, outcome, key, message, run, confirmed_at = row
+                    record_key, record_id, settings, digest, failed, attempts, outcome, key, message, run, at = row
+                    if record_id is None or self._key(record_id) != record_key:
+                        self.strangers += 1
+                        continue
                     yield RecordState(
                         record_id,
                         settings,
                         None if digest is None else int(digest),
-                        None if failed_digest is None else int(failed_digest),
+                        None if failed is None else int(failed),
                         int(attempts),
                         outcome,
                         key,
                         message,
                         run,
-                        None if confirmed_at is None else datetime.fromisoformat(confirmed_at).timestamp(),
+                        None if at is None else datetime.fromisoformat(at).timestamp(),
                     )
+
+    def has_runs_of_others(self, run_key: str) -> bool:
+        """Say whether an earlier run of the sync has written records, which must have left a state."""
+        select = (
+            f"select distinct sync_name from {self._runs} "  # noqa: S608
+            f"where sync_name = {self._mark} and resource = {self._mark} and run_key <> {self._mark} and succeeded > 0"
+        )
+        with closing(self._hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(select, [self._sync_name, self._resource, run_key])
+            return any(name == self._sync_name for (name,) in cursor.fetchall())
 
     def doubt(self, ids: Iterable[str]) -> None:
         """Take the confirmation from records that are about to be sent."""
@@ -168,7 +209,7 @@ class OutcomeTables:
         run: Mapping[str, Any],
         outcomes: Callable[[], Iterable[RowOutcome]],
         states: Callable[[], Iterable[RecordState]],
-    ) -> int:
+    ) -> list[str]:
         """
         Write what became of a run.
 
@@ -180,7 +221,7 @@ class OutcomeTables:
         :param states: gives those of the records that the run has changed. A record that is confirmed in the table
             although ``doubt`` has taken its confirmation was written by another run at the same time: then nobody knows
             which of the two came last at Voucherify, and neither counts.
-        :returns: how many of these there are.
+        :returns: what deserves a look, in words; ``warning`` in the ``runs`` table says it too.
         """
         again = Retrying(
             retry=retry_if_exception(_comes_from_the_database),
@@ -189,15 +230,22 @@ class OutcomeTables:
             before_sleep=before_sleep_log(log, logging.WARNING),
             reraise=True,
         )
+        self._probe()
         return again(lambda: self._write(run, outcomes(), states()))
 
-    def _write(self, run: Mapping[str, Any], outcomes: Iterable[RowOutcome], states: Iterable[RecordState]) -> int:
-        contested = 0
+    def _write(
+        self, run: Mapping[str, Any], outcomes: Iterable[RowOutcome], states: Iterable[RecordState]
+    ) -> list[str]:
+        contested = left_out = 0
         with closing(self._connection()) as connection, closing(connection.cursor()) as cursor:
             self._forget(cursor, run["run_key"])
-            entries = ([run["run_key"], number, *_entry(o)] for number, o in enumerate(outcomes, start=1))
+            entries = ([run["run_key"], number, *self._entry(o)] for number, o in enumerate(outcomes, start=1))
             self._insert(cursor, self._changelog, _CHANGELOG, entries)
-            for some in _some(filter(_can_be_kept, states), MOST_PARAMETERS // len(_STATE)):
+            for given in _some(states, MOST_PARAMETERS // len(_STATE)):
+                some = [state for state in given if self._can_keep(state.id)]
+                left_out += len(given) - len(some)
+                if not some:
+                    continue
                 keys = [self._key(state.id) for state in some]
                 there = self._there(cursor, keys)
                 confirmed = {key for key, is_confirmed in there.items() if is_confirmed}
@@ -212,9 +260,73 @@ class OutcomeTables:
                     for key, state in zip(keys, some, strict=True)
                 ]
                 self._insert(cursor, self._state, _STATE, rows)
-            self._insert(cursor, self._runs, _RUNS, [[_text(run.get(name), 1_000) for name in _RUNS]])
+            warnings = [CONTESTED] if contested else []
+            if left_out:
+                warnings.append(
+                    f"{left_out} records have ids that {self._state} cannot keep, so they are sent with every sync"
+                )
+            told = {**run, "warning": "; ".join(filter(None, (run.get("warning"), *warnings))) or None}
+            self._insert(cursor, self._runs, _RUNS, [[self._text(told.get(name), 1_000) for name in _RUNS]])
             connection.commit()
-        return contested
+        return warnings
+
+    def _probe(self) -> None:
+        """Find out up to which character the tables keep text."""
+        refused: Exception | None = None
+        for text, self._highest in _PROBES:
+            for _ in range(2):  # what is refused once may have been locked
+                try:
+                    if self._keeps(text):
+                        return
+                    break
+                except Exception as error:
+                    refused = error
+        if refused is not None:
+            raise refused
+        raise VoucherifyConfigurationError(f"the table {self._state} does not give back what is written to it")
+
+    def _keeps(self, text: str) -> bool:
+        """Write a text into the state's table, read it, and take it back."""
+        key = uuid.uuid4().hex
+        row: dict[str, Any] = dict.fromkeys(_STATE, "-") | dict.fromkeys(("sync_name", "record_id", "message"), text)
+        row |= {"record_key": key, "digest": None, "failed_digest": None, "attempts": 0}
+        where = f"where record_key = {self._mark}"
+        with closing(self._connection()) as connection, closing(connection.cursor()) as cursor:
+            try:
+                self._insert(cursor, self._state, _STATE, [list(row.values())])
+                cursor.execute(f"select sync_name, record_id, message from {self._state} {where}", [key])  # noqa: S608
+                found = [list(read) for read in cursor.fetchall()]
+                cursor.execute(f"delete from {self._state} {where}", [key])  # noqa: S608
+            finally:
+                connection.rollback()
+        return found == [[text] * 3]
+
+    def _can_keep(self, record_id: str) -> bool:
+        return (
+            len(record_id) <= LONGEST_ID and "\0" not in record_id and ord(max(record_id, default=" ")) <= self._highest
+        )
+
+    def _cannot_keep(self) -> str:
+        how = {
+            "mysql": f"alter table {self._state} convert to character set utf8mb4, and charset in the connection's"
+            " extra",
+            "mssql": "make its columns nvarchar",
+        }
+        return (
+            f"the table {self._state} cannot keep every character: records whose ids have others are sent with every "
+            f"sync, and texts are escaped ({how.get(self._kind_of_database, 'give it a character set of Unicode')}; "
+            f"the same goes for {self._runs} and {self._changelog})"
+        )
+
+    @property
+    def _kind_of_database(self) -> str:
+        return str(getattr(self._hook, "conn_type", ""))
+
+    def _kind(self, column: str, kind: str) -> str:
+        """Return a column's type; SQL Server has one of its own for text of any language, too long for a key."""
+        if self._kind_of_database == "mssql" and column not in ("run_key", "record_key"):
+            return kind.replace("varchar(", "nvarchar(")
+        return kind
 
     def _forget(self, cursor: Any, run_key: str) -> None:
         """
@@ -245,9 +357,25 @@ class OutcomeTables:
         return [
             *(key, self._sync_name, self._resource, state.id, state.settings),
             *(None if contested else state.digest, state.failed_digest, state.attempts, state.outcome),
-            *(_text(state.key, 100), _text(state.message, LONGEST_ID), _text(state.run, 760), run["finished_at"]),
+            *(self._text(state.key, 100), self._text(state.message, LONGEST_ID), self._text(state.run, 760)),
+            run["finished_at"],
             None if state.confirmed_at is None else iso(state.confirmed_at),
         ]
+
+    def _entry(self, outcome: RowOutcome) -> list[Any]:
+        long = (self._text(text, LONGEST_ID) for text in (outcome.id, outcome.message, outcome.details))
+        short = (self._text(text, 100) for text in (outcome.key, outcome.async_action_id))
+        (record_id, message, details), (key, action) = long, short
+        return [outcome.row, record_id, outcome.outcome, key, message, details, action]
+
+    def _text(self, value: Any, most: int) -> Any:
+        """Cut a text to what its column takes, without what it does not take: NUL in PostgreSQL, and see the class."""
+        if not isinstance(value, str):
+            return value
+        kept = value[:most].replace("\0", " ")
+        if kept.isascii() or self._highest == _PROBES[0][1]:
+            return kept
+        return "".join(c if ord(c) <= self._highest else f"\\u{ord(c):04x}" for c in kept)[:most]
 
     def _key(self, record_id: str) -> str:
         return blake2b(f"{self._sync_name}\n{self._resource}\n{record_id}".encode(), digest_size=16).hexdigest()
@@ -283,7 +411,8 @@ class OutcomeTables:
     def _create(self, connection: Any, table: str, described: str) -> None:
         with closing(connection.cursor()) as cursor:
             try:
-                cursor.execute(f"create table {table} ({described})")
+                suffix = " character set utf8mb4" if self._kind_of_database == "mysql" else ""
+                cursor.execute(f"create table {table} {described}{suffix}")
                 connection.commit()
             except Exception:
                 connection.rollback()
@@ -296,25 +425,9 @@ def iso(epoch: float) -> str:
     return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds")
 
 
-def _entry(outcome: RowOutcome) -> list[Any]:
-    return [
-        *(outcome.row, _text(outcome.id, LONGEST_ID), outcome.outcome, _text(outcome.key, 100)),
-        *(_text(outcome.message, LONGEST_ID), _text(outcome.details, LONGEST_ID), _text(outcome.async_action_id, 100)),
-    ]
-
-
-def _text(value: Any, most: int) -> Any:
-    """Cut a text to what its column takes, without the character NUL, which PostgreSQL does not take."""
-    return value[:most].replace("\0", " ") if isinstance(value, str) else value
-
-
 def _comes_from_the_database(error: BaseException) -> bool:
     """Say whether an error is one of those that every driver has by the name that PEP 249 gives it."""
     return any(kind.__name__ == "DatabaseError" for kind in type(error).__mro__)
-
-
-def _can_be_kept(state: RecordState) -> bool:
-    return len(state.id) <= LONGEST_ID and "\0" not in state.id
 
 
 def _some(items: Iterable[Any], most: int) -> Iterator[list[Any]]:

@@ -331,16 +331,20 @@ class _BulkOperator(SubmittingOperator):
 
     def _prepare(self, context: Context) -> None:
         """Make sure that results can be kept, and remove what an earlier try has staged."""
-        from airflow_provider_voucherify.storage import StagedRecords
+        from airflow_provider_voucherify.storage import StagedRecords, remove_forgotten
 
+        if not self.is_dry_run and self._keeps_books:
+            self._bookkeeping(context).check_writable()
         if (folder := self._report_folder(context)) is None:
             return
         if self.path is not None and any(folder.has(self.path, name) for name in ("failures.jsonl", "set_aside.jsonl")):
             raise VoucherifyConfigurationError(
                 f"path {self.path!r} is the file that this task would replace; give another report_path"
             )
-        folder.prepare()
-        StagedRecords(folder, self._staged_name(context)).remove()
+        if not self.is_dry_run:
+            folder.prepare()
+            StagedRecords(folder, self._staged_name(context)).remove()
+            remove_forgotten(folder)
 
     def _mind_newer_runs(self, context: Context) -> None:
         if self.on_newer_run == "ignore" or (newer := newer_run(context)) is None:
@@ -441,7 +445,7 @@ class _BulkOperator(SubmittingOperator):
         everything = self.sync_mode == "full" or _is_true("full_refresh", self.full_refresh)
         ledger = Ledger(run_key(context), settings, everything=everything)
         try:
-            return ledger, self._bookkeeping(context).load_state(ledger, create=not self.is_dry_run)
+            return ledger, self._bookkeeping(context).load_state(ledger, context, create=not self.is_dry_run)
         except BaseException:
             ledger.close()
             raise
@@ -719,7 +723,9 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
         ``{{ run_id }}`` in it keeps them apart). While the
         task is deferred it also keeps what was sent, in a folder ``staged-…`` that is removed as soon as the task goes
         on, well or not. If it does not, since it was marked or its trigger failed, the next try of the task instance
-        removes it; where none follows, a person should. Mapped tasks get a folder each in it.
+        removes it, or the first sync with this ``report_path`` a week later. All workers have to share the folder if
+        the task is deferred: one that is resumed where it is not there fails, and is retried. Mapped tasks get a
+        folder each in it.
     :param dry_run: read and check, log and return the plan and what it would cost (requests, bytes, share of the rate
         limit, minutes; see ``sync.estimate``), send nothing. Without a connection it works too, unless with
         ``validate_metadata``, but without the state of earlier syncs.

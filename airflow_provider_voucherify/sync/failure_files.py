@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import IO, Any, Literal, Protocol
 
@@ -23,8 +24,8 @@ class FailuresFolder(Protocol):
     def uri(self) -> str:
         """Where it is."""
 
-    def write(self, name: str) -> IO[bytes]:
-        """Open a file of the folder for writing, replacing it."""
+    def write(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """Open a file of the folder for writing, replacing it once it is whole."""
 
 
 class ReportFolder(FailuresFolder, Protocol):

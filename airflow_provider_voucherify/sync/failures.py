@@ -13,22 +13,17 @@ and no longer named there, so that the text is never sent for the value.
 
 from __future__ import annotations
 
-import os
-import shutil
-import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from decimal import Decimal
-from pathlib import Path
 from types import GenericAlias
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import msgspec
 
 from airflow_provider_voucherify.models.endpoints import BulkEndpoint
 from airflow_provider_voucherify.sync.sources import FAILURE_MEMBER, LOST_MEMBER
+from airflow_provider_voucherify.sync.unnamed_database import UnnamedDatabase
 from airflow_provider_voucherify.sync.values import has_json_form, json_safe, json_safe_text
 
 MAX_TEXT = 500
@@ -145,58 +140,48 @@ class EarlierFailures:
     """
     What a ``failures.jsonl`` says of records that are sent again, by id: on local disk, since it may be long.
 
-    :param path: a file that ``save`` wrote; it is copied. None starts with nothing.
+    :param content: what ``save`` wrote; None starts with nothing.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        self._file: Path | None = None
-        self._db: sqlite3.Connection | None = None
-        if path is not None:
-            self._open(path)
+    def __init__(self, content: IO[bytes] | None = None) -> None:
+        self._database: UnnamedDatabase | None = None
+        if content is not None:
+            self._open(content)
 
     def __bool__(self) -> bool:
-        return self._db is not None
+        return self._database is not None
 
     def add(self, failures: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         """Remember failures; a later one of the same id counts."""
-        db = self._db or self._open(None)
+        database = self._database or self._open(None)
         encoded = ((record_id, _encode(told)) for record_id, told in failures)
-        db.executemany("insert or replace into failures values (?, ?)", encoded)
+        database.db.executemany("insert or replace into failures values (?, ?)", encoded)
 
     def find(self, record_id: str) -> Attempts:
         """Return how often an id's record has failed; no attempts where it is not known."""
         found = None
-        if self._db is not None:
-            found = self._db.execute("select told from failures where id = ?", (record_id,)).fetchone()
+        if self._database is not None:
+            found = self._database.db.execute("select told from failures where id = ?", (record_id,)).fetchone()
         return Attempts(0, 0.0) if found is None else Attempts.read(_decode(found[0]))
 
-    def save(self, path: Path) -> None:
-        """Copy what is remembered to a new file."""
-        if self._db is not None and self._file is not None:
-            self._db.execute("commit")
-            shutil.copyfile(self._file, path)
-            self._db.execute("begin")
+    def save(self, file: IO[bytes]) -> None:
+        """Write what is remembered into a file."""
+        if self._database is not None:
+            self._database.db.execute("commit")
+            self._database.copy("main", file)
+            self._database.db.execute("begin")
 
     def close(self) -> None:
-        """Remove the file."""
-        if self._db is not None:
-            self._db.close()
-        if self._file is not None:
-            with suppress(FileNotFoundError):
-                self._file.unlink()
+        """Give the disk space back."""
+        if self._database is not None:
+            self._database.close()
 
-    def _open(self, path: Path | None) -> sqlite3.Connection:
-        handle, name = tempfile.mkstemp(prefix="voucherify-", suffix=".failures")
-        os.close(handle)
-        self._file = Path(name)
-        if path is not None:
-            shutil.copyfile(path, self._file)
-        self._db = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
-        self._db.execute("pragma journal_mode = off")
-        self._db.execute("pragma synchronous = off")
-        self._db.execute("create table if not exists failures(id text primary key, told blob not null) without rowid")
-        self._db.execute("begin")
-        return self._db
+    def _open(self, content: IO[bytes] | None) -> UnnamedDatabase:
+        self._database = UnnamedDatabase(content)
+        db = self._database.db
+        db.execute("create table if not exists failures(id text primary key, told blob not null) without rowid")
+        db.execute("begin")
+        return self._database
 
 
 def ids_of(body: bytes, endpoint: BulkEndpoint) -> list[str]:

@@ -1,9 +1,9 @@
 """
 The ledger of one sync: every row of the source with what became of it, and what is known of earlier syncs.
 
-It is two SQLite files on local disk, so memory does not grow with the rows, and joining the plan, the answers and the
-state of earlier syncs is SQL. It is only kept where outcomes are written down or only changes are sent: without it a
-sync counts, and with it it knows each row.
+It is two SQLite files without a name on local disk, so nothing is left behind when the process is killed, memory does
+not grow with the rows, and joining the plan, the answers and the state of earlier syncs is SQL. It is only kept where
+outcomes are written down or only changes are sent: without it a sync counts, and with it it knows each row.
 
 The first file is about this sync. Rows that are not sent, because Voucherify has confirmed them as they are, take next
 to nothing there: a source of a million rows of which one in a hundred has changed is compared a thousand at a time.
@@ -17,19 +17,16 @@ what the try before has sent in the journal, so that the outcomes are those of t
 
 from __future__ import annotations
 
-import shutil
+import hashlib
 import sqlite3
-import tempfile
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
 from hashlib import blake2b
 from heapq import merge
 from itertools import count, islice
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import IO, Any, Literal, Self, TypeVar
 
 import msgspec
 
@@ -38,6 +35,7 @@ from airflow_provider_voucherify.sync.failures import Attempts, Failure, shorten
 from airflow_provider_voucherify.sync.record_state import MAX_ATTEMPTS, RecordState, RowOutcome, confirmed_by
 from airflow_provider_voucherify.sync.report import ReportRow
 from airflow_provider_voucherify.sync.settlement import ActionOutcome, status_in_report, told_of_records
+from airflow_provider_voucherify.sync.unnamed_database import UnnamedDatabase
 from airflow_provider_voucherify.sync.values import json_safe_text
 
 PROJECT_CHARACTERS = 12
@@ -51,7 +49,7 @@ _Said = TypeVar("_Said")
 
 class Ledger:
     """
-    The rows of one sync on disk. A context manager; closing it removes the files.
+    The rows of one sync on disk. A context manager; closing it gives the disk space back.
 
     :param run: names the run, the same for all its tries.
     :param settings: digest of the settings under which records are made, of which the first ``PROJECT_CHARACTERS`` tell
@@ -61,9 +59,8 @@ class Ledger:
     """
 
     def __init__(self, run: str, settings: str, *, everything: bool = True) -> None:
-        self._folder = _new_folder()
-        self._items = 0
         self._open()
+        self._items = 0
         self._script(sql.SYNC)
         self._note("run", run)
         self._note("settings", settings)
@@ -71,13 +68,10 @@ class Ledger:
         self._begin_state()
 
     @classmethod
-    def restore(cls, ledger: Path, state: Path) -> Self:
-        """Open a ledger again that was saved while its task was deferred; the files are moved."""
+    def restore(cls, ledger: IO[bytes], state: IO[bytes]) -> Self:
+        """Open a ledger again that was saved while its task was deferred."""
         restored = cls.__new__(cls)
-        restored._folder = _new_folder()
-        shutil.move(ledger, restored._path)
-        shutil.move(state, restored._state_path)
-        restored._open()
+        restored._open(ledger, state)
         restored._items = restored._number("select coalesce(max(first + json_array_length(ids)), 0) from chunks")
         restored._begin_state()
         return restored
@@ -106,6 +100,15 @@ class Ledger:
     def state_file(self, name: str) -> None:
         self._note("state file", name)
 
+    @property
+    def state_is_contested(self) -> bool:
+        """Whether another run has been found to work on the same state; the ledger only remembers it."""
+        return bool(self._about("contested"))
+
+    @state_is_contested.setter
+    def state_is_contested(self, contested: bool) -> None:
+        self._note("contested", "yes" if contested else "")
+
     # What earlier syncs have left
 
     def load_state(self, states: Iterable[RecordState]) -> None:
@@ -122,24 +125,26 @@ class Ledger:
         self._db.executemany("insert or replace into earlier.state values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         self._begin_state()
 
-    def use_state(self, path: Path) -> None:
+    def use_state(self, file: IO[bytes]) -> None:
         """
-        Take over the state of earlier syncs as the file that ``save_state`` wrote; it is moved.
+        Take over the state of earlier syncs as ``save_state`` wrote it.
 
-        :raises ValueError: it is damaged.
+        :raises ValueError: it is damaged; nothing is known of earlier syncs then.
         """
-        try:
-            with closing(sqlite3.connect(path)) as db:
-                columns = db.execute("pragma table_info(state)").fetchall()
-                db.execute("select 1 from state, runs, settings limit 1").fetchall()
-        except sqlite3.Error as error:
-            raise ValueError(str(error)) from error
-        if columns != self._db.execute("pragma earlier.table_info(state)").fetchall():
-            raise ValueError("it has other columns")
+        columns = self._db.execute("pragma earlier.table_info(state)").fetchall()
         self._db.execute("commit")
-        self._db.close()
-        shutil.move(path, self._state_path)
-        self._open()
+        try:
+            self._database.attach("earlier", file)
+            self._db.execute("select 1 from earlier.state, earlier.runs, earlier.settings limit 1").fetchall()
+            if columns != self._db.execute("pragma earlier.table_info(state)").fetchall():
+                raise ValueError("it has other columns")
+        except (sqlite3.Error, ValueError) as error:
+            self._database.attach("earlier")
+            self._db.execute("begin")
+            self._script(sql.EARLIER)
+            self._begin_state()
+            raise ValueError(str(error)) from error
+        self._db.execute("begin")
         self._begin_state()
 
     def forget_state(self) -> None:
@@ -345,6 +350,10 @@ class Ledger:
                 else:
                     yield item, record_id, "unchanged"
 
+    def count_recreated(self) -> int:
+        """Count the records that an earlier run has confirmed and that Voucherify had to create in this one."""
+        return self._number(sql.COUNT_RECREATED, self._names)
+
     def update_state(self) -> None:
         """
         Bring the state up to date.
@@ -362,19 +371,24 @@ class Ledger:
 
     # The files
 
-    def save(self, ledger: Path, state: Path) -> None:
-        """Copy the ledger to new files, for a task that is deferred."""
-        self._copy(self._path, ledger)
-        self._copy(self._state_path, state)
+    def save(self, file: IO[bytes]) -> None:
+        """Write the ledger, without the state, into a file, for a task that is deferred."""
+        self._copy("main", file)
 
-    def save_state(self, path: Path) -> None:
-        """Copy the state alone to a new file."""
-        self._copy(self._state_path, path)
+    def save_state(self, file: IO[bytes]) -> None:
+        """Write the state alone into a file."""
+        self._copy("earlier", file)
+
+    def digest_of_state(self) -> str:
+        """Return the SHA-256 of what ``save_state`` writes."""
+        self._db.execute("commit")
+        digest = hashlib.file_digest(self._database.content("earlier"), "sha256").hexdigest()
+        self._db.execute("begin")
+        return digest
 
     def close(self) -> None:
-        """Remove the files."""
-        self._db.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Give the disk space back."""
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -385,28 +399,17 @@ class Ledger:
         self.close()
 
     @property
-    def _path(self) -> Path:
-        return self._folder / "ledger"
-
-    @property
-    def _state_path(self) -> Path:
-        return self._folder / "state"
-
-    @property
     def _names(self) -> dict[str, object]:
         """What the ledger's SQL calls by name."""
         return {**self._numbers_of_sync, "marks": bool(self._about("marks"))}
 
-    def _open(self) -> None:
+    def _open(self, ledger: IO[bytes] | None = None, state: IO[bytes] | None = None) -> None:
         """Open both files. All of a ledger's life is one transaction, since nobody else looks at them."""
-        is_new = not self._state_path.exists()
-        self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        self._db.execute("attach ? as earlier", (str(self._state_path),))
-        for name in ("main", "earlier"):
-            self._db.execute(f"pragma {name}.journal_mode = off")
-            self._db.execute(f"pragma {name}.synchronous = off")
+        self._database = UnnamedDatabase(ledger)
+        self._db = self._database.db
+        self._database.attach("earlier", state)
         self._db.execute("begin")
-        if is_new:
+        if state is None:
             self._script(sql.EARLIER)
 
     def _begin_state(self) -> None:
@@ -443,9 +446,9 @@ class Ledger:
 
         return number
 
-    def _copy(self, source: Path, to: Path) -> None:
+    def _copy(self, name: str, to: IO[bytes]) -> None:
         self._db.execute("commit")
-        shutil.copyfile(source, to)
+        self._database.copy(name, to)
         self._db.execute("begin")
 
     def _script(self, statements: str) -> None:
@@ -462,10 +465,6 @@ class Ledger:
     def _number(self, query: str, values: Any = ()) -> int:
         (number,) = self._db.execute(query, values).fetchone()
         return int(number)
-
-
-def _new_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="voucherify-ledger-"))
 
 
 def _reason(failure: Failure | None) -> tuple[str | None, str | None, str | None]:

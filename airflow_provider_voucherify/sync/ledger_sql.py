@@ -167,6 +167,12 @@ select null, id,
 from removed left join answers a using (id) where was_confirmed order by id
 """
 
+COUNT_RECREATED = """
+select count(*) from answers a join earlier.state s using (id)
+where a.outcome = 'created' and s.confirmed_at is not null and s.outcome <> 'removed' and s.run <> :run
+    and s.settings in of_project
+"""
+
 # The state afterwards
 
 TAKE_ANSWERS = """

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from itertools import islice
 from operator import attrgetter
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import IO, Any
 
 import msgspec
@@ -23,19 +23,16 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _values = attrgetter(*COLUMNS)
 
 
-def write_outcomes(outcomes: Iterable[RowOutcome], name: str, path: Path) -> None:
+def write_outcomes(outcomes: Iterable[RowOutcome], name: str, file: IO[bytes]) -> None:
     """
-    Write outcomes to a local file.
+    Write outcomes into a file.
 
     In CSV, text that a spreadsheet would take for a formula gets an apostrophe before it; the other formats have every
     id as it is.
 
-    :param name: the file's later name or URI, whose ending (``.jsonl``, ``.csv``, ``.parquet``) says the format.
-    :param path: where to write; replaced.
+    :param name: the file's name or URI, whose ending (``.jsonl``, ``.csv``, ``.parquet``) says the format.
     """
-    writer = outcomes_format(name)
-    with path.open("wb") as file:
-        writer(outcomes, file)
+    outcomes_format(name)(outcomes, file)
 
 
 def outcomes_format(name: str) -> Any:

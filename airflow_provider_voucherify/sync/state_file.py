@@ -1,7 +1,8 @@
 """
 The state of earlier syncs as one file: a line of JSON that says what it is, then an SQLite file.
 
-The line has the version of the format, the resource and the SHA-256 of the rest. A file that is damaged or of another
+The line has the version of the format, the resource, the SHA-256 of the rest, and a text that no other file has
+(``written``), by which a run sees that another one has written in the meantime. A file that is damaged or of another
 version is not used: then every row is sent again. Under which settings (project, mapping, null policy, constant
 metadata) a record was made is said record by record, by a digest, so a changed setting makes rows be sent again too.
 """
@@ -10,9 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from pathlib import Path
-from tempfile import TemporaryDirectory
+import uuid
+from typing import IO
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.destination import Destination
@@ -23,6 +23,7 @@ FORMAT = "voucherify-sync-state"
 VERSION = 1
 
 _LONGEST_HEAD = 10_000
+_BYTES_PER_READ = 1_048_576
 
 
 def settings_digest(project: str, destination: Destination, rules: MappingRules) -> str:
@@ -47,66 +48,69 @@ def settings_digest(project: str, destination: Destination, rules: MappingRules)
     return (digests[0][:PROJECT_CHARACTERS] + digests[1])[:32]
 
 
-def write_state(ledger: Ledger, resource: str, sync_name: str, path: Path) -> str:
+def write_state(ledger: Ledger, resource: str, sync_name: str, file: IO[bytes]) -> str:
     """
-    Write the state of a ledger to a new local file.
+    Write the state of a ledger into a file.
 
     :param resource: of the records.
     :param sync_name: whose state it is.
 
-    :returns: the SHA-256 of what is in it, which tells it from every other state.
+    :returns: what tells the file from every other, as ``state_of`` reads it.
     """
-    with TemporaryDirectory(prefix="voucherify-") as folder:
-        state = Path(folder, "state")
-        ledger.save_state(state)
-        with state.open("rb") as source:
-            digest = hashlib.file_digest(source, "sha256").hexdigest()
-            source.seek(0)
-            head = {"format": FORMAT, "version": VERSION, "resource": resource, "sync": sync_name, "sha256": digest}
-            with path.open("wb") as file:
-                file.write(json.dumps(head).encode() + b"\n")
-                shutil.copyfileobj(source, file)
-    return digest
+    head: dict[str, object] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "resource": resource,
+        "sync": sync_name,
+        "sha256": ledger.digest_of_state(),
+        "written": uuid.uuid4().hex,
+    }
+    file.write(json.dumps(head).encode() + b"\n")
+    ledger.save_state(file)
+    return _name_of(head)
 
 
-def read_state(ledger: Ledger, resource: str, sync_name: str, path: Path) -> str:
+def read_state(ledger: Ledger, resource: str, sync_name: str, file: IO[bytes]) -> str:
     """
     Take the state of a local file over into a ledger.
 
     :param resource: of the records.
     :param sync_name: whose state it has to be.
 
-    :returns: the SHA-256 of what is in it, as ``write_state`` gave it.
+    :returns: what tells the file from every other, as ``state_of`` reads it.
     :raises ValueError: the file is damaged or of another version; the ledger's state is empty then.
     :raises VoucherifyConfigurationError: it is the state of another sync or resource. Two syncs that share a file would
         take each other's records for removed.
     """
-    with TemporaryDirectory(prefix="voucherify-") as folder, path.open("rb") as file:
-        head = _head(file.readline(_LONGEST_HEAD))
-        if (found := head.get("resource")) != resource:
-            raise VoucherifyConfigurationError(f"state_path is the state of a sync of {found}, and not of {resource}")
-        if (found := head.get("sync")) != sync_name:
-            raise VoucherifyConfigurationError(
-                f"state_path is the state of the sync {found!r}, and not of {sync_name!r}: give this task a file of its"
-                " own, or give both the same sync_name= if they send the same records"
-            )
-        state = Path(folder, "state")
-        with state.open("w+b") as copy:
-            shutil.copyfileobj(file, copy)
-            copy.seek(0)
-            digest = hashlib.file_digest(copy, "sha256").hexdigest()
-        if digest != head.get("sha256"):
-            raise ValueError("it is damaged")
-        ledger.use_state(state)
-    return digest
+    head = _head(file.readline(_LONGEST_HEAD))
+    if (found := head.get("resource")) != resource:
+        raise VoucherifyConfigurationError(f"state_path is the state of a sync of {found}, and not of {resource}")
+    if (found := head.get("sync")) != sync_name:
+        raise VoucherifyConfigurationError(
+            f"state_path is the state of the sync {found!r}, and not of {sync_name!r}: give this task a file of its"
+            " own, or give both the same sync_name= if they send the same records"
+        )
+    begin = file.tell()
+    digest = hashlib.sha256()
+    while piece := file.read(_BYTES_PER_READ):
+        digest.update(piece)
+    if digest.hexdigest() != head.get("sha256"):
+        raise ValueError("it is damaged")
+    file.seek(begin)
+    ledger.use_state(file)
+    return _name_of(head)
 
 
 def state_of(line: bytes) -> str:
-    """Return the SHA-256 that the first line of a file of state gives; an empty text where it gives none."""
+    """Return what tells a file of state from every other, by its first line; an empty text if it is none."""
     try:
-        return str(_head(line).get("sha256"))
+        return _name_of(_head(line))
     except ValueError:
         return ""
+
+
+def _name_of(head: dict[str, object]) -> str:
+    return str(head.get("written", head.get("sha256")))  # files of earlier versions of this package have the latter
 
 
 def _head(line: bytes) -> dict[str, object]:

@@ -1,18 +1,216 @@
-"""Object storage: a Parquet file is fetched once, and what a task keeps there is found and removed."""
+"""Files in object storage and on local disk: whole or not there, found again and removed."""
 
 from __future__ import annotations
 
+import gc
+import json
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import ObjectStoragePath
+from airflow.providers.common.compat.sdk import DAG, ObjectStoragePath
+from dags import DagRunResult, run_dag
 from fsspec.spec import AbstractBufferedFile
+from object_store import S3
 
+from airflow_provider_voucherify import completion
+from airflow_provider_voucherify.local_voucherify import Action, LocalVoucherify
 from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS
-from airflow_provider_voucherify.storage import StorageReportFolder, open_source
+from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.storage import (
+    StorageReportFolder,
+    first_line,
+    open_source,
+    remove_forgotten,
+    replacing,
+)
 from airflow_provider_voucherify.sync.csv_file import CsvFile
 from airflow_provider_voucherify.sync.sources import Chunk, from_file
+
+
+@pytest.fixture(params=["object storage", "local disk"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return request.getfixturevalue("bucket") if request.param == "object storage" else str(tmp_path)
+
+
+def sync(records: list[dict[str, Any]], **kwargs: Any) -> DagRunResult:
+    with DAG("storage", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator(
+            task_id="sync", resource="customers", records=records, max_failed_records=None, **kwargs
+        )
+    return run_dag(dag)
+
+
+def read(path: str) -> bytes:
+    return bytes(ObjectStoragePath(path).read_bytes())
+
+
+def names(folder: str) -> list[str]:
+    return sorted(StorageReportFolder(folder).names())
+
+
+def test_three_nights_with_everything_in_object_storage(
+    bucket: str, voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
+    kept = {
+        "sync_mode": "changed",
+        "state_path": f"{bucket}/books/state",
+        "outcomes_path": f"{bucket}/books/outcomes.jsonl",
+        "report_path": f"{bucket}/reports",
+        "deferrable": True,
+    }
+    rows = [{"source_id": "a", "v": 1}, {"source_id": "b", "v": 1}, {"source_id": None}]
+
+    nights = [sync(rows, **kept), sync(rows, **kept), sync([{"source_id": "a", "v": 2}, *rows[1:]], **kept)]
+
+    summaries = [night.xcom("sync") for night in nights]
+    assert [summary["submitted"] for summary in summaries] == [2, 0, 1]
+    assert [summary["unchanged"] for summary in summaries] == [0, 2, 1]
+    assert [summary["warning"] for summary in summaries] == [None, None, None]
+    assert (nights[0].deferred_tasks(), nights[2].deferred_tasks()) == ({"sync"}, {"sync"})
+    outcomes = [json.loads(line) for line in read(f"{bucket}/books/outcomes.jsonl").splitlines()]
+    assert [(outcome["id"], outcome["outcome"]) for outcome in outcomes] == [
+        ("a", "updated"),
+        ("b", "unchanged"),
+        (None, "refused"),
+    ]
+    [refused] = read(f"{bucket}/reports/failures.jsonl").splitlines()
+    assert json.loads(refused)["_failure"]["outcome"] == "refused"
+    assert names(f"{bucket}/reports") == ["failures.jsonl", "report-00001.csv", "set_aside.jsonl"]
+    assert names(f"{bucket}/books") == ["outcomes.jsonl", "state"]
+
+
+@pytest.mark.parametrize("size", [10, 20_000_000], ids=["one request", "several parts"])
+def test_a_write_that_is_broken_off_changes_nothing(folder: str, size: int) -> None:
+    for name in ("there", "new"):
+        path = f"{folder}/files/{name}"
+        if name == "there":
+            with replacing(path) as file:
+                file.write(b"old")
+        with pytest.raises(KeyboardInterrupt), replacing(path) as file:  # noqa: PT012
+            file.write(b"x" * size)
+            raise KeyboardInterrupt
+    gc.collect()
+
+    assert names(f"{folder}/files") == ["there"]
+    assert read(f"{folder}/files/there") == b"old"
+
+
+def test_a_broken_off_upload_leaves_no_parts(bucket: str, s3: S3) -> None:
+    with pytest.raises(KeyboardInterrupt), replacing(f"{bucket}/new") as file:  # noqa: PT012
+        file.write(b"x" * 20_000_000)
+        raise KeyboardInterrupt
+
+    assert s3.fs.list_multipart_uploads(bucket.rpartition("@")[2]) == []
+
+
+def test_a_file_that_is_replaced_is_seen_by_whoever_has_listed_its_folder_before(bucket: str, s3: S3) -> None:
+    from s3fs import S3FileSystem
+
+    with replacing(f"{bucket}/books/state") as file:
+        file.write(b"one")
+    assert names(f"{bucket}/books") == ["state"]
+    another_process = S3FileSystem(skip_instance_cache=True)
+    another_process.pipe_file(f"{bucket.rpartition('@')[2]}/books/state", b"another and longer one\n")
+
+    assert first_line(f"{bucket}/books/state") == b"another and longer one"
+
+
+def test_an_empty_file_has_an_empty_first_line(folder: str) -> None:
+    with replacing(f"{folder}/empty"):
+        pass
+
+    assert first_line(f"{folder}/empty") == first_line(f"{folder}/none") == b""
+
+
+@pytest.mark.parametrize(
+    ("parameter", "place"),
+    [("report_path", "object storage"), ("outcomes_path", "local disk"), ("state_path", "object storage")],
+)
+def test_a_place_that_cannot_be_written_to_is_noticed_before_anything_is_sent(
+    parameter: str,
+    place: str,
+    voucherify: LocalVoucherify,
+    tmp_path: Path,
+    s3: S3,
+    task_log: Any,
+) -> None:
+    (tmp_path / "file").touch()
+    folder = "s3://lake@no-such-bucket" if place == "object storage" else str(tmp_path / "file")
+
+    run = sync([{"source_id": "a"}], retries=2, **{parameter: f"{folder}/books/o.jsonl"})
+
+    assert run.state == "failed"
+    assert run.dag_run.get_task_instance("sync").try_number == 1
+    assert f"{parameter} '{folder}" in task_log()
+    assert voucherify.received == []
+
+
+def test_what_is_staged_for_a_resumed_task_has_to_be_there(
+    voucherify: LocalVoucherify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task_log: Any
+) -> None:
+    """As on another worker, if report_path is on the first one's disk; its retry has everything at hand again."""
+    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
+
+    def look(action: Action, wire: dict[str, Any]) -> dict[str, Any]:
+        for staged in tmp_path.glob("staged-*"):
+            staged.rename(tmp_path / "on another disk")
+            monkeypatch.setattr(completion, "WORKER_SECONDS", 10.0)
+        return wire
+
+    voucherify.script_action(look)
+
+    run = sync([{"source_id": "a"}, {"source_id": None}], report_path=str(tmp_path), deferrable=True, retries=1)
+
+    assert "all workers share" in task_log()
+    assert run.dag_run.get_task_instance("sync").try_number == 2
+    assert run.xcom("sync")["refused"] == 1
+    assert len(read(f"{tmp_path}/failures.jsonl").splitlines()) == 1
+
+
+def test_what_was_staged_and_forgotten_is_removed_after_a_week(folder: str) -> None:
+    reports = StorageReportFolder(folder)
+    now = time.time()
+    for name, until in (("staged-old", now - 8 * 24 * 3600), ("staged-waiting", now - 3600), ("staged-unknown", None)):
+        with reports.write(f"{name}/00001.json") as file:
+            file.write(b"[]")
+        with reports.write(f"{name}/until.json") as file:
+            file.write(json.dumps({"until": until}).encode())
+
+    remove_forgotten(reports)
+
+    assert sorted(reports.names()) == ["staged-unknown", "staged-waiting"]
+
+
+def test_a_process_that_is_killed_leaves_no_file(tmp_path: Path) -> None:
+    script = """
+import sys, time
+from airflow_provider_voucherify.storage import replacing
+from airflow_provider_voucherify.sync.failures import EarlierFailures
+from airflow_provider_voucherify.sync.ledger import Ledger
+ledger, failures = Ledger("run", "settings"), EarlierFailures()
+ledger.add(["c1"], [b"{}"])
+failures.add([("c1", {})])
+with replacing(sys.argv[1] + "/reports/failures.jsonl") as file:
+    file.write(b"{}" * 100_000)
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
+        assert process.stdout is not None
+        assert any(line == "ready\n" for line in process.stdout)
+        process.send_signal(signal.SIGKILL)
+
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_folder_is_removed_with_what_is_in_it(bucket: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_voucherify.hooks.outcome_tables import OutcomeTables
+from airflow_provider_voucherify.hooks.outcome_tables import CONTESTED, OutcomeTables
 from airflow_provider_voucherify.sync.record_state import RecordState, RowOutcome
 
 RECORDS = 60
@@ -43,17 +43,17 @@ def test_mapped_tasks_that_end_at_the_same_time_all_write_theirs(server: None, r
     name = f"together_{request.node.callspec.id}"
     OutcomeTables("books", name, "first", "customers").create()
 
-    def write(number: int) -> int:
+    def write(number: int) -> list[str]:
         run = f"sync{number}/run"
         tables = OutcomeTables("books", name, f"sync{number}", "customers")
         return tables.write(run_of(run), outcomes, lambda: states(run))
 
     with ThreadPoolExecutor(8) as tasks:
-        contested = list(tasks.map(write, range(48)))
+        warnings = list(tasks.map(write, range(48)))
 
     (rows,) = BaseHook.get_hook("books").get_records(f"SELECT count(*) FROM {name}_changelog")
     assert rows[0] == 48 * RECORDS
-    assert contested == [0] * 48
+    assert warnings == [[]] * 48
     (kept,) = BaseHook.get_hook("books").get_records(f"SELECT count(*) FROM {name}_state")
     assert kept[0] == 48 * RECORDS
 
@@ -66,13 +66,13 @@ def test_runs_of_one_sync_that_end_at_the_same_time_all_write_theirs(
     tables = OutcomeTables("books", name, "sync", "customers")
     tables.create()
 
-    def write(run: str) -> int:
+    def write(run: str) -> list[str]:
         return OutcomeTables("books", name, "sync", "customers").write(run_of(run), outcomes, lambda: states(run))
 
     with ThreadPoolExecutor(2) as tasks:
         for night in range(20):
-            contested = list(tasks.map(write, (f"sync/{night}/a", f"sync/{night}/b")))
-            assert sorted(contested) == [0, RECORDS], "whoever comes second finds what the first has confirmed"
+            warnings = list(tasks.map(write, (f"sync/{night}/a", f"sync/{night}/b")))
+            assert sorted(warnings) == [[], [CONTESTED]], "whoever comes second finds what the first has confirmed"
             assert {state.digest for state in tables.states()} == {None}
             BaseHook.get_hook("books").run(f"DELETE FROM {name}_state")
 
@@ -127,3 +127,37 @@ def test_a_connection_in_autocommit_writes_one_transaction_too(
         tables.write(run_of("sync/1"), outcomes, breaks_off)
 
     assert BaseHook.get_hook("books").get_first("SELECT count(*) FROM autocommit_changelog")[0] == 0
+
+
+IDS = ["c1", "c-é", "c-Ω", "顧客"]
+
+
+@pytest.mark.parametrize(
+    ("character_set", "kept"),
+    [("latin1", ["c1", "c-é"]), ("ascii", ["c1"]), ("utf8mb3", IDS), ("utf8mb4", IDS)],
+)
+@pytest.mark.parametrize("sql_mode", ["", "STRICT_ALL_TABLES"])
+def test_an_id_that_the_database_cannot_keep_has_no_state_and_no_ghost(
+    mariadb: str, monkeypatch: pytest.MonkeyPatch, character_set: str, kept: list[str], sql_mode: str
+) -> None:
+    """In such a database ``顧客`` is ``??`` without a word, or an error after everything is sent."""
+    name = f"narrow_{character_set}_{bool(sql_mode)}"
+    extra = {"charset": "utf8mb4", "init_command": f"SET sql_mode = '{sql_mode}'"}
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", json.dumps(json.loads(mariadb) | {"extra": extra}))
+    OutcomeTables("books", name, "sync", "customers").create()
+    for table in ("runs", "changelog", "state"):
+        BaseHook.get_hook("books").run(f"ALTER TABLE {name}_{table} CONVERT TO CHARACTER SET {character_set}")
+
+    tables = OutcomeTables("books", name, "sync", "customers")
+    tables.create()
+    warnings = tables.write(
+        run_of("sync/1"),
+        lambda: (RowOutcome(number, record_id, "updated") for number, record_id in enumerate(IDS)),
+        lambda: (RecordState(i, "settings", 7, None, 0, "updated", None, "見", "sync/1", 1.0) for i in IDS),
+    )
+
+    assert sorted(state.id for state in tables.states()) == sorted(kept)
+    assert tables.strangers == 0
+    assert ("cannot keep" in "".join(warnings)) == (kept != IDS)
+    names = BaseHook.get_hook("books").get_records(f"SELECT record_id FROM {name}_changelog ORDER BY entry_number")
+    assert names[-1][0] == ("顧客" if kept == IDS else r"\u9867\u5ba2")

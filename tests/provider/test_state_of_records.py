@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, BaseHook, ObjectStoragePath
 from connections import APP_ID, SECRET_KEY, connect
 from dags import DagRunResult, run_dag
 from installed import needs_store
 
+from airflow_provider_voucherify.bookkeeping import Bookkeeping
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.sync.ledger import Ledger
 
 TIERS = {"properties": {"tier": {"type": "string", "array": False, "optional": True, "eq": ["gold", "silver"]}}}
 
 
-@pytest.fixture(params=["file", "tables"])
-def books(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+@pytest.fixture(params=["object storage", "tables"])
+def books(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Where the state is kept."""
-    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "books.db")}))
-    kept = {"state_path": str(tmp_path / "state")} if request.param == "file" else {"outcomes_conn_id": "books"}
-    return {"sync_mode": "changed", **kept}
+    if request.param == "object storage":
+        return {"sync_mode": "changed", "state_path": f"{request.getfixturevalue('bucket')}/sync/state"}
+    kept: dict[str, Any] = request.getfixturevalue("tables")
+    return kept
+
+
+@pytest.fixture(params=["object storage", "local disk"])
+def state_path(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    folder = request.getfixturevalue("bucket") if request.param == "object storage" else str(tmp_path)
+    return f"{folder}/state"
 
 
 @pytest.fixture
@@ -93,6 +103,98 @@ def test_a_state_is_one_syncs_alone(voucherify: LocalVoucherify, tmp_path: Path)
     assert (other.state, resource.state) == ("failed", "failed")
     assert (tmp_path / "state").read_bytes() == before
     assert len(voucherify.actions) == 1
+
+
+def test_a_run_that_another_one_overtakes_confirms_nothing(
+    state_path: str, voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one begins while this one has read its rows and not sent them yet, and it dies when it has sent its."""
+    kept = {"sync_mode": "changed", "state_path": state_path}
+    rows = [{"source_id": "r", "v": 1}, {"source_id": "s", "v": 1}]
+    night(rows, **kept)
+
+    def overtake(operator: Any, plan: Any) -> None:
+        monkeypatch.undo()
+        connect(monkeypatch, voucherify)
+        other = Bookkeeping("customers", "nightly.sync", state_path=state_path)
+        with Ledger("another run", "settings") as ledger:
+            other.load_state(ledger)
+            ledger.add(["r"], [b"{}"])
+            other.before_sending(ledger)
+        voucherify.customers["r"]["metadata"] = {"v": 0}
+
+    monkeypatch.setattr(VoucherifyBulkUpdateOperator, "_log_plan", overtake)
+    rows[1]["v"] = 2
+    overtaken = night(rows, **kept).xcom("sync")
+    following, last = (night(rows, **kept).xcom("sync") for _ in range(2))
+
+    assert (overtaken["submitted"], overtaken["unchanged"]) == (1, 1)
+    assert "another run of this sync" in overtaken["warning"]
+    assert (following["submitted"], following["warning"]) == (2, None)
+    assert last["unchanged"] == 2
+    assert [voucherify.customers[name]["metadata"]["v"] for name in "rs"] == [1, 2]
+
+
+@pytest.fixture
+def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A state in a database, which ``execute`` changes behind the sync's back."""
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "books.db")}))
+    return {"sync_mode": "changed", "outcomes_conn_id": "books"}
+
+
+def execute(statement: str) -> list[Any]:
+    hook = BaseHook.get_hook("books")
+    with closing(hook.get_conn()) as connection:
+        rows = connection.execute(statement).fetchall()
+        connection.commit()
+    return list(rows)
+
+
+def test_an_id_that_a_database_has_changed_is_nobody(voucherify: LocalVoucherify, tables: dict[str, Any]) -> None:
+    """As SQL Server's varchar and a latin1 database of MySQL do: marking ``??`` as removed would create it."""
+    rows = [{"source_id": "c1"}, {"source_id": "c2"}, {"source_id": "顧客"}]
+    night(rows, **tables)
+    execute("UPDATE voucherify_state SET record_id = '??' WHERE record_id = '顧客'")
+
+    second = night(rows, on_removed={"metadata": {"active": False}}, max_removed_ratio=None, **tables).xcom("sync")
+
+    assert sorted(voucherify.customers) == ["c1", "c2", "顧客"]
+    assert (second["submitted"], second["unchanged"], second["removed"]) == (1, 2, 0)
+    assert "1 rows of the state" in second["warning"]
+    assert execute("SELECT warning FROM voucherify_runs ORDER BY finished_at")[-1][0] == second["warning"]
+
+
+def test_a_state_that_is_gone_is_told_if_there_were_runs(voucherify: LocalVoucherify, tables: dict[str, Any]) -> None:
+    first = night([{"source_id": "a"}], **tables).xcom("sync")
+    execute("DELETE FROM voucherify_state")
+    second = night([{"source_id": "a"}], **tables).xcom("sync")
+
+    assert first["warning"] is None
+    assert second["submitted"] == 1
+    assert "the state of earlier syncs is gone" in second["warning"]
+
+
+def test_a_state_file_that_is_gone_is_told_if_an_earlier_run_has_written_it(
+    voucherify: LocalVoucherify, state_path: str
+) -> None:
+    kept = {"sync_mode": "changed", "state_path": state_path}
+    first = night([{"source_id": "a"}], "gone", **kept).xcom("sync")
+    ObjectStoragePath(state_path).unlink()
+    second = night([{"source_id": "a"}], "gone", **kept).xcom("sync")
+    elsewhere = night([{"source_id": "a"}], "gone", **{**kept, "state_path": f"{state_path}-2"}).xcom("sync")
+
+    assert (first["warning"], elsewhere["warning"]) == (None, None)
+    assert "the state of earlier syncs is gone" in second["warning"]
+
+
+def test_a_record_that_was_deleted_at_voucherify_is_told(books: dict[str, Any], voucherify: LocalVoucherify) -> None:
+    night([{"source_id": "a", "v": 1}, {"source_id": "b", "v": 1}], **books)
+    voucherify.customers.remove("a")
+
+    second = night([{"source_id": "a", "v": 2}, {"source_id": "b", "v": 2}, {"source_id": "c"}], **books).xcom("sync")
+
+    assert (second["created"], second["updated"]) == (2, 1)
+    assert "1 records that an earlier sync had confirmed were created anew" in second["warning"]
 
 
 def test_syncs_of_two_resources_may_have_one_name_in_the_tables(

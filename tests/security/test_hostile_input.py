@@ -133,7 +133,8 @@ def test_no_cell_of_a_csv_of_outcomes_starts_a_formula(
     path = tmp_path_factory.getbasetemp() / "outcomes"
     outcome = RowOutcome(**{"row": 1, **dict(zip(names, values, strict=True))})  # type: ignore[arg-type]
 
-    write_outcomes([outcome], "outcomes.csv", path)
+    with path.open("wb") as file:
+        write_outcomes([outcome], "outcomes.csv", file)
 
     header, cells = csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
     assert len(header) == len(cells)

@@ -116,7 +116,7 @@ def run(
     rows += [{"source_id": None, "v": 0}, *rows[:1]]
     ledger = Ledger(f"run {number}", "settings", everything=False)
     if state.exists():
-        read_state(ledger, "customers", "sync", state)
+        load(ledger, state)
     changes = Changes(max_attempts=None)
     destination = update_destination("customers")
     with Plan(destination, limits=BatchLimits(max_records=2), ledger=ledger, changes=changes) as plan:
@@ -135,8 +135,14 @@ def run(
 
 def keep(ledger: Ledger, state: Path) -> None:
     new = state.with_suffix(".new")
-    write_state(ledger, "customers", "sync", new)
+    with new.open("wb") as file:
+        write_state(ledger, "customers", "sync", file)
     new.replace(state)
+
+
+def load(ledger: Ledger, state: Path) -> None:
+    with state.open("rb") as file:
+        read_state(ledger, "customers", "sync", file)
 
 
 SOURCES = st.dictionaries(st.sampled_from("abcdefg"), st.integers(1, 3) | st.just(BAD), max_size=7)
@@ -195,7 +201,7 @@ def test_a_state_that_cannot_be_used_is_an_error_and_not_half_a_state(damage: st
 
     with Ledger("run 2", "settings", everything=False) as ledger:
         with pytest.raises(ValueError, match=r"damaged|version|no state"):
-            read_state(ledger, "customers", "sync", state)
+            load(ledger, state)
         assert ledger.known == 0
 
 
@@ -204,7 +210,7 @@ def test_a_state_of_other_settings_confirms_nothing(tmp_path: Path) -> None:
     run(1, {"a": 1, "b": 2}, voucherify, state, crash=False)
 
     with Ledger("run 2", "other settings", everything=False) as ledger:
-        read_state(ledger, "customers", "sync", state)
+        load(ledger, state)
         assert ledger.has_other_settings
         with Plan(update_destination("customers"), ledger=ledger, changes=Changes()) as plan:
             plan.read(from_records([{"source_id": "a", "v": 1}, {"source_id": "b", "v": 2}], "source_id"))
