@@ -62,9 +62,7 @@ class StorageReportFolder:
 
         :raises VoucherifyConfigurationError: they cannot.
         """
-        probe = self._path / _PROBE
-        _write_probe(probe, "report_path")
-        probe.fs.rm_file(probe.path)
+        _try_out(self._path, "report_path", must_remove=True)
 
     def has(self, path: str, name: str) -> bool:
         """Say whether a path is the one of the folder's file of that name."""
@@ -339,21 +337,21 @@ def check_writable(path: str, parameter: str) -> None:
     :param parameter: which names the file.
     :raises VoucherifyConfigurationError: it cannot.
     """
-    probe = ObjectStoragePath(path).parent / _PROBE
-    _write_probe(probe, parameter)
-    with suppress(FileNotFoundError, PermissionError):  # who may write need not have the right to delete
-        probe.fs.rm_file(probe.path)
+    _try_out(ObjectStoragePath(path).parent, parameter, must_remove=False)
 
 
-def _write_probe(probe: ObjectStoragePath, parameter: str) -> None:
+def _try_out(folder: ObjectStoragePath, parameter: str, *, must_remove: bool) -> None:
+    """Write a file to a folder and remove it; who may write need not have the right to remove, unless it is needed."""
+    probe = folder / _PROBE
+    tolerated = (FileNotFoundError,) if must_remove else (FileNotFoundError, PermissionError)
     try:
         with _replacing(probe) as file:
             file.write(b"It is seen whether files can be written here.\n")
+        with suppress(*tolerated):  # another task may have removed it
+            probe.fs.rm_file(probe.path)
     except OSError as error:
         if isinstance(error, _REFUSALS) or error.errno in (errno.EROFS, errno.EINVAL):
-            raise VoucherifyConfigurationError(
-                f"{parameter} {str(probe.parent)!r} cannot be written to: {error}"
-            ) from error
+            raise VoucherifyConfigurationError(f"{parameter} {str(folder)!r} cannot be written to: {error}") from error
         raise
 
 
