@@ -23,7 +23,7 @@ from airflow_provider_voucherify.models.errors import (
 )
 from airflow_provider_voucherify.notifications.texts import ready_texts
 from airflow_provider_voucherify.parameters import ChecksParameters, Wrong, told_by
-from airflow_provider_voucherify.sync.thresholds import FailureThresholds, unusually_superseded
+from airflow_provider_voucherify.sync.thresholds import FailureThresholds, told_by_thresholds, unusually_superseded
 from airflow_provider_voucherify.sync.waiting import DEFAULT_POLL_INTERVAL, action_to_look_at, pause
 from airflow_provider_voucherify.triggers.async_action import EVENT_VERSION, VoucherifyAsyncActionTrigger
 
@@ -218,14 +218,8 @@ class CompletesAsyncActions(ChecksParameters, EmitsLineage):
 
     def _with_warnings(self, summary: SyncSummary) -> SyncSummary:
         """Return the summary with every threshold that is exceeded or could not be checked."""
-        thresholds, warnings = self._thresholds(), self._warnings()
         unusual = unusually_superseded(summary) if self.warn_superseded is None else None
-        return summary.with_warning(
-            *thresholds.exceeded_by(summary),
-            *warnings.exceeded_by(summary),
-            thresholds.unknown_in(summary) or warnings.unknown_in(summary),
-            unusual,
-        )
+        return summary.with_warning(*told_by_thresholds(summary, self._thresholds(), self._warnings()), unusual)
 
     def _report_folder(self, context: Context) -> StorageReportFolder | None:
         from airflow_provider_voucherify.storage import StorageReportFolder

@@ -103,3 +103,9 @@ class FailureThresholds:
     def _gives_way(self, name: str) -> bool:
         """Say whether a limit is a default whose place another one takes."""
         return isinstance(getattr(self, name), DefaultLimit) and self.failed_ratio is not None
+
+
+def told_by_thresholds(summary: SyncSummary, *several: FailureThresholds) -> list[str]:
+    """Say which thresholds are exceeded, and then which could not be checked; none hides another."""
+    exceeded = [told for thresholds in several for told in thresholds.exceeded_by(summary)]
+    return exceeded + [told for thresholds in several if (told := thresholds.unknown_in(summary)) is not None]

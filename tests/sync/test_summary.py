@@ -19,7 +19,7 @@ from airflow_provider_voucherify.sync.summary import (
     SyncSummary,
     most_frequent,
 )
-from airflow_provider_voucherify.sync.thresholds import FailureThresholds, unusually_superseded
+from airflow_provider_voucherify.sync.thresholds import FailureThresholds, told_by_thresholds, unusually_superseded
 from airflow_provider_voucherify.sync.totals import Totals
 
 COUNTS = st.integers(0, 1_000)
@@ -266,6 +266,17 @@ def test_created_records_count_as_far_as_they_are_known() -> None:
     ]
     assert FailureThresholds(created=500_000).exceeded_by(known) == []
     assert "beside 400,000" in (FailureThresholds(created=500_000).unknown_in(known) or "")
+
+
+def test_every_threshold_that_could_not_be_checked_is_told() -> None:
+    unknown = summary(rows_read=3, succeeded=2, created=None, failed=1)
+    several = (FailureThresholds(0, created=5), FailureThresholds(None, created=1, prefix="warn"))
+
+    assert told_by_thresholds(unknown, *several) == [
+        "1 of 3 rows failed or were refused, and max_failed_records is 0",
+        "Voucherify does not tell how many records were created, so max_created was not checked",
+        "Voucherify does not tell how many records were created, so warn_created was not checked",
+    ]
 
 
 def test_records_that_no_answer_mentions_may_be_too_many() -> None:
