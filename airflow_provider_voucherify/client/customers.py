@@ -153,7 +153,8 @@ def all_customers(*, order: str = "created_at", **filters: Unpack[CustomerFilter
     List all customers, page by page.
 
     By ``created_at`` and ``updated_at`` there may be any number, by any other order 9,900, the most that page numbers
-    reach. Customers that are updated while they are listed by ``updated_at`` come again.
+    reach. By ``updated_at`` customers that were never updated come last, in the order of creation, and customers that
+    are updated meanwhile come again.
 
     :param order: see ``list_customers``.
     :param filters: see ``CustomerFilters``.
@@ -172,8 +173,46 @@ def all_customers(*, order: str = "created_at", **filters: Unpack[CustomerFilter
         descending = order.startswith("-")
         return by_time(pages, query, TimeOrder("created_at", "starting_after", lambda c: c.created_at, descending))
     if order == "updated_at":
-        return by_time(pages, query, TimeOrder("updated_at", "starting_after", lambda c: c.updated_at or c.created_at))
+        return _by_update(pages, query)
     return by_page(pages, query)
+
+
+def _by_update(pages: Pages[CustomerList, Customer], query: Mapping[str, Any]) -> Listing[CustomerList, Customer]:
+    """
+    List customers by their last update, and then those that have none.
+
+    Such a customer has no ``updated_at``, and nobody says where in this order the API puts it, or whether a cursor
+    passes it by. So it is looked for by its time of creation, unless only updates were asked for.
+    """
+    order = TimeOrder[Customer]("updated_at", "starting_after", lambda c: c.updated_at or c.created_at)
+    if any(name.startswith("updated_at[") for name in query):
+        yield from by_time(pages, query, order)
+        return
+    undated: set[str] = set()
+    latest = ""
+    listing = by_time(pages, {**query, "updated_at[after]": _BEFORE_ALL}, order)
+    page: Any = None
+    while (step := _next_step(listing, page)) is not None:
+        page = yield step
+        for customer in step if isinstance(step, list) else ():
+            latest = max(latest, customer.updated_at or "")
+            undated |= set() if customer.updated_at else {customer.id}
+    created = TimeOrder[Customer]("created_at", "starting_after", lambda c: c.created_at)
+    listing, page = by_time(pages, {**query, "order": "created_at"}, created), None
+    while (step := _next_step(listing, page)) is not None:
+        if isinstance(step, list):
+            step = [c for c in step if c.id not in undated and (c.updated_at is None or c.updated_at > latest)]
+        page = yield step
+
+
+def _next_step(listing: Listing[Any, Customer], page: Any) -> Call[Any] | list[Customer] | None:
+    try:
+        return listing.send(page)
+    except StopIteration:
+        return None
+
+
+_BEFORE_ALL = "1970-01-01T00:00:00.000Z"
 
 
 def list_customer_activity(

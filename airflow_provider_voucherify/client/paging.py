@@ -29,6 +29,9 @@ PAGE_SIZE = 100
 LAST_PAGE = 99
 """Highest number of a page that the API takes (customers, vouchers)."""
 
+LAST_PAGE_OF_PRODUCTS = 100
+"""The same of products and of a product's SKUs (documentation/openapi/products.json)."""
+
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -43,7 +46,7 @@ class Pages(Generic[P, R]):
     :param what: what the records are, for errors.
     :param has_more: what a page says of further ones; None where it says nothing.
     :param total: how many records a page says that there are; None where it says nothing.
-    :param most: the highest page number; None where the API names none.
+    :param most: the highest page number.
     """
 
     call: Callable[[Query], Call[P]]
@@ -52,7 +55,7 @@ class Pages(Generic[P, R]):
     what: str
     has_more: Callable[[P], bool | None] = lambda page: None
     total: Callable[[P], int | None] = lambda page: None
-    most: int | None = LAST_PAGE
+    most: int = LAST_PAGE
 
     def is_last(self, page: P, read: int, total: int | None = None) -> bool:
         """
@@ -106,6 +109,8 @@ def by_page(pages: Pages[P, R], query: Query) -> Listing[P, R]:
         if pages.is_last(page, read, pages.total(page)):
             return
         if number == pages.most:
+            if not pages.has_more(page) and read >= (pages.total(page) or read + 1):
+                return
             raise pages.stuck(f"the API has no page after {number}, and there are more; ask for fewer with a filter")
         before, number = pages.keys(page), number + 1
 
@@ -117,11 +122,14 @@ def by_cursor(pages: Pages[P, R], query: Query, cursor_of: Callable[[P], str | N
     :param cursor_of: that id; where a page names none, the id of its last record is taken.
     """
     used: set[str] = set()
+    before: set[str] = set()
     cursor: str | None = None
     read = 0
     while True:
         at = {} if cursor is None else {"starting_after_id": cursor}
         page = yield pages.call({**query, "limit": PAGE_SIZE, **at})
+        pages.check_progress(page, before, len(used) + 1)
+        before = pages.keys(page)
         found = pages.records(page)
         yield list(found)
         read += len(found)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict, Unpack
 
 from airflow_provider_voucherify.client.calls import Call
-from airflow_provider_voucherify.client.paging import Listing, Pages, by_page
+from airflow_provider_voucherify.client.paging import LAST_PAGE_OF_PRODUCTS, Listing, Pages, by_page
 from airflow_provider_voucherify.client.records import Time, json_body, named, path_of, query_of, reads, upsert, written
 from airflow_provider_voucherify.models.records import Product, ProductList
 
@@ -57,7 +57,7 @@ def list_products(
     Get one page of products (``GET /v1/products``).
 
     :param limit: 1 to 100.
-    :param page: from 1 on.
+    :param page: 1 to 100.
     :param order: e.g. ``created_at`` or ``-updated_at``; by default the newest come last.
     :param filters: see ``ProductFilters``.
     """
@@ -68,7 +68,9 @@ def all_products(*, order: str = "created_at", **filters: Unpack[ProductFilters]
     """
     List all products, page by page.
 
-    The vendor names no highest page; where there is one, its error is raised.
+    At most 10,000, which is what page numbers reach: the API has neither a cursor here nor a filter that could serve as
+    one, since the vendor does not say which time the two date filters mean. A list that is longer raises an error at
+    its end; read it in parts with these filters, or by a product export in Voucherify's dashboard.
 
     :param order: see ``list_products``.
     :param filters: see ``ProductFilters``.
@@ -80,7 +82,7 @@ def all_products(*, order: str = "created_at", **filters: Unpack[ProductFilters]
         lambda product: product.id,
         "products",
         total=lambda page: page.total,
-        most=None,
+        most=LAST_PAGE_OF_PRODUCTS,
     )
     return by_page(pages, query_of({"order": order, **named(filters, ProductFilters)}))
 

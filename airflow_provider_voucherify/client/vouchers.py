@@ -8,6 +8,7 @@ from typing import Any, TypedDict, Unpack
 from airflow_provider_voucherify.client.calls import Call
 from airflow_provider_voucherify.client.paging import Listing, Pages, TimeOrder, by_page, by_time
 from airflow_provider_voucherify.client.records import Time, json_body, named, path_of, query_of, reads, written
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.models.records import Voucher, VoucherList
 
 VOUCHER_FIELDS = (
@@ -26,7 +27,15 @@ VOUCHER_FIELDS = (
 )
 """What ``PUT`` changes."""
 
-_NEW_VOUCHER_FIELDS = (*VOUCHER_FIELDS, "gift", "loyalty_card", "campaign", "campaign_id")
+_NEW_VOUCHER_FIELDS = (
+    *VOUCHER_FIELDS,
+    "gift",
+    "loyalty_card",
+    "campaign",
+    "campaign_id",
+    "redemption",
+    "validation_rules",
+)
 
 
 class VoucherFilters(TypedDict, total=False):
@@ -54,12 +63,32 @@ def create_voucher(code: str, voucher: Voucher | Mapping[str, Any]) -> Call[Vouc
     """
     Create a voucher with a given code (``POST /v1/vouchers/{code}``).
 
-    A code that exists is a ``VoucherifyConflictError``.
+    A code that exists is a ``VoucherifyConflictError``. Of a voucher that was read go along how often it may be
+    redeemed (``redemption.quantity``) and its validation rules, not how often it was redeemed.
 
     :param voucher: ``type`` and what that needs: ``discount``, ``gift``, or ``loyalty_card`` and a campaign.
+    :raises VoucherifyConfigurationError: not all rules of a voucher that was read are there.
     """
-    body = json_body(written(voucher, _NEW_VOUCHER_FIELDS))
-    return Call("POST", path_of("vouchers", code), reads(Voucher), safe=False, body=body)
+    fields = written(voucher, _NEW_VOUCHER_FIELDS)
+    if isinstance(voucher, Voucher):
+        fields |= _limits_of(voucher)
+        fields = {name: value for name, value in fields.items() if value is not None}
+    return Call("POST", path_of("vouchers", code), reads(Voucher), safe=False, body=json_body(fields))
+
+
+def _limits_of(voucher: Voucher) -> dict[str, Any]:
+    """Return how often a new voucher may be redeemed, and by which rules: both are read in another form."""
+    quantity = (voucher.redemption or {}).get("quantity")
+    redemption = None if quantity is None else {"quantity": quantity}
+    if voucher.validation_rules is not None:
+        return {"redemption": redemption}
+    assigned = (voucher.validation_rules_assignments or {}).get("data") or []
+    rules = [one["rule_id"] for one in assigned if isinstance(one, dict) and isinstance(one.get("rule_id"), str)]
+    if len(rules) < ((voucher.validation_rules_assignments or {}).get("total") or len(assigned)):
+        raise VoucherifyConfigurationError(
+            f"not all validation rules of the voucher {voucher.code!r} are known: give their ids as validation_rules"
+        )
+    return {"redemption": redemption, "validation_rules": rules or None}
 
 
 def get_voucher(code: str) -> Call[Voucher]:

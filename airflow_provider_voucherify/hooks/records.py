@@ -226,7 +226,11 @@ class CatalogMethods(_Connected):
         return self.get_conn().send(products.list_products(limit=limit, page=page, order=order, **filters))
 
     def all_products(self, *, order: str = "created_at", **filters: Unpack[ProductFilters]) -> Iterator[Product]:
-        """Give all products that the filters let through; pages are asked for as they are needed."""
+        """
+        Give all products that the filters let through, 10,000 at most; pages are asked for as they are needed.
+
+        :raises VoucherifyUnexpectedAnswerError: there are more than the API has pages for.
+        """
         from airflow_provider_voucherify.client import products
 
         return self.get_conn().iterate(products.all_products(order=order, **filters))

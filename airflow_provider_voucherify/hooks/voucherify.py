@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_voucherify import connection_form
-from airflow_provider_voucherify.client.redaction import without_locals
 from airflow_provider_voucherify.compat import (
     BaseHook,
     get_async_connection,
@@ -54,6 +53,8 @@ class VoucherifyHook(RecordMethods, BaseHook):
 
         :raises VoucherifyConfigurationError: a field of the connection is missing or wrong.
         """
+        from airflow_provider_voucherify.client.redaction import without_locals
+
         with without_locals():
             return _settings(self.get_connection(self.voucherify_conn_id))
 
@@ -68,6 +69,7 @@ class VoucherifyHook(RecordMethods, BaseHook):
     async def get_async_conn(self) -> AsyncVoucherifyClient:
         """Open a new asynchronous client, for a trigger; its connection lookup does not block the event loop."""
         from airflow_provider_voucherify.client.http import AsyncVoucherifyClient
+        from airflow_provider_voucherify.client.redaction import without_locals
 
         with without_locals():
             return AsyncVoucherifyClient(await _async_settings(self.voucherify_conn_id), retry=self._retry)

@@ -13,6 +13,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -192,11 +193,12 @@ def _listed(text: str) -> list[str]:
 
 
 def _attributes(text: str) -> dict[str, Any]:
-    """Read the attributes of a SKU, JSON with single quotes."""
-    try:
-        read = json.loads(text.replace("'", '"'))
-    except ValueError:
-        read = None
+    """Read the attributes of a SKU: JSON, or what the vendor's template has, which is JSON with single quotes."""
+    read = None
+    for written in (text, text.replace("'", '"')):
+        with suppress(ValueError):
+            read = json.loads(written)
+            break
     if not isinstance(read, dict):
         raise _RowError("attributes: must be an object")
     return read

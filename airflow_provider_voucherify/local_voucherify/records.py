@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -34,14 +34,14 @@ class ObjectKind:
     :param name: value of ``object`` and of ``resource_type``.
     :param key: ``source_id`` or ``code``.
     :param id_prefix: what Voucherify's own ids start with.
-    :param dated_from_creation: whether ``updated_at`` is the creation date until the first update, instead of null.
+    :param never_updated: what is shown of ``updated_at`` before the first update: null, or nothing.
     :param describe: stored fields to the fields that the API shows besides ids, dates and ``object``.
     """
 
     name: str
     key: str
     id_prefix: str
-    dated_from_creation: bool
+    never_updated: Literal["null", "nothing"]
     describe: Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -50,7 +50,6 @@ def _describe_customer(fields: dict[str, Any]) -> dict[str, Any]:
     rollbacks = ("total_rollback_failed", "total_rollback_succeeded")
     return {
         "address": None,
-        "metadata": {},
         "summary": {
             "redemptions": {
                 **dict.fromkeys(redemptions + rollbacks, 0),
@@ -62,7 +61,6 @@ def _describe_customer(fields: dict[str, Any]) -> dict[str, Any]:
         "loyalty": {"points": 0, "referred_customers": 0, "campaigns": {}},
         "referrals": {"total": 0, "campaigns": []},
         "system_metadata": {},
-        "assets": {},
         **fields,
     }
 
@@ -106,10 +104,10 @@ def _describe_sku(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 OBJECT_KINDS: Mapping[str, ObjectKind] = {
-    "customers": ObjectKind("customer", "source_id", "cust_", True, _describe_customer),
-    "products": ObjectKind("product", "source_id", "prod_", False, _describe_product),
-    "vouchers": ObjectKind("voucher", "code", "v_", True, _describe_voucher),
-    "skus": ObjectKind("sku", "source_id", "sku_", False, _describe_sku),
+    "customers": ObjectKind("customer", "source_id", "cust_", "nothing", _describe_customer),
+    "products": ObjectKind("product", "source_id", "prod_", "null", _describe_product),
+    "vouchers": ObjectKind("voucher", "code", "v_", "null", _describe_voucher),
+    "skus": ObjectKind("sku", "source_id", "sku_", "null", _describe_sku),
 }
 """How the objects of each resource appear in the API."""
 
@@ -150,13 +148,13 @@ class RecordStore(Mapping[str, dict[str, Any]]):
     def __getitem__(self, key: str) -> dict[str, Any]:
         """Return the object of that key in the API's form."""
         stored = _decode(self._encoded[key])
-        unchanged_since = stored.created_at if self.kind.dated_from_creation else None
+        shows_update = stored.updated_at is not None or self.kind.never_updated == "null"
         return {
             "id": self.kind.id_prefix + key.encode().hex(),
             **({} if key.startswith(_ANONYMOUS) else {self.kind.key: key}),
             **self.kind.describe(stored.fields),
             "created_at": stored.created_at,
-            "updated_at": stored.updated_at or unchanged_since,
+            **({"updated_at": stored.updated_at} if shows_update else {}),
             "object": self.kind.name,
         }
 

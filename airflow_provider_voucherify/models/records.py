@@ -133,6 +133,8 @@ class Voucher(Record):
     :param id: Voucherify's own id, ``v_…``.
     :param type: ``DISCOUNT_VOUCHER``, ``GIFT_VOUCHER`` or ``LOYALTY_CARD``.
     :param holder_id: Voucherify's id of the customer who holds it.
+    :param validation_rules: ids of the rules of a voucher that is to be created. Of one that was read
+        ``validation_rules_assignments`` has them.
     """
 
     code: str = Field(min_length=1)
@@ -160,6 +162,7 @@ class Voucher(Record):
     referrer_id: str | None = None
     redemption: dict[str, Any] | None = None
     publish: dict[str, Any] | None = None
+    validation_rules: list[str] | None = None
     validation_rules_assignments: dict[str, Any] | None = None
     created_at: str | None = None
     updated_at: str | None = None

@@ -47,8 +47,10 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
       fields only, use ``VoucherifyBulkUpdateOperator``. A row without ``Source_id`` and ``Id`` creates a customer each
       time it is imported.
     * products: ``name`` (required), ``source_id, price, attributes, image_url``. Of a product that exists only the name
-      is changed. ``price`` is in major units, unlike everywhere else: 21 is $21.00.
-    * skus: ``source_id, product_id`` (required), ``sku, price, image_url, attributes``. Their products must have been
+      is changed (and perhaps metadata: the vendor's changelog of 2025 speaks of that). ``price`` is in major units,
+      unlike everywhere else: 21 is $21.00.
+    * skus: ``source_id, product_id`` (required), ``sku, price, image_url, attributes``. ``product_id`` has the
+      ``source_id`` of the product, as in the vendor's template, or Voucherify's own id; the product must have been
       imported before. Of a SKU that exists only ``sku`` and ``price`` are changed. With OAuth the connection's scope
       must have ``skus``.
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from airflow_provider_voucherify.client import products, vouchers
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
-from airflow_provider_voucherify.models.errors import VoucherifyConflictError, VoucherifyNotFoundError
+from airflow_provider_voucherify.models.errors import (
+    VoucherifyBadRequestError,
+    VoucherifyConfigurationError,
+    VoucherifyConflictError,
+    VoucherifyNotFoundError,
+)
 from airflow_provider_voucherify.models.records import Voucher
 
 Connect = Callable[..., Any]
@@ -31,7 +36,7 @@ def test_a_product_is_created_read_and_changed(server: LocalVoucherify, connect_
 
     assert (created.source_id, created.price, created.attributes) == ("p1", 4500, ["size"])
     assert body(server, "PUT") == {"name": "Shirt", "price": 5000, "attributes": ["size"], "metadata": {"a": 1}}
-    assert client.send(products.get_product(created.id)) == changed
+    assert changed.price == client.send(products.get_product(created.id)).price == 5000
     assert client.send(products.create_product({"source_id": "p1", "name": "Polo"})).price == 5000
     with pytest.raises(VoucherifyNotFoundError, match="Cannot find product with id p2"):
         client.send(products.update_product("p2", {"name": "x"}))
@@ -92,7 +97,7 @@ def test_a_voucher_that_exists_is_not_created_again(server: LocalVoucherify, con
         ({"ids": ["A", "C"]}, ["A", "C"]),
         ({"customer": "c1"}, []),
         ({"created_at_before": "2020-01-01"}, []),
-        ({"updated_at_after": "2020-01-01"}, ["A", "B", "C"]),
+        ({"updated_at_after": "2020-01-01"}, []),
         ({"filters": {"metadata.tier": {"conditions": {"$is": "gold"}}}}, ["A"]),
     ],
     ids=str,
@@ -118,3 +123,62 @@ def test_all_vouchers_are_listed(server: LocalVoucherify, connect_to: Connect, o
     listing = vouchers.all_vouchers(order=order, category="x", created_at_after="2020-01-01", ids=[])
 
     assert len({voucher.code for voucher in connect_to(server).iterate(listing)}) == 175
+
+
+def test_the_highest_page_of_products_is_the_hundredth(unjudged: LocalVoucherify, connect_to: Connect) -> None:
+    client = connect_to(unjudged)
+
+    assert client.send(products.list_products(page=100)).products == []
+    with pytest.raises(VoucherifyBadRequestError, match="page must be an integer between 1 and 100"):
+        client.send(products.list_products(page=101))
+
+
+class TestALimitedVoucher:
+    """How often and under which rules a voucher may be redeemed goes along when it is created from a model."""
+
+    READ: ClassVar = {
+        **DISCOUNT,
+        "code": "OLD",
+        "redemption": {"quantity": 3, "redeemed_quantity": 2, "object": "list", "url": "/v1/vouchers/OLD/redemptions"},
+        "validation_rules_assignments": {
+            "object": "list",
+            "data": [{"id": "asgm_1", "rule_id": "val_1"}, {"id": "asgm_2", "rule_id": "val_2"}],
+            "total": 2,
+        },
+    }
+
+    def test_of_one_that_was_read(self, server: LocalVoucherify, connect_to: Connect) -> None:
+        connect_to(server).send(vouchers.create_voucher("NEW", Voucher(**self.READ)))
+
+        [sent] = server.requests("POST", "/v1/vouchers/NEW")
+        assert json.loads(sent.body or b"") == {
+            **DISCOUNT,
+            "redemption": {"quantity": 3},
+            "validation_rules": ["val_1", "val_2"],
+        }
+
+    def test_of_one_that_is_made_by_hand(self, server: LocalVoucherify, connect_to: Connect) -> None:
+        voucher = Voucher(code="NEW", **DISCOUNT, redemption={"quantity": 1}, validation_rules=["val_3"])
+
+        created = connect_to(server).send(vouchers.create_voucher("NEW", voucher))
+
+        [sent] = server.requests("POST", "/v1/vouchers/NEW")
+        assert json.loads(sent.body or b"") == {
+            **DISCOUNT,
+            "redemption": {"quantity": 1},
+            "validation_rules": ["val_3"],
+        }
+        assert created.redemption == {"quantity": 1}
+
+    def test_rules_that_are_not_all_known_are_not_dropped_in_silence(self) -> None:
+        some = {**self.READ, "validation_rules_assignments": {"data": [{"rule_id": "val_1"}], "total": 2}}
+
+        with pytest.raises(VoucherifyConfigurationError, match="not all validation rules of the voucher 'OLD'"):
+            vouchers.create_voucher("NEW", Voucher(**some))
+
+    def test_an_update_sends_neither(self, server: LocalVoucherify, connect_to: Connect) -> None:
+        server.add_voucher("OLD")
+        connect_to(server).send(vouchers.update_voucher("OLD", Voucher(**self.READ)))
+
+        [sent] = server.requests("PUT", "/v1/vouchers/OLD")
+        assert not {"redemption", "validation_rules"} & set(json.loads(sent.body or b""))

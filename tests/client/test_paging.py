@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -210,6 +211,23 @@ class TestPageNumbers:
         with pytest.raises(VoucherifyUnexpectedAnswerError, match="the API has no page after 99"):
             read(customers.all_customers(order="source_id"), answer)
 
+    @pytest.mark.parametrize("tells_total", [True, False])
+    def test_of_products_there_are_100_pages(self, tells_total: bool) -> None:
+        def answer(query: dict[str, str]) -> Any:
+            first = (int(query["page"]) - 1) * 100
+            assert first < 10_000, "the API refuses this"
+            shown = [{"id": str(n)} for n in range(first, min(first + 100, there))]
+            return {"products": shown, **({"total": there} if tells_total else {})}
+
+        there = 9_999
+        assert len(read(products.all_products(), answer)) == 9_999
+        there = 10_000
+        if tells_total:
+            assert len(read(products.all_products(), answer)) == 10_000
+        there = 10_001
+        with pytest.raises(VoucherifyUnexpectedAnswerError, match="the API has no page after 100, and there are more"):
+            read(products.all_products(), answer)
+
     def test_a_record_that_moved_to_the_next_page_is_given_once(self) -> None:
         first = {"products": [{"id": str(n)} for n in range(100)], "total": 150}
         second = {"products": [{"id": str(n)} for n in range(99, 150)], "total": 150}
@@ -250,11 +268,29 @@ class TestCursors:
     @pytest.mark.parametrize(
         ("answer", "said"),
         [
-            ({"data": [{"id": "1"}], "has_more": True, "more_starting_after": "x"}, "the cursor x came before"),
-            ({"data": [{"id": "1"}], "has_more": True}, "the cursor 1 came before"),
+            ({"data": [{"id": "1"}], "has_more": True, "more_starting_after": "x"}, "page 2 has what the page before"),
+            ({"data": [{"id": "1"}], "has_more": True}, "page 2 has what the page before had"),
             ({"data": [], "has_more": True}, "a page that is not the last is empty"),
         ],
     )
-    def test_a_cursor_that_comes_again_is_an_error(self, answer: Any, said: str) -> None:
+    def test_a_page_that_comes_again_is_an_error(self, answer: Any, said: str) -> None:
         with pytest.raises(VoucherifyUnexpectedAnswerError, match=said):
             read(customers.all_customer_activity("c1"), lambda query: answer)
+
+    def test_cursors_that_are_always_new_do_not_hide_that(self) -> None:
+        new = itertools.count()
+
+        def answer(query: dict[str, str]) -> Any:
+            return self.activity(1, has_more=True, more_starting_after=f"x{next(new)}")
+
+        with pytest.raises(VoucherifyUnexpectedAnswerError, match="page 2 has what the page before had"):
+            read(customers.all_customer_activity("c1"), answer)
+
+    def test_a_cursor_that_comes_again_is_an_error(self) -> None:
+        new = itertools.count()
+
+        def answer(query: dict[str, str]) -> Any:
+            return self.activity(next(new), has_more=True, more_starting_after="x")
+
+        with pytest.raises(VoucherifyUnexpectedAnswerError, match="the cursor x came before"):
+            read(customers.all_customer_activity("c1"), answer)

@@ -98,16 +98,30 @@ def fits_vendor_schema() -> Callable[[str, str, Any], None]:
     """
     Give a function that checks JSON against a part of the vendor's API description.
 
-    It takes the tag of the description, a JSON pointer into it and the JSON.
+    It takes the tag of the description, a JSON pointer into it and the JSON. A voucher's ``updated_at`` may be null as
+    in the description's own examples, whatever its schema says.
     """
     if not OPENAPI.is_dir():
         pytest.skip(f"the vendor's API description is not at {OPENAPI}")
 
     def check(tag: str, pointer: str, instance: Any) -> None:
         description = _as_json_schema(json.loads((OPENAPI / f"docs-{tag}.json").read_text(encoding="utf-8")))
-        jsonschema.Draft202012Validator({**description, "$ref": f"#{pointer}"}).validate(instance)
+        jsonschema.Draft202012Validator({**description, "$ref": f"#{pointer}"}).validate(
+            _without_null_updates(instance)
+        )
 
     return check
+
+
+def _without_null_updates(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_without_null_updates(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    is_voucher = node.get("object") == "voucher" and node.get("updated_at", "") is None
+    return {
+        name: _without_null_updates(value) for name, value in node.items() if not is_voucher or name != "updated_at"
+    }
 
 
 def _as_json_schema(node: Any) -> Any:

@@ -160,3 +160,54 @@ def test_a_reset_forgets_segments_and_activities(shop):
 
     assert shop.http.get("/v1/customers/c1/segments").json()["total"] == 0
     assert len(shop.http.get("/v1/customers/c1/activity").json()["data"]) == 1
+
+
+def test_what_was_never_updated_is_shown_as_the_vendor_shows_it(shop):
+    customer = shop.http.post("/v1/customers", json={"source_id": "c1"}).json()
+    voucher = shop.http.post("/v1/vouchers/A", json={"type": "GIFT_VOUCHER", "gift": {"amount": 1}}).json()
+    product = shop.http.post("/v1/products", json={"source_id": "p1"}).json()
+
+    assert not {"updated_at", "metadata", "assets"} & customer.keys()
+    assert customer["address"] is None
+    assert (voucher["updated_at"], product["updated_at"], product["metadata"]) == (None, None, {})
+    assert shop.http.put("/v1/customers/c1", json={"metadata": {}}).json().keys() >= {"updated_at", "metadata"}
+    assert shop.http.get("/v1/customers/c1").json()["updated_at"] is not None
+
+
+def test_a_list_by_update_begins_with_what_was_never_updated(shop):
+    for source_id in ("c1", "c2"):
+        shop.http.post("/v1/customers", json={"source_id": source_id})
+    updated = shop.http.put("/v1/customers/c1", json={"name": "Ann"}).json()["updated_at"]
+
+    def listed(**query):
+        found = shop.http.get("/v1/customers", params={"order": "updated_at", **query}).json()["customers"]
+        return [customer["source_id"] for customer in found]
+
+    assert listed() == ["c2", "c1"]
+    assert listed(starting_after="2020-01-01T00:00:00.000Z") == ["c1"]
+    assert listed(starting_after=updated) == []
+    assert listed(**{"updated_at[before]": "2100-01-01"}) == ["c1"]
+
+
+def test_only_the_reading_of_a_product_shows_its_skus(shop):
+    posted = shop.http.post("/v1/products", json={"source_id": "p1"}).json()
+    put = shop.http.put("/v1/products/p1", json={"name": "Shirt"}).json()
+    read = shop.http.get("/v1/products/p1").json()
+
+    assert ["skus" in answer for answer in (posted, put, read)] == [False, False, True]
+
+
+def test_a_voucher_without_a_type_has_that_of_its_fields(shop):
+    discount = {"type": "AMOUNT", "amount_off": 500}
+    created = shop.http.post("/v1/vouchers/A", json={"discount": discount, "validation_rules": ["val_1"]})
+
+    assert (created.status_code, created.json()["type"]) == (200, "DISCOUNT_VOUCHER")
+
+
+def test_a_project_of_another_region_says_where_it_is(open_shop):
+    shop = open_shop(right_url="https://as1.api.voucherify.io")
+
+    answer = shop.http.get("/v1/customers")
+
+    assert (answer.status_code, answer.json()["key"]) == (403, "wrong_api_endpoint")
+    assert "https://as1.api.voucherify.io" in answer.json()["details"]

@@ -148,7 +148,7 @@ def test_sql_may_name_a_file_and_nothing_else_does(
     assert run.state == "success"
     assert sorted(voucherify.customers) == ["c", "c2.sql", "c3.sql"]
     assert voucherify.customers["c"]["metadata"] == {"sql": "SELECT 1"}
-    assert voucherify.customers["c2.sql"]["metadata"] == ids.get("metadata", {})
+    assert voucherify.customers["c2.sql"].get("metadata", {}) == ids.get("metadata", {})
 
 
 def test_a_deferrable_task_waits_in_a_trigger(voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch) -> None:
