@@ -16,7 +16,7 @@ import msgspec
 from airflow_provider_voucherify.client import calls
 from airflow_provider_voucherify.client.rate_limits import CallLimit, RateLimit
 from airflow_provider_voucherify.client.retry import Outcome, RetryPolicy, seconds_until_retry
-from airflow_provider_voucherify.models.async_action import BulkResult, epoch
+from airflow_provider_voucherify.models.async_action import epoch
 from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS
 from airflow_provider_voucherify.models.errors import (
     VoucherifyConfigurationError,
@@ -89,24 +89,25 @@ def answers(content: bytes) -> None:
     try:
         decoded = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return
+        decoded = None
     for call in (
         calls.get_async_action("aa_1"),
+        calls.async_action_status("aa_1"),
         calls.list_async_actions(),
         calls.get_metadata_schema("customers"),
         calls.list_metadata_schemas(),
         calls.oauth_token("api"),
     ):
         try:
-            call.parse(decoded)
-        except VoucherifyUnexpectedAnswerError:
+            call.parse(call.decode(content))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, VoucherifyUnexpectedAnswerError):
             continue
     if isinstance(decoded, dict):
-        BulkResult.model_validate(decoded)
         action = calls.get_async_action("aa_1").parse({"id": "aa_1", "status": "DONE", "result": decoded})
-        outcome = settle(action, 10, upserts=True)
-        assert outcome.records == 10
-        assert min(outcome.succeeded, outcome.unchanged, outcome.failed, outcome.not_reported) >= 0
+        for ids in (None, list("abcdefghij")):
+            outcome = settle(action, 10, upserts=True, ids=ids, key="source_id")
+            assert outcome.records == 10
+            assert min(outcome.succeeded, outcome.unchanged, outcome.failed, outcome.not_reported) >= 0
         epoch(action.created_at)
 
 

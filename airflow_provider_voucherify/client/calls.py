@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -11,7 +11,14 @@ import msgspec
 from pydantic import ValidationError
 
 from airflow_provider_voucherify.client.rate_limits import Bucket
-from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList, OAuthToken
+from airflow_provider_voucherify.models.async_action import (
+    AsyncAction,
+    AsyncActionList,
+    OAuthToken,
+    decode_action,
+    decode_action_list,
+    decode_status,
+)
 from airflow_provider_voucherify.models.endpoints import (
     ASYNC_ACTIONS_PATH,
     METADATA_ENDPOINTS,
@@ -69,6 +76,8 @@ class Call(Generic[T_co]):
     :param gone_is_done: a 404 after an attempt that may have been taken counts as success: the attempt did it.
     :param large: a successful answer may be large, as one with the errors of a whole batch is.
     :param secrets: what the request holds that no error or log may show.
+    :param decode: decodes the JSON of a successful answer, or as much of it as ``parse`` needs; raises the errors of
+        ``msgspec.json.decode``.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -83,6 +92,7 @@ class Call(Generic[T_co]):
     gone_is_done: bool = False
     large: bool = False
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    decode: Callable[[bytes], object] = msgspec.json.decode
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -137,7 +147,12 @@ def get_async_action(async_action_id: str) -> Call[AsyncAction]:
     :param async_action_id: ``aa_…``.
     """
     path = f"{ASYNC_ACTIONS_PATH}/{quote(async_action_id, safe='')}"
-    return Call("GET", path, _async_action, safe=True, large=True)
+    return Call("GET", path, _async_action, safe=True, large=True, decode=decode_action)
+
+
+def async_action_status(async_action_id: str) -> Call[AsyncAction]:
+    """Get one async action without its result, which whoever only waits has no use for."""
+    return replace(get_async_action(async_action_id), decode=decode_status)
 
 
 def list_async_actions(limit: int = 100, end_date: str | None = None) -> Call[AsyncActionList]:
@@ -148,7 +163,7 @@ def list_async_actions(limit: int = 100, end_date: str | None = None) -> Call[As
     :param end_date: ISO-8601 time; only actions scheduled before it. The API has no other filter and no cursor.
     """
     query = {"limit": str(limit)} | ({"end_date": end_date} if end_date else {})
-    return Call("GET", ASYNC_ACTIONS_PATH, _async_action_list, safe=True, query=query)
+    return Call("GET", ASYNC_ACTIONS_PATH, _async_action_list, safe=True, query=query, decode=decode_action_list)
 
 
 def get_metadata_schema(resource: str) -> Call[MetadataSchema]:

@@ -372,7 +372,7 @@ class Protocol:
         if call.empty:
             return call.parse(None)
         try:
-            decoded = msgspec.json.decode(answer.body)
+            decoded = call.decode(answer.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             said = f"{self._asked(call)} was answered with {answer.status} and a body that is not valid JSON ({error})"
             raise self._advised(errors.VoucherifyUnexpectedAnswerError(said)) from None

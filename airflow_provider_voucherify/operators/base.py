@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +85,7 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedW
     def _note(self, async_action_id: str, outcome: ActionOutcome) -> None:
         super()._note(async_action_id, outcome)
         if outcome.failed:
-            self._failed_outcomes[async_action_id] = replace(outcome, failures={}, written=frozenset())
+            self._failed_outcomes[async_action_id] = outcome.without_names()
 
     def _journal(self, context: Context) -> Journal:
         from airflow_provider_voucherify.sync.journal import Journal

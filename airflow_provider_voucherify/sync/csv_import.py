@@ -212,7 +212,7 @@ def collect_import_outcomes(
     with tempfile.TemporaryFile(prefix="voucherify-") as lines:
         actions = finished_actions(sync, api, seen)
         for place, (batch, action) in enumerate(zip(sync.batches, actions, strict=True)):
-            outcome = settle(action, batch.records, upserts=True)
+            outcome = settle(action, batch.records, upserts=True, key="source_id")
             on_outcome(action.id, outcome)
             failures = _Failures(action, outcome, first_row, batch.records or 0)
             totals.add(action.id, outcome, failures.told())
@@ -230,11 +230,13 @@ class _Failures:
     def __init__(self, action: AsyncAction, outcome: ActionOutcome, first_row: int, rows: int) -> None:
         self._outcome = outcome
         self._named: dict[int, Failure] = {}
-        for told in BulkResult.model_validate(action.result or {}).failed:
-            if told.row is not None and 1 <= told.row <= rows:
-                row = first_row + told.row - 1
+        for told in BulkResult.of(action).failed:
+            if len(self._named) == rows:
+                break
+            if told.row is not None and 1 <= told.row <= rows and (row := first_row + told.row - 1) not in self._named:
+                record_id = told.record_id("source_id")
                 place = f"row {row} of the file"
-                self._named[row] = Failure("failed", told.record_id, None, told.reason, place, action.id, row)
+                self._named[row] = Failure("failed", record_id, None, told.reason, place, action.id, row)
         said = "Voucherify does not say which rows failed"
         self._unnamed = Failure("failed", None, None, said, None, action.id)
         if outcome.unnamed_reason is not None and outcome.unnamed_reason.row is None:

@@ -12,7 +12,7 @@ from typing import IO, Any, Literal, Protocol
 from airflow_provider_voucherify.models.endpoints import BulkEndpoint
 from airflow_provider_voucherify.sync.failures import Attempts, EarlierFailures, Failure, failure_line, records_of
 from airflow_provider_voucherify.sync.ledger import Ledger
-from airflow_provider_voucherify.sync.settlement import ActionOutcome
+from airflow_provider_voucherify.sync.settlement import WRITTEN, ActionOutcome
 
 _REPORT_NAME = re.compile(r"report-\d{5,}(-\d+)?\.csv")
 
@@ -106,17 +106,14 @@ class FailureLines:
             for _ in range(outcome.unnamed_failures if not outcome.failures else 0):
                 self._line(reason, "id", {})
             return
-        silent = outcome.records - len(outcome.failures) - len(outcome.written)
+        written = {word for word, told in outcome.told.items() if told in WRITTEN}
+        silent = sum(1 for said in outcome.said.values() if said not in written) - len(outcome.failures)
         counts = not outcome.failed_as_a_whole and outcome.unnamed_failures >= silent
-        found: set[str] = set()
         for record_id, record in records_of(body, endpoint):
             if record_id in outcome.failures:
-                found.add(record_id)
                 self._line(outcome.failures[record_id], "record", record)
-            elif outcome.unnamed_failures and record_id not in outcome.written:
+            elif outcome.unnamed_failures and outcome.said[record_id] not in written:
                 self._line(replace(reason, id=record_id), "record", record, counts=counts)
-        for record_id in outcome.failures.keys() - found:
-            self._line(outcome.failures[record_id], "id", {endpoint.key: record_id})
 
     def _line(
         self, failure: Failure, form: Literal["record", "id"], content: Mapping[str, Any], *, counts: bool = True

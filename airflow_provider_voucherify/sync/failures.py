@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from decimal import Decimal
+from functools import cache
 from types import GenericAlias
 from typing import IO, Any, Literal
 
@@ -187,9 +188,19 @@ class EarlierFailures:
 def ids_of(body: bytes, endpoint: BulkEndpoint) -> list[str]:
     """Read the ids back from the body of a batch."""
     if endpoint.ids_field is not None:
-        return list(msgspec.json.decode(body)[endpoint.ids_field])
-    only_id = msgspec.defstruct("only_id", [("id", str)], rename={"id": endpoint.key})
-    return [record.id for record in msgspec.json.decode(body, type=GenericAlias(list, (only_id,)))]
+        ids: list[str] = msgspec.json.decode(body, type=_only_ids(endpoint.ids_field)).ids
+        return ids
+    return [record.id for record in msgspec.json.decode(body, type=GenericAlias(list, (_only_id(endpoint.key),)))]
+
+
+@cache
+def _only_id(key: str) -> Any:
+    return msgspec.defstruct("only_id", [("id", str)], rename={"id": key}, gc=False)
+
+
+@cache
+def _only_ids(ids_field: str) -> Any:
+    return msgspec.defstruct("only_ids", [("ids", list[str])], rename={"ids": ids_field}, gc=False)
 
 
 def records_of(body: bytes, endpoint: BulkEndpoint) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -11,10 +11,10 @@ from airflow_provider_voucherify.models.async_action import AsyncAction
 from airflow_provider_voucherify.models.errors import PortableError, VoucherifyRateLimitError
 from airflow_provider_voucherify.sync.submitted import SubmittedSync
 
-MOST_ERRORS_REMEMBERED = 10_000
+MOST_BYTES_REMEMBERED = 10_000_000
 """
-Errors of all actions together that are kept until it is their turn, about a kilobyte each. An action that would make it
-more is fetched once more then.
+Bytes of the results of all actions together that are kept until it is their turn. An action that would make it more is
+fetched once more then.
 """
 
 
@@ -62,7 +62,7 @@ def check_all_finished(sync: SubmittedSync, api: ActionsLookedAt, seen: dict[str
     """
     Look at every action before anything is done with one.
 
-    :param seen: actions that are known to have finished; afterwards those that ``MOST_ERRORS_REMEMBERED`` allows.
+    :param seen: actions that are known to have finished; afterwards those that ``MOST_BYTES_REMEMBERED`` allows.
     :raises UnfinishedActionsError: an action is not finished.
     :raises HeldBackError: a rate limit forbids to find it out, for longer than the client waits.
     """
@@ -76,9 +76,9 @@ def check_all_finished(sync: SubmittedSync, api: ActionsLookedAt, seen: dict[str
             calls += 1
         if not action.is_finished:
             raise UnfinishedActionsError(ids[place:])
-        if remembered + (errors := _errors_in(action)) <= MOST_ERRORS_REMEMBERED:
+        if remembered + (size := len(action.result_json or b"")) <= MOST_BYTES_REMEMBERED:
             seen[action_id] = action
-            remembered += errors
+            remembered += size
 
 
 def _fetched(async_action_id: str, api: ActionsLookedAt, before: int) -> AsyncAction:
@@ -99,9 +99,3 @@ def finished_actions(sync: SubmittedSync, api: ActionsLookedAt, seen: dict[str, 
     """Give the actions in order, after ``check_all_finished``; one that was given is not kept in ``seen``."""
     for action_id in sync.async_action_ids:
         yield seen.pop(action_id) if action_id in seen else api.get_async_action(action_id)
-
-
-def _errors_in(action: AsyncAction) -> int:
-    """Return how many records or rows an action's answer has entries of."""
-    lists = ((action.result or {}).get(name) for name in ("errors", "failed", "results"))
-    return sum(len(entries) for entries in lists if isinstance(entries, list))

@@ -24,17 +24,16 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from heapq import merge
-from itertools import count, islice
+from itertools import count
 from types import TracebackType
-from typing import IO, Any, Literal, Self, TypeVar
+from typing import IO, Any, Literal, Self
 
 import msgspec
 
 from airflow_provider_voucherify.sync import ledger_sql as sql
 from airflow_provider_voucherify.sync.failures import Attempts, Failure, shortened
 from airflow_provider_voucherify.sync.record_state import MAX_ATTEMPTS, RecordState, RowOutcome, confirmed_by
-from airflow_provider_voucherify.sync.report import ReportRow
-from airflow_provider_voucherify.sync.settlement import ActionOutcome, status_in_report, told_of_records
+from airflow_provider_voucherify.sync.settlement import ActionOutcome
 from airflow_provider_voucherify.sync.unnamed_database import UnnamedDatabase
 from airflow_provider_voucherify.sync.values import json_safe_text
 
@@ -43,8 +42,6 @@ PROJECT_CHARACTERS = 12
 
 _ROWS_PER_WRITE = 1_000
 _LONGS_PER_DIGEST = 8
-
-_Said = TypeVar("_Said")
 
 
 class Ledger:
@@ -276,38 +273,20 @@ class Ledger:
 
     # What Voucherify answers
 
-    def reporting(self, rows: Iterable[ReportRow], *, upserts: bool) -> Iterator[ReportRow]:
-        """Let a report pass, and note what it says of each record."""
-        self._db.execute("delete from reported")
-        left = iter(rows)
-        while some := list(islice(left, _ROWS_PER_WRITE)):
-            said = ((row.record_id, status_in_report(row, upserts=upserts)) for row in some)
-            known = [(record_id, status) for record_id, status in said if record_id is not None and status is not None]
-            self._db.executemany("insert or replace into reported values (?, ?)", _utf8_only(known))
-            yield from some
-
-    def settle(
-        self, async_action_id: str, ids: Iterable[str], outcome: ActionOutcome, *, report_read: bool, upserts: bool
-    ) -> None:
+    def settle(self, async_action_id: str, outcome: ActionOutcome, *, upserts: bool) -> None:
         """
         Note what became of a batch's records; see ``settlement.told_of_records`` for where the answer is not clear.
 
-        :param report_read: whether ``reporting`` has seen the report to its end.
+        :param outcome: of an action of which it is known what was sent.
         :param upserts: whether unknown ids are created (customers and products).
         """
         self._script("delete from batch; delete from named; delete from told")
-        if not report_read:
-            self._db.execute("delete from reported")
-        failures = ((record_id, *_reason(failure)) for record_id, failure in _utf8_only(outcome.failures.items()))
+        failures = ((record_id, *_reason(failure)) for record_id, failure in outcome.failures.items())
         self._db.executemany("insert or ignore into named values (?, ?, ?, ?)", failures)
-        left = iter(ids)
-        while some := list(islice(left, _ROWS_PER_WRITE)):
-            self._db.execute(sql.WHAT_IS_SAID, {"ids": msgspec.json.encode(some).decode()})
-        said = dict(self._db.execute("select said, count(*) from batch group by said"))
-        told = told_of_records(said, outcome)
-        rows = ((word, of_it, confirmed_by(of_it, upserts=upserts)) for word, of_it in told.items())
+        self._db.executemany("insert into batch values (?, ?)", outcome.said.items())
+        rows = ((word, of_it, confirmed_by(of_it, upserts=upserts)) for word, of_it in outcome.told.items())
         self._db.executemany("insert into told values (?, ?, ?)", rows)
-        reason = zip(("key", "message", "details"), _reason(outcome.reason_of_silent(told.get(""))), strict=True)
+        reason = zip(("key", "message", "details"), _reason(outcome.reason_of_silent()), strict=True)
         counted = not outcome.failed_as_a_whole
         self._db.execute(sql.ANSWER, {"action": async_action_id, "counted": counted, **dict(reason)})
 
@@ -473,13 +452,3 @@ def _reason(failure: Failure | None) -> tuple[str | None, str | None, str | None
         return None, None, None
     key = None if failure.key is None else json_safe_text(failure.key)
     return key, shortened(failure.message), shortened(failure.details)
-
-
-def _utf8_only(rows: Iterable[tuple[str, _Said]]) -> list[tuple[str, _Said]]:
-    """Leave out ids that UTF-8 cannot carry, which cannot have been sent."""
-    known = list(rows)
-    try:
-        "".join(record_id for record_id, _ in known).encode()
-    except UnicodeEncodeError:
-        return [row for row in known if json_safe_text(row[0]) == row[0]]
-    return known

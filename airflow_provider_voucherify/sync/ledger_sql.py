@@ -30,7 +30,6 @@ create table failed_before(
 create table present(id text primary key) without rowid;
 create table removed(id text primary key, was_confirmed integer not null) without rowid;
 create table doubted(id text primary key) without rowid;
-create table reported(id text primary key, outcome text not null) without rowid;
 create table named(id text primary key, key text, message text, details text) without rowid;
 create table batch(id text primary key, said text not null) without rowid;
 create table told(said text primary key, outcome text not null, confirmed integer not null) without rowid;
@@ -121,12 +120,6 @@ insert or ignore into doubted select id from earlier.state where digest is not n
 DOUBT = "update earlier.state set digest = null where id in (select id from doubted)"
 
 # Answers of Voucherify
-
-WHAT_IS_SAID = """
-insert or ignore into batch
-select j.value, case when n.id is not null then 'failed' else coalesce(r.outcome, '') end
-from json_each(:ids) j left join named n on n.id = j.value left join reported r on r.id = j.value
-"""
 
 ANSWER = """
 insert or replace into answers

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
-from dataclasses import replace
+from contextlib import ExitStack, closing
+from itertools import islice
 from typing import Any, BinaryIO, Protocol
 
 from airflow_provider_voucherify.models.async_action import AsyncAction, BulkResult
@@ -23,12 +23,15 @@ from airflow_provider_voucherify.sync.failures import Failure, ids_of
 from airflow_provider_voucherify.sync.finished import ActionsLookedAt, check_all_finished, finished_actions
 from airflow_provider_voucherify.sync.ledger import Ledger
 from airflow_provider_voucherify.sync.report import ReportRow, read_report
-from airflow_provider_voucherify.sync.settlement import ActionOutcome, rows_in_answer, settle
+from airflow_provider_voucherify.sync.settlement import ActionOutcome, settle
 from airflow_provider_voucherify.sync.submitted import SubmittedSync
 from airflow_provider_voucherify.sync.summary import SyncSummary
 from airflow_provider_voucherify.sync.totals import Totals
 
 log = logging.getLogger(__name__)
+
+MOST_REPORTS = 100
+"""Files in which the report of one request may be."""
 
 
 class ActionsApi(ActionsLookedAt, Protocol):
@@ -85,14 +88,14 @@ def collect_outcomes(
         actions = finished_actions(sync, api, seen)
         for number, (batch, action) in enumerate(zip(sync.batches, actions, strict=True), start=1):
             of_action = batch.endpoint(action)
+            body = sent.body(number) if sent is not None else None
+            ids = ids_of(body, of_action) if body is not None and of_action is not None else None
             with closing(_Reports(action, api, of_action, folder, number)) as reports:
                 kept.update(reports.kept)
-                whole, report_read = _settle(action, batch.records, of_action, reports, ledger)
-            body = sent.body(number) if sent is not None and (ledger is not None or whole.failed) else None
-            if ledger is not None and body is not None and of_action is not None:
-                ids = ids_of(body, of_action)
-                ledger.settle(action.id, ids, whole, report_read=report_read, upserts=of_action.upserts)
-            outcome = _without(whole, batch.sent_again)
+                whole = _settle(action, batch.records, of_action, reports, ids)
+            if ledger is not None and ids is not None and of_action is not None:
+                ledger.settle(action.id, whole, upserts=of_action.upserts)
+            outcome = whole.without(batch.sent_again)
             on_outcome(action.id, outcome)
             if resource is None:
                 resources.add(of_action.resource if of_action is not None else None)
@@ -107,17 +110,16 @@ def collect_outcomes(
     return totals.summary(next(iter(resources)) if len(resources) == 1 else None, folder)
 
 
-def outcome_of(action: AsyncAction, records: int, endpoint: BulkEndpoint, api: ActionsApi) -> ActionOutcome:
-    """Say what became of the records of one finished action, its report read."""
+def outcome_of(
+    action: AsyncAction, records: int, endpoint: BulkEndpoint, api: ActionsApi, ids: Iterable[str] | None = None
+) -> ActionOutcome:
+    """
+    Say what became of the records of one finished action, its report read.
+
+    :param ids: of the records; without them the answer may name failures of others.
+    """
     with closing(_Reports(action, api, endpoint, None, 1)) as reports:
-        return _settle(action, records, endpoint, reports)[0]
-
-
-def _without(outcome: ActionOutcome, sent_again: int) -> ActionOutcome:
-    """Take failed records that are in a later batch out of an outcome."""
-    if not sent_again:
-        return outcome
-    return replace(outcome, failed=max(0, outcome.failed - sent_again), failures={}, unnamed_failures=0)
+        return _settle(action, records, endpoint, reports, ids)
 
 
 def _settle(
@@ -125,18 +127,18 @@ def _settle(
     sent: int | None,
     endpoint: BulkEndpoint | None,
     reports: _Reports,
-    ledger: Ledger | None = None,
-) -> tuple[ActionOutcome, bool]:
-    """Return what became of an action's records, and whether its report was read to the end."""
+    ids: Iterable[str] | None,
+) -> ActionOutcome:
     upserts = endpoint is None or endpoint.upserts
-    rows = reports.rows()
-    if rows is not None:
-        try:
-            passing = rows if ledger is None else ledger.reporting(rows, upserts=upserts)
-            return settle(action, sent, upserts=upserts, report=passing), True
-        except VoucherifyReportError as error:
-            log.warning("The report of %s tells nothing: %s", action.id, error)
-    return settle(action, sent, upserts=upserts), False
+    key = endpoint.key if endpoint is not None else None
+    outcome = settle(action, sent, upserts=upserts, report=reports.rows(), ids=ids, key=key)
+    if outcome.others:
+        log.warning(
+            "The report of %s names %s records that were not sent; they count for nothing",
+            action.id,
+            f"{outcome.others:,}",
+        )
+    return outcome
 
 
 class _Reports:
@@ -150,33 +152,44 @@ class _Reports:
         folder: ReportFolder | None,
         number: int,
     ) -> None:
-        self._key = endpoint.key if endpoint is not None else "source_id"
+        self._key = endpoint.key if endpoint is not None else None
         self.kept: list[str] = []
         self._files: list[BinaryIO] = []
-        self._fetched = False
-        result = BulkResult.model_validate(action.result or {})
-        self._in_answer = rows_in_answer(result)
+        self._missing: VoucherifyReportError | None = None
+        urls = list(islice(BulkResult.of(action).reports, MOST_REPORTS + 1))
         try:
-            for part, url in enumerate(result.reports, start=1):
+            if len(urls) > MOST_REPORTS:
+                raise VoucherifyReportError(f"it is in more than {MOST_REPORTS} files")
+            for part, url in enumerate(urls, start=1):
                 file: Any = tempfile.TemporaryFile(prefix="voucherify-")  # noqa: SIM115
+                with ExitStack() as undo:
+                    undo.callback(file.close)
+                    api.download(url, file)
+                    undo.pop_all()
                 self._files.append(file)
-                api.download(url, file)
                 if folder is not None:
-                    name = f"report-{number:05}" + (f"-{part}" if len(result.reports) > 1 else "") + ".csv"
+                    name = f"report-{number:05}" + (f"-{part}" if len(urls) > 1 else "") + ".csv"
                     copy_into(folder, name, file)
                     self.kept.append(name)
-            self._fetched = bool(result.reports)
         except VoucherifyReportError as error:
-            log.warning("The report of %s cannot be had: %s", action.id, error)
+            self._missing = error
         except BaseException:
             self.close()
             raise
 
     def rows(self) -> Iterator[ReportRow] | None:
-        """Return the rows of all reports, or of the answer itself where they are in there; None without either."""
-        if self._fetched:
-            return (row for file in self._files for row in read_report(file, self._key))
-        return self._in_answer
+        """
+        Return the rows of all reports; None where there is none.
+
+        Where one could not be fetched the rows of those before it are followed by ``VoucherifyReportError``.
+        """
+        return self._rows() if self._files or self._missing is not None else None
+
+    def _rows(self) -> Iterator[ReportRow]:
+        for file in self._files:
+            yield from read_report(file, self._key)
+        if self._missing is not None:
+            raise self._missing
 
     def close(self) -> None:
         for file in self._files:

@@ -9,11 +9,11 @@ Once it contradicts the order, the list alone is read.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from airflow_provider_voucherify.client.budgets import held_until
-from airflow_provider_voucherify.client.calls import Call, get_async_action, list_async_actions
+from airflow_provider_voucherify.client.calls import Call, async_action_status, get_async_action, list_async_actions
 from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList, epoch
 from airflow_provider_voucherify.models.errors import (
     VoucherifyBadRequestError,
@@ -60,9 +60,17 @@ class Look:
     @property
     def call(self) -> Call[AsyncAction | AsyncActionList]:
         """What to send."""
+        return self._call(get_async_action)
+
+    @property
+    def call_for_status(self) -> Call[AsyncAction | AsyncActionList]:
+        """The same for whoever has no use for results."""
+        return self._call(async_action_status)
+
+    def _call(self, get: Callable[[str], Call[AsyncAction]]) -> Call[AsyncAction | AsyncActionList]:
         if self.async_action_id is None:
             return list_async_actions(PAGE, self.end_date)
-        return get_async_action(self.async_action_id)
+        return get(self.async_action_id)
 
 
 @dataclass(frozen=True, slots=True)

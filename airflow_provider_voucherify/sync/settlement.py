@@ -5,6 +5,8 @@ Neither ``202`` nor ``DONE`` means success. All that Voucherify says is weighed 
 ``operation_status``, the counts, ``errors[]``, the report), and where it contradicts itself the worse reading counts.
 What it does not say is reported as unknown, never guessed:
 
+* Only what is said of ids that were sent counts, as far as they are known, and it counts once. Of what is said of the
+  same id several times the worst counts: failed, then not updated, then updated.
 * ``updated`` and ``created`` can be told apart only by the report; without one they are None and ``succeeded`` has the
   sum that the action's own count gives.
 * A voucher is never created. In an older format an unknown code was counted as done (examples of 2023), so without the
@@ -14,18 +16,34 @@ What it does not say is reported as unknown, never guessed:
   that, the rest is ``not_reported``.
 * Results of metadata updates may have no counts at all: a record that is neither counted, nor in ``errors[]``, nor in
   the report is ``not_reported``, even if the action as a whole says ``SUCCESS``.
+* Counts that do not fit the number of records sent prove nothing: an action that counts more records as done than were
+  sent is about others.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from itertools import islice
 
 from airflow_provider_voucherify.models.async_action import AsyncAction, BulkResult
+from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES
+from airflow_provider_voucherify.models.errors import VoucherifyReportError
 from airflow_provider_voucherify.sync.failures import Failure
 from airflow_provider_voucherify.sync.report import ReportRow
+
+log = logging.getLogger(__name__)
+
+WRITTEN = frozenset({"updated", "created", "succeeded"})
+"""What is said of records that Voucherify has."""
+
+MOST_RECORDS = MAX_BODY_BYTES // len('"a",')
+"""Records that a request can have at most; no more are remembered of an action that somebody else has sent."""
+
+ENTRIES_PER_RECORD = 10
+"""Errors that are read for each record sent. If there are more, all records count as failed."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +60,11 @@ class ActionOutcome:
     :param not_reported: sent, and mentioned nowhere in the answer.
     :param failures: the failed records that the API names, by id.
     :param failed_as_a_whole: the action came to nothing, so that sending its batch again may help.
-    :param written: the ids that the report says were written, where there are failures that nobody names.
     :param unnamed_failures: failed records that it does not name, and why where it says.
+    :param others: rows of the report about records that were not sent, as far as it is known which were.
+    :param said: by each id that was sent, if these are known, what errors and report say of it: ``failed``,
+        ``unchanged``, ``updated``, ``created``, ``succeeded``, or nothing.
+    :param told: by what is said of a record what may be told of it; see ``told_of_records``.
     """
 
     succeeded: int
@@ -54,9 +75,11 @@ class ActionOutcome:
     not_reported: int
     failures: dict[str, Failure] = field(default_factory=dict)
     failed_as_a_whole: bool = False
-    written: frozenset[str] = frozenset()
     unnamed_failures: int = 0
     unnamed_reason: Failure | None = None
+    others: int = 0
+    said: Mapping[str, str] = field(default_factory=dict, repr=False)
+    told: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def records(self) -> int:
@@ -82,12 +105,45 @@ class ActionOutcome:
             not_reported=self.not_reported + other.not_reported,
         )
 
-    def reason_of_silent(self, told: str | None) -> Failure | None:
-        """
-        Return why records that are mentioned nowhere have not arrived, as far as that can be said of each.
+    def without_names(self) -> ActionOutcome:
+        """Forget the single records, which may be many."""
+        return replace(self, failures={}, said={}, told={})
 
-        :param told: what ``told_of_records`` says of them.
+    def without(self, sent_again: int) -> ActionOutcome:
         """
+        Take records out that are in a later batch again, which says what became of them.
+
+        They had failed. Where less is known of the action than when they were sent again, because its report is gone,
+        they are taken from what it is then thought to have come to.
+        """
+        if not sent_again:
+            return self
+        failed = max(0, self.failed - sent_again)
+        left = sent_again - (self.failed - failed)
+        not_reported = max(0, self.not_reported - left)
+        left -= self.not_reported - not_reported
+        unchanged = max(0, self.unchanged - left)
+        left -= self.unchanged - unchanged
+        succeeded = max(0, self.succeeded - left)
+        return replace(
+            self,
+            succeeded=succeeded,
+            updated=_part_of(self.updated, self.succeeded, succeeded),
+            created=_part_of(self.created, self.succeeded, succeeded),
+            unchanged=unchanged,
+            failed=failed,
+            not_reported=not_reported,
+            failures={},
+            unnamed_failures=failed,
+        )
+
+    def of_record(self, record_id: str) -> str:
+        """Say what may be told of a record that was sent."""
+        return self.told[self.said[record_id]]
+
+    def reason_of_silent(self) -> Failure | None:
+        """Return why records that are mentioned nowhere have not arrived, as far as that can be said of each."""
+        told = self.told.get("")
         if told == "failed":
             return self.unnamed_reason
         if told != "not_reported" or not self.unnamed_failures:
@@ -97,29 +153,147 @@ class ActionOutcome:
         return Failure("failed", None, None, ": ".join(filter(None, (message, said))))
 
 
-@dataclass
+def _part_of(part: int | None, whole: int, left: int) -> int | None:
+    """Say how many are left of a part of a whole of which some have gone; None if that depends on which."""
+    return part if left == whole else left if part == whole else 0 if part == 0 or left == 0 else None
+
+
 class _Tally:
-    rows: int = 0
-    updated: int = 0
-    created: int = 0
-    unclear: int = 0
-    written_ids: list[str | None] = field(default_factory=list)
-    unchanged: list[str | None] = field(default_factory=list)
-    missing: list[str | None] = field(default_factory=list)
+    """
+    What an answer says, gathered by id.
+
+    :param ids: what was sent; None if that is not known, and everybody is taken for one of those that were sent.
+    :param records: how many were sent, None if that is not known either.
+    :param key: of the endpoint, ``source_id`` or ``code``; None if it is not known which of the two.
+    """
+
+    def __init__(
+        self, action: AsyncAction, ids: Iterable[str] | None, records: int | None, key: str | None, *, upserts: bool
+    ) -> None:
+        self.said: dict[str, str] = {} if ids is None else dict.fromkeys(ids, "")
+        self.named: dict[str, Failure] = {}
+        self.unnamed = 0
+        self.reason: Failure | None = None
+        self.has_report = False
+        self.others = 0
+        self.others_written = 0
+        self._action, self._key, self._upserts = action, key, upserts
+        self._knows_ids = ids is not None
+        self._records = records
+        self._most = MOST_RECORDS if records is None else max(records, len(self.said))
+        self._strangers: set[str] = set()
+        self.too_many = False
+
+    def take_errors(self, result: BulkResult) -> None:
+        """Take note of the failures that the answer itself has."""
+        most = max(1_000, ENTRIES_PER_RECORD * self._most)
+        errors, rows = result.errors, result.failed
+        for error in islice(errors, most):
+            reason = Failure("failed", None, error.key, error.message, error.details, self._action.id)
+            self._fail(error.record_id(self._key, self._sent), reason)
+        rows_seen: set[int] = set()
+        for failed in islice(rows, most):
+            row = failed.row if failed.row is not None and 1 <= failed.row <= self._most else None
+            if row in rows_seen:
+                continue
+            place = None if row is None else f"row {row} of the file"
+            reason = Failure("failed", None, None, failed.reason, place, self._action.id, row)
+            record_id = failed.record_id(self._key, self._sent)
+            if row is not None:
+                rows_seen.add(row)
+            self._fail(record_id if record_id not in self.named else None, reason)
+        self.too_many = next(errors, None) is not None or next(rows, None) is not None
+
+    def take_report(self, rows: Iterable[ReportRow] | None) -> None:
+        """
+        Take note of a report.
+
+        One that breaks off confirms nobody, since nobody knows what its rest says; what it says failed has failed.
+        """
+        if rows is None:
+            return
+        try:
+            self._take_rows(rows)
+            self.has_report = True
+        except VoucherifyReportError as error:
+            log.warning("The report of %s confirms nobody: %s", self._action.id, error)
+            for record_id, said in self.said.items():
+                if said in WRITTEN:
+                    self.said[record_id] = ""
+
+    def rows_in(self, result: BulkResult) -> Iterator[ReportRow] | None:
+        """Give the rows that answers of before August 2024 have instead of a report; None of other answers."""
+        if not result.has_results:
+            return None
+        return (ReportRow(row.record_id(self._key, self._sent), row.found, row.updated) for row in result.results)
+
+    def blame(self, records: int) -> int:
+        """
+        Find failures that the API counts without naming them among the records that were found and not written.
+
+        A metadata update's errors have no id: such rows are all that its report tells of them.
+
+        :param records: how many failures are not named.
+        :returns: how many are left that count as unchanged.
+        """
+        unchanged = [record_id for record_id, said in self.said.items() if said == "unchanged"]
+        if len(unchanged) > records:
+            return len(unchanged) - records
+        message = "Voucherify counts it as failed and names no reason for this record"
+        reason = self.reason if self.unnamed == 1 and self.reason else Failure("failed", None, None, message)
+        for record_id in unchanged:
+            self.said[record_id] = "failed"
+            self.named[record_id] = replace(reason, id=record_id)
+        return 0
 
     @property
-    def written(self) -> int:
-        return self.updated + self.created + self.unclear
+    def _sent(self) -> Collection[str] | None:
+        return self.said if self._knows_ids else None
 
-    def split(self, succeeded: int) -> tuple[int | None, int | None]:
-        """Say how many of the successes were updated and created: unknown where some of the rows do not count."""
-        if self.unclear or (succeeded < self.written and self.updated and self.created):
-            return None, None
-        return min(self.updated, succeeded), min(self.created, succeeded)
+    def _fail(self, record_id: str | None, reason: Failure) -> None:
+        if record_id is not None and self._is_ours(record_id):
+            self.named.setdefault(record_id, replace(reason, id=record_id))
+            self.said[record_id] = "failed"
+        elif record_id is None or self._is_new_stranger(record_id):
+            self.unnamed += 1
+            self.reason = self.reason or reason
+
+    def _is_ours(self, record_id: str) -> bool:
+        return record_id in self.said or (not self._knows_ids and len(self.said) < self._most)
+
+    def _is_new_stranger(self, record_id: str) -> bool:
+        """Whether an id that was not sent comes for the first time: it may stand for a record that was."""
+        if record_id in self._strangers:
+            return False
+        if len(self._strangers) < self._most:
+            self._strangers.add(record_id)
+        return True
+
+    def _take_rows(self, rows: Iterable[ReportRow]) -> None:
+        said, statuses = self.said, _STATUSES[self._upserts]
+        for record_id, found, updated in rows:
+            status = statuses[found, updated]
+            before = said.get(record_id) if record_id is not None else None
+            if before is None:
+                if record_id is None or not self._is_ours(record_id):
+                    self.others += 1
+                    self.others_written += status in WRITTEN
+                    continue
+                before = said[record_id] = ""
+            if status != before and before != "failed":
+                said[record_id] = worse = _worse(before, status)  # type: ignore[index]
+                if worse == "failed":
+                    self.named[str(record_id)] = _not_written(self._action, record_id, self._upserts)
 
 
 def settle(
-    action: AsyncAction, sent: int | None, *, upserts: bool, report: Iterable[ReportRow] | None = None
+    action: AsyncAction,
+    sent: int | None,
+    *,
+    upserts: bool,
+    report: Iterable[ReportRow] | None = None,
+    ids: Iterable[str] | None = None,
+    key: str | None = None,
 ) -> ActionOutcome:
     """
     Say what became of the records of a finished action.
@@ -129,32 +303,35 @@ def settle(
         count is taken.
     :param upserts: whether unknown ids are created (customers and products).
     :param report: the rows of the action's report or reports, or None where there is none to be had.
-        Read once.
+        Read once; it may raise ``VoucherifyReportError``.
+    :param ids: of the records that were sent; None where they are not known. Then every id that the answer has is taken
+        for one that was sent, as far as there are not more of them than records.
+    :param key: which member of an error names the record, ``source_id`` or ``code``; None where that is not known.
     """
-    result = BulkResult.model_validate(action.result or {})
-    named, unnamed = _errors(action, result)
-    in_errors = len(named) + len(unnamed)
-    report = rows_in_answer(result) if report is None else report
-    tally = _tally(report, named, upserts) if report is not None else None
-    if tally is not None:
-        for record_id in tally.missing:
-            if record_id is not None:
-                named.setdefault(record_id, _not_written(action, record_id, upserts))
+    result = BulkResult.of(action)
+    tally = _Tally(action, ids, sent, key, upserts=upserts)
+    tally.take_errors(result)
+    in_errors = len(tally.named) + tally.unnamed
+    tally.take_report(tally.rows_in(result) if report is None else report)
     # An error without an id and a row of the report may be about the same record, so they are not added.
-    in_report = len(named) + (tally.missing.count(None) if tally is not None else 0)
-    failed = max(in_errors, in_report, result.failed_count or 0)
-    count = sent if sent is not None else _count(result, tally, failed)
-    as_a_whole = _failed_as_a_whole(action, result, tally, failed)
+    failed = max(in_errors, len(tally.named), result.failed_count or 0)
+    count = sent if sent is not None else max(_counted(result), len(tally.said), failed)
+    if tally.too_many:
+        failed = count
+    as_a_whole = _failed_as_a_whole(action, result, failed, has_report=tally.has_report)
     if as_a_whole:
         done = result.done_count or 0 if action.status == "FAILED" else 0
-        failed = max(failed, count - done)
-        unnamed.append(_whole(action))
-    if tally is not None:
-        _name_silent_failures(tally, failed, named, unnamed)
-    return replace(_balanced(count, failed, tally, result, upserts, named, unnamed), failed_as_a_whole=as_a_whole)
+        failed = max(failed, count - done if done < count else count)
+        tally.unnamed += 1
+        tally.reason = tally.reason or _whole(action)
+    outcome = _balanced(count, failed, tally, result, upserts=upserts, knows_ids=ids is not None)
+    outcome = replace(outcome, failed_as_a_whole=as_a_whole, others=0 if sent is None else tally.others)
+    if ids is None:
+        return outcome
+    return replace(outcome, said=tally.said, told=told_of_records(Counter(tally.said.values()), outcome))
 
 
-def _failed_as_a_whole(action: AsyncAction, result: BulkResult, tally: _Tally | None, failed: int) -> bool:
+def _failed_as_a_whole(action: AsyncAction, result: BulkResult, failed: int, *, has_report: bool) -> bool:
     """
     Say whether an action came to nothing, or to nothing that anybody can vouch for.
 
@@ -164,91 +341,42 @@ def _failed_as_a_whole(action: AsyncAction, result: BulkResult, tally: _Tally | 
     """
     if action.status == "FAILED":
         return True
-    told = tally is not None or result.done_count is not None or result.failed_count is not None
+    told = has_report or result.done_count is not None or result.failed_count is not None
     if action.operation_status == "FAILED":
         return failed == 0 or not told
     if failed:
         return False
     promises_counts = not (action.type or "").endswith(".METADATA_UPDATE")
-    nothing_done = tally is None and result.done_count == 0
+    nothing_done = not has_report and result.done_count == 0
     return (nothing_done and promises_counts) or ((nothing_done or not told) and action.operation_status != "SUCCESS")
 
 
-def _name_silent_failures(tally: _Tally, failed: int, named: dict[str, Failure], unnamed: Sequence[Failure]) -> None:
-    """
-    Find the failures that the API counts without naming them among the rows that were found and not written.
-
-    A metadata update's errors have no id: such rows are all that its report tells of them.
-    """
-    hidden = failed - len(named)
-    if 0 < len(tally.unchanged) <= hidden:
-        reason = unnamed[0] if len(unnamed) == 1 else None
-        for record_id in filter(None, tally.unchanged):
-            said = "Voucherify counts it as failed and names no reason for this record"
-            named[record_id] = replace(reason, id=record_id) if reason else Failure("failed", record_id, None, said)
-        tally.unchanged.clear()
-    elif hidden > 0:
-        del tally.unchanged[:hidden]
-
-
-def _errors(action: AsyncAction, result: BulkResult) -> tuple[dict[str, Failure], list[Failure]]:
-    named: dict[str, Failure] = {}
-    unnamed: list[Failure] = []
-    for error in result.errors:
-        failure = Failure("failed", error.record_id, error.key, error.message, error.details, action.id)
-        if error.record_id is None:
-            unnamed.append(failure)
-        else:
-            named.setdefault(error.record_id, failure)
-    for row in result.failed:
-        place = None if row.row is None else f"row {row.row} of the file"
-        failure = Failure("failed", row.record_id, None, row.reason, place, action.id, row.row)
-        if row.record_id is None or row.record_id in named:
-            unnamed.append(failure)
-        else:
-            named[row.record_id] = failure
-    return named, unnamed
-
-
-def _tally(report: Iterable[ReportRow], named: dict[str, Failure], upserts: bool) -> _Tally:
-    tally = _Tally()
-    for row in report:
-        tally.rows += 1
-        if row.record_id is not None and row.record_id in named:
-            continue
-        match status_in_report(row, upserts=upserts):
-            case "unchanged":
-                tally.unchanged.append(row.record_id)
-            case "failed":
-                tally.missing.append(row.record_id)
-            case "updated" | "created" | "succeeded" as written:
-                tally.written_ids.append(row.record_id)
-                tally.created += written == "created"
-                tally.updated += written == "updated"
-                tally.unclear += written == "succeeded"
-    return tally
-
-
-def rows_in_answer(result: BulkResult) -> Iterator[ReportRow] | None:
-    """Give the rows that answers of before August 2024 have instead of a report; None of other answers."""
-    if not result.results:
-        return None
-    return (ReportRow(row.record_id, row.found, row.updated) for row in result.results)
-
-
-def status_in_report(
-    row: ReportRow, *, upserts: bool
-) -> Literal["updated", "created", "succeeded", "unchanged", "failed"] | None:
+def _status(found: bool | None, updated: bool | None, *, upserts: bool) -> str:
     """
     Say what a row of the report says of its record.
 
-    ``succeeded`` is a record that was written, whether it existed or not; None is a row that says nothing.
+    ``succeeded`` is a record that was written, whether it existed or not; an empty text is a row that says nothing.
     """
-    if row.updated and (upserts or row.found is not False):
-        return {True: "updated", False: "created", None: "succeeded"}[row.found]  # type: ignore[return-value]
-    if row.updated is False and row.found:
+    if updated and (upserts or found is not False):
+        return {True: "updated", False: "created", None: "succeeded"}[found]
+    if updated is False and found:
         return "unchanged"
-    return None if row.updated is None else "failed"
+    return "" if updated is None else "failed"
+
+
+_TRUTHS = (True, False, None)
+_STATUSES = {
+    upserts: {(found, updated): _status(found, updated, upserts=upserts) for found in _TRUTHS for updated in _TRUTHS}
+    for upserts in (True, False)
+}
+
+
+def _worse(one: str, other: str) -> str:
+    """Return the worse of two things that are said of a record; of two ways of being written neither is known."""
+    for word in ("failed", "unchanged"):
+        if word in (one, other):
+            return word
+    return "succeeded" if one and other and one != other else one or other
 
 
 def told_of_records(said: Mapping[str, int], outcome: ActionOutcome) -> dict[str, str]:
@@ -265,7 +393,7 @@ def told_of_records(said: Mapping[str, int], outcome: ActionOutcome) -> dict[str
     :returns: by what was said of a record what is told of it.
     """
     told = {word: word for word in said}
-    written = sum(said.get(word, 0) for word in ("updated", "created", "succeeded"))
+    written = sum(said.get(word, 0) for word in WRITTEN)
     left = {
         "succeeded": outcome.succeeded - written,
         "unchanged": outcome.unchanged - said.get("unchanged", 0),
@@ -273,7 +401,7 @@ def told_of_records(said: Mapping[str, int], outcome: ActionOutcome) -> dict[str
         "not_reported": outcome.not_reported,
     }
     if left["succeeded"] < 0:
-        told |= dict.fromkeys(told.keys() & {"updated", "created", "succeeded"}, "not_reported")
+        told |= dict.fromkeys(told.keys() & WRITTEN, "not_reported")
     else:
         for word, counted in (("updated", outcome.updated), ("created", outcome.created)):
             if counted is not None and said.get(word, 0) > counted:
@@ -296,34 +424,41 @@ def _whole(action: AsyncAction) -> Failure:
     return Failure("failed", None, "async_action_failed", said, None, action.id)
 
 
-def _count(result: BulkResult, tally: _Tally | None, failed: int) -> int:
-    """How many records an action was about, where only its answer can tell."""
-    counted = (result.done_count or 0) + (result.failed_count or 0)
-    return max(counted, tally.rows if tally is not None else 0, failed)
+def _counted(result: BulkResult) -> int:
+    return (result.done_count or 0) + (result.failed_count or 0)
 
 
 def _balanced(
-    count: int,
-    failed: int,
-    tally: _Tally | None,
-    result: BulkResult,
-    upserts: bool,
-    named: dict[str, Failure],
-    unnamed: list[Failure],
+    count: int, failed: int, tally: _Tally, result: BulkResult, *, upserts: bool, knows_ids: bool
 ) -> ActionOutcome:
-    """Make the parts add up to ``count``: failures first, then what was written, then what was not reported."""
+    """
+    Make the parts add up to ``count``: failures first, then what was written, and the rest is not reported.
+
+    A report without a row about a record leaves it unreported, whatever the count says. What a count says of others,
+    whose rows are in the report, is not said of records that were sent; where nobody knows which rows are theirs, those
+    that were written are taken for theirs.
+    """
+    hidden = max(0, failed - len(tally.named))
+    said = Counter(tally.said.values())
+    unchanged = tally.blame(hidden) if hidden and said["unchanged"] else said["unchanged"]
     failed = min(failed, count)
     room = count - failed
-    if tally is None:
-        succeeded, unchanged = min(result.done_count or 0, room), 0
-        updated = created = None
+    written = sum(said[word] for word in WRITTEN)
+    done = result.done_count
+    if done is not None and knows_ids:
+        done = max(0, done - tally.others_written)
+    updated: int | None = None
+    created: int | None = None
+    if tally.has_report:
+        certain = written if knows_ids else max(0, written - tally.others_written)
+        unchanged = min(unchanged, room if done is None else max(0, min(room, done - certain)))
+        succeeded = min(certain if done is None else min(certain, done), room - unchanged)
+        if not said["succeeded"] and (succeeded == written or not (said["updated"] and said["created"])):
+            updated, created = min(said["updated"], succeeded), min(said["created"], succeeded)
     else:
-        unchanged = min(len(tally.unchanged), room)
-        if result.done_count is not None:
-            unchanged = min(unchanged, max(0, result.done_count - tally.written))
-        counted = tally.written if result.done_count is None else min(tally.written, result.done_count)
-        succeeded = min(counted, room - unchanged)
-        updated, created = tally.split(succeeded)
+        fits = done is not None and done <= count and not tally.others
+        unchanged = min(unchanged, room, done or 0)
+        succeeded = min((done or 0) - unchanged, room - unchanged) if fits else 0
     if succeeded == 0:
         updated = created = 0
     if not upserts and created is None:
@@ -335,8 +470,7 @@ def _balanced(
         unchanged=unchanged,
         failed=failed,
         not_reported=room - succeeded - unchanged,
-        failures=named,
-        written=frozenset(filter(None, tally.written_ids)) if tally and failed > len(named) else frozenset(),
-        unnamed_failures=max(0, failed - len(named)),
-        unnamed_reason=unnamed[0] if unnamed else None,
+        failures=tally.named,
+        unnamed_failures=max(0, failed - len(tally.named)),
+        unnamed_reason=tally.reason,
     )

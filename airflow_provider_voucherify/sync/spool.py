@@ -231,13 +231,16 @@ class Spool:
         Make a batch of some of the items of another.
 
         :param number: of the new batch.
-        :param ids: of the items to take; at least one of the batch has to be among them.
+        :param ids: of the items to take.
+        :raises LookupError: none of the batch's items is among them, and a request of nothing is never sent.
         """
         taken: list[_Block] = []
         for offset, length in batch.ranges:
             for item in self._single(_Block(offset, length, 0)):
                 if self.id_of(self.read(item.offset, item.length - 1)) in ids:
                     taken.append(item)
+        if not taken:
+            raise LookupError("none of the items is in the batch")
         return self._batch(taken, number)
 
     def halves(self, batch: Batch, number: int) -> tuple[Batch, Batch]:

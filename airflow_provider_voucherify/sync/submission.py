@@ -26,7 +26,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyTaskKilledError,
     was_not_taken,
 )
-from airflow_provider_voucherify.sync.failures import records_of
+from airflow_provider_voucherify.sync.failures import ids_of
 from airflow_provider_voucherify.sync.journal import Journal, JournalEntry
 from airflow_provider_voucherify.sync.outcomes import outcome_of
 from airflow_provider_voucherify.sync.plan import Plan
@@ -225,7 +225,7 @@ class Submission:
         if entry is None or entry.async_action_id is None or not entry.failed:
             return 0
         action = self.api.get_async_action(entry.async_action_id)
-        outcome = outcome_of(action, batch.records, batch.destination.endpoint, self.api)
+        outcome = outcome_of(action, batch.records, batch.destination.endpoint, self.api, self._ids_of(batch))
         if len(outcome.failures) >= batch.records:
             self.journal.withdraw(entry.digest)
             return 0
@@ -357,6 +357,10 @@ class Submission:
             digest.update(piece)
         return digest.hexdigest()[:32]
 
+    @staticmethod
+    def _ids_of(batch: Batch) -> list[str]:
+        return ids_of(b"".join(batch.body()), batch.destination.endpoint)
+
     def _find_in_doubt(self, batch: Batch, entry: JournalEntry) -> str | None:
         """
         Look for the action of a batch whose answer was lost; None where there is none that is surely its.
@@ -368,7 +372,7 @@ class Submission:
         The search ends after ``in_doubt_seconds``, and where the rate limit is known when it has cost half of the calls
         that this leaves (``ALWAYS_WORTH`` in any case): the others are needed to follow what is sent.
         """
-        ids = {record_id for record_id, _ in records_of(b"".join(batch.body()), batch.destination.endpoint)}
+        ids = set(self._ids_of(batch))
         others = [other for other in self.journal if self._may_be_confused(entry, other)]
         if any(other.outdated for other in others):
             log.warning("Batch %d is in doubt, and so is one of another content: it is sent again", batch.number)
@@ -428,8 +432,8 @@ class Submission:
         action = self._finished(action_id, search)
         if action is None:
             return False
-        result = BulkResult.model_validate(action.result or {})
-        named = {error.record_id for error in result.errors} - {None}
+        result = BulkResult.of(action)
+        named = {error.record_id(batch.destination.endpoint.key) for error in result.errors} - {None}
         counted = (
             None
             if result.done_count is None or result.failed_count is None

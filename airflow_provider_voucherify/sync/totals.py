@@ -32,6 +32,7 @@ class Totals:
         self._created_at_least = 0
         self._failed_ids: list[str] = []
         self._size_is_known = True
+        self._others = 0
 
     def add(self, async_action_id: str, outcome: ActionOutcome, failures: Iterable[Failure]) -> None:
         """
@@ -40,6 +41,7 @@ class Totals:
         :param failures: those that its answer gives a reason for; no more are asked for than the summary shows.
         """
         self._total += outcome
+        self._others += outcome.others
         self._created_at_least += outcome.created or 0
         if outcome.failed_as_a_whole:
             self._failed_ids.append(async_action_id)
@@ -52,6 +54,9 @@ class Totals:
         """Return the summary of what was added; what failed as a whole and has no known size makes counts unknown."""
         sync, total = self._sync, self._total
         room = max(SAMPLE_SIZE - len(self._failed), SAMPLE_SIZE // 2)
+        warnings = list(sync.warnings)
+        if self._others:
+            warnings.append(f"the reports name {self._others:,} records that were not sent")
         return SyncSummary(
             resource=resource,
             rows_read=sync.rows_read,
@@ -72,7 +77,7 @@ class Totals:
             requests=sync.requests,
             bytes_sent=sync.bytes_sent,
             resubmitted=sync.resubmitted,
-            warning="; ".join(sync.warnings) or None,
+            warning="; ".join(warnings) or None,
             failures_by_key=most_frequent(self._by_key),
             report_uri=folder.uri if folder is not None else None,
             failures=[*self._refused[:room], *self._failed][:SAMPLE_SIZE],

@@ -117,7 +117,7 @@ class Poller:
     async def _look(self, look: Look) -> None:
         asked_at = time.time()
         try:
-            answer = await self._client.send(look.call)
+            answer = await self._client.send(look.call_for_status)
         except VoucherifyError as error:
             news = self._watch.failed(look, error, asked_at, time.time())
         else:

@@ -180,8 +180,9 @@ def test_rows_that_are_not_counted_are_not_reported() -> None:
 def test_few_failures_are_remembered_however_many_parts_have_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finished, "MOST_ERRORS_REMEMBERED", 100)
     failed = [{"source_id": f"c{row}", "row": row, "reason": "bad"} for row in range(1, 21)]
+    size = len(Answers(result(10, *failed)).get_async_action("aa_0").result_json or b"")
+    monkeypatch.setattr(finished, "MOST_BYTES_REMEMBERED", 5 * size)
     seen: dict[str, AsyncAction] = {}
     remembered: list[int] = []
 

@@ -49,7 +49,7 @@ def judge() -> Iterator[Judge]:
 
             def send(records: list[Any]) -> BulkResult:
                 action_id = client.bulk(UPDATE_ENDPOINTS["customers"], Body.of(ENCODE(records)))
-                return BulkResult.model_validate(client.get_async_action(action_id).result)
+                return BulkResult.of(client.get_async_action(action_id))
 
             def both(schema: Schema, place: Schema, metadatas: Sequence[Metadata], *, creating: bool) -> Any:
                 ids = [f"c{next(numbers)}" for _ in metadatas]

@@ -404,10 +404,11 @@ def test_an_action_that_was_seen_finished_is_not_fetched_again(send: Send) -> No
 
 
 def test_few_errors_are_remembered_however_many_actions_have_some(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finished, "MOST_ERRORS_REMEMBERED", 100)
-    rows = [{"source_id": f"c{number}", "n": "text"} for number in range(240)]
+    rows = [{"source_id": f"c{number:03}", "n": "text"} for number in range(240)]
     sync = send("customers", rows, max_records=20, metadata_schemas=STRICT)
     seen = {action_id: sync.client.get_async_action(action_id) for action_id in sync.sync.async_action_ids[-6:]}
+    size = max(len(action.result_json or b"") for action in seen.values())
+    monkeypatch.setattr(finished, "MOST_BYTES_REMEMBERED", 5 * size + size // 2)
     remembered: list[int] = []
 
     def count(async_action_id: str, outcome: ActionOutcome) -> None:
