@@ -43,7 +43,7 @@ MOST_RECORDS = MAX_BODY_BYTES // len('"a",')
 """Records that a request can have at most; no more are remembered of an action that somebody else has sent."""
 
 ENTRIES_PER_RECORD = 10
-"""Errors that are read for each record sent. If there are more, all records count as failed."""
+"""Entries of an answer's lists that are read for each record sent. If there are more errors, all records failed."""
 
 
 @dataclass(frozen=True)
@@ -181,18 +181,18 @@ class _Tally:
         self._knows_ids = ids is not None
         self._records = records
         self._most = MOST_RECORDS if records is None else max(records, len(self.said))
+        self._most_entries = max(1_000, ENTRIES_PER_RECORD * self._most)
         self._strangers: set[str] = set()
         self.too_many = False
 
     def take_errors(self, result: BulkResult) -> None:
         """Take note of the failures that the answer itself has."""
-        most = max(1_000, ENTRIES_PER_RECORD * self._most)
         errors, rows = result.errors, result.failed
-        for error in islice(errors, most):
+        for error in islice(errors, self._most_entries):
             reason = Failure("failed", None, error.key, error.message, error.details, self._action.id)
             self._fail(error.record_id(self._key, self._sent), reason)
         rows_seen: set[int] = set()
-        for failed in islice(rows, most):
+        for failed in islice(rows, self._most_entries):
             row = failed.row if failed.row is not None and 1 <= failed.row <= self._most else None
             if row in rows_seen:
                 continue
@@ -225,7 +225,13 @@ class _Tally:
         """Give the rows that answers of before August 2024 have instead of a report; None of other answers."""
         if not result.has_results:
             return None
-        return (ReportRow(row.record_id(self._key, self._sent), row.found, row.updated) for row in result.results)
+        return self._rows_of(result)
+
+    def _rows_of(self, result: BulkResult) -> Iterator[ReportRow]:
+        for number, row in enumerate(result.results, start=1):
+            if number > self._most_entries:
+                raise VoucherifyReportError(f"the answer has more than {self._most_entries:,} rows")
+            yield ReportRow(row.record_id(self._key, self._sent), row.found, row.updated)
 
     def blame(self, records: int) -> int:
         """

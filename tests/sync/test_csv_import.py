@@ -233,6 +233,14 @@ def test_a_strange_list_of_failures_costs_only_their_names(failed: Any) -> None:
     assert (summary.succeeded, summary.failed) == (3, 1)
 
 
+def test_a_row_that_is_named_twice_failed_once() -> None:
+    twice = [{"row": 2, "reason": "bad"}, {"row": 2, "reason": "worse"}, {"row": 3, "source_id": 7, "reason": "bad"}]
+    summary = collect({"result": {"failed": twice, "done_count": 2}})
+
+    assert (summary.succeeded, summary.failed, summary.not_reported) == (2, 2, 0)
+    assert [failure.message for failure in summary.failures] == ["bad", "bad"]
+
+
 def test_nothing_is_counted_before_all_parts_are_finished(tmp_path: Path) -> None:
     with pytest.raises(UnfinishedActionsError) as raised:
         collect(result(2), {"status": "IN_PROGRESS"}, rows=(2, 2), folder=Folder(tmp_path))

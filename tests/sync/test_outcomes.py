@@ -281,6 +281,43 @@ def test_one_of_several_reports_that_cannot_be_had_makes_the_others_useless(send
     assert counts(sync.settle()) == {"updated": None, "created": None, "succeeded": 3}
 
 
+def test_of_several_reports_what_failed_by_one_failed_even_if_another_cannot_be_had(send: Send) -> None:
+    rows = [{"code": code, "a": 1} for code in ("gone", "v1", "v2")]
+    sync = send("vouchers", rows, prepare=add_vouchers("v1", "v2"), missing_vouchers="done", **SEVERAL)
+    sync.server.misbehave("report", Status(404), after=1, times=None)
+
+    assert counts(sync.settle()) == {"updated": None, "succeeded": 2, "failed": 1}
+
+
+SEVERAL = {"result_shape": "several_reports"}
+
+
+def test_rows_about_records_that_were_not_sent_are_counted_in_a_warning(
+    send: Send, caplog: pytest.LogCaptureFixture
+) -> None:
+    sync = send("customers", ["a", "b"])
+    report = b"Source ID,Found,Updated\r\na,true,true\r\nx,true,true\r\nB,true,true\r\n"
+    sync.server.misbehave("report", Status(200, report), times=None)
+
+    with caplog.at_level(logging.WARNING):
+        summary = sync.settle()
+
+    assert counts(summary) == {"not_reported": 2}, "two are counted as done, and three were written"
+    assert summary.warning == "the reports name 2 records that were not sent"
+    assert "names 2 records that were not sent" in caplog.text
+
+
+def test_a_report_that_names_nobody_tells_nothing(send: Send, caplog: pytest.LogCaptureFixture) -> None:
+    sync = send("customers", ["a", "b"])
+    sync.server.misbehave("report", Status(200, b"id,found,updated\r\n1,true,true\r\n2,true,true\r\n"), times=None)
+
+    with caplog.at_level(logging.WARNING):
+        summary = sync.settle()
+
+    assert counts(summary) == {"updated": None, "created": None, "succeeded": 2}
+    assert "no column 'source_id', only id, found, updated" in caplog.text
+
+
 def test_reports_are_kept_under_names_that_tell_their_batch(send: Send) -> None:
     one = send("customers", ["a", "b", "c"], max_records=2)
     several = send("customers", ["a", "b", "c"], result_shape="several_reports")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from airflow_provider_voucherify.client import calls
 from airflow_provider_voucherify.models.async_action import AsyncAction
+from airflow_provider_voucherify.models.errors import VoucherifyReportError
 from airflow_provider_voucherify.sync.report import ReportRow
 from airflow_provider_voucherify.sync.settlement import ActionOutcome, settle
 
@@ -232,6 +236,132 @@ def test_of_actions_sent_by_others_their_own_count_is_taken(
     result: dict[str, Any] | None, rows: list[ReportRow] | None, records: int
 ) -> None:
     assert settle(action(result), None, upserts=True, report=rows).records == records
+
+
+def known(
+    ids: str, result: dict[str, Any] | None, rows: list[ReportRow] | None = None, key: str = "source_id", **kwargs: Any
+) -> tuple[dict[str, int | None], dict[str, str]]:
+    """Settle an action of which it is known what was sent: counts, and what may be told of each record."""
+    settled = settle(action(result, **kwargs), len(ids), upserts=key == "source_id", report=rows, ids=ids, key=key)
+    return told(settled), {record_id: settled.of_record(record_id) for record_id in ids}
+
+
+@pytest.mark.parametrize(
+    ("result", "rows", "counts", "records"),
+    [
+        (None, "aa", {"updated": 1, "succeeded": 1, "not_reported": 1}, {"a": "updated", "b": "not_reported"}),
+        (None, "xy", {"not_reported": 2}, {"a": "not_reported", "b": "not_reported"}),
+        ({"done_count": 2}, "xy", {"not_reported": 2}, {"a": "not_reported", "b": "not_reported"}),
+        ({"done_count": 2}, "A", {"not_reported": 2}, {"a": "not_reported", "b": "not_reported"}),
+        ({"done_count": 1}, "ax", {"not_reported": 2}, {"a": "not_reported", "b": "not_reported"}),
+        (
+            {"done_count": 2},
+            "ax",
+            {"updated": 1, "succeeded": 1, "not_reported": 1},
+            {"a": "updated", "b": "not_reported"},
+        ),
+    ],
+    ids=str,
+)
+def test_rows_of_others_and_repeated_rows_confirm_nobody(
+    result: Any, rows: str, counts: dict[str, int], records: dict[str, str]
+) -> None:
+    report = [ReportRow(record_id, True, True) for record_id in rows]
+
+    assert known("ab", result, report) == (counts, records)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([UPDATED, MISSING], "failed"),
+        ([MISSING, UPDATED], "failed"),
+        ([UNCHANGED, UPDATED], "unchanged"),
+        ([CREATED, UPDATED], "succeeded"),
+        ([UPDATED, (None, None)], "updated"),
+    ],
+    ids=str,
+)
+def test_of_what_a_report_says_of_one_record_the_worst_counts(rows: list[Any], expected: str) -> None:
+    assert known("a", None, [ReportRow("a", *row) for row in rows])[1] == {"a": expected}
+
+
+@pytest.mark.parametrize(
+    ("result", "told_of_them"),
+    [
+        ({"done_count": 3}, "succeeded"),
+        ({"done_count": 4}, "not_reported"),
+        ({"done_count": 2}, "not_reported"),
+        ({"done_count": "3"}, "not_reported"),
+        ({"done_count": True}, "not_reported"),
+        ({"done_count": 3, "failed_count": "1"}, "not_reported"),
+        ({"done_count": 3, "errors": ["a text"]}, "not_reported"),
+        ({"done_count": 3, "errors": [error("x")]}, "not_reported"),
+    ],
+    ids=str,
+)
+def test_a_count_confirms_whom_nobody_names_only_if_it_leaves_no_other_reading(
+    result: dict[str, Any], told_of_them: str
+) -> None:
+    assert set(known("abc", result)[1].values()) == {told_of_them}
+
+
+def test_an_action_that_failed_and_counts_all_as_done_failed() -> None:
+    assert known("abc", {"done_count": 3}, status="FAILED")[0] == {"failed": 3}
+
+
+def test_the_status_in_an_error_of_the_general_form_is_not_an_id() -> None:
+    refused = [{"code": 400, "key": "invalid_payload"}] * 3
+
+    counts, records = known("abcde", {"done_count": 4, "errors": refused})
+
+    assert counts == {"updated": None, "created": None, "succeeded": 2, "failed": 3}
+    assert set(records.values()) == {"not_reported"}
+    assert settle(action({"errors": refused}), 5, upserts=True).failures == {}
+    assert known("abc", {"errors": [{"code": 400}]}, key="code")[0] == {"failed": 1, "not_reported": 2}
+
+
+def test_a_number_is_an_id_only_where_it_was_sent_as_text() -> None:
+    result = {"errors": [{"source_id": 1, "key": "bad"}, {"source_id": 2, "key": "bad"}]}
+
+    counts, records = known("13", result)
+
+    assert (counts, records["1"]) == ({"failed": 2}, "failed")
+
+
+def test_a_report_that_breaks_off_confirms_nobody_and_its_failures_stand() -> None:
+    def rows() -> Iterator[ReportRow]:
+        yield from report(a=UPDATED, b=MISSING)
+        raise VoucherifyReportError("cut off")
+
+    settled = settle(action({"done_count": 3}), 3, upserts=False, report=rows(), ids="abc", key="code")
+
+    assert told(settled) == {"updated": None, "succeeded": 2, "failed": 1}
+    assert settled.failures.keys() == {"b"}
+
+
+@pytest.mark.parametrize("name", ["errors", "failed", "results"])
+@pytest.mark.parametrize("entry", [b"{}", b'{"a":[[],[],[]]}', b"[]"])
+def test_an_answer_with_very_many_entries_takes_little_more_memory_than_its_bytes(name: str, entry: bytes) -> None:
+    content = b'{"id":"aa_1","status":"DONE","result":{"' + name.encode() + b'":[' + entry + b"," + entry
+    content += (b"," + entry) * (300_000 // len(entry)) + b"]}}"
+    tracemalloc.start()
+    call = calls.get_async_action("aa_1")
+    settled = settle(call.parse(call.decode(content)), 3, upserts=True, ids="abc", key="source_id")
+    waiting = calls.async_action_status("aa_1")
+    assert waiting.parse(waiting.decode(content)).result_json is None
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert settled.records == 3
+    assert settled.succeeded == 0
+    assert peak < 3 * len(content) + 500_000
+
+
+def test_more_errors_than_can_be_meant_fail_all_records() -> None:
+    result = {"done_count": 3, "errors": [error("a")] * 1_001}
+
+    assert known("abc", result)[0] == {"failed": 3}
 
 
 def test_a_reason_of_any_length_is_kept_short_and_the_id_whole() -> None:

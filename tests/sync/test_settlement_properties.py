@@ -80,7 +80,9 @@ ANSWERS = st.fixed_dictionaries(
         "failed_count": ODD_COUNTS,
         "errors": ENTRIES,
         "failed": ENTRIES,
-        "results": st.lists(st.fixed_dictionaries({"source_id": ANYBODY, "found": FLAGS, "updated": FLAGS}), max_size=6),
+        "results": st.lists(
+            st.fixed_dictionaries({"source_id": ANYBODY, "found": FLAGS, "updated": FLAGS}), max_size=6
+        ),
     },
 )
 
@@ -101,9 +103,7 @@ def breaking_off(rows: list[ReportRow], *, breaks: bool) -> Iterator[ReportRow]:
 
 
 @settings(max_examples=1_000)
-@given(
-    STATUSES, OPERATIONS, st.none() | ANSWERS, st.sets(IDS | st.just("1")), st.booleans(), reports(), st.booleans()
-)
+@given(STATUSES, OPERATIONS, st.none() | ANSWERS, st.sets(IDS | st.just("1")), st.booleans(), reports(), st.booleans())
 def test_whatever_is_answered_nobody_is_confirmed_who_may_have_failed(
     status: str,
     operation: str | None,
