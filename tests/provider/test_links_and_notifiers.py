@@ -44,7 +44,7 @@ class Messages(BaseNotifier):
 def dag_with(**kwargs: Any) -> DAG:
     with DAG("links_and_notifiers", schedule=None) as dag:
         VoucherifyBulkUpdateOperator(
-            task_id="sync", resource="customers", records=RECORDS, max_failed_records=1, **kwargs
+            task_id="sync", resource="customers", **({"records": RECORDS, "max_failed_records": 1} | kwargs)
         )
     return dag
 
