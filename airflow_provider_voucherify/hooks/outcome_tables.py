@@ -31,6 +31,9 @@ LONGEST_ID = 500
 
 LONGEST_NAME = 600
 
+LONGEST_FIELDS = 4_000
+"""Characters of the list of a record's fields, all of them ASCII; of a longer one nothing is kept."""
+
 TRIES = 4
 """How often a transaction is tried that the database refuses: with a second in between at most."""
 
@@ -43,7 +46,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*){0,2}")
 
 RUN_COUNTS = (
     "rows_read", "submitted", "succeeded", "updated", "created", "unchanged", "failed", "refused", "superseded",
-    "not_reported", "removed", "removed_to_mark", "requests", "bytes_sent",
+    "not_reported", "values_not_cleared", "removed", "removed_to_mark", "requests", "bytes_sent",
 )  # fmt: skip
 
 # Some databases count a varchar in bytes, of which a character may take four.
@@ -87,6 +90,8 @@ _STATE = {
     "run_key": "varchar(760) not null",
     "changed_at": "varchar(40)",
     "confirmed_at": "varchar(40)",
+    "fields": "varchar(4000)",
+    "not_cleared": "varchar(4000)",
 }
 
 
@@ -161,7 +166,7 @@ class OutcomeTables:
 
         columns = (
             "record_key, record_id, settings, digest, failed_digest, attempts, outcome, reason_key, message, run_key, "
-            "confirmed_at"
+            "confirmed_at, fields, not_cleared"
         )
         where = f"sync_name = {self._mark} and resource = {self._mark}"
         select = f"select {columns} from {self._state} where {where} order by record_id"  # noqa: S608
@@ -169,7 +174,8 @@ class OutcomeTables:
         with query(self._conn_id, select, (self._sync_name, self._resource)) as chunks:
             for chunk in chunks:
                 for row in chunk.rows if isinstance(chunk, Chunk) else ():
-                    record_key, record_id, settings, digest, failed, attempts, outcome, key, message, run, at = row
+                    record_key, record_id, settings, digest, failed, attempts, outcome, key, message, *others = row
+                    run, at, fields, not_cleared = others
                     if record_id is None or self._key(record_id) != record_key:
                         self.strangers += 1
                         continue
@@ -184,6 +190,8 @@ class OutcomeTables:
                         message,
                         run,
                         None if at is None else datetime.fromisoformat(at).timestamp(),
+                        fields,
+                        not_cleared,
                     )
 
     def has_runs_of_others(self, run_key: str) -> bool:
@@ -354,12 +362,14 @@ class OutcomeTables:
         return connection
 
     def _state_row(self, run: Mapping[str, Any], key: str, state: RecordState, *, contested: bool) -> list[Any]:
+        told = (state.fields, state.not_cleared)
         return [
             *(key, self._sync_name, self._resource, state.id, state.settings),
             *(None if contested else state.digest, state.failed_digest, state.attempts, state.outcome),
             *(self._text(state.key, 100), self._text(state.message, LONGEST_ID), self._text(state.run, 760)),
             run["finished_at"],
             None if state.confirmed_at is None else iso(state.confirmed_at),
+            *(None if names is None or len(names) > LONGEST_FIELDS else names for names in told),
         ]
 
     def _entry(self, outcome: RowOutcome) -> list[Any]:

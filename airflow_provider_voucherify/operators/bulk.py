@@ -443,7 +443,8 @@ class _BulkOperator(SubmittingOperator):
             return None, self._warnings_without_connection()
         settings = settings_digest(project, self._destination(), self._rules())
         everything = self.sync_mode == "full" or _is_true("full_refresh", self.full_refresh)
-        ledger = Ledger(run_key(context), settings, everything=everything)
+        keeps_state = bool(self.state_path or self.outcomes_conn_id)
+        ledger = Ledger(run_key(context), settings, everything=everything, keeps_state=keeps_state)
         try:
             return ledger, self._bookkeeping(context).load_state(ledger, context, create=not self.is_dry_run)
         except BaseException:

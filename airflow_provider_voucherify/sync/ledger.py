@@ -18,13 +18,15 @@ what the try before has sent in the journal, so that the outcomes are those of t
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from heapq import merge
-from itertools import count
+from itertools import islice
 from types import TracebackType
 from typing import IO, Any, Literal, Self
 
@@ -32,7 +34,13 @@ import msgspec
 
 from airflow_provider_voucherify.sync import ledger_sql as sql
 from airflow_provider_voucherify.sync.failures import Attempts, Failure, shortened
-from airflow_provider_voucherify.sync.record_state import MAX_ATTEMPTS, RecordState, RowOutcome, confirmed_by
+from airflow_provider_voucherify.sync.record_state import (
+    MAX_ATTEMPTS,
+    NotCleared,
+    RecordState,
+    RowOutcome,
+    confirmed_by,
+)
 from airflow_provider_voucherify.sync.settlement import ActionOutcome
 from airflow_provider_voucherify.sync.unnamed_database import UnnamedDatabase
 from airflow_provider_voucherify.sync.values import json_safe_text
@@ -41,7 +49,10 @@ PROJECT_CHARACTERS = 12
 """Of a digest of settings, those that only depend on the project."""
 
 _ROWS_PER_WRITE = 1_000
+_MOST_KNOWN = 1_000
 _LONGS_PER_DIGEST = 8
+
+_decode_lines = msgspec.json.Decoder().decode_lines
 
 
 class Ledger:
@@ -53,15 +64,17 @@ class Ledger:
         the project. What was confirmed under others counts for nothing, and only the same project's records can leave
         the source.
     :param everything: send records that are confirmed as they are, too.
+    :param keeps_state: the state will be kept, so it has to know which fields each record had.
     """
 
-    def __init__(self, run: str, settings: str, *, everything: bool = True) -> None:
+    def __init__(self, run: str, settings: str, *, everything: bool = True, keeps_state: bool = False) -> None:
         self._open()
         self._items = 0
         self._script(sql.SYNC)
         self._note("run", run)
         self._note("settings", settings)
         self._note("everything", "yes" if everything else "")
+        self._note("keeps state", "yes" if keeps_state else "")
         self._begin_state()
 
     @classmethod
@@ -112,14 +125,16 @@ class Ledger:
         """Take over the state of earlier syncs, record by record."""
         settings = self._numbers("settings")
         runs = self._numbers("runs")
+        fields = self._numbers("fields")
         rows = (
             (
                 *(s.id, s.digest, settings(s.settings), runs(s.run), s.failed_digest, s.attempts, s.outcome),
                 *(s.key, s.message, None if s.confirmed_at is None else round(s.confirmed_at * 1000)),
+                *(None if names is None else fields(names) for names in (s.fields, s.not_cleared)),
             )
             for s in states
         )
-        self._db.executemany("insert or replace into earlier.state values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._db.executemany("insert or replace into earlier.state values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         self._begin_state()
 
     def use_state(self, file: IO[bytes]) -> None:
@@ -132,7 +147,9 @@ class Ledger:
         self._db.execute("commit")
         try:
             self._database.attach("earlier", file)
-            self._db.execute("select 1 from earlier.state, earlier.runs, earlier.settings limit 1").fetchall()
+            self._db.execute(
+                "select 1 from earlier.state, earlier.runs, earlier.settings, earlier.fields limit 1"
+            ).fetchall()
             if columns != self._db.execute("pragma earlier.table_info(state)").fetchall():
                 raise ValueError("it has other columns")
         except (sqlite3.Error, ValueError) as error:
@@ -146,7 +163,8 @@ class Ledger:
 
     def forget_state(self) -> None:
         """Know nothing of earlier syncs."""
-        self._script("delete from earlier.state; delete from earlier.runs; delete from earlier.settings")
+        for table in ("state", "runs", "settings", "fields"):
+            self._db.execute(f"delete from earlier.{table}")  # noqa: S608
         self._note("state file", "")
         self._begin_state()
 
@@ -171,14 +189,28 @@ class Ledger:
         encoded = msgspec.json.encode(ids).decode()
         first, self._items = self._items, self._items + len(ids)
         self._db.execute("insert into chunks values (?, ?)", (first, encoded))
-        rows: Iterable[tuple[int, str, int]] = zip(count(first), ids, digests, strict=False)
+        new: Sequence[int] = range(len(ids))
         if self._compare is not None:
-            (found,) = self._db.execute(self._compare, {**self._names, "ids": encoded}).fetchone()
+            found, standing = self._db.execute(self._compare, {**self._names, "ids": encoded}).fetchone()
+            if standing:
+                self._db.execute(sql.FIND_STANDING, {"ids": encoded})
             confirmed = msgspec.json.decode(found)
             if confirmed == digests:
                 return
-            rows = [row for row, digest in zip(rows, confirmed, strict=True) if row[2] != digest]
-        self._db.executemany("insert into rows values (?, ?, ?)", rows)
+            new = [place for place, digest in enumerate(confirmed) if digest != digests[place]]
+        contents = self._contents([items[place] for place in new])
+        rows = (
+            (first + place, ids[place], digests[place], content) for place, content in zip(new, contents, strict=True)
+        )
+        self._db.executemany("insert into rows values (?, ?, ?, ?)", rows)
+
+    def note_targets(self, targets: Iterable[tuple[str, str]]) -> None:
+        """
+        Write down what the source has columns for.
+
+        :param targets: path of a field and name of its column.
+        """
+        self._db.executemany("insert or ignore into targets values (?, ?)", targets)
 
     def leave_out(self, failure: Failure) -> None:
         """Write down a row that is no item: it is refused, or superseded by a newer sync."""
@@ -290,6 +322,22 @@ class Ledger:
         counted = not outcome.failed_as_a_whole
         self._db.execute(sql.ANSWER, {"action": async_action_id, "counted": counted, **dict(reason)})
 
+    def not_cleared(self) -> NotCleared | None:
+        """
+        Say which values Voucherify still has although the source has none any more; None if no state could tell.
+
+        These are values of records that this sync has sent and Voucherify has confirmed, or that were not sent because
+        they are as they were.
+        """
+        if not self._keeps_state:
+            return None
+        self._compare_fields()
+        columns = dict(self._db.execute("select path, column_name from targets"))
+        records: Counter[str] = Counter()
+        for names, number in self._db.execute(sql.NOT_CLEARED):
+            records.update(dict.fromkeys((path for path in json.loads(names) if _is_of(path, columns)), number))
+        return NotCleared(dict(records.most_common()), {path: _column(path, columns) for path in records})
+
     # What is known in the end
 
     def outcomes(self, *, with_unchanged: bool = True) -> Iterator[RowOutcome]:
@@ -340,6 +388,7 @@ class Ledger:
         Only what is confirmed is known by its digest. Attempts are the runs in which Voucherify has named a record, or
         all records of its request, as failed; that a whole action came to nothing is not the record's fault.
         """
+        self._compare_fields()
         self._db.execute(sql.TAKE_ANSWERS, {**self._names, "now": round(time.time() * 1000)})
         self._db.execute(sql.TAKE_REFUSED, self._names)
         self._db.execute(sql.TAKE_REMOVED, self._names)
@@ -391,6 +440,43 @@ class Ledger:
         if state is None:
             self._script(sql.EARLIER)
 
+    @property
+    def _keeps_state(self) -> bool:
+        return bool(self._about("keeps state"))
+
+    def _contents(self, items: Sequence[bytes]) -> Sequence[int | None]:
+        """Return the numbers of what each item has for fields; an item that is a bare id has none."""
+        if not self._keeps_state:
+            return [None] * len(items)
+        number = self._numbers("contents")
+        known: dict[Any, int | None] = {}
+        numbers: list[int | None] = []
+        for record in _decode_lines(b"\n".join(items)):
+            fields = _fields_of(record) if type(record) is dict else None
+            if fields not in known:
+                known[fields] = None if fields is None else number(json.dumps(fields))
+            numbers.append(known[fields])
+        return numbers
+
+    def _compare_fields(self) -> None:
+        """Find out which fields Voucherify has, for each content of a record and all that it may have had before."""
+        self._db.execute("delete from clearing")
+        columns = dict(self._db.execute("select path, column_name from targets"))
+        number = self._numbers("fields")
+
+        def kept(paths: Iterable[str]) -> int | None:
+            names = sorted(paths)
+            return number(json.dumps(names)) if names else None
+
+        for had_number, content in self._db.execute(sql.FIND_CONTENTS):
+            (said,) = self._db.execute("select name from contents where number = ?", (content,)).fetchone()
+            present, nulls = map(frozenset, json.loads(said))
+            names = self._db.execute("select name from earlier.fields where number = ?", (had_number,)).fetchone()
+            had = frozenset(json.loads(names[0])) if names else frozenset()
+            left = {p for p in had - present - nulls if p.partition(".")[0] not in nulls and _is_of(p, columns)}
+            row = (content, had_number, kept(present | left), kept(left), kept(had | present), kept(present))
+            self._db.execute("insert into clearing values (?, ?, ?, ?, ?, ?)", row)
+
     def _begin_state(self) -> None:
         """Look up the run and the settings in the state, whose numbers for them are its own."""
         self._numbers_of_sync = {
@@ -411,14 +497,17 @@ class Ledger:
             self._note("failed before", "known")
             self._db.execute(sql.FIND_FAILED_BEFORE, self._names)
 
-    def _numbers(self, table: Literal["runs", "settings"]) -> Callable[[str], int]:
-        """Return a function that gives the number of a run or of settings, a new one where there is none."""
-        add = f"insert or ignore into earlier.{table}(name) values (?)"  # noqa: S608
-        find = f"select number from earlier.{table} where name = ?"  # noqa: S608
+    def _numbers(self, table: Literal["runs", "settings", "fields", "contents"]) -> Callable[[str], int]:
+        """Return a function that gives the number of what a table names, a new one if there is none."""
+        schema = "main" if table == "contents" else "earlier"
+        add = f"insert or ignore into {schema}.{table}(name) values (?)"  # noqa: S608
+        find = f"select number from {schema}.{table} where name = ?"  # noqa: S608
         known: dict[str, int] = {}
 
         def number(name: str) -> int:
             if name not in known:
+                if len(known) >= _MOST_KNOWN:
+                    known.clear()
                 self._db.execute(add, (name,))
                 known[name] = self._number(find, (name,))
             return known[name]
@@ -444,6 +533,28 @@ class Ledger:
     def _number(self, query: str, values: Any = ()) -> int:
         (number,) = self._db.execute(query, values).fetchone()
         return int(number)
+
+
+def _fields_of(record: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the paths of the fields of which a record has a value, and of those that are null, but for the key."""
+    present: list[str] = []
+    nulls: list[str] = []
+    for name, value in islice(record.items(), 1, None):
+        if type(value) is dict:
+            for member, inner in value.items():
+                (nulls if inner is None else present).append(f"{name}.{member}")
+        else:
+            (nulls if value is None else present).append(name)
+    return tuple(present), tuple(nulls)
+
+
+def _is_of(path: str, columns: Mapping[str, str]) -> bool:
+    """Say whether the source has a column for a field: if it has none any more, the field is none of its business."""
+    return path in columns or path.partition(".")[0] in columns
+
+
+def _column(path: str, columns: Mapping[str, str]) -> str:
+    return columns.get(path) or columns[path.partition(".")[0]]
 
 
 def _reason(failure: Failure | None) -> tuple[str | None, str | None, str | None]:

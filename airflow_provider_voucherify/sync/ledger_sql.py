@@ -10,18 +10,31 @@ from __future__ import annotations
 EARLIER = """
 create table earlier.settings(number integer primary key, name text not null unique);
 create table earlier.runs(number integer primary key, name text not null unique);
+create table earlier.fields(number integer primary key, name text not null unique);
 create table earlier.state(
     id text primary key, digest integer, settings integer not null, run integer not null, failed_digest integer,
-    attempts integer not null, outcome text not null, key text, message text, confirmed_at integer
+    attempts integer not null, outcome text not null, key text, message text, confirmed_at integer,
+    fields integer, not_cleared integer
 ) without rowid
 """
-"""``confirmed_at`` is in milliseconds. A digest is 64 bits, with a sign."""
+"""
+``confirmed_at`` is in milliseconds. A digest is 64 bits, with a sign. ``fields`` are those of which Voucherify has a
+value of this sync, ``not_cleared`` the ones among them of which the source had none any more; both are numbers of lists
+in the table ``fields``, whose names are JSON.
+"""
 
 SYNC = """
 create table about(name text primary key, value text not null);
 create table of_project(settings integer primary key);
 create table chunks(first integer primary key, ids text not null);
-create table rows(item integer primary key, id text not null, digest integer not null);
+create table rows(item integer primary key, id text not null, digest integer not null, content integer);
+create table contents(number integer primary key, name text not null unique);
+create table targets(path text primary key, column_name text not null) without rowid;
+create table standing(id text primary key) without rowid;
+create table clearing(
+    content integer, had integer, became integer, not_cleared integer, at_most integer, alone integer,
+    primary key (content, had)
+) without rowid;
 create table unsent(row integer primary key, id text, outcome text not null, key text, message text);
 create table held(item integer primary key, outcome text not null, key text, message text) without rowid;
 create table failed_before(
@@ -42,17 +55,23 @@ create table answers(
 ``of_project`` has the settings under which records were made for this sync's project, since another one does not have
 them; ``chunks`` the ids of all items, as JSON; ``rows`` the items that are not confirmed as they are; ``unsent`` the
 rows that are no items; ``held`` the items that are not sent; ``answers`` what Voucherify says of the ids that were.
+
+``contents`` has which fields an item has, with a value or null; ``targets`` which fields the source has a column for;
+``standing`` the ids in the source of which Voucherify had a value that was not cleared before; and ``clearing``, of a
+content and of what Voucherify had, what it has afterwards (``became``), what of that is not cleared, what it has at
+most if nobody knows whether it took the item, and what it has if the item has made a new record (``alone``).
 """
 
 # The source beside the state
 
 COMPARE = """
-select json_group_array(s.digest) from json_each(:ids) j left join earlier.state s on s.id = j.value
+select json_group_array(s.digest), count(s.not_cleared)
+from json_each(:ids) j left join earlier.state s on s.id = j.value
 """
-"""For each of some ids the digest of what is confirmed, or null, in order."""
+"""For each of some ids the digest of what is confirmed, or null, in order; and how many have values not cleared."""
 
 COMPARE_CLOSELY = """
-select json_group_array(case when s.settings = :settings and s.run <> :run then s.digest end)
+select json_group_array(case when s.settings = :settings and s.run <> :run then s.digest end), count(s.not_cleared)
 from json_each(:ids) j left join earlier.state s on s.id = j.value
 """
 """The same where the state has records of other settings, or of this very run."""
@@ -132,6 +151,35 @@ select id, outcome, confirmed,
 from batch join told using (said) left join named n using (id)
 """
 
+# Values that became empty and were not cleared
+
+FIND_STANDING = """
+insert or ignore into standing
+select s.id from json_each(:ids) j join earlier.state s on s.id = j.value where s.not_cleared is not null
+"""
+
+_HAD = "coalesce(case when s.settings in (select settings from of_project) then s.fields end, 0)"
+"""The fields that this project had of a record before; 0 stands for none."""
+
+FIND_CONTENTS = """
+select distinct _HAD_, content
+from rows left join held using (item) left join earlier.state s using (id)
+where held.item is null and content is not null
+""".replace("_HAD_", _HAD)
+
+_CLEARING = f"left join clearing c on c.content = rows.content and c.had = {_HAD}"
+
+NOT_CLEARED = """
+select name, sum(records) from (
+    select c.not_cleared as number, count(*) as records
+    from rows left join held using (item) join answers a using (id) left join earlier.state s using (id) _CLEARING_
+    where held.item is null and a.confirmed and a.outcome <> 'created' group by number
+    union all
+    select s.not_cleared as number, count(*) as records from standing join earlier.state s using (id)
+    where id not in (select id from rows left join held using (item) where held.item is null) group by number
+) join earlier.fields using (number) group by name
+""".replace("_CLEARING_", _CLEARING)
+
 # What became of the rows
 
 OF_ROWS = """
@@ -180,15 +228,18 @@ select id,
          when s.failed_digest = rows.digest and s.settings = :settings then s.attempts + (s.run <> :run)
          else 1 end,
     coalesce(a.outcome, 'not_reported'), a.key, a.message,
-    case when a.confirmed then :now else s.confirmed_at end
-from rows left join held using (item) left join answers a using (id) left join earlier.state s using (id)
+    case when a.confirmed then :now else s.confirmed_at end,
+    case when a.confirmed and a.outcome = 'created' then c.alone when a.confirmed then c.became
+         when a.counted then s.fields else c.at_most end,
+    case when not coalesce(a.confirmed, 0) then s.not_cleared when a.outcome <> 'created' then c.not_cleared end
+from rows left join held using (item) left join answers a using (id) left join earlier.state s using (id) _CLEARING_
 where held.item is null
-"""
+""".replace("_CLEARING_", _CLEARING)
 
 TAKE_REFUSED = """
 insert or replace into earlier.state
 select u.id, null, coalesce(s.settings, :settings), :run, s.failed_digest, coalesce(s.attempts, 0),
-    'refused', u.key, u.message, s.confirmed_at
+    'refused', u.key, u.message, s.confirmed_at, s.fields, s.not_cleared
 from unsent u left join earlier.state s using (id)
 where u.outcome = 'refused' and u.id is not null and u.id not in (select id from answers)
     and u.row = (select max(row) from unsent last where last.id = u.id and last.outcome = 'refused')
@@ -208,7 +259,9 @@ where id in (
 """A record that Voucherify does not have any more cannot be marked, and need not be."""
 
 CHANGED_STATES = """
-select s.id, settings.name, digest, failed_digest, attempts, outcome, key, message, runs.name, confirmed_at / 1000.0
+select s.id, settings.name, digest, failed_digest, attempts, outcome, key, message, runs.name, confirmed_at / 1000.0,
+    f.name, n.name
 from earlier.state s join earlier.settings on settings.number = s.settings join earlier.runs on runs.number = s.run
+    left join earlier.fields f on f.number = s.fields left join earlier.fields n on n.number = s.not_cleared
 where s.run = :run or s.id in (select id from doubted) order by s.id
 """

@@ -107,7 +107,9 @@ def collect_outcomes(
             if sent is not None:
                 copy_into(folder, "set_aside.jsonl", set_aside)
             remove_reports(folder, but=kept)
-    return totals.summary(next(iter(resources)) if len(resources) == 1 else None, folder)
+    summary = totals.summary(next(iter(resources)) if len(resources) == 1 else None, folder)
+    left = ledger.not_cleared() if ledger is not None else None
+    return summary if left is None else summary.with_values_not_cleared(left)
 
 
 def outcome_of(

@@ -38,6 +38,7 @@ from airflow_provider_voucherify.sync.mapping import (
     check_mapping,
     compile_mapping,
 )
+from airflow_provider_voucherify.sync.odd_ids import OddIds
 from airflow_provider_voucherify.sync.record_state import MAX_ATTEMPTS
 from airflow_provider_voucherify.sync.sources import ROWS_PER_CHUNK, BadLine, Chunk, Rows
 from airflow_provider_voucherify.sync.spool import Batch, Spool, decode_id
@@ -49,6 +50,9 @@ SAMPLE_SIZE = 10
 
 MAX_HINT = 60
 """Characters of a value that a row without an id is found by."""
+
+MANY_SUPERSEDED, LARGE_PART_SUPERSEDED = 5, 0.1
+"""From how many rows on, and above which part of all, it is worth a warning that they are superseded."""
 
 NEWER_SUCCESS = RefusedRowError("newer_success", "a sync after this failure has updated the record")
 
@@ -147,6 +151,7 @@ class Plan:
         self.removed = 0
         self.removed_to_mark = 0
         self.warnings: list[str] = []
+        self._odd_ids = OddIds()
         self.failed_before = EarlierFailures()
         self._sends_failures_again = False
         self.ledger = ledger
@@ -166,7 +171,14 @@ class Plan:
                 self._refuse(RefusedRowError("invalid_line", chunk.why), record_id, dict(chunk.row))
             else:
                 self._take(chunk)
+        for warning in self._odd_ids.warnings():
+            self.warn(warning)
         self.superseded += self._spool.find_superseded()
+        if self.superseded >= MANY_SUPERSEDED and self.superseded > self.rows_read * LARGE_PART_SUPERSEDED:
+            self.warn(
+                f"{self.superseded:,} of {self.rows_read:,} rows are superseded: of the rows with one id only the last "
+                "is sent"
+            )
         if self.ledger is not None:
             self._look_at_earlier_syncs(self.ledger)
         self.batches = self._cut(self._spools)
@@ -324,6 +336,7 @@ class Plan:
             lines.append(encoded.lines)
             ids += encoded.ids
             keys = None if keys is None or encoded.keys is None else [*keys, *encoded.keys]
+        self._odd_ids.look_at(ids)
         joined = b"".join(lines)
         self._spool.add(joined, ids, keys)
         if self.ledger is not None:
@@ -418,6 +431,8 @@ class Plan:
                     raise
                 raise RefusedRowError("unmappable", str(error)) from None
             self._shapes[name] = _Shape(builder, len(chunk.columns), self.destination.sends_ids)
+            if self.ledger is not None:
+                self.ledger.note_targets((".".join(to.path), chunk.columns[to.column]) for to in builder.targets)
         return self._shapes[name]
 
     def _rules_for(self, chunk: Chunk) -> MappingRules:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal, get_args
 
 Outcome = Literal[
@@ -23,6 +25,9 @@ def confirmed_by(outcome: str, *, upserts: bool) -> bool:
     """
     return outcome in ("updated", "created") or (outcome == "succeeded" and upserts)
 
+
+MOST_FIELDS = 10
+"""Fields that a warning names."""
 
 MAX_ATTEMPTS = "max_attempts"
 """Key of records that are not sent, because they have failed so often."""
@@ -64,6 +69,9 @@ class RecordState:
     :param outcome: of the last sync that did something about the record.
     :param run: that sync's run.
     :param confirmed_at: when Voucherify last confirmed any record of that id, Unix epoch seconds; None for never.
+    :param fields: of which Voucherify has a value of this sync, as a JSON list of paths such as ``metadata.tier``; None
+        if that is not known.
+    :param not_cleared: those of them of which the source had no value any more; None for none.
     """
 
     id: str
@@ -76,3 +84,39 @@ class RecordState:
     message: str | None
     run: str
     confirmed_at: float | None
+    fields: str | None = None
+    not_cleared: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotCleared:
+    """
+    Values that Voucherify still has although the source has none any more, because missing values are not sent.
+
+    :param records: of how many records, by the path of the field, the most frequent first.
+    :param columns: name of the column that a field comes from, by its path.
+    """
+
+    records: Mapping[str, int]
+    columns: Mapping[str, str]
+
+    @property
+    def values(self) -> int:
+        """How many values."""
+        return sum(self.records.values())
+
+    def text(self) -> str | None:
+        """Say so in words, and what clears them; None if there are none."""
+        if not self.records:
+            return None
+        shown = [f"{path} ({number:,})" for path, number in islice(self.records.items(), MOST_FIELDS)]
+        more = len(self.records) - len(shown)
+        fields = ", ".join(shown) + (f" and {more} more fields" if more else "")
+        clear = {self.columns[path]: "send" for path in self.records if path.startswith(("metadata.", "address"))}
+        stay = any(not path.startswith(("metadata.", "address")) for path in self.records)
+        how = f"null_policy={dict(islice(clear.items(), MOST_FIELDS))} sends null for them" if clear else ""
+        not_all = "the API takes null in metadata and in the address only" if stay else ""
+        return (
+            f"Voucherify still has {self.values:,} values of which the source has none any more, as missing values are "
+            f"not sent: {fields}; {', and '.join(filter(None, (how, not_all)))}"
+        )

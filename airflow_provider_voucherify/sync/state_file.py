@@ -20,7 +20,7 @@ from airflow_provider_voucherify.sync.ledger import PROJECT_CHARACTERS, Ledger
 from airflow_provider_voucherify.sync.mapping import MappingRules
 
 FORMAT = "voucherify-sync-state"
-VERSION = 1
+VERSION = 2
 
 _LONGEST_HEAD = 10_000
 _BYTES_PER_READ = 1_048_576

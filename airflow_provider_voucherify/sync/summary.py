@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from airflow_provider_voucherify.sync.plan import SAMPLE_SIZE
+from airflow_provider_voucherify.sync.record_state import NotCleared
 
 MOST_KEYS, LONGEST_KEY = 20, 100
 """How many keys of reasons a summary has, and how many characters of each: the API may give any."""
@@ -58,6 +59,8 @@ class SyncSummary(BaseModel):
     :param removed: records of earlier syncs that are not in the source any more, where that is looked for.
     :param removed_to_mark: of these, the ones that were sent to be marked.
     :param not_reported: records that were sent and that no answer mentions.
+    :param values_not_cleared: values that Voucherify still has although the source has none any more, since missing
+        values are not sent (``null_policy``), of records that were confirmed or have not changed. None without a state.
     :param failed_async_action_ids: of the async actions, the ones that failed as a whole.
     :param requests: bulk requests that this try sent; of a dry run, that it would send.
     :param bytes_sent: bytes of their bodies.
@@ -91,6 +94,7 @@ class SyncSummary(BaseModel):
     refused: int
     superseded: int
     not_reported: int | None = None
+    values_not_cleared: int | None = None
     removed: int = 0
     removed_to_mark: int = 0
     async_action_ids: list[str]
@@ -116,6 +120,10 @@ class SyncSummary(BaseModel):
         return self.model_copy(
             update={"warning": BETWEEN_WARNINGS.join(filter(None, (self.warning, *warnings))) or None}
         )
+
+    def with_values_not_cleared(self, left: NotCleared) -> SyncSummary:
+        """Return the summary with what Voucherify still has although the source has it no more."""
+        return self.model_copy(update={"values_not_cleared": left.values}).with_warning(left.text())
 
     def text(self) -> str:
         """Return what happened in a few lines that fit a chat message or an e-mail."""

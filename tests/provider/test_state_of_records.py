@@ -75,6 +75,39 @@ def test_a_voucher_that_is_only_counted_as_done_is_sent_until_it_is_known_to_exi
     assert server.vouchers["LATE"]["metadata"] == {"tier": "gold"}
 
 
+def test_a_value_that_became_empty_is_told_every_night_until_it_is_cleared(
+    books: dict[str, Any], voucherify: LocalVoucherify
+) -> None:
+    """Consent that is withdrawn by NULL: "in sync" would be a lie about the one field with lawyers behind it."""
+    books = books | {"mapping": {"id": "source_id", "name": "name", "optin": "metadata.consent"}}
+    before = [{"id": f"c{number}", "name": "Ann", "optin": "Y"} for number in range(4)]
+    after = [{"id": f"c{number}", "name": None if number == 3 else "Ann", "optin": None} for number in range(4)]
+
+    first = night(before, **books).xcom("sync")
+    changed = night(after, **books).xcom("sync")
+    unchanged = night(after, **books).xcom("sync")
+    narrower = books | {"mapping": {"id": "source_id", "optin": "metadata.consent"}}
+    cleared = night(after, **narrower, null_policy={"optin": "send"}).xcom("sync")
+
+    assert (first["values_not_cleared"], first["warning"]) == (0, None)
+    assert (changed["updated"], unchanged["unchanged"]) == (4, 4)
+    for told in (changed, unchanged):
+        assert told["values_not_cleared"] == 5
+        assert "metadata.consent (4), name (1); null_policy={'optin': 'send'} sends null for them" in told["warning"]
+    assert (cleared["values_not_cleared"], voucherify.customers["c0"]["metadata"]) == (0, {"consent": None})
+    if "outcomes_conn_id" in books:
+        hook = BaseHook.get_hook("books")
+        runs = "SELECT values_not_cleared FROM voucherify_runs ORDER BY finished_at"
+        assert [row[0] for row in hook.get_records(runs)] == [0, 5, 5, 0]
+        assert hook.get_records("SELECT count(*) FROM voucherify_state WHERE not_cleared IS NOT NULL")[0][0] == 0
+
+
+def test_without_a_state_nobody_knows_what_became_empty(voucherify: LocalVoucherify, tmp_path: Path) -> None:
+    summary = night([{"source_id": "a", "tier": None}], outcomes_path=str(tmp_path / "outcomes.jsonl")).xcom("sync")
+
+    assert summary["values_not_cleared"] is None
+
+
 def test_a_record_that_was_found_and_not_written_is_sent_again(
     books: dict[str, Any], voucherify: LocalVoucherify
 ) -> None:

@@ -28,15 +28,19 @@ from airflow_provider_voucherify.sync.destination import BatchLimits, update_des
 from airflow_provider_voucherify.sync.failures import EarlierFailures
 from airflow_provider_voucherify.sync.journal import Journal
 from airflow_provider_voucherify.sync.ledger import Ledger, RowOutcome
+from airflow_provider_voucherify.sync.mapping import MappingRules
 from airflow_provider_voucherify.sync.outcomes import collect_outcomes
 from airflow_provider_voucherify.sync.plan import Changes, Plan
 from airflow_provider_voucherify.sync.record_state import confirmed_by
-from airflow_provider_voucherify.sync.sources import from_records
+from airflow_provider_voucherify.sync.sources import Rows, from_cursor, from_records
 from airflow_provider_voucherify.sync.state_file import read_state, write_state
 from airflow_provider_voucherify.sync.submission import Submission
 from airflow_provider_voucherify.sync.summary import SyncSummary
 
 ANSWERS = ["report", "old report", "no report", "errors only", "expired", "whole", "silent"]
+UNCLEAR = ["errors only", "whole", "silent"]
+"""Answers that do not tell of each record whether it was taken."""
+
 BAD = 9
 """A value that Voucherify does not accept."""
 
@@ -46,7 +50,7 @@ class Voucherify:
     """Takes records but bad ones, and says so in one of the documented ways."""
 
     answer: str = "report"
-    stored: dict[str, int] = field(default_factory=dict)
+    stored: dict[str, dict[str, Any]] = field(default_factory=dict)
     results: list[tuple[str, list[tuple[str, bool, bool]]]] = field(default_factory=list)
 
     holds_bulk_calls = False
@@ -57,10 +61,10 @@ class Voucherify:
     def bulk(self, endpoint: BulkEndpoint, body: Body) -> str:
         rows = []
         for record in json.loads(b"".join(body)):
-            found, value = record["source_id"] in self.stored, record["metadata"]["v"]
-            taken = value != BAD and self.answer != "whole"
+            found, sent = record["source_id"] in self.stored, record.get("metadata", {})
+            taken = sent.get("v") != BAD and self.answer != "whole"
             if taken:
-                self.stored[record["source_id"]] = value
+                self.stored[record["source_id"]] = self.stored.get(record["source_id"], {}) | sent
             rows.append((record["source_id"], found, taken))
         self.results.append((self.answer, rows))
         return f"aa_{len(self.results) - 1}"
@@ -114,13 +118,20 @@ def run(
 ) -> tuple[SyncSummary, list[RowOutcome]]:
     rows: list[dict[str, Any]] = [{"source_id": name, "v": value} for name, value in source.items()]
     rows += [{"source_id": None, "v": 0}, *rows[:1]]
-    ledger = Ledger(f"run {number}", "settings", everything=False)
+    return run_rows(number, from_records(rows, "source_id"), voucherify, state, crash=crash)
+
+
+def run_rows(
+    number: int, rows: Rows, voucherify: Voucherify, state: Path, *, crash: bool = False, null_policy: Any = "omit"
+) -> tuple[SyncSummary, list[RowOutcome]]:
+    ledger = Ledger(f"run {number}", "settings", everything=False, keeps_state=True)
     if state.exists():
         load(ledger, state)
     changes = Changes(max_attempts=None)
     destination = update_destination("customers")
-    with Plan(destination, limits=BatchLimits(max_records=2), ledger=ledger, changes=changes) as plan:
-        plan.read(from_records(rows, "source_id"))
+    rules, limits = MappingRules(null_policy=null_policy), BatchLimits(max_records=2)
+    with Plan(destination, rules, limits, ledger=ledger, changes=changes) as plan:
+        plan.read(rows)
         ledger.doubt()
         keep(ledger, state)
         sync = Submission(plan, voucherify, Journal(None, 0), 1).run()
@@ -173,10 +184,10 @@ def test_voucherify_ends_up_with_the_source_and_every_row_has_one_outcome_per_ru
             for outcome in outcomes:
                 unsent = outcome.outcome == "unchanged" and outcome.async_action_id is None
                 if outcome.id is not None and (unsent or confirmed_by(outcome.outcome, upserts=True)):
-                    assert voucherify.stored[outcome.id] == source[outcome.id], "confirmed, and not there"
+                    assert voucherify.stored[outcome.id]["v"] == source[outcome.id], "confirmed, and not there"
         for name, value in last.items():
             if value != BAD:
-                assert voucherify.stored[name] == value
+                assert voucherify.stored[name]["v"] == value
         sent = len(voucherify.results)
 
         again, _ = run(99, last, voucherify, state, crash=False)
@@ -184,6 +195,48 @@ def test_voucherify_ends_up_with_the_source_and_every_row_has_one_outcome_per_ru
     failing = sum(value == BAD for value in last.values())
     assert again.unchanged == len(last) - failing
     assert len(voucherify.results) - sent == -(-failing // 2), "only what failed is sent again"
+
+
+VALUES = st.fixed_dictionaries({"v": st.sampled_from([None, 1, BAD]), "x": st.sampled_from([None, 1, 2])})
+TABLES = st.dictionaries(st.sampled_from("abcd"), VALUES, max_size=4)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(TABLES, st.sampled_from(ANSWERS), st.sampled_from(["omit", "omit", "send"])), min_size=1, max_size=6
+    ),
+    st.sampled_from(["query", "dicts"]),
+)
+def test_a_value_that_became_empty_and_was_not_cleared_is_counted_every_night(
+    runs: list[tuple[dict[str, dict[str, Any]], str, str]], kind: str
+) -> None:
+    """What Voucherify merges is the judge: it still has a value of which the row has none."""
+    voucherify = Voucherify()
+    with TemporaryDirectory() as folder:
+        for number, (source, voucherify.answer, null_policy) in enumerate(runs):
+            left = [[(name, values["v"], values["x"]) for name, values in source.items()]]
+            rows = (
+                from_cursor(["source_id", "v", "x"], lambda size, left=left: left.pop() if left else [])
+                if kind == "query"
+                else from_records([{"source_id": name, **values} for name, values in source.items()], "source_id")
+            )
+            summary, outcomes = run_rows(number, rows, voucherify, Path(folder, "state"), null_policy=null_policy)
+
+            held = [
+                (outcome.id, name)
+                for outcome in outcomes
+                if confirmed_by(outcome.outcome, upserts=True)
+                or (outcome.outcome == "unchanged" and outcome.async_action_id is None)
+                for name, value in source[str(outcome.id)].items()
+                if value is None and voucherify.stored[str(outcome.id)].get(name) is not None
+            ]
+            assert summary.values_not_cleared is not None
+            if any(answer in UNCLEAR for _, answer, _ in runs[:number]):
+                assert summary.values_not_cleared >= len(held), "in doubt, Voucherify has what was sent"
+            else:
+                assert summary.values_not_cleared == len(held)
+            assert bool(summary.warning) == bool(summary.values_not_cleared)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "another version", "garbage"])

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.sync.destination import BatchLimits, metadata_destination, update_destination
+from airflow_provider_voucherify.sync.plan import Plan
+from airflow_provider_voucherify.sync.sources import from_records
 from airflow_provider_voucherify.sync.spool import Spool
 
 ReadRows = Callable[..., Any]
@@ -133,3 +135,45 @@ def test_far_apart_duplicates_are_found_among_many_rows(ordered_first: int) -> N
 
     assert sent == [*ids[1:70_001], *ids[70_002:]]
     assert batch.records == count - 2
+
+
+@pytest.mark.parametrize(
+    ("odd", "kind"),
+    [
+        ("c1      ", "begin or end with a blank, as a column of type CHAR pads them"),
+        ("\u00a0c1", "begin or end with a blank, as a column of type CHAR pads them"),
+        ("'7000000000001", "begin or end with a quote"),
+        ('"c1"', "begin or end with a quote"),
+        ("\ufeffc1", "have an invisible character, such as a byte order mark"),
+        ("c\u200b1", "have an invisible character, such as a byte order mark"),
+        ("1.23457E+12", "are numbers that a spreadsheet has shortened"),
+        ("1,2E+5", "are numbers that a spreadsheet has shortened"),
+    ],
+)
+def test_ids_that_somebody_has_damaged_are_sent_as_they_are_and_told(odd: str, kind: str) -> None:
+    """Each of these makes another customer of a customer, and nobody would see it in the counts."""
+    ids = [f"c{number}" for number in range(2_000)]
+    with Plan(update_destination("customers")) as plan:
+        plan.read(from_records([*ids, odd, *ids[:5], odd], "source_id"))
+
+    assert plan.warnings[:1] == [f"ids that {kind}: 2, such as {odd!a}; they are sent exactly as they are"]
+    assert plan.batches[0].records == 2_001
+
+
+def test_ids_with_quotes_blanks_and_signs_inside_are_nothing_to_tell() -> None:
+    ids = ["O'Brien", "a b", "a+b", "Łódź", "1E5", "E+", "a\nb", "x1.2E+3"]
+    with Plan(update_destination("customers")) as plan:
+        plan.read(from_records(ids, "source_id"))
+
+    assert plan.warnings == []
+
+
+@pytest.mark.parametrize(("rows", "ids", "is_told"), [(20, 10, True), (100, 95, False), (6, 1, True), (4, 1, False)])
+def test_many_superseded_rows_are_told(rows: int, ids: int, is_told: bool) -> None:
+    """As of an export with a line for each variant of a product, of which only the first has the title."""
+    with Plan(update_destination("products")) as plan:
+        plan.read(from_records([{"source_id": f"p{number % ids}"} for number in range(rows)], "source_id"))
+
+    assert plan.superseded == rows - ids
+    said = f"{rows - ids} of {rows} rows are superseded: of the rows with one id only the last is sent"
+    assert plan.warnings == ([said] if is_told else [])
