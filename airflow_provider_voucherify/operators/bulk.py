@@ -765,6 +765,9 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
     them; records that no answer mentions are ``not_reported``. ``plan="bulk"`` has every record named, at the price of
     more bytes, and in a large sync of few distinct metadata of more requests.
 
+    Customers and products that do not exist are created, nameless: the summary warns of them unless ``max_created`` or
+    ``warn_created`` says how many are expected.
+
     All other parameters, the return value and the errors are those of ``VoucherifyBulkUpdateOperator``.
 
     :param resource: ``customers``, ``products`` or ``vouchers``.
@@ -801,6 +804,16 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
 
     def _metadata_plan(self) -> MetadataPlan:
         return "bulk" if self.metadata is not None else self.plan
+
+    def _keep_books(self, context: Context, ledger: Ledger | None, summary: SyncSummary) -> SyncSummary:
+        created = summary.created_at_least if summary.created is None else summary.created
+        if created and self.max_created is None and self.warn_created is None:
+            known = "at least " if summary.created is None else ""
+            summary = summary.with_warning(
+                f"{known}{created:,} {self.resource} did not exist and were created with nothing but metadata; "
+                "max_created= or warn_created= says how many may be"
+            )
+        return super()._keep_books(context, ledger, summary)
 
 
 def _marks(removal: Any) -> bool:

@@ -74,8 +74,22 @@ class MappingRules:
         if wrong := [policy for policy in policies if policy not in NULL_POLICIES]:
             raise VoucherifyConfigurationError(f"null_policy must be 'omit' or 'send', not {wrong[0]!r}")
         for name in ("metadata_columns", "exclude_columns"):
-            if isinstance(getattr(self, name), str):
+            if isinstance(value := getattr(self, name), str):
                 raise VoucherifyConfigurationError(f"{name} must be a list of column names, not one string")
+            if value is not None and not (isinstance(value, Collection) and all(isinstance(one, str) for one in value)):
+                raise VoucherifyConfigurationError(f"{name} must be a list of column names, not {value!r:.200}")
+        if isinstance(self.mapping, Mapping):
+            _check_names(self.mapping)
+
+
+def _check_names(mapping: Mapping[Any, Any]) -> None:
+    for column, field in mapping.items():
+        if not isinstance(column, str) or not isinstance(field, str):
+            both = isinstance(field, Collection) and not isinstance(field, str)
+            raise VoucherifyConfigurationError(
+                f"mapping must give each column's name one field's name, not {column!r:.100} {field!r:.100}"
+                + ("; to send a column to two fields, have the source give it twice, by two names" if both else "")
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +310,8 @@ def _paths(endpoint: BulkEndpoint, columns: Sequence[str], rules: MappingRules) 
         if path is not None:
             paths[name] = path
         elif rules.metadata_columns is None or name in rules.metadata_columns:
-            paths[name] = ("metadata", name.removeprefix("metadata."))
+            prefix = "metadata."
+            paths[name] = ("metadata", name[len(prefix) :] if name.lower().startswith(prefix) else name)
     return paths
 
 

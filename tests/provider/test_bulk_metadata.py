@@ -34,6 +34,8 @@ def test_one_metadata_for_all_ids(voucherify: LocalVoucherify, resource: str, id
         f"/v1/{resource}/metadata/async": {ids_field: ["a", "b"], "metadata": {"season": "winter"}}
     }
     assert result.xcom("tag")["created"] == 2
+    said = f"2 {resource} did not exist and were created with nothing but metadata; max_created= or warn_created="
+    assert said in result.xcom("tag")["warning"]
 
 
 def test_vouchers_are_found_or_reported_as_failed_never_created(voucherify: LocalVoucherify) -> None:

@@ -28,15 +28,16 @@ def table(columns: list[str], *rows: tuple[Any, ...]) -> Any:
 
 def test_columns_named_as_fields_become_fields_and_the_others_metadata(read: ReadRows) -> None:
     columns = ["SOURCE_ID", "Name", "birthdate", "address_city", "address.Postal_Code", "tier", "metadata.since"]
+    columns += ["METADATA.SEGMENT"]
 
-    done = read("customers", table(columns, ("c", "Ann", "1980-02-29", "Łódź", "90-001", "gold", 2020)))
+    done = read("customers", table(columns, ("c", "Ann", "1980-02-29", "Łódź", "90-001", "gold", 2020, "A")))
 
     assert done.record == {
         "source_id": "c",
         "name": "Ann",
         "birthdate": "1980-02-29",
         "address": {"city": "Łódź", "postal_code": "90-001"},
-        "metadata": {"tier": "gold", "since": 2020},
+        "metadata": {"tier": "gold", "since": 2020, "SEGMENT": "A"},
     }
 
 
@@ -117,6 +118,13 @@ def test_a_column_wins_over_a_member_of_the_whole_object(read: ReadRows, order: 
         (["source_id", "a", "a"], {}, "more than one column named a"),
         (["source_id"], {"metadata_columns": "a"}, "metadata_columns must be a list"),
         (["source_id"], {"exclude_columns": "a"}, "exclude_columns must be a list"),
+        (["source_id"], {"exclude_columns": [5]}, r"exclude_columns must be a list of column names, not \[5\]"),
+        (["source_id"], {"metadata_columns": 5}, "metadata_columns must be a list of column names, not 5"),
+        (["a"], {"mapping": {"a": ["source_id", "name"]}}, "not 'a' .*to send a column to two fields, have the source"),
+        (["a"], {"mapping": {"a": None}}, "mapping must give each column's name one field's name, not 'a' None"),
+        (["a"], {"mapping": {"a": 3}}, "mapping must give .* not 'a' 3"),
+        (["a"], {"mapping": {3: "source_id"}}, "mapping must give .* not 3 'source_id'"),
+        (["a"], {"mapping": "source_id"}, "mapping must be a dict of column to field, not 'source_id'"),
         (["source_id"], {"null_policy": "blank"}, "null_policy must be 'omit' or 'send', not 'blank'"),
         (["source_id"], {"null_policy": {"a": None}}, "null_policy must be 'omit' or 'send', not None"),
         (["source_id"], {"null_policy": {"nmae": "send"}}, "null_policy names columns .* do not have: nmae"),
