@@ -51,9 +51,6 @@ SAMPLE_SIZE = 10
 MAX_HINT = 60
 """Characters of a value that a row without an id is found by."""
 
-MANY_SUPERSEDED, LARGE_PART_SUPERSEDED = 5, 0.1
-"""From how many rows on, and above which part of all, it is worth a warning that they are superseded."""
-
 NEWER_SUCCESS = RefusedRowError("newer_success", "a sync after this failure has updated the record")
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -174,11 +171,6 @@ class Plan:
         for warning in self._odd_ids.warnings():
             self.warn(warning)
         self.superseded += self._spool.find_superseded()
-        if self.superseded >= MANY_SUPERSEDED and self.superseded > self.rows_read * LARGE_PART_SUPERSEDED:
-            self.warn(
-                f"{self.superseded:,} of {self.rows_read:,} rows are superseded: of the rows with one id only the last "
-                "is sent"
-            )
         if self.ledger is not None:
             self._look_at_earlier_syncs(self.ledger)
         self.batches = self._cut(self._spools)

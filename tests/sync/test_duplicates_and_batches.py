@@ -166,14 +166,3 @@ def test_ids_with_quotes_blanks_and_signs_inside_are_nothing_to_tell() -> None:
         plan.read(from_records(ids, "source_id"))
 
     assert plan.warnings == []
-
-
-@pytest.mark.parametrize(("rows", "ids", "is_told"), [(20, 10, True), (100, 95, False), (6, 1, True), (4, 1, False)])
-def test_many_superseded_rows_are_told(rows: int, ids: int, is_told: bool) -> None:
-    """As of an export with a line for each variant of a product, of which only the first has the title."""
-    with Plan(update_destination("products")) as plan:
-        plan.read(from_records([{"source_id": f"p{number % ids}"} for number in range(rows)], "source_id"))
-
-    assert plan.superseded == rows - ids
-    said = f"{rows - ids} of {rows} rows are superseded: of the rows with one id only the last is sent"
-    assert plan.warnings == ([said] if is_told else [])
