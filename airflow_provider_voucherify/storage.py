@@ -391,10 +391,10 @@ def _replacing_local(target: Path) -> Iterator[IO[bytes]]:
 
 
 def _open_unnamed(folder: Path) -> IO[bytes] | None:
-    """Open a file without a name, which vanishes with the process; None if the disk cannot have one (NFS)."""
+    """Open a file without a name, which vanishes with the process; None if there is no such thing (on NFS)."""
     try:
         return open(os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666), "wb")
-    except OSError:
+    except (OSError, AttributeError):
         return None
 
 

@@ -104,10 +104,11 @@ class OutcomeTables:
     Everything of a run is written in one transaction, with as many rows in a statement as databases take, and writing
     the same run again replaces it.
 
-    Times are ISO-8601 in UTC. Times and text are ``varchar``, which every database has. ``record_key``, a digest of the
-    sync's name, the resource and the record's id, is the key of ``state``, since databases limit the length of keys,
-    and some take ``a`` and ``A`` for the same. An id that is read from ``state`` counts only if it has that digest: a
-    database may have changed it, and nobody has a record of what it made of it.
+    Times are ISO-8601 in UTC. Times and text are ``varchar``, which every database has (in SQL Server ``nvarchar``, in
+    MySQL of ``utf8mb4``). ``record_key``, a digest of the sync's name, the resource and the record's id, is the key of
+    ``state``, since databases limit the length of keys, and some take ``a`` and ``A`` for the same. An id that is read
+    from ``state`` counts only if it has that digest: the database may have changed it, and what it made of it is
+    nobody's id.
 
     Tables of a character set that cannot keep every text (MySQL's ``latin1``, SQL Server's ``varchar``) are found out
     by a probe before anything is sent. Ids that they cannot keep have no state there, and other text is escaped.
