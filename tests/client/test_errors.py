@@ -177,3 +177,23 @@ def test_a_redirect_is_not_followed(
 )
 def test_it_is_known_which_errors_may_pass_by_themselves(error: errors.VoucherifyError, passes: bool) -> None:
     assert errors.may_pass(error) is passes
+
+
+@pytest.mark.parametrize("auth_method", ["api_keys", "oauth"])
+def test_a_project_of_another_region_is_told_with_the_address_to_use(
+    start: Callable[..., LocalVoucherify], connect_to: Connect, auth_method: str
+) -> None:
+    server = start(right_url="https://us1.api.voucherify.io")
+
+    with pytest.raises(errors.VoucherifyPermissionError) as raised:
+        connect_to(server, auth_method=auth_method).bulk_update("customers", [{"source_id": "c1"}])
+
+    assert raised.value.key == "wrong_api_endpoint"
+    assert "it is at https://us1.api.voucherify.io: make that (or us1) the connection's host" in str(raised.value)
+
+
+def test_a_scope_that_a_call_lacks_is_told(server: LocalVoucherify, connect_to: Connect) -> None:
+    client = connect_to(server, auth_method="oauth", scope="customers async-actions")
+
+    with pytest.raises(errors.VoucherifyPermissionError, match=r"lacks products\. Add it to the connection's scope"):
+        client.bulk_update("products", [{"source_id": "p1"}])
