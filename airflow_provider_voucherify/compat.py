@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import (
@@ -63,13 +63,16 @@ __all__ = [
     "conf",
     "determine_kwargs",
     "events_of_outlets",
+    "fresh",
     "get_async_connection",
     "get_async_extra_dejson",
     "get_connection",
     "get_map_indexes",
     "get_task_state_store",
     "get_task_states",
+    "is_from_mapped_task",
     "open_for_reading",
+    "partial_of_expand_kwargs",
     "redact",
     "set_asset_state",
     "task_decorator_factory",
@@ -111,6 +114,38 @@ def open_for_reading(path: str) -> IO[bytes]:
     store (of S3 50 MiB) for each line, and before Airflow 3.1 the file cannot be iterated over.
     """
     return io.BufferedReader(ObjectStoragePath(path).open("rb"), _BYTES_PER_READ)  # type: ignore[no-untyped-call]
+
+
+def fresh(callback: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """
+    Return a copy of a notifier, and any other callback itself.
+
+    Airflow renders a notifier's texts in place: the second time it would render what the first has put into them.
+    """
+    return copy.copy(callback) if isinstance(callback, BaseNotifier) else callback
+
+
+def is_from_mapped_task(value: Any) -> bool:
+    """Say whether a value is what all instances of a mapped task have returned, each fetched when it is asked for."""
+    return any(kind.__name__ in ("LazyXComSequence", "LazyXComSelectSequence") for kind in type(value).__mro__)
+
+
+def partial_of_expand_kwargs(context: Context, task_id: str) -> Mapping[str, Any] | None:
+    """
+    Return what ``partial`` has given to a task whose other parameters ``expand_kwargs`` takes from another task.
+
+    Airflow renders those others as templates, unlike those of ``expand``. None for all other tasks, and for parameters
+    that are written down in the DAG's file.
+    """
+    task: Any = context["dag"].task_dict[task_id]
+    expanded: Any = getattr(task, "op_kwargs_expand_input", None) or getattr(task, "expand_input", None)
+    if type(expanded).__name__ != "ListOfDictsExpandInput":
+        return None
+    given, index = expanded.value, cast("int", context["ti"].map_index)
+    if isinstance(given, list | tuple) and isinstance(given[index], Mapping):
+        return None
+    partial: Mapping[str, Any] = task.partial_kwargs
+    return partial
 
 
 def with_values(context: Context, values: Mapping[str, Any]) -> Context:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_voucherify.compat import conf, with_values
+from airflow_provider_voucherify.compat import conf, fresh, with_values
 from airflow_provider_voucherify.lineage import EmitsLineage
 from airflow_provider_voucherify.links.async_action import DASHBOARD_XCOM_KEY, REPORT_XCOM_KEY, report_url
 from airflow_provider_voucherify.metrics import Metrics
@@ -531,10 +531,9 @@ class CompletesAsyncActions(ChecksParameters, EmitsLineage):
         """Where a retry can do better, prepare it and raise an error that Airflow retries."""
 
     def _tell(self, context: Context, value: dict[str, Any]) -> None:
-        told = with_values(context, ready_texts(value))
         for callback in _callbacks(self.on_failed_records_callback):
             try:
-                callback(told)
+                fresh(callback)(with_values(context, ready_texts(value)))
             except Exception:
                 self.log.exception("on_failed_records_callback failed; the task goes on")
 

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from airflow_provider_voucherify.compat import DecoratedOperator, determine_kwargs, task_decorator_factory, with_values
+from airflow_provider_voucherify.compat import (
+    DecoratedOperator,
+    determine_kwargs,
+    partial_of_expand_kwargs,
+    task_decorator_factory,
+    with_values,
+)
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.operators.bulk import (
     HiddenRecords,
@@ -18,6 +29,8 @@ from airflow_provider_voucherify.operators.bulk import (
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context, TaskDecorator
 
+_NEVER_ROWS = str | bytes | bool | int | float | Decimal | date | time | timedelta | UUID | Enum | PurePath | None
+
 _SOURCES = frozenset({"records", "sql", "sql_conn_id", "sql_parameters", "path"})
 
 
@@ -27,8 +40,8 @@ class _FunctionGivesRows(DecoratedOperator):
 
     The function runs when the task reads its rows: after its arguments have been checked, before anything is sent. A
     retry runs it again, the way back from the triggerer does not. Its arguments are templates, as those of every
-    TaskFlow function. Lists and other collections among them, or in dicts among them, may be rows, so Airflow does not
-    get to store them.
+    TaskFlow function, unless another task has returned them. Lists, tables and other objects among them, or in dicts
+    among them, may hold rows, so Airflow does not get to store them.
     """
 
     if not hasattr(DecoratedOperator, "xcom_push"):
@@ -45,15 +58,30 @@ class _FunctionGivesRows(DecoratedOperator):
         """Run the bulk operator with the rows of the function."""
         self.op_args = [_given(argument) for argument in self.op_args]
         self.op_kwargs = {name: _given(argument) for name, argument in self.op_kwargs.items()}
-        arguments = determine_kwargs(self.python_callable, self.op_args, with_values(context, self.op_kwargs))
-        with closing(_rows(self.python_callable, self.op_args, arguments)) as rows:
-            self.records = rows
-            return super().execute(context)
+        self._arguments = determine_kwargs(self.python_callable, self.op_args, with_values(context, self.op_kwargs))
+        return super().execute(context)
 
-    def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
-        super()._do_render_template_fields(*args, **kwargs)
-        self.op_args = [_stored(argument) for argument in self.op_args]
-        self.op_kwargs = {name: _stored(argument) for name, argument in self.op_kwargs.items()}
+    @contextmanager
+    def _records(self) -> Iterator[Any]:
+        """Call the function now that rows are asked for, and end its generator when they are not any more."""
+        rows = self.python_callable(*self.op_args, **self._arguments)
+        try:
+            yield rows
+        finally:
+            if isinstance(rows, Generator):
+                rows.close()
+
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], context: Context, *args: Any, **kwargs: Any
+    ) -> None:
+        expanded: dict[str, Any] = {}
+        if parent is self and (partial := partial_of_expand_kwargs(context, self.task_id)) is not None:
+            expanded = {name: value for name, value in self.op_kwargs.items() if name not in partial["op_kwargs"]}
+            self.op_kwargs = {name: value for name, value in self.op_kwargs.items() if name not in expanded}
+        super()._do_render_template_fields(parent, template_fields, context, *args, **kwargs)
+        if parent is self:
+            self.op_args = [_stored(argument) for argument in self.op_args]
+            self.op_kwargs = {name: _stored(argument) for name, argument in (self.op_kwargs | expanded).items()}
 
 
 class _BulkUpdateDecoratedOperator(_FunctionGivesRows, VoucherifyBulkUpdateOperator):  # type: ignore[misc]
@@ -86,9 +114,10 @@ def voucherify_bulk_update_task(python_callable: Callable[..., Any] | None = Non
     """
     Make a function the source of a bulk update; Airflow offers this as ``@task.voucherify_bulk_update``.
 
-    The function returns rows or yields them: dicts of columns, or bare ids; lists of these are joined. What it yields
-    is read as a stream and put on local disk; neither that nor a returned list becomes an XCom. The task returns the
-    operator's summary::
+    The function returns or yields what ``records=`` of the operator takes: dicts of columns, lists of them, named
+    tuples, tables such as DataFrames, or with ``columns=`` what ``hook.get_records()`` gives. What it yields is read as
+    a stream and put on local disk; neither that nor what it returns becomes an XCom. The task returns the operator's
+    summary::
 
         @task.voucherify_bulk_update(resource="customers", deferrable=True)
         def sync_customers(day):
@@ -124,24 +153,11 @@ def voucherify_bulk_metadata_task(python_callable: Callable[..., Any] | None = N
     )
 
 
-def _rows(
-    function: Callable[..., Any], positional: Iterable[Any], named: Mapping[str, Any]
-) -> Generator[Any, None, None]:
-    """Call the function when the first row is asked for, and end its generator when this one is closed."""
-    rows = function(*positional, **named)
-    if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
-        raise VoucherifyConfigurationError(
-            f"the function must return or yield rows (dicts or ids), not {type(rows).__name__}"
-        )
-    yield from rows
-
-
 def _stored(argument: Any) -> Any:
     """Hide what may hold rows, in dicts too."""
     if isinstance(argument, dict):
         return {name: _stored(value) for name, value in argument.items()}
-    is_collection = isinstance(argument, Collection) and not isinstance(argument, str | bytes | bytearray)
-    return HiddenRecords(argument) if is_collection else argument
+    return argument if isinstance(argument, _NEVER_ROWS) else HiddenRecords(argument)
 
 
 def _given(argument: Any) -> Any:

@@ -10,6 +10,7 @@ from airflow_provider_voucherify.compat import (
     AirflowFailException,
     BaseNotifier,
     XCom,
+    fresh,
     get_map_indexes,
     redact,
     with_values,
@@ -55,16 +56,17 @@ class VoucherifySummaryNotifier(BaseNotifier):
 
     def notify(self, context: Context) -> None:
         """Read the summary (or the summaries) from XCom and call the notifier."""
-        self.notifier(with_values(context, self._told(context)))
+        fresh(self.notifier)(with_values(context, self._told(context)))
 
     async def async_notify(self, context: Context) -> None:
         """Do the same without blocking the event loop; a notifier that cannot be awaited is called in a thread."""
         told: Any = with_values(context, await asyncio.to_thread(self._told, context))
-        if isinstance(self.notifier, BaseNotifier) and _can_be_awaited(self.notifier):
-            self.notifier.context = told
-            await self.notifier
+        notifier = fresh(self.notifier)
+        if isinstance(notifier, BaseNotifier) and _can_be_awaited(notifier):
+            notifier.context = told
+            await notifier
         else:
-            await asyncio.to_thread(self.notifier, told)
+            await asyncio.to_thread(notifier, told)
 
     def _told(self, context: Context) -> dict[str, Any]:
         ti: Any = context.get("ti")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_voucherify.compat import AirflowFailException, BaseOperator, get_task_state_store
+from airflow_provider_voucherify.compat import (
+    AirflowFailException,
+    BaseOperator,
+    get_task_state_store,
+    partial_of_expand_kwargs,
+)
 from airflow_provider_voucherify.completion import CompletesAsyncActions, seconds
 from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
 from airflow_provider_voucherify.models.errors import (
@@ -57,6 +62,34 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedW
         runs in a signal handler, and a log line that it interrupts holds a lock that is not reentrant.
         """
         self._killed = True
+
+    def render_template(
+        self, content: Any, context: Context, jinja_env: Any = None, seen_oids: set[int] | None = None
+    ) -> Any:
+        """
+        Render templates, and leave any other text as it is.
+
+        With ``render_template_as_native_obj`` Airflow would make a number of the id ``1_000``.
+        """
+        if isinstance(content, str) and jinja_env is not None and not content.endswith(tuple(self.template_ext)):
+            marks = (
+                jinja_env.variable_start_string,
+                jinja_env.block_start_string,
+                jinja_env.comment_start_string,
+                jinja_env.line_statement_prefix,
+                jinja_env.line_comment_prefix,
+            )
+            if not any(mark in content for mark in marks if mark):
+                return content
+        return super().render_template(content, context, jinja_env, seen_oids)
+
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], context: Context, *args: Any, **kwargs: Any
+    ) -> None:
+        """Render all but what another task has returned: that is data, in which braces are braces."""
+        if parent is self and (partial := partial_of_expand_kwargs(context, self.task_id)) is not None:
+            template_fields = [name for name in template_fields if name in partial]
+        super()._do_render_template_fields(parent, template_fields, context, *args, **kwargs)
 
     @contextmanager
     def _attempt(self, context: Context) -> Iterator[None]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_provider_voucherify.compat import (
     AirflowNotFoundException,
     conf,
+    is_from_mapped_task,
     set_asset_state,
 )
 from airflow_provider_voucherify.completion import Callback, seconds
@@ -67,6 +68,7 @@ class _BulkOperator(SubmittingOperator):
 
     template_fields: Sequence[str] = (
         "records",
+        "columns",
         "sql",
         "sql_conn_id",
         "sql_parameters",
@@ -92,6 +94,7 @@ class _BulkOperator(SubmittingOperator):
         *,
         resource: str,
         records: Any = None,
+        columns: Sequence[str] | None = None,
         sql: str | None = None,
         sql_conn_id: str | None = None,
         sql_parameters: Sequence[Any] | Mapping[str, Any] | None = None,
@@ -141,6 +144,7 @@ class _BulkOperator(SubmittingOperator):
         super().__init__(**kwargs)
         self.resource = resource
         self.records = records
+        self.columns = columns
         self.sql = sql
         self.sql_conn_id = sql_conn_id
         self.sql_parameters = sql_parameters
@@ -274,6 +278,13 @@ class _BulkOperator(SubmittingOperator):
     def _wrong_source(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
         if sum(source is not None for source in (self.records, self.sql, self.path)) != 1:
             yield Wrong("give exactly one source: records=, sql= or path=")
+        if self.columns is not None and self.records is None:
+            yield Wrong("columns= is for records= alone: a query and a file have column names of their own")
+        elif self.columns is not None and is_known("columns"):
+            from airflow_provider_voucherify.sync.sources import check_names_of_values
+
+            columns = self.columns
+            yield from told_by(lambda: check_names_of_values(columns))
         if self.sql is None:
             return
         if is_known("sql") and not isinstance(self.sql, str):
@@ -363,14 +374,14 @@ class _BulkOperator(SubmittingOperator):
             del self.template_fields
 
     def _do_render_template_fields(
-        self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
+        self, parent: Any, template_fields: Iterable[str], context: Context, *args: Any, **kwargs: Any
     ) -> None:
         of_files = {"sql"}.intersection(template_fields) if parent is self else ()
-        super()._do_render_template_fields(parent, of_files, *args, **kwargs)
+        super()._do_render_template_fields(parent, of_files, context, *args, **kwargs)
         endings, self.template_ext = self.template_ext, ()
         try:
             others = [name for name in template_fields if name not in of_files]
-            super()._do_render_template_fields(parent, others, *args, **kwargs)
+            super()._do_render_template_fields(parent, others, context, *args, **kwargs)
         finally:
             self.template_ext = endings
         if parent is self and self.records is not None:
@@ -519,8 +530,22 @@ class _BulkOperator(SubmittingOperator):
             with open_source(self.path) as file:
                 yield sources.from_file(file, self.path)
         else:
-            given = self.records.records if isinstance(self.records, HiddenRecords) else self.records
-            yield sources.from_records(given, self._destination().endpoint.key)
+            with self._records() as records:
+                yield sources.from_records(
+                    records,
+                    self._destination().endpoint.key,
+                    columns=self.columns,
+                    takes_ids=self._takes_ids(),
+                    of_mapped_task=is_from_mapped_task(records),
+                )
+
+    @contextmanager
+    def _records(self) -> Iterator[Any]:
+        yield self.records.records if isinstance(self.records, HiddenRecords) else self.records
+
+    def _takes_ids(self) -> bool:
+        """Say whether ids are all that is wanted of the rows."""
+        return False
 
     def _log_plan(self, plan: Plan) -> None:
         self.log.info(
@@ -647,9 +672,12 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     errors of ``airflow_provider_voucherify.exceptions``.
 
     :param resource: ``customers``, ``products`` or ``vouchers``.
-    :param records: a list of dicts or of ids, or an upstream task's output; lists of lists, as mapped tasks give them,
-        are joined, and fetched one at a time. For large data use ``sql`` or ``path``: Airflow keeps what tasks return
-        in its database.
+    :param records: rows, or an upstream task's output that has them: dicts, named tuples, with ``columns`` lists or
+        tuples of values, or a table that knows its columns (pandas, Polars, PyArrow, DuckDB; all but pandas need the
+        extra ``parquet``). What the instances of a mapped task have returned is joined, and fetched one at a time; so
+        are lists of dicts. For large data use ``sql`` or ``path``: Airflow keeps what tasks return in its database.
+    :param columns: names of the values of rows that have none, such as the rows that ``hook.get_records()`` and a
+        ``SQLExecuteQueryOperator`` give. A row of another length is refused.
     :param sql: a query, or the path of a ``.sql`` file.
     :param sql_conn_id: the query's connection; any whose hook is a ``DbApiHook``.
     :param sql_parameters: bound to the query by the driver.
@@ -754,7 +782,8 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
     Updates the metadata of customers, products or vouchers, and nothing else.
 
     With ``metadata=`` all ids get the same metadata, through ``POST /v1/{resource}/metadata/async``: two requests for a
-    million ids. The rows then only give ids (``records=["c1", "c2"]`` will do) and their other columns are not read.
+    million ids. The rows then only give ids and their other columns are not read; bare ids will do, as in
+    ``records=["c1", "c2"]``, unless ``mapping`` names the column of the id.
     Without it every column but the key is metadata of its row. ``plan="auto"`` then sends records of equal metadata by
     ``metadata/async`` where that takes fewer requests in all (or fewer bytes in as many), and the others by
     ``POST /v1/{resource}/bulk/async``, since ``metadata/async`` takes a request for each distinct metadata.
@@ -815,16 +844,20 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
             )
         return super()._keep_books(context, ledger, summary)
 
+    def _takes_ids(self) -> bool:
+        return self.metadata is not None and self.mapping is None
+
 
 def _marks(removal: Any) -> bool:
     return isinstance(removal, Mapping) and set(removal) == {"metadata"} and isinstance(removal["metadata"], Mapping)
 
 
 def _count(records: Any) -> str:
-    """Count records; those of a mapped task are not fetched for that."""
+    """Count records, if that is quick: those of a mapped task are not fetched for it."""
     if isinstance(records, list | tuple):
-        return f"{sum(len(one) if isinstance(one, list | tuple) else 1 for one in records):,}"
-    if isinstance(records, Sequence) or not hasattr(records, "__len__"):
+        are_rows = [isinstance(one, list) and bool(one) and isinstance(one[0], Mapping) for one in records]
+        return f"{sum(len(one) if joined else 1 for one, joined in zip(records, are_rows, strict=True)):,}"
+    if isinstance(records, Sequence) or not isinstance(records, Collection):
         return "an unknown number of"
     return f"{len(records):,}"
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import lru_cache
 from itertools import islice
+from numbers import Integral
 from operator import itemgetter
 from pathlib import PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import msgspec
 
@@ -20,20 +22,36 @@ from airflow_provider_voucherify.sync.values import LostValue
 
 ROWS_PER_CHUNK = 1_000
 
+CHUNK_BYTES = 4 * 1024 * 1024
+"""A chunk of large rows ends about here: encoding a chunk takes several times its size in memory."""
+
+ROWS_AT_FIRST = 50
+"""Read of a source whose rows' size is not known yet."""
+
 MAX_FIELD_CHARACTERS = 2 * MAX_BODY_BYTES
 """Python's CSV reader gives up a longer value with its whole line; the standard limit is 131,072."""
 
 PARQUET_BYTES_PER_READ = 65_536
 """Read ahead of each column: pyarrow would otherwise hold a row group's columns whole, or all of the file's."""
 
+FAILURE_FILES = frozenset({"failures.jsonl", "set_aside.jsonl"})
+"""Names of the files whose lines are failed records. Nothing that a row holds can make it pass for one of them."""
+
 FAILURE_MEMBER = "_failure"
-"""Member of a line of ``failures.jsonl`` that says why the record was not updated; never sent."""
+"""Member of a line of such a file that says why the record was not updated; never sent."""
 
 _UNREADABLE_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
 """What a decoder raises that makes a ``Decimal`` of each number with a fraction or an exponent."""
 
 LOST_MEMBER = "as_text"
 """Member of ``_failure`` that names the columns whose values the file can only show as text."""
+
+_WHAT_ROWS_ARE = "a list or another iterable of dicts or named tuples, or a table such as a DataFrame"
+_COLUMNS_ARE_FOR_SEQUENCES = "columns= names the values of rows that have no column names"
+_ROWS_PER_LOOK = 40
+_ROWS_PER_SAMPLE = 10
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +92,7 @@ Rows = Generator[Chunk | BadLine, None, None]
 
 def from_cursor(columns: Sequence[str], fetchmany: Callable[[int], Sequence[Sequence[Any]]]) -> Rows:
     """
-    Read a database cursor to its end, ``ROWS_PER_CHUNK`` rows at a time.
+    Read a database cursor to its end, ``ROWS_PER_CHUNK`` rows at a time, or fewer if they are large.
 
     :param columns: the cursor's column names.
     :param fetchmany: the cursor's ``fetchmany``. Whether the driver streams is the cursor's matter.
@@ -83,28 +101,62 @@ def from_cursor(columns: Sequence[str], fetchmany: Callable[[int], Sequence[Sequ
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise VoucherifyConfigurationError(f"the query returns more than one column named {', '.join(twice)}")
-    while rows := fetchmany(ROWS_PER_CHUNK):
+    most = ROWS_AT_FIRST
+    while rows := fetchmany(most):
         if isinstance(rows[0], Mapping):
             rows = [tuple(dict(row).values()) for row in rows]
         elif not (isinstance(rows, list) and isinstance(rows[0], tuple)):
             rows = [tuple(row) for row in rows]
-        yield Chunk(names, rows)
+        most = _rows_that_fit(rows)
+        for start in range(0, len(rows), most):
+            yield Chunk(names, rows[start : start + most])
 
 
-def from_records(records: Iterable[Any], key: str) -> Rows:
+def from_records(
+    records: Any,
+    key: str,
+    *,
+    columns: Sequence[str] | None = None,
+    takes_ids: bool = False,
+    of_mapped_task: bool = False,
+) -> Rows:
     """
-    Read records that are in memory, or a generator of them.
+    Read rows that are in memory, or a generator of them.
 
-    :param records: dicts, or bare ids (strings or integers), which become ``{key: id}``; lists of these are joined, and
-        read one after the other.
+    :param records: a table that knows its column names (a pandas DataFrame, or whatever offers ``__arrow_c_stream__``,
+        such as Polars' and PyArrow's tables and DuckDB's relations), or an iterable of rows: dicts, named tuples,
+        sequences whose names ``columns`` gives, lists of dicts, or such tables.
     :param key: the resource's key field.
+    :param columns: names of the values of rows that have no names; a row of another length is refused.
+    :param takes_ids: whether a row may be a bare id (text or an integer), which becomes ``{key: id}``.
+    :param of_mapped_task: each element is what an instance of a mapped task has returned, which may be a list of rows.
+    :raises VoucherifyConfigurationError: here or while reading, for what is not rows, or rows without names.
     """
-    if isinstance(records, str | bytes | Mapping) or not isinstance(records, Iterable):
-        raise VoucherifyConfigurationError(
-            f"records must be a list of dicts or of ids, not {type(records).__name__}; with .expand(records=...) each "
-            "element is to be such a list"
-        )
-    return _from_records(_joined(records), key)
+    if columns is not None:
+        check_names_of_values(columns)
+    if _is_table(records):
+        if columns is not None:
+            raise VoucherifyConfigurationError(f"{_COLUMNS_ARE_FOR_SEQUENCES}; a {type(records).__name__} has its own")
+        return _from_table(records)
+    if (
+        isinstance(records, str | bytes | bytearray | Mapping)
+        or hasattr(type(records), "keys")
+        or hasattr(type(records), "_fields")
+        or not isinstance(records, Iterable)
+    ):
+        raise VoucherifyConfigurationError(f"the rows must come as {_WHAT_ROWS_ARE}, not as {_what(records)}")
+    return _GivenRows(key, columns, takes_ids, of_mapped_task).read(records)
+
+
+def check_names_of_values(columns: Any) -> None:
+    """
+    Check ``columns=``.
+
+    :raises VoucherifyConfigurationError: it is not a list of different names.
+    """
+    if not isinstance(columns, list | tuple) or not columns:
+        raise VoucherifyConfigurationError(f"columns must be a list of column names, not {columns!r:.200}")
+    _check_names(columns, "columns= has")
 
 
 def from_file(file: IO[bytes], name: str) -> Rows:
@@ -118,6 +170,8 @@ def from_file(file: IO[bytes], name: str) -> Rows:
     :param name: the file's name or URI.
     """
     ending = PurePosixPath(name.partition("?")[0]).suffix.lower()
+    if PurePosixPath(name.partition("?")[0]).name in FAILURE_FILES:
+        return _from_jsonl(file, of_failures=True)
     reader = {".jsonl": _from_jsonl, ".ndjson": _from_jsonl, ".csv": _from_csv, ".parquet": _from_parquet}.get(ending)
     if reader is None:
         raise VoucherifyConfigurationError(f"path {name!r} must end in .jsonl, .csv or .parquet")
@@ -136,42 +190,263 @@ def first_rows(rows: Rows, most: int) -> Rows:
         yield chunk
 
 
-def _joined(records: Iterable[Any]) -> Iterator[Any]:
-    has_ids = has_lists = False
-    for record in records:
-        if type(record) is dict:
-            yield record
-            continue
-        is_list = isinstance(record, list | tuple)
-        has_lists, has_ids = has_lists or is_list, has_ids or not is_list
-        if has_ids and has_lists:
-            raise VoucherifyConfigurationError(
-                "records has lists beside ids; with .expand(records=...) each element is to be a list, and of a dict "
-                "Airflow makes a task for each member"
-            )
-        if is_list:
-            yield from record
-        else:
-            yield record
+@dataclass(frozen=True, slots=True)
+class _GivenRows:
+    """How the elements of an iterable become rows; see ``from_records``."""
 
+    key: str
+    columns: Sequence[str] | None
+    takes_ids: bool
+    of_mapped_task: bool
 
-def _from_records(records: Iterator[Any], key: str) -> Rows:
-    number = 0
-    while some := list(islice(records, ROWS_PER_CHUNK)):
-        chunk = _chunk_of_dicts(some) or _chunk_of_ids(some, key)
+    def read(self, records: Iterable[Any]) -> Rows:
+        """Read all elements, one after the other."""
+        number, size, look = 0, 0, _ROWS_PER_LOOK
+        some: list[Any] = []
+        for record in self._flat(records):
+            is_table = type(record) is not dict and _is_table(record)
+            if not is_table:
+                some.append(record)
+                if len(some) < look:
+                    continue
+                size += _weight(record) * _ROWS_PER_LOOK
+                if look < ROWS_PER_CHUNK and size < CHUNK_BYTES:
+                    look += _ROWS_PER_LOOK
+                    continue
+            yield from self._rows(some, number)
+            number += len(some)
+            some, size, look = [], 0, _ROWS_PER_LOOK
+            if is_table:
+                for chunk in from_records(record, self.key, columns=self.columns):
+                    yield chunk
+                    number += len(chunk.rows) if isinstance(chunk, Chunk) else 1
+        yield from self._rows(some, number)
+
+    def _flat(self, records: Iterable[Any]) -> Iterator[Any]:
+        """Give rows and tables; lists of rows are joined, each when its turn comes."""
+        has_ids = has_lists = False
+        for record in records:
+            if type(record) is dict:
+                yield record
+                continue
+            is_list = self._is_list_of_rows(record)
+            has_lists, has_ids = has_lists or is_list, has_ids or isinstance(record, str | int)
+            if has_ids and has_lists:
+                raise VoucherifyConfigurationError(
+                    "the rows have lists beside ids; with .expand(records=...) each element is to be a list, and of a "
+                    "dict Airflow makes a task for each member"
+                )
+            if is_list:
+                yield from record
+            else:
+                yield record
+
+    def _is_list_of_rows(self, record: Any) -> bool:
+        """Say whether an element is surely a list of rows: one row of a query can be a list too."""
+        if not isinstance(record, list | tuple) or hasattr(record, "_fields"):
+            return False
+        if not self.of_mapped_task:
+            return self.columns is None and isinstance(record, list) and all(isinstance(row, Mapping) for row in record)
+        return self.columns is None or all(isinstance(row, list | tuple) for row in record)
+
+    def _rows(self, some: Sequence[Any], earlier: int) -> Rows:
+        if not some:
+            return
+        chunk = self._chunk(some)
         if chunk is not None:
             yield chunk
+        elif self.columns is None:
+            rows = [self._as_mapping(record, number) for number, record in enumerate(some, start=earlier + 1)]
+            yield from _chunks(rows, earlier)
         else:
-            yield from _chunks(
-                [_as_mapping(record, index, key) for index, record in enumerate(some, number + 1)], number
+            yield from self._by_position(some, self.columns, earlier)
+
+    def _chunk(self, some: Sequence[Any]) -> Chunk | None:
+        """Return one chunk of all the rows; None if they are not of one kind and shape."""
+        kinds = set(map(type, some))
+        if self.columns is not None:
+            fit = kinds <= {list, tuple} and set(map(len, some)) == {len(self.columns)}
+            return Chunk(tuple(self.columns), list(map(tuple, some))) if fit else None
+        if kinds == {dict}:
+            return _chunk_of_dicts(some)
+        if self.takes_ids and kinds <= {str, int}:
+            return Chunk((self.key,), [(record,) for record in some], fixed_columns=False)
+        names = getattr(some[0], "_fields", None)
+        if len(kinds) == 1 and isinstance(some[0], tuple) and names and type(some[0]).__base__ is tuple:
+            return Chunk(tuple(names), list(map(tuple, some)), fixed_columns=False)
+        return None
+
+    def _as_mapping(self, record: Any, number: int) -> Mapping[str, Any] | BadLine:
+        if isinstance(record, Mapping):
+            return record
+        if (names := getattr(record, "_fields", None)) is not None and isinstance(record, tuple):
+            _check_names(names, f"row {number} has")
+            return dict(zip(names, record, strict=True))
+        if hasattr(record, "keys"):
+            return dict(record)
+        if isinstance(record, str) or (isinstance(record, Integral) and not isinstance(record, bool)):
+            if self.takes_ids:
+                return {self.key: record if isinstance(record, str) else int(record)}
+            raise VoucherifyConfigurationError(
+                f"row {number} is a bare id, which is enough only if metadata= is given, and no mapping=; give dicts "
+                f"such as {{{self.key!r}: ..., ...}}"
             )
-        number += len(some)
+        if isinstance(record, Iterable) and not isinstance(record, bytes | bytearray | Set):
+            raise VoucherifyConfigurationError(
+                f"row {number} is a {type(record).__name__} of values without column names: name them in their order "
+                "with columns=[...] (what hook.get_records() and a SQLExecuteQueryOperator give needs it), let the "
+                "operator run the query itself with sql=, or give dicts"
+            )
+        return BadLine(number, f"a row must be a dict, not {type(record).__name__}")
+
+    def _by_position(self, some: Iterable[Any], columns: Sequence[str], earlier: int) -> Rows:
+        """Give rows without names, and those of another length as what cannot be read."""
+        names, gathered = tuple(columns), list[tuple[Any, ...]]()
+        for number, record in enumerate(some, start=earlier + 1):
+            values = self._values(record, number)
+            if isinstance(values, tuple) and len(values) == len(names):
+                gathered.append(values)
+                continue
+            if gathered:
+                yield Chunk(names, gathered)
+                gathered = []
+            if isinstance(values, tuple):
+                values = BadLine(number, f"row {number} has {len(values)} values for {len(names)} columns")
+            yield values
+        if gathered:
+            yield Chunk(names, gathered)
+
+    def _values(self, record: Any, number: int) -> tuple[Any, ...] | BadLine:
+        if isinstance(record, Mapping):
+            raise VoucherifyConfigurationError(f"{_COLUMNS_ARE_FOR_SEQUENCES}; row {number} has its own")
+        if isinstance(record, Iterable) and not isinstance(record, str | bytes | bytearray | Set):
+            return tuple(record)
+        return BadLine(number, f"row {number} must be a sequence of values, not {type(record).__name__}")
+
+
+def _is_table(value: Any) -> bool:
+    """Say whether a value is a table, which may well give its columns' names when it is iterated over."""
+    kind: Any = type(value)
+    return _is_table_type(kind)
+
+
+@lru_cache(256)
+def _is_table_type(kind: Any) -> bool:
+    marks = ("__arrow_c_stream__", "__dataframe__", "columns")
+    return not issubclass(kind, tuple | Mapping) and any(hasattr(kind, mark) for mark in marks)
+
+
+def _from_table(table: Any) -> Rows:
+    kind = type(table)
+    if hasattr(kind, "iloc") and hasattr(kind, "columns"):
+        return _from_pandas(table)
+    if hasattr(kind, "__arrow_c_stream__"):
+        return _from_arrow(table)
+    raise VoucherifyConfigurationError(f"the rows must come as {_WHAT_ROWS_ARE}, not as {_what(table)}")
+
+
+def _from_pandas(frame: Any) -> Rows:
+    """Read a DataFrame by way of Python's objects: Arrow has no columns of mixed types, and fills up dicts in them."""
+    names = tuple(frame.columns)
+    _check_names(names, "the DataFrame has")
+    start, most = 0, ROWS_AT_FIRST
+    while start < len(frame):
+        part = frame.iloc[start : start + most]
+        columns = [_values_of_series(part.iloc[:, place]) for place in range(len(names))]
+        rows = list(zip(*columns, strict=True)) if columns else [()] * len(part)
+        yield Chunk(names, rows)
+        start, most = start + len(part), _rows_that_fit(rows)
+
+
+def _values_of_series(series: Any) -> list[Any]:
+    """Return a column's values; NaN, NaT and NA are how a DataFrame says that there is none."""
+    values: list[Any] = series.astype(object).tolist()
+    if series.isna().any():
+        return [None if missing else value for value, missing in zip(values, series.isna(), strict=True)]
+    return values
+
+
+def _from_arrow(table: Any) -> Rows:
+    arrow = _pyarrow("a table")
+    try:
+        reader = arrow.RecordBatchReader.from_stream(table)
+    except arrow.ArrowException as error:
+        raise VoucherifyConfigurationError(
+            f"the rows must come as {_WHAT_ROWS_ARE}, not as {_what(table)}: it has no named columns ({error})"
+        ) from None
+    names = tuple(reader.schema.names)
+    _check_names(names, "the table has")
+    try:
+        for batch in reader:
+            most = max(1, min(ROWS_PER_CHUNK, CHUNK_BYTES * len(batch) // max(1, batch.nbytes)))
+            for start in range(0, len(batch), most):
+                columns = [column.to_pylist() for column in batch.slice(start, most).columns]
+                yield Chunk(names, list(zip(*columns, strict=True)))
+    except arrow.ArrowException as error:
+        raise VoucherifyConfigurationError(f"the table cannot be read: {error}") from None
+
+
+def _pyarrow(what: str) -> Any:
+    try:
+        import pyarrow  # type: ignore[import-untyped,unused-ignore]
+    except ImportError:
+        raise VoucherifyConfigurationError(
+            f"reading {what} needs pyarrow: pip install 'airflow-provider-voucherify[parquet]'"
+        ) from None
+    return pyarrow
+
+
+def _check_names(names: Sequence[Any], who_has: str) -> None:
+    if unnamed := [name for name in names if not isinstance(name, str)]:
+        raise VoucherifyConfigurationError(f"{who_has} a column whose name is {unnamed[0]!r:.60}, not text")
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise VoucherifyConfigurationError(f"{who_has} more than one column named {', '.join(map(repr, twice))}")
+
+
+def _what(value: Any) -> str:
+    if isinstance(value, str):
+        return "a text (a template gives text unless the DAG has render_template_as_native_obj=True; use .output)"
+    if isinstance(value, Mapping) or hasattr(type(value), "_fields"):
+        return f"one {type(value).__name__} (put a single row into a list)"
+    return type(value).__name__ if value is not None else "None"
+
+
+def _pieces(items: Iterator[_T]) -> Iterator[list[_T]]:
+    """Give items in lists of ``ROWS_PER_CHUNK``, or of fewer if these take about ``CHUNK_BYTES``."""
+    while some := list(islice(items, _ROWS_PER_LOOK)):
+        size = _size(some)
+        while len(some) < ROWS_PER_CHUNK and size < CHUNK_BYTES and (more := list(islice(items, _ROWS_PER_LOOK))):
+            some += more
+            size += _size(more)
+        yield some
+
+
+def _size(rows: Sequence[Any]) -> int:
+    """Estimate how many bytes rows take, from some of them."""
+    return sum(map(_weight, rows[::_ROWS_PER_SAMPLE])) * _ROWS_PER_SAMPLE
+
+
+def _rows_that_fit(rows: Sequence[Any]) -> int:
+    """Return how many rows like these make a chunk."""
+    return max(1, min(ROWS_PER_CHUNK, CHUNK_BYTES * len(rows) // max(1, _size(rows))))
+
+
+def _weight(value: Any, depth: int = 0) -> int:
+    """Return about how many bytes a value takes."""
+    if isinstance(value, str | bytes | bytearray):
+        return len(value)
+    if depth < 8 and isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if depth < 8 and isinstance(value, list | tuple):
+        return sum(_weight(item, depth + 1) for item in value)
+    return 8
 
 
 def _chunk_of_dicts(records: Sequence[Any]) -> Chunk | None:
     """Return a chunk of records that are dicts with the same members; None where they are not."""
     first = records[0]
-    if type(first) is not dict or not first or FAILURE_MEMBER in first or set(map(type, records)) != {dict}:
+    if type(first) is not dict or not first or set(map(type, records)) != {dict}:
         return None
     columns = tuple(first)
     if set(map(len, records)) != {len(columns)} or set(map(type, columns)) != {str}:
@@ -184,51 +459,40 @@ def _chunk_of_dicts(records: Sequence[Any]) -> Chunk | None:
     return Chunk(columns, rows, fixed_columns=False)
 
 
-def _chunk_of_ids(records: Sequence[Any], key: str) -> Chunk | None:
-    if set(map(type, records)) <= {str, int}:
-        return Chunk((key,), [(record,) for record in records], fixed_columns=False)
-    return None
+def _chunks(rows: Iterable[Mapping[Any, Any] | BadLine], earlier: int = 0, *, of_failures: bool = False) -> Rows:
+    """
+    Gather consecutive mappings of the same members into chunks.
 
-
-def _as_mapping(record: Any, index: int, key: str) -> Mapping[str, Any] | BadLine:
-    if isinstance(record, Mapping):
-        return record
-    if isinstance(record, str) or (isinstance(record, int) and not isinstance(record, bool)):
-        return {key: record}
-    return BadLine(index, f"a record must be a dict or an id, not {type(record).__name__}")
-
-
-def _chunks(rows: Iterable[Mapping[str, Any] | BadLine], earlier: int = 0) -> Rows:
-    """Gather consecutive mappings of the same members into chunks; ``earlier`` rows came before these."""
+    :param earlier: how many rows came before these.
+    :param of_failures: they are lines of a ``failures.jsonl``, and a member ``_failure`` says what each one is.
+    """
     shape: tuple[Any, ...] = ()
     gathered: list[tuple[Any, ...]] = []
     failures: list[Mapping[str, Any]] = []
     for number, row in enumerate(rows, start=earlier + 1):
-        if isinstance(row, Mapping) and _has_only_an_id(row):
+        if of_failures and isinstance(row, Mapping) and _has_only_an_id(row):
             row = BadLine(number, "only the id of this record is known: what was sent is not in this file", row)
+        if isinstance(row, Mapping) and (unnamed := [name for name in row if not isinstance(name, str)]):
+            row = BadLine(number, f"row {number} has a column whose name is {unnamed[0]!r:.60}, not text")
         if isinstance(row, BadLine):
             if gathered:
                 yield _chunk(shape, gathered, failures)
                 gathered, failures = [], []
             yield row
             continue
-        failure = row.get(FAILURE_MEMBER)
+        failure = row.get(FAILURE_MEMBER) if of_failures else None
         told = failure if isinstance(failure, Mapping) else {}
-        names = tuple(str(name) for name in row if name != FAILURE_MEMBER)
-        this = names, told.get("form") == "record", bool(told)
+        members = {str.__str__(name): value for name, value in row.items()}
+        if of_failures:
+            members.pop(FAILURE_MEMBER, None)
+        this = tuple(members), told.get("form") == "record", bool(told)
         if gathered and (this != shape or len(gathered) == ROWS_PER_CHUNK):
             yield _chunk(shape, gathered, failures)
             gathered, failures = [], []
         shape = this
         lost = told.get(LOST_MEMBER)
         names_lost = lost if isinstance(lost, list) else ()
-        gathered.append(
-            tuple(
-                LostValue(value) if name in names_lost else value
-                for name, value in row.items()
-                if name != FAILURE_MEMBER
-            )
-        )
+        gathered.append(tuple(LostValue(value) if name in names_lost else value for name, value in members.items()))
         failures.append(told)
     if gathered:
         yield _chunk(shape, gathered, failures)
@@ -244,18 +508,34 @@ def _has_only_an_id(row: Mapping[str, Any]) -> bool:
     return isinstance(failure, Mapping) and failure.get("form") == "id"
 
 
-def _from_jsonl(file: IO[bytes]) -> Rows:
+def _from_jsonl(file: IO[bytes], *, of_failures: bool = False) -> Rows:
     decoder = msgspec.json.Decoder(float_hook=Decimal)
     number = 0
-    while lines := list(islice(file, ROWS_PER_CHUNK)):
+    for lines in _pieces(iter(file)):
         if not number:
             lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
-        chunk = _chunk_of_lines(lines, decoder)
+            if not of_failures:
+                _refuse_renamed_failures(lines[0])
+        chunk = None if of_failures else _chunk_of_lines(lines, decoder)
         if chunk is not None:
             yield chunk
         else:
-            yield from _chunks(list(_json_lines(lines, decoder, number)), number)
+            yield from _chunks(list(_json_lines(lines, decoder, number)), number, of_failures=of_failures)
         number += len(lines)
+
+
+def _refuse_renamed_failures(first: bytes) -> None:
+    """Refuse a ``failures.jsonl`` of another name: what was sent would be mapped again, and its marks be sent along."""
+    try:
+        row = msgspec.json.decode(first) if f'"{FAILURE_MEMBER}"'.encode() in first else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    told = row.get(FAILURE_MEMBER) if isinstance(row, dict) else None
+    if isinstance(told, dict) and told.get("form") in ("record", "row", "id") and "outcome" in told:
+        raise VoucherifyConfigurationError(
+            f"the file begins with a failed record of an earlier run, as only {' and '.join(sorted(FAILURE_FILES))} "
+            "have them: give the file that name, in a folder of its own"
+        )
 
 
 def _chunk_of_lines(lines: Sequence[bytes], decoder: msgspec.json.Decoder[Any]) -> Chunk | None:

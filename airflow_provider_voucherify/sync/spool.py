@@ -5,8 +5,8 @@ Reading everything before the first request lets a duplicate id be sent once (th
 warehouse before the waiting for rate limits begins, and lets a batch be sent again without reading twice. The files
 have no name, so nothing is left behind when the process is killed, and memory does not grow with the rows.
 
-Items are kept as JSON lines in blocks of some thousand: a line break cannot occur inside an item, so the single items
-are only looked for where one matters, at a batch's edge or where an id comes twice.
+Items are kept as JSON lines in blocks of a thousand or so, however few are added at a time: a line break cannot occur
+inside an item, so the single items are only looked for where one matters, at a batch's edge or where an id comes twice.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _HASHES_PER_READ = 65_536
 _BYTES_PER_READ = 262_144
 _MAX_PARTITIONS = 256
 _ITEMS_PER_WRITE = 1_000
+_BYTES_PER_BLOCK = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,6 @@ class Spool:
         self._hashes = _file()
         self._blocks: list[_Block] = []
         self._size = 0
-        self._hashed = 0
         self._ascending = True
         self._last: Any = None
         self._superseded: list[int] = []
@@ -111,11 +111,11 @@ class Spool:
         """
         if not ids:
             return
-        self._ascending = self._ascending and keys is not None and self._ascends(keys)
-        if not self._ascending:
+        if self._ascending and not (keys is not None and self._ascends(keys)):
+            self._ascending = False
             self._hash_earlier()
+        if not self._ascending:
             array("q", map(hash, ids)).tofile(self._hashes)
-            self._hashed += 1
         self.add_distinct(lines, len(ids))
 
     def add_distinct(self, lines: bytes, count: int) -> None:
@@ -126,7 +126,13 @@ class Spool:
         :param count: how many.
         """
         self._items.write(lines)
-        self._blocks.append(_Block(self._size, len(lines), count))
+        block = _Block(self._size, len(lines), count)
+        if self._blocks:
+            last = self._blocks[-1]
+            if last.items + count <= _ITEMS_PER_WRITE and last.length + len(lines) <= _BYTES_PER_BLOCK:
+                block = _Block(last.offset, last.length + len(lines), last.items + count)
+                self._blocks.pop()
+        self._blocks.append(block)
         self._size += len(lines)
         self.count += count
 
@@ -305,9 +311,8 @@ class Spool:
 
     def _hash_earlier(self) -> None:
         """Write down the hashes that were not needed while the ids ascended."""
-        for block in self._blocks[self._hashed :]:
+        for block in self._blocks:
             array("q", [hash(self.id_of(line)) for line in self._lines(block)]).tofile(self._hashes)
-        self._hashed = len(self._blocks)
 
     def _lines(self, block: _Block) -> list[bytes]:
         return self.read(block.offset, block.length).split(b"\n")[:-1]

@@ -82,18 +82,20 @@ if __name__ == "__main__":
         run_dag(dag)
         with DAG("wrong_key", schedule=None) as dag:
             VoucherifyBulkUpdateOperator(
-                task_id="sync", resource="customers", records=["c1"], voucherify_conn_id="wrong_key"
+                task_id="sync", resource="customers", records=[{"source_id": "c1"}], voucherify_conn_id="wrong_key"
             )
         run_dag(dag)
         with DAG("dry_run", schedule=None) as dag:
-            VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", records=["c1"], dry_run=True)
+            VoucherifyBulkUpdateOperator(
+                task_id="sync", resource="customers", records=[{"source_id": "c1"}], dry_run=True
+            )
         run_dag(dag)
         with DAG("function_and_sensor", schedule=None) as dag:
 
             @task.voucherify_bulk_update(resource="products", wait_for_completion=False)
-            def sync() -> list[str]:
+            def sync() -> list[dict[str, str]]:
                 """Give two products."""
-                return ["p1", "p2"]
+                return [{"source_id": "p1"}, {"source_id": "p2"}]
 
             VoucherifyAsyncActionSensor(task_id="wait", async_action_ids=sync()["async_action_ids"], poke_interval=0.02)
         run_dag(dag)

@@ -100,7 +100,7 @@ def test_an_outlet_may_be_a_reference(voucherify: LocalVoucherify, by: str) -> N
         VoucherifyBulkUpdateOperator(
             task_id="sync",
             resource="customers",
-            records=["c1"],
+            records=[{"source_id": "c1"}],
             outlets=[Asset.ref(**{by: getattr(customers, by)}), Asset.ref(name="of nobody")],
         )
 
@@ -124,7 +124,7 @@ def test_the_asset_keeps_when_the_state_of_its_records_was_written(
         sync = VoucherifyBulkUpdateOperator(
             task_id="sync",
             resource="customers",
-            records=["c1"],
+            records=[{"source_id": "c1"}],
             state_path=str(tmp_path / "state"),
             outlets=[outlet, Asset.ref(name="of nobody"), Asset.ref(uri="x://of/nobody")],
         )
@@ -144,7 +144,11 @@ def test_the_asset_keeps_when_the_state_of_its_records_was_written(
 def test_a_sensor_has_events_too(voucherify: LocalVoucherify) -> None:
     with DAG("assets_of_a_sensor", schedule=None) as dag:
         submit = VoucherifyBulkUpdateOperator(
-            task_id="submit", resource="customers", records=["c1"], wait_for_completion=False, outlets=[CUSTOMERS]
+            task_id="submit",
+            resource="customers",
+            records=[{"source_id": "c1"}],
+            wait_for_completion=False,
+            outlets=[CUSTOMERS],
         )
         VoucherifyAsyncActionSensor(
             task_id="wait", async_action_ids=submit.output["async_action_ids"], poke_interval=0.02, outlets=[CUSTOMERS]
@@ -159,7 +163,7 @@ def test_a_sensor_has_events_too(voucherify: LocalVoucherify) -> None:
 def test_the_event_of_a_dry_run_says_so(voucherify: LocalVoucherify) -> None:
     with DAG("assets_of_a_dry_run", schedule=None) as dag:
         VoucherifyBulkUpdateOperator(
-            task_id="sync", resource="customers", records=["c1"], dry_run=True, outlets=[CUSTOMERS]
+            task_id="sync", resource="customers", records=[{"source_id": "c1"}], dry_run=True, outlets=[CUSTOMERS]
         )
 
     [extra] = run_dag(dag).asset_extras(CUSTOMERS.uri)

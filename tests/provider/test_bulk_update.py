@@ -133,7 +133,10 @@ def test_sql_may_name_a_file_and_nothing_else_does(
     (tmp_path / "c2.sql").write_text("this is no id")
     query: dict[str, Any] = {"task_id": "query", "sql": "customers.sql", "sql_conn_id": "warehouse"}
     query["mapping"] = {"id": "source_id", "query": "metadata.sql"}
-    ids: dict[str, Any] = {"task_id": "ids", "records": ["c2.sql", "{{ params.id }}3.sql"]}
+    ids: dict[str, Any] = {
+        "task_id": "ids",
+        "records": [{"source_id": "c2.sql"}, {"source_id": "{{ params.id }}3.sql"}],
+    }
     if operator is VoucherifyBulkMetadataOperator:
         ids["metadata"] = {"file": "c2.sql"}
     with DAG("files", schedule=None, template_searchpath=str(tmp_path), params={"id": "c"}) as dag:
@@ -175,8 +178,8 @@ def test_more_actions_than_a_trigger_can_hold_are_waited_for_on_the_worker(
     monkeypatch.setattr(async_action, "MOST_STORED_BYTES", 2_000)
     voucherify.next_actions(times=60, seconds=0.02)
 
-    few = run_dag(update(records=[f"c{n}" for n in range(20)], max_batch_records=1, deferrable=True))
-    many = run_dag(update(records=[f"c{n}" for n in range(60)], max_batch_records=1, deferrable=True))
+    few = run_dag(update(records=[{"source_id": f"c{n}"} for n in range(20)], max_batch_records=1, deferrable=True))
+    many = run_dag(update(records=[{"source_id": f"c{n}"} for n in range(60)], max_batch_records=1, deferrable=True))
 
     assert (few.deferred_tasks(), few.xcom("sync")["created"]) == ({"sync"}, 20)
     assert (many.deferred_tasks(), many.xcom("sync")["submitted"]) == (set(), 60)
@@ -221,10 +224,10 @@ def test_the_report_folder_has_nothing_of_the_run_before(
     voucherify: LocalVoucherify, tmp_path: Path, waits: bool
 ) -> None:
     reports = {"report_path": str(tmp_path), "max_batch_records": 1}
-    run_dag(update(records=["c1", "c2", "c3"], **reports))
+    run_dag(update(records=[{"source_id": "c1"}, {"source_id": "c2"}, {"source_id": "c3"}], **reports))
     (tmp_path / "set_aside.jsonl").write_text('{"source_id": "c9"}\n')
 
-    run_dag(update(records=["c1"], wait_for_completion=waits, **reports))
+    run_dag(update(records=[{"source_id": "c1"}], wait_for_completion=waits, **reports))
 
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["failures.jsonl", *(["report-00001.csv"] if waits else []), "set_aside.jsonl"]

@@ -206,9 +206,9 @@ def test_a_retry_runs_the_function_again_and_sends_nothing_twice(voucherify: Loc
     with DAG("decorated", schedule=None) as dag:
 
         @task.voucherify_bulk_update(resource="customers", completion_timeout=0.1, retries=1, retry_delay=timedelta(0))
-        def sync(ti: Any = None) -> Iterator[str]:
+        def sync(ti: Any = None) -> Iterator[dict[str, str]]:
             calls.append(ti.try_number)
-            yield "c1"
+            yield {"source_id": "c1"}
 
         sync()
 
@@ -250,8 +250,8 @@ def test_each_mapped_task_has_arguments_of_its_own(voucherify: LocalVoucherify) 
     with DAG("decorated", schedule=None) as dag:
 
         @task.voucherify_bulk_update(resource="customers")
-        def sync(shop: str, count: int) -> list[str]:
-            return [f"{shop}-{n}" for n in range(count)]
+        def sync(shop: str, count: int) -> list[dict[str, str]]:
+            return [{"source_id": f"{shop}-{n}"} for n in range(count)]
 
         sync.expand_kwargs([{"shop": "a", "count": 1}, {"shop": "b", "count": 2}])
 
@@ -282,16 +282,20 @@ def test_one_function_takes_the_output_of_all_mapped_tasks(voucherify: LocalVouc
 
 
 @pytest.mark.parametrize(
-    "given", [None, "c1", {"source_id": "c1"}, 7], ids=["nothing", "a text", "one row", "a number"]
+    ("given", "said"),
+    [(None, "None"), ("c1", "a text"), ({"source_id": "c1"}, "one dict (put a single row into a list)"), (7, "int")],
+    ids=["nothing", "a text", "one row", "a number"],
 )
 def test_a_function_that_gives_no_rows_is_told_so_and_nothing_is_sent(
-    voucherify: LocalVoucherify, given: Any, task_log: Callable[[], str]
+    voucherify: LocalVoucherify, given: Any, said: str, task_log: Callable[[], str]
 ) -> None:
     with DAG("decorated", schedule=None) as dag:
         task.voucherify_bulk_update(resource="customers", task_id="sync")(lambda: given)()
 
     assert run_dag(dag).task_state("sync") == "failed"
-    assert f"must return or yield rows (dicts or ids), not {type(given).__name__}" in task_log()
+    log = task_log()
+    assert "the rows must come as a list or another iterable of dicts or named tuples, or a table" in log
+    assert f"not as {said}" in log
     assert voucherify.received == []
 
 
@@ -300,9 +304,9 @@ def test_a_generator_that_fails_half_way_sends_nothing_and_is_closed(voucherify:
     with DAG("decorated", schedule=None) as dag:
 
         @task.voucherify_bulk_update(resource="customers")
-        def sync() -> Iterator[str]:
+        def sync() -> Iterator[dict[str, str]]:
             try:
-                yield from (f"c{n}" for n in range(3_000))
+                yield from ({"source_id": f"c{n}"} for n in range(3_000))
                 raise RuntimeError("the source broke")
             finally:
                 closed.append(True)
@@ -331,4 +335,4 @@ def test_an_async_function_or_a_second_source_is_refused_when_the_dag_is_parsed(
     with pytest.raises(VoucherifyConfigurationError, match="exactly one source"):
         voucherify_bulk_update_task(resource="customers", path="x.csv")(plain)()
     with pytest.raises(TypeError, match="records"):
-        voucherify_bulk_update_task(resource="customers", records=["c1"])(plain)()
+        voucherify_bulk_update_task(resource="customers", records=[{"source_id": "c1"}])(plain)()

@@ -177,7 +177,7 @@ def test_ids_with_one_metadata_are_found_too(voucherify: LocalVoucherify) -> Non
         VoucherifyBulkMetadataOperator(
             task_id="tag",
             resource="products",
-            records=["p1", "p2"],
+            records=[{"source_id": "p1"}, {"source_id": "p2"}],
             metadata={"season": "winter"},
             retries=1,
             retry_delay=timedelta(0),
@@ -197,7 +197,7 @@ def test_mapped_tasks_do_not_inherit_each_other_s_actions(voucherify: LocalVouch
     with DAG("durable_mapped", schedule=None) as dag:
         VoucherifyBulkUpdateOperator.partial(
             task_id="sync", resource="customers", retries=1, retry_delay=timedelta(0), deferrable=deferrable
-        ).expand(records=[["a", "b"], ["c", "d"]])
+        ).expand(records=[[{"source_id": one} for one in pair] for pair in ("ab", "cd")])
 
     run = run_dag(dag)
 

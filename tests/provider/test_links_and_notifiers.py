@@ -71,7 +71,7 @@ def mapped_dag(notifier: Callable[[Any], Any]) -> DAG:
     """A mapped task whose second instance fails before it reads a row, and a task after it that tells of them all."""
     with DAG("mapped_and_told", schedule=None) as dag:
         part = VoucherifyBulkUpdateOperator.partial(task_id="part", resource="customers", max_failed_records=1).expand(
-            records=[["c9"], 7, RECORDS]
+            records=[[{"source_id": "c9"}], 7, RECORDS]
         )
         part >> task(task_id="tell", trigger_rule="all_done", on_success_callback=notifier)(lambda: None)()
     return dag
@@ -99,7 +99,7 @@ def test_a_mapped_task_s_own_callback_tells_of_itself(voucherify: LocalVoucherif
     with DAG("mapped_and_told", schedule=None) as dag:
         VoucherifyBulkUpdateOperator.partial(
             task_id="part", resource="customers", on_success_callback=VoucherifySummaryNotifier(told.append)
-        ).expand(records=[["c1"], ["c2", "c3"]])
+        ).expand(records=[[{"source_id": "c1"}], [{"source_id": "c2"}, {"source_id": "c3"}]])
 
     run_dag(dag)
 

@@ -45,7 +45,7 @@ def test_one_sensor_waits_for_all_mapped_tasks(voucherify: LocalVoucherify) -> N
     with DAG("mapped_with_sensor", schedule=None) as dag:
         submit = VoucherifyBulkUpdateOperator.partial(
             task_id="submit", resource="customers", wait_for_completion=False
-        ).expand(records=[["a"], ["b", "c"]])
+        ).expand(records=[[{"source_id": "a"}], [{"source_id": "b"}, {"source_id": "c"}]])
         VoucherifyAsyncActionSensor(
             task_id="wait", async_action_ids=submit.output["async_action_ids"], poke_interval=0.02
         )
@@ -70,7 +70,9 @@ def test_records_are_those_of_all_tasks_of_a_mapped_one(voucherify: LocalVoucher
         parts = of_shop.partial(shop="a").expand(count=[2, 0, 3])
         VoucherifyBulkUpdateOperator(task_id="lists", resource="customers", records=parts)
         VoucherifyBulkUpdateOperator.partial(task_id="mapped", resource="products", records=parts).expand(sample=[4])
-        VoucherifyBulkUpdateOperator(task_id="ids", resource="customers", records=one_id.expand(shop=["b", "c"]))
+        VoucherifyBulkMetadataOperator(
+            task_id="ids", resource="customers", records=one_id.expand(shop=["b", "c"]), metadata={"open": True}
+        )
 
     run = run_dag(dag)
 
@@ -111,7 +113,7 @@ def test_one_deferred_sensor_waits_for_all_mapped_tasks(
     with DAG("mapped_with_deferred_sensor", schedule=None) as dag:
         submit = VoucherifyBulkUpdateOperator.partial(
             task_id="submit", resource="customers", wait_for_completion=False
-        ).expand(records=[["a"], ["b", "c"], []])
+        ).expand(records=[[{"source_id": "a"}], [{"source_id": "b"}, {"source_id": "c"}], []])
         VoucherifyAsyncActionSensor(
             task_id="wait", async_action_ids=submit.output["async_action_ids"], poke_interval=0.02, deferrable=True
         )

@@ -115,11 +115,15 @@ def counts(received: dict[str, float], *without: str) -> dict[str, int]:
 def test_a_deferred_sync_counts_each_thing_once(
     voucherify: LocalVoucherify, statsd: StatsdServer, defer_at_once: None
 ) -> None:
-    sync(records=["known"], deferrable=False)
+    sync(records=[{"source_id": "known"}], deferrable=False)
     statsd.received()
 
     run = sync(
-        records=["known", "new", "new", {"source_id": None}, {"source_id": "c3", "birthdate": "soon"}], deferrable=True
+        records=[
+            *({"source_id": one} for one in ("known", "new", "new", None)),
+            {"source_id": "c3", "birthdate": "soon"},
+        ],
+        deferrable=True,
     )
 
     received = statsd.received()
@@ -144,7 +148,7 @@ def test_what_was_sent_is_counted_though_the_task_failed(voucherify: LocalVouche
 
     voucherify.misbehave("submit", Status(403), after=1)
 
-    run = sync(records=["c1", "c2"], max_batch_records=1, max_in_flight=1)
+    run = sync(records=[{"source_id": "c1"}, {"source_id": "c2"}], max_batch_records=1, max_in_flight=1)
 
     assert run.task_state("sync") == "failed"
     assert counts(statsd.received(), "bytes_sent") == {"rows_read": 2, "bulk_requests": 2}
@@ -153,7 +157,7 @@ def test_what_was_sent_is_counted_though_the_task_failed(voucherify: LocalVouche
 def test_a_wait_for_a_rate_limit_is_timed(voucherify: LocalVoucherify, statsd: StatsdServer) -> None:
     voucherify.misbehave("submit", RateLimited(retry_after=0.3))
 
-    sync(records=["c1"])
+    sync(records=[{"source_id": "c1"}])
 
     received = statsd.received()
     assert 300 <= received["voucherify.rate_limit_wait"] < 10_000
@@ -163,7 +167,7 @@ def test_a_wait_for_a_rate_limit_is_timed(voucherify: LocalVoucherify, statsd: S
 def test_a_sensor_counts_the_outcome_and_not_the_sending(
     voucherify: LocalVoucherify, statsd: StatsdServer, defer_at_once: None
 ) -> None:
-    run = sync(records=["c1", "c2"], resource="products", wait_for_completion=False)
+    run = sync(records=[{"source_id": "c1"}, {"source_id": "c2"}], resource="products", wait_for_completion=False)
     assert counts(statsd.received(), "bytes_sent") == {"rows_read": 2, "bulk_requests": 1}
 
     with DAG("metrics_of_a_sensor", schedule=None) as dag:
@@ -196,13 +200,10 @@ def test_every_name_of_the_table_is_sent_and_every_name_that_is_sent_is_in_the_t
     voucherify: LocalVoucherify, statsd: StatsdServer, tmp_path: Path
 ) -> None:
     documented = dict(re.findall(r"^\| `(voucherify\.[a-z_.]+)` \| (\w+) \|", DOCUMENTED.read_text(), re.MULTILINE))
-    sync(records=["c1"])
+    sync(records=[{"source_id": "c1"}])
     sync(
         records=[
-            "c1",
-            "c1",
-            "c2",
-            {"source_id": None},
+            *({"source_id": one} for one in ("c1", "c1", "c2", None)),
             {"source_id": "c3", "birthdate": "soon"},
             3.5,
             {"source_id": "c4", "address_city": "Cork", "address.city": "Cork"},
@@ -212,17 +213,17 @@ def test_every_name_of_the_table_is_sent_and_every_name_that_is_sent_is_in_the_t
     )
     voucherify.misbehave("submit", RateLimited(retry_after=0.01))
     voucherify.next_actions(status="FAILED")
-    sync(records=["c1"])
+    sync(records=[{"source_id": "c1"}])
     keys = ("not_found", "invalid_payload", "metadata_validation_failed", "a_key_of_tomorrow")
     errors = [{"code": key, "key": key, "message": "no"} for key in keys]
     voucherify.next_actions(result_fields={"done_count": 1, "failed_count": 4, "errors": errors, "reports": []})
     sync(resource="vouchers", records=[{"code": code, "metadata": {"a": 1}} for code in ("KNOWN", "LOST", *keys)])
-    sync(resource="vouchers", records=["NOTHING"])
+    sync(resource="vouchers", records=[{"code": "NOTHING"}])
     sync(resource="vouchers", records=[{"code": "GONE", "metadata": {"a": 1}}], report_path=str(tmp_path))
     sync(resource="vouchers", path=str(tmp_path / "failures.jsonl"), max_attempts=1)
     found = [{"source_id": "c1", "found": True, "updated": False}]
     voucherify.next_actions(result_fields={"done_count": 1, "reports": [], "results": found})
-    sync(records=["c1"])
+    sync(records=[{"source_id": "c1"}])
 
     received = statsd.received()
 

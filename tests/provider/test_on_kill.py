@@ -21,7 +21,7 @@ from airflow_provider_voucherify.operators.import_csv import VoucherifyImportCsv
 
 pytestmark = pytest.mark.needs_airflow("3.0", "Airflow 2 itself ends a task after on_kill")
 
-ROWS = [f"c{number}" for number in range(20)]
+ROWS = [{"source_id": f"c{number}"} for number in range(20)]
 AGAIN = {"retries": 1, "retry_delay": timedelta(0)}
 
 

@@ -26,7 +26,8 @@ def _defer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def sync(reports: Path, **kwargs: Any) -> DagRunResult:
-    defaults = {"records": ["c1", "c2"], "max_batch_records": 1, "max_in_flight": 1, "retry_delay": timedelta(0)}
+    two = [{"source_id": "c1"}, {"source_id": "c2"}]
+    defaults = {"records": two, "max_batch_records": 1, "max_in_flight": 1, "retry_delay": timedelta(0)}
     with DAG("staged", schedule=None) as dag:
         VoucherifyBulkUpdateOperator(
             task_id="sync",

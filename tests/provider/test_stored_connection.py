@@ -38,7 +38,11 @@ def test_a_deferred_task_finds_it(voucherify: LocalVoucherify, stored: str, monk
     monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
     with DAG("stored_connection", schedule=None) as dag:
         VoucherifyBulkUpdateOperator(
-            task_id="sync", resource="customers", records=["c1"], voucherify_conn_id=stored, deferrable=True
+            task_id="sync",
+            resource="customers",
+            records=[{"source_id": "c1"}],
+            voucherify_conn_id=stored,
+            deferrable=True,
         )
 
     run = run_dag(dag)

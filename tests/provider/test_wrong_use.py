@@ -222,7 +222,7 @@ def test_what_is_known_when_the_task_runs_is_told_then_and_not_retried(
 
 
 WHEN_RUN: list[tuple[dict[str, Any], str]] = [
-    ({"records": "c1"}, "records must be a list"),
+    ({"records": "c1"}, "the rows must come as a list"),
     ({"sql": "SELECT 1 AS name", "sql_conn_id": "warehouse"}, "no column gives source_id"),
     ({"sql": "SELECT * FROM nowhere", "sql_conn_id": "warehouse"}, "no such table: nowhere"),
     ({"sql": "SELECT 1 AS source_id", "sql_conn_id": "voucherify_default"}, "cannot run queries"),
@@ -275,7 +275,7 @@ def test_wrong_credentials_fail_with_the_api_s_words_and_without_the_key(
     wrong = {"conn_type": "voucherify", "host": voucherify.base_url, "login": "app", "password": "wrong-key-123"}
     monkeypatch.setenv("AIRFLOW_CONN_VOUCHERIFY_DEFAULT", json.dumps(wrong))
     with DAG("wrong_key", schedule=None) as dag:
-        VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", records=["c1"])
+        VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", records=[{"source_id": "c1"}])
 
     assert run_dag(dag).state == "failed"
     output = task_log()
@@ -292,7 +292,7 @@ def test_what_a_retry_cannot_mend_is_not_retried(
     voucherify.misbehave("submit", Status(status), times=None)
     with DAG("in_vain", schedule=None) as dag:
         VoucherifyBulkUpdateOperator(
-            task_id="sync", resource="customers", records=["c1"], retries=2, retry_delay=timedelta(0)
+            task_id="sync", resource="customers", records=[{"source_id": "c1"}], retries=2, retry_delay=timedelta(0)
         )
     run = run_dag(dag)
 

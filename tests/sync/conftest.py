@@ -74,7 +74,7 @@ def read() -> Callable[..., Read]:
         limits: BatchLimits | None = None,
     ) -> Read:
         destination = update_destination(to) if isinstance(to, str) else to
-        source = rows if isinstance(rows, Iterator) else from_records(rows, destination.endpoint.key)
+        source = rows if isinstance(rows, Iterator) else from_records(rows, destination.endpoint.key, takes_ids=True)
         with Plan(destination, rules, limits, keep_refused=True) as plan:
             plan.read(source)
             bodies = [b"".join(batch.body()) for batch in plan.batches]

@@ -18,7 +18,14 @@ from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.mapping import MappingRules
-from airflow_provider_voucherify.sync.sources import ROWS_PER_CHUNK, Chunk, from_cursor, from_file, from_records
+from airflow_provider_voucherify.sync.sources import (
+    ROWS_AT_FIRST,
+    ROWS_PER_CHUNK,
+    Chunk,
+    from_cursor,
+    from_file,
+    from_records,
+)
 
 ReadRows = Callable[..., Any]
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -150,7 +157,7 @@ def test_a_cursor_is_read_to_its_end_in_chunks(read: ReadRows, row_factory: Any)
 
     assert (done.rows_read, len(done.records)) == (2_500, 2_500)
     assert done.records[-1] == {"source_id": "2500", "metadata": {"rest": 1}}
-    assert asked == [ROWS_PER_CHUNK] * 4
+    assert asked == [ROWS_AT_FIRST, *[ROWS_PER_CHUNK] * 4]
 
 
 def test_a_cursor_of_dicts_is_read_by_its_columns(read: ReadRows) -> None:
@@ -163,7 +170,8 @@ def test_a_cursor_of_dicts_is_read_by_its_columns(read: ReadRows) -> None:
 
 @given(st.lists(st.sampled_from(["a", 1, {"source_id": "b"}, {"n": 1, "source_id": "c"}, {"source_id": "d", "n": 1}])))
 def test_records_of_changing_members_keep_their_order(records: list[Any]) -> None:
-    chunks = [chunk for chunk in from_records(iter(records), "source_id") if isinstance(chunk, Chunk)]
+    read = from_records(iter(records), "source_id", takes_ids=True)
+    chunks = [chunk for chunk in read if isinstance(chunk, Chunk)]
 
     rows = [dict(zip(chunk.columns, row, strict=True)) for chunk in chunks for row in chunk.rows]
     assert rows == [record if isinstance(record, dict) else {"source_id": record} for record in records]
@@ -202,11 +210,3 @@ def test_lists_of_records_are_joined_and_fetched_one_by_one(read: ReadRows) -> N
 
     assert [record["source_id"] for record in done.records] == [f"{n}-{m}" for n in range(3_000) for m in range(2)]
     assert parts.most <= 2
-
-
-def test_lists_in_lists_of_records_are_refused_and_counted(read: ReadRows) -> None:
-    done = read("customers", from_records([["c1", ["c2"], "c3"], ("c4",), []], "source_id"))
-
-    assert [record["source_id"] for record in done.records] == ["c1", "c3", "c4"]
-    assert done.rows_read == 4
-    assert done.reasons == [("invalid_line", "a record must be a dict or an id, not list")]

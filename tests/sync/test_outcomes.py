@@ -134,7 +134,7 @@ def send() -> Iterator[Send]:
             client = stack.enter_context(VoucherifyClient(settings, retry=RetryPolicy(2, 0.01)))
             to = update_destination(destination) if isinstance(destination, str) else destination
             plan = stack.enter_context(Plan(to, limits=BatchLimits(max_records=max_records), keep_refused=True))
-            plan.read(from_records(rows, to.endpoint.key))
+            plan.read(from_records(rows, to.endpoint.key, takes_ids=True))
             batches = [
                 SubmittedBatch(
                     client.bulk(to.endpoint, Body(b.length, b.body)), b.records, action_type=to.endpoint.action_type

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -62,16 +63,25 @@ def test_a_record_that_is_neither_a_dict_nor_an_id_is_refused(read: ReadRows, re
     assert done.reasons[0][0] == "invalid_line"
 
 
-@pytest.mark.parametrize("records", [("records", [{"source_id": "c"}]), ["a", ["b"]], [["b"], "a"]], ids=repr)
-def test_ids_beside_lists_are_a_mistake(read: ReadRows, records: Any) -> None:
+def test_ids_beside_lists_are_a_mistake(read: ReadRows) -> None:
     """Airflow makes the first of a dict that is given to ``.expand(records=...)``."""
     with pytest.raises(VoucherifyConfigurationError, match=r"lists beside ids; with \.expand"):
-        read("customers", records)
+        read("customers", ("records", [{"source_id": "c"}]))
 
 
-@pytest.mark.parametrize("records", ["abc", b"abc", {"source_id": "c"}, 7, None])
-def test_records_that_are_no_list_are_a_mistake(read: ReadRows, records: Any) -> None:
-    with pytest.raises(VoucherifyConfigurationError, match="records must be a list of dicts or of ids"):
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        ("abc", "not as a text (a template gives text"),
+        (b"abc", "not as bytes"),
+        ({"source_id": "c"}, "not as one dict (put a single row into a list)"),
+        (7, "not as int"),
+        (None, "not as None"),
+    ],
+    ids=repr,
+)
+def test_what_cannot_be_rows_is_a_mistake(read: ReadRows, records: Any, said: str) -> None:
+    with pytest.raises(VoucherifyConfigurationError, match=f"the rows must come as .*, {re.escape(said)}"):
         read("customers", records)
 
 
