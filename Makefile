@@ -46,8 +46,9 @@ screenshots: $(BROWSER_INSTALLED)
 test-versions: $(INSTALLED)
 	$(PY) tests/versions.py $(PAIRS)
 
-## test-drivers: the tests of MySQL and DuckDB, which need MariaDB, the headers of its client and a C compiler
+## test-drivers: the tests of MySQL, DuckDB and Polars, which need MariaDB, the headers of its client and a C compiler
 test-drivers: $(DRIVERS)
+	$(PY) -m pytest tests/sync/test_rows_in_memory.py
 	$(PY) -m pytest tests/provider/test_mysql.py tests/provider/test_duckdb.py tests/provider/test_outcome_tables.py
 	$(PY) -m pytest tests/provider/test_nightly_changes.py -k mariadb
 

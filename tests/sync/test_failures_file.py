@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.endpoints import METADATA_ENDPOINTS, UPDATE_ENDPOINTS
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.destination import metadata_destination
 from airflow_provider_voucherify.sync.failures import Failure, failure_line, records_of, shortened
 from airflow_provider_voucherify.sync.mapping import MappingRules
-from airflow_provider_voucherify.sync.sources import from_file
+from airflow_provider_voucherify.sync.sources import from_file, from_records
 
 ReadRows = Callable[..., Any]
 FAILED = Failure("failed", "c1", "invalid_payload", "Invalid payload", "and why", "aa_1")
@@ -176,3 +177,51 @@ def test_a_message_of_any_length_becomes_one_short_line(text: str) -> None:
     assert len(short.splitlines()) <= 1
     assert len(short) <= 500 or any("\ud800" <= c <= "\udfff" for c in text)
     assert json.loads(failure_line(Failure("failed", None, None, text), "row", {}))["_failure"]["message"] == short
+
+
+MARKS = [
+    {"form": "record"},
+    {"form": "id"},
+    {"form": "row", "attempts": 99},
+    {"attempts": 99, "at": 4_000_000_000, "as_text": ["name"]},
+    "broken",
+]
+
+
+@pytest.mark.parametrize("mark", MARKS, ids=repr)
+@pytest.mark.parametrize("where", ["records", "rows.jsonl", "failures.csv.jsonl"])
+def test_a_member_of_a_row_never_passes_for_a_mark_of_a_failures_file(read: ReadRows, where: str, mark: Any) -> None:
+    rows = [{"id": "c1", "name": "Ann", "card": "4111", "_failure": mark}, {"id": "c2", "_failure": mark}]
+    lines = io.BytesIO(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+    rules = MappingRules({"id": "source_id", "name": "name", "card": "metadata.card"}, exclude_columns=["card"])
+
+    source = from_records(rows, "source_id") if where == "records" else from_file(lines, where)
+    done = read("customers", source, rules)
+
+    assert (done.records, done.refused) == ([{"source_id": "c1", "name": "Ann"}, {"source_id": "c2"}], 0)
+
+
+@pytest.mark.parametrize("where", ["records", "rows.jsonl"])
+def test_it_is_a_column_like_any_other(read: ReadRows, where: str) -> None:
+    rows = [{"source_id": "c1", "_failure": {"form": "id"}}, {"source_id": "c2", "n": 1, "_failure": "late"}]
+    lines = io.BytesIO(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+
+    source = from_records(rows, "source_id") if where == "records" else from_file(lines, where)
+
+    assert [record["metadata"]["_failure"] for record in read("customers", source).records] == [{"form": "id"}, "late"]
+
+
+def test_a_failures_file_of_another_name_is_refused_with_what_to_do() -> None:
+    line = failure_line(FAILED, "record", {"source_id": "c1"})
+
+    with pytest.raises(VoucherifyConfigurationError, match=r"as only failures\.jsonl and set_aside\.jsonl have them"):
+        list(from_file(io.BytesIO(line), "s3://bucket/mended.jsonl"))
+
+
+@pytest.mark.parametrize("name", ["/tmp/reports/set_aside.jsonl", "s3://bucket/failures.jsonl?version=3"])
+def test_the_name_of_the_file_tells_wherever_it_is(read: ReadRows, name: str) -> None:
+    line = failure_line(FAILED, "record", {"source_id": "c1", "name": "Ann"})
+
+    done = read("customers", from_file(io.BytesIO(line), name), MappingRules({"id": "source_id"}))
+
+    assert done.record == {"source_id": "c1", "name": "Ann"}
