@@ -160,7 +160,7 @@ def test_a_dry_run_asks_for_nothing_that_only_sending_needs(voucherify: LocalVou
         VoucherifyBulkUpdateOperator(
             task_id="sync",
             resource="customers",
-            records=["c1"],
+            records=[{"source_id": "c1"}],
             sync_mode="changed",
             on_removed="report",
             deferrable=True,
@@ -177,7 +177,7 @@ def test_a_dry_run_asks_for_nothing_that_only_sending_needs(voucherify: LocalVou
 
 def mapped_wrongly() -> None:
     VoucherifyBulkUpdateOperator.partial(
-        task_id="sync", resource="customers", records=["c1"], retries=2, retry_delay=timedelta(0)
+        task_id="sync", resource="customers", records=[{"source_id": "c1"}], retries=2, retry_delay=timedelta(0)
     ).expand(max_in_flight=[0])
 
 
@@ -185,7 +185,7 @@ def templated_wrongly() -> None:
     VoucherifyBulkUpdateOperator(
         task_id="sync",
         resource="customers",
-        records=["c1"],
+        records=[{"source_id": "c1"}],
         sync_mode="changed",
         state_path="{{ '' }}",
         retries=2,
