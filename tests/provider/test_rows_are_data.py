@@ -117,7 +117,7 @@ def test_one_notifier_may_be_used_for_several_callbacks(voucherify: LocalVoucher
             task_id="sync",
             resource="customers",
             records=[{"source_id": "c{{ 1 }}", "birthdate": "{{ '{{' }} conn.voucherify_default.password }}"}],
-            on_failed_records_callback=[notifier, VoucherifySummaryNotifier(notifier)],
+            on_failed_records_callback=[notifier, notifier],
             on_failure_callback=[VoucherifySummaryNotifier(notifier), VoucherifySummaryNotifier(notifier)],
         )
 
