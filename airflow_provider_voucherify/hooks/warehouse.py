@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow_provider_voucherify.compat import BaseHook
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
-from airflow_provider_voucherify.sync.sources import ROWS_PER_CHUNK, Rows, from_cursor
+from airflow_provider_voucherify.sync.sources import ROWS_AT_FIRST, Rows, from_cursor
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +203,7 @@ _DRIVERS = {
 
 def _rows(cursor: Any, reader: Callable[[Sequence[Any]], _Reader | None]) -> Rows:
     """Fetch first and ask for the columns afterwards: a named cursor knows them only then."""
-    first: Sequence[Sequence[Any]] | None = cursor.fetchmany(ROWS_PER_CHUNK)
+    first: Sequence[Sequence[Any]] | None = cursor.fetchmany(ROWS_AT_FIRST)
     if cursor.description is None:
         raise VoucherifyConfigurationError("the sql is no query: it returns no rows")
     described = ((place, reader(column)) for place, column in enumerate(cursor.description))
