@@ -1,4 +1,4 @@
-"""Whether a later run of the same task has been at work already: an older run's retry would overwrite its rows."""
+"""Whether a later run of the same task has been at work already: an older run would overwrite its rows."""
 
 from __future__ import annotations
 
@@ -15,28 +15,45 @@ AT_WORK = frozenset({"running", "deferred", "up_for_retry", "success", "failed"}
 """States of a task instance that may have sent something."""
 
 
+def may_be_late(context: Context) -> bool:
+    """
+    Say whether a later run may have been at work before this try.
+
+    That is so in a retry and after a clear, in a backfill, in a manual run, which may be one for an older day, and
+    where the scheduler catches up with several runs at a time. Other scheduled runs are started in their order.
+    """
+    run_type = str(getattr(context["dag_run"].run_type, "value", context["dag_run"].run_type))
+    return context["ti"].try_number > 1 or run_type in ("backfill", "manual") or bool(context["dag"].catchup)
+
+
 def newer_run(context: Context) -> str | None:
     """
     Return the id of the latest run after this one in which the same task has been at work, or None.
 
     A run's time is read from its id (``scheduled__…``, ``manual__…``, ``asset_triggered__…``), as Airflow names runs by
-    themselves; runs that a person has given another kind of id are not seen. Airflow is asked for the states of all
-    runs of this task, so this is for a retry, not for every try.
+    themselves; runs that a person has given another kind of id are not seen. That of a manual run for an older day says
+    when it was triggered, so of this run its logical date counts. Airflow is asked for the states of all runs of this
+    task, so this is for tries that ``may_be_late``.
     """
-    ti, run_id = context["ti"], context["dag_run"].run_id
+    ti, dag_run = context["ti"], context["dag_run"]
     task = ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
-    return latest_at_work(get_task_states(context), run_id, task)
+    is_manual = dag_run.run_id.startswith("manual__")
+    return latest_at_work(get_task_states(context), dag_run.run_id, task, dag_run.logical_date if is_manual else None)
 
 
-def latest_at_work(states: Mapping[str, Mapping[str, Any]], run_id: str, task: str) -> str | None:
+def latest_at_work(
+    states: Mapping[str, Mapping[str, Any]], run_id: str, task: str, logical_date: datetime | None = None
+) -> str | None:
     """
     Return the latest run after ``run_id`` whose task has been at work.
 
     :param states: run id to task to state, as Airflow gives it.
+    :param logical_date: of the run, if it may be earlier than its id says.
     """
-    mine = _time(run_id)
-    if mine is None:
+    times = [time for time in (_time(run_id), logical_date) if time is not None]
+    if not times:
         return None
+    mine = min(times)
     later = [
         (time, other)
         for other, tasks in states.items()

@@ -15,6 +15,7 @@ from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from airflow_provider_voucherify.compat import ObjectStoragePath, open_for_reading
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, VoucherifyError
@@ -398,9 +399,14 @@ def _open_unnamed(folder: Path) -> IO[bytes] | None:
         return None
 
 
-def own_file(path: str, map_index: int | None) -> str:
-    """Return the path of a mapped task's own file: in a folder of its own beside the others'."""
+def own_file(path: str, map_index: int | None, sync_name: str | None = None) -> str:
+    """
+    Return the path of a mapped task's own file: in a folder of its own beside the others'.
+
+    :param sync_name: names the folder, if the instance has one of its own: its map index may be another tomorrow.
+    """
     if map_index is None or map_index < 0:
         return path
     folder, slash, name = path.rpartition("/")
-    return f"{folder}{slash}map_index={map_index}/{name}"
+    own = f"map_index={map_index}" if sync_name is None else f"sync_name={quote(sync_name, safe='')}"
+    return f"{folder}{slash}{own}/{name}"

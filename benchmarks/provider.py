@@ -14,7 +14,7 @@ from typing import Any
 from airflow_provider_voucherify.client.http import VoucherifyClient
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.sync.destination import Destination, metadata_destination, update_destination
-from airflow_provider_voucherify.sync.journal import Journal
+from airflow_provider_voucherify.sync.journal import Attempt, Journal
 from airflow_provider_voucherify.sync.plan import Plan
 from airflow_provider_voucherify.sync.sources import Rows, from_cursor, from_file, from_records
 from airflow_provider_voucherify.sync.submission import Submission
@@ -57,7 +57,7 @@ def tag_customers(source: Source, url: str) -> None:
 def _send(rows: Rows, destination: Destination, url: str) -> None:
     with closing(rows), Plan(destination) as plan, _client(url) as client:
         plan.read(rows)
-        Submission(plan, client, Journal(None, 0)).run()
+        Submission(plan, client, Journal(None, Attempt())).run()
 
 
 def settle(async_action_ids: Iterable[str], submitted_at: float, url: str) -> int:

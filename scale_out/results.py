@@ -160,7 +160,7 @@ together from all workers, and answers 429 to more. What `{command}` printed on 
   knows what the others have sent only from its own next answer, so one call for each worker in each period, and one
   for each process.
 - "Twice" are customers that came in two calls. "By the killed" are calls that the killed task had sent, which its
-  retry does not send again; "resubmitted" those of which the retry could not find out whether they had arrived.
+  retry does not send again; "resubmitted" those whose answer was lost, which the retry sends again.
 - Airflow notices the killed worker when its task has given no sign of life for {timeout} s (`[scheduler]
   task_instance_heartbeat_timeout`). The worker is not started again: the other one does the rest alone.
 """

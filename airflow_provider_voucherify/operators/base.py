@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,6 +17,7 @@ from airflow_provider_voucherify.compat import (
 from airflow_provider_voucherify.completion import CompletesAsyncActions, seconds
 from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
 from airflow_provider_voucherify.models.errors import (
+    VoucherifyConfigurationError,
     VoucherifyError,
     VoucherifyNotFoundError,
     is_permanent,
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
     from airflow_provider_voucherify.sync.journal import Journal
     from airflow_provider_voucherify.sync.settlement import ActionOutcome
+
+
+SECONDS_FOR_UNKNOWN_ACTIONS = 10.0
+"""Seconds that a call may wait for a rate limit, of those that look which other actions Voucherify does not know."""
 
 
 class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedWhenParsed):  # type: ignore[misc]
@@ -104,12 +110,47 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedW
         try:
             yield
         except VoucherifyNotFoundError as error:
-            self._note_unknown_action(self._journal(context), error.call.rpartition("/")[2])
+            self._note_unknown_actions(context, error.call.rpartition("/")[2])
             raise
         except VoucherifyError as error:
-            if is_permanent(error) and not isinstance(error, AirflowFailException) and not any(self._journal(context)):
+            if (
+                is_permanent(error)
+                and not isinstance(error, AirflowFailException)
+                and not self._has_sent_something(context)
+            ):
                 raise AirflowFailException(str(error)) from error
             raise
+
+    def _has_sent_something(self, context: Context) -> bool:
+        """Say whether the next try will find something that was sent, to whichever project."""
+        try:
+            return any(self._journal(context))
+        except VoucherifyConfigurationError:
+            return False  # nobody can read it
+
+    def _note_unknown_actions(self, context: Context, async_action_id: str) -> None:
+        """
+        Let the next try deal with an action that Voucherify does not know, and with all others that it does not know.
+
+        A project that has lost one (or is not the one that had them) has lost others too, and each would cost a try.
+        """
+        journal = self._journal(context)
+        sent = [entry.async_action_id for entry in journal if entry.async_action_id is not None]
+        if async_action_id not in sent:
+            return
+        self._note_unknown_action(journal, async_action_id)
+        with self._hook() as hook:
+            client = hook.get_conn().waiting_at_most(lambda: SECONDS_FOR_UNKNOWN_ACTIONS)
+            for other in sent:
+                if other == async_action_id or self._is_killed():
+                    continue
+                try:
+                    client.get_async_action(other)
+                except VoucherifyNotFoundError:
+                    self._note_unknown_action(journal, other)
+                except VoucherifyError as error:
+                    self.log.warning("Whether Voucherify knows the other actions cannot be found out: %s", error)
+                    return
 
     def _note_unknown_action(self, journal: Journal, async_action_id: str) -> None:
         """Let the next try deal with an action that Voucherify does not know."""
@@ -120,10 +161,25 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedW
         if outcome.failed:
             self._failed_outcomes[async_action_id] = outcome.without_names()
 
-    def _journal(self, context: Context) -> Journal:
-        from airflow_provider_voucherify.sync.journal import Journal
+    def _journal(self, context: Context, hook: VoucherifyHook | None = None) -> Journal:
+        """
+        Return what earlier tries have sent.
 
-        return Journal(get_task_state_store(context) if self.durable else None, context["ti"].max_tries)
+        :param hook: whose project it has to be; None for whichever it is.
+        """
+        from airflow_provider_voucherify.sync.journal import Attempt, Journal
+
+        ti, clears = context["ti"], getattr(context["dag_run"], "clear_number", 0)
+        attempt = Attempt(ti.try_number, ti.max_tries, int(self.retries or 0), clears or 0)
+        project = None if hook is None else hashlib.sha256(project_of(hook).encode()).hexdigest()[:16]
+        return Journal(get_task_state_store(context) if self.durable else None, attempt, project)
+
+    def _journal_to_go_on(self, context: Context, hook: VoucherifyHook) -> Journal:
+        """Return what earlier tries have sent to the project that this one sends to; log why it is not used."""
+        journal = self._journal(context, hook)
+        if journal.why_unused is not None:
+            self.log.warning("%s: everything is sent again", journal.why_unused.capitalize())
+        return journal
 
     def _is_durable(self, context: Context) -> bool:
         """Say whether the next try will know what this one has sent."""
@@ -151,3 +207,8 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedW
     def _execution_seconds(self) -> float:
         """Return ``execution_timeout``, which Airflow itself minds only while the task is on a worker."""
         return float("inf") if self.execution_timeout is None else self.execution_timeout.total_seconds()
+
+
+def project_of(hook: VoucherifyHook) -> str:
+    """Name the project that a hook's connection leads to."""
+    return f"{hook.settings.base_url} {hook.settings.application_id}"

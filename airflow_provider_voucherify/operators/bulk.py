@@ -26,8 +26,8 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyRecordsRejectedError,
 )
 from airflow_provider_voucherify.models.numbers import NO_FAILURES, check_number
-from airflow_provider_voucherify.newer_runs import newer_run
-from airflow_provider_voucherify.operators.base import SubmittingOperator
+from airflow_provider_voucherify.newer_runs import may_be_late, newer_run
+from airflow_provider_voucherify.operators.base import SubmittingOperator, project_of
 from airflow_provider_voucherify.parameters import Wrong, told_by
 
 if TYPE_CHECKING:
@@ -199,6 +199,7 @@ class _BulkOperator(SubmittingOperator):
             stack.enter_context(self._attempt(context))
             self._clear_links(context)
             self._check(rendered=True)
+            self._check_mapped(context)
             self._prepare(context)
             hook = stack.enter_context(self._hook())
             if not self.is_dry_run:
@@ -208,7 +209,7 @@ class _BulkOperator(SubmittingOperator):
             folder = self._report_folder(context)
             if self.is_dry_run:
                 return self._dry_run(plan)
-            if context["ti"].try_number > 1 and plan.batches:
+            if plan.batches:
                 self._mind_newer_runs(context)
             context["ti"].xcom_push(key=REFUSED_XCOM_KEY, value=[failure.sample() for failure in plan.refused_sample])
             if plan.ledger is not None:
@@ -357,8 +358,38 @@ class _BulkOperator(SubmittingOperator):
             StagedRecords(folder, self._staged_name(context)).remove()
             remove_forgotten(folder)
 
+    def _check_mapped(self, context: Context) -> None:
+        """
+        Refuse ``on_removed`` where an instance of a mapped task could take others' records for removed.
+
+        A map index is no identity: with one customer more every instance gets other rows. A name is one, but a record
+        that moves from one instance's part to another's has left none of the source.
+        """
+        map_index = context["ti"].map_index
+        if self.on_removed == "ignore" or map_index is None or map_index < 0:
+            return
+        if self.on_removed != "report":
+            raise VoucherifyConfigurationError(
+                "on_removed={'metadata': ...} cannot be used in a mapped task, none of whose instances sees the whole "
+                "source: a record that moves from the rows of one instance to those of another would be marked as "
+                "removed. Let one task that is not mapped read the whole source, with on_removed and "
+                "sync_mode='changed'"
+            )
+        if not self.sync_name or self._name_is_shared():
+            raise VoucherifyConfigurationError(
+                "on_removed='report' in a mapped task needs a sync_name that names the part of the source which the "
+                "instance sends, whatever its place among the others: "
+                '.expand_kwargs([{"sync_name": "customers of PL", "sql": ...}, ...])'
+            )
+
+    def _name_is_shared(self) -> bool:
+        """Say whether all instances of a mapped task have the same ``sync_name``, or one of their map index."""
+        mapped = self.dag.task_dict.get(self.task_id) if self.dag is not None else None
+        name = getattr(mapped, "partial_kwargs", {}).get("sync_name")
+        return name is not None and ("{{" not in str(name) or "map_index" in str(name))
+
     def _mind_newer_runs(self, context: Context) -> None:
-        if self.on_newer_run == "ignore" or (newer := newer_run(context)) is None:
+        if self.on_newer_run == "ignore" or not may_be_late(context) or (newer := newer_run(context)) is None:
             return
         said = f"run {newer} of this task is later than this one and has sent its rows already"
         if self.on_newer_run == "fail":
@@ -447,7 +478,7 @@ class _BulkOperator(SubmittingOperator):
         if not self._keeps_books:
             return None, []
         try:
-            project = f"{hook.settings.base_url} {hook.settings.application_id}"
+            project = project_of(hook)
         except AirflowNotFoundException:
             if not self.is_dry_run:
                 raise
@@ -490,6 +521,7 @@ class _BulkOperator(SubmittingOperator):
         from airflow_provider_voucherify.storage import own_file
 
         map_index, name = context["ti"].map_index, self.sync_name or sync_name(context)
+        own_name = None if self._name_is_shared() else self.sync_name
         tables = None
         if self.outcomes_conn_id:
             tables = OutcomeTables(self.outcomes_conn_id, self.outcomes_table, name, self.resource)
@@ -497,7 +529,7 @@ class _BulkOperator(SubmittingOperator):
             self.resource,
             name,
             own_file(self.outcomes_path, map_index) if self.outcomes_path else None,
-            own_file(self.state_path, map_index) if self.state_path else None,
+            own_file(self.state_path, map_index, own_name) if self.state_path else None,
             tables,
         )
 
@@ -594,7 +626,7 @@ class _BulkOperator(SubmittingOperator):
             raise VoucherifyRecordsRejectedError(message)
 
     def _note_unknown_action(self, journal: Journal, async_action_id: str) -> None:
-        """Let the next try look for the batch of an action that Voucherify does not know, or send it again."""
+        """Let the next try send the batch again of an action that Voucherify does not know."""
         journal.doubt_action(async_action_id)
 
     def _submit(self, context: Context, plan: Plan, hook: VoucherifyHook) -> SubmittedSync:
@@ -603,7 +635,7 @@ class _BulkOperator(SubmittingOperator):
         self._warn_without_store(context)
         self.log.info("::group::Sending %d requests", len(plan.batches))
         try:
-            journal = self._journal(context)
+            journal = self._journal_to_go_on(context, hook)
             return Submission(plan, hook.get_conn(), journal, self.max_in_flight, killed=self._is_killed).run()
         finally:
             self.log.info("::endgroup::")
@@ -621,7 +653,7 @@ class _BulkOperator(SubmittingOperator):
             unchanged=plan.unchanged if sync is None else None,
             removed=plan.removed,
             removed_to_mark=plan.removed_to_mark,
-            warning="; ".join(plan.warnings) or None,
+            warning="; ".join(plan.warnings if sync is None else sync.warnings) or None,
             async_action_ids=[] if sync is None else sync.async_action_ids,
             requests=len(plan.batches) if sync is None else sync.requests,
             bytes_sent=plan.bytes_to_send if sync is None else sync.bytes_sent,
@@ -731,7 +763,8 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
         that is lost, damaged or of another mapping means that every row is sent, with a warning.
     :param full_refresh: with ``sync_mode="changed"``, send everything this once; may be a template.
     :param state_path: file (local or object storage) that keeps what Voucherify has confirmed of each record; about 50
-        bytes each. One task at a time may use it; a mapped task has its own, in a folder ``map_index=…`` beside it.
+        bytes each. One task at a time may use it; a mapped task has its own, in a folder ``map_index=…`` beside it (or
+        ``sync_name=…``, if each instance has a name of its own).
     :param outcomes_path: ``.jsonl``, ``.csv`` or ``.parquet`` file (local or object storage) for the outcome of every
         row, see ``sync.ledger.RowOutcome``; replaced by the next run that gives the same path.
     :param outcomes_conn_id: database whose hook is a ``DbApiHook``, for outcomes and state; see
@@ -739,8 +772,9 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     :param outcomes_table: what the names of its three tables begin with: ``…_runs``, ``…_changelog``, ``…_state``.
     :param on_removed: what is done with records that earlier syncs had and the source has no more: ``ignore``,
         ``report`` (once, as outcome ``removed``), or ``{"metadata": {...}}`` to mark them so, since Voucherify has no
-        bulk delete. Marking a customer or product that was deleted at Voucherify creates it anew. Nothing counts as
-        removed where the source is empty, has rows without an id, or is a ``sample``.
+        bulk delete. Marking a customer or product that was deleted at Voucherify creates it anew. A mapped task cannot
+        mark, and reports only with a ``sync_name`` for each of its instances. Nothing counts as removed where the
+        source is empty, has rows without an id, or is a ``sample``.
     :param max_removed_ratio: if a larger part of the records that Voucherify has (0 to 1) leaves the source at once,
         the source is more likely not whole, and none is taken for removed; the summary's ``warning`` says so. None for
         any part.
@@ -764,8 +798,9 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     :param retry_failed_records: where more records failed than allowed, let Airflow retry the task, and let the retry
         send the failed records again and nothing else. Needs ``durable`` and ``retries``. Default: the task fails for
         good, since the same records would be rejected again.
-    :param on_newer_run: what a second or later try (or a clear) does where a later run of this task has sent its rows
-        already: ``warn`` and overwrite them, ``fail`` for good, or ``ignore`` it.
+    :param on_newer_run: what a try does if a later run of this task has sent its rows already: ``warn`` and overwrite
+        them, ``fail`` for good, or ``ignore`` it. Retries and clears look, and from their first try on backfills,
+        manual runs, and runs of a DAG with ``catchup``.
     :param on_failed_records_callback: notifier or callable (or several) that is told of failed and refused rows, even
         where the task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
     :param voucherify_conn_id: connection of type ``voucherify``.

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 DIGESTS_XCOM_KEY = "voucherify_csv_digests"
 
+TWICE = "Some rows have no source_id, so importing them again may create them twice; look into Voucherify"
+CLEAR = "import what it lacks in another run, or clear the task to import the whole file again"
+
 
 class VoucherifyImportCsvOperator(SubmittingOperator):
     """
@@ -183,7 +186,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         return file
 
     def _submit(self, context: Context, file: CsvFile, hook: VoucherifyHook) -> SubmittedSync:
-        from airflow_provider_voucherify.sync.csv_import import CsvSubmission
+        from airflow_provider_voucherify.sync.csv_import import CsvSubmission, RowsWithoutIdsError
 
         if not file.has_ids:
             self.log.warning("Some rows have no source_id: each time they are imported they create something new")
@@ -191,14 +194,19 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
             self._warn_without_store(context)
         elif context["ti"].try_number > 1:
             raise VoucherifyRowsWithoutIdsError(
-                "some rows have no source_id, and nothing tells this try what an earlier one has sent, so importing "
-                "the file again may create them twice; look into Voucherify, and import what it lacks in another run"
+                f"nothing tells this try what an earlier one has sent. {TWICE}, and import what it lacks in another run"
             )
         elif self.retries:
             self.log.warning(
                 "What is sent cannot be written down for a retry, so a retry of this task will not send it"
             )
-        return CsvSubmission(file, hook.get_conn(), self._journal(context), killed=self._is_killed).run()
+        journal = self._journal_to_go_on(context, hook)
+        if journal.is_in_doubt and not file.has_ids:
+            raise VoucherifyRowsWithoutIdsError(f"{journal.why_unused}. {TWICE}, and {CLEAR}")
+        try:
+            return CsvSubmission(file, hook.get_conn(), journal, killed=self._is_killed).run()
+        except RowsWithoutIdsError as error:
+            raise VoucherifyRowsWithoutIdsError(f"{error}. {TWICE}, and {CLEAR}") from error
 
     def _unsettled(self, sync: SubmittedSync) -> SyncSummary:
         from airflow_provider_voucherify.sync.summary import SyncSummary
@@ -213,6 +221,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
             requests=sync.requests,
             bytes_sent=sync.bytes_sent,
             resubmitted=sync.resubmitted,
+            warning="; ".join(sync.warnings) or None,
         )
 
     def _settle(

@@ -11,7 +11,7 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Protocol, TypeVar
@@ -21,7 +21,6 @@ from airflow_provider_voucherify.client.csv_imports import csv_import
 from airflow_provider_voucherify.models.async_action import AsyncAction, BulkResult
 from airflow_provider_voucherify.models.errors import (
     VoucherifyError,
-    VoucherifyNoAnswerError,
     VoucherifyPayloadTooLargeError,
     VoucherifyTaskKilledError,
     was_not_taken,
@@ -32,7 +31,7 @@ from airflow_provider_voucherify.sync.failures import Failure, failure_line
 from airflow_provider_voucherify.sync.finished import ActionsLookedAt, check_all_finished, finished_actions
 from airflow_provider_voucherify.sync.journal import Journal, JournalEntry
 from airflow_provider_voucherify.sync.settlement import ActionOutcome, settle
-from airflow_provider_voucherify.sync.submitted import SubmittedBatch, SubmittedSync
+from airflow_provider_voucherify.sync.submitted import SubmittedBatch, SubmittedSync, resubmission_warning
 from airflow_provider_voucherify.sync.summary import SyncSummary
 from airflow_provider_voucherify.sync.totals import Totals
 
@@ -48,14 +47,18 @@ class ImportApi(ActionsLookedAt, Protocol):
         """Carry out a call."""
 
 
+class RowsWithoutIdsError(VoucherifyError):
+    """Rows without ids may have been sent, and would be created twice if they were sent again."""
+
+
 @dataclass
 class CsvSubmission:
     """
     Posts the parts of a file that no earlier try has posted.
 
     A part whose answer was lost is posted again if all its rows name their records, since importing them twice changes
-    nothing; it is counted as ``resubmitted``. There is no report that could tell its action from another one's. If some
-    name none, a second import would make second records, so it is left to a person.
+    nothing; it is counted as ``resubmitted``. If some name none, a second import would make second records, so it is
+    left to a person.
 
     A part that turns out to be too large (413: the limit may shrink) is sent in two halves of its rows, and so is every
     later one of its size; ``file`` has the halves in its place then.
@@ -82,13 +85,22 @@ class CsvSubmission:
         """
         Post what is to be posted, in order.
 
+        :raises RowsWithoutIdsError: nothing more is sent, lest rows without ids be created twice.
         :raises VoucherifyTaskKilledError: the task was told to end.
         :raises VoucherifyError: a post failed. What was posted until then is in the journal.
         """
         self._digests = [self._digest(part) for part in self.file.parts]
         self._split_as_before()
-        if outdated := self.journal.outdate_all_but({*self._digests, *self._split}):
-            log.warning("%d parts that an earlier try has sent are not in the file any more", outdated)
+        known = {*self._digests, *self._split}
+        gone = sum(entry.digest not in known for entry in self.journal)
+        if gone and not self.file.has_ids:
+            raise RowsWithoutIdsError(
+                f"{gone} parts that an earlier try has sent are not in the file any more, or are cut otherwise, so "
+                "nothing tells which of its rows were sent"
+            )
+        if gone:
+            log.warning("%d parts that an earlier try has sent are not in the file any more", gone)
+            self.journal.forget_all_but(known)
         batches: list[SubmittedBatch] = []
         while len(batches) < len(self.file.parts):  # which grow by halves
             if self.killed():
@@ -99,7 +111,9 @@ class CsvSubmission:
             if action_id is None:
                 self._split_at(place)
             else:
-                batches.append(SubmittedBatch(action_id, part.rows))
+                again = self._times_resubmitted([self._digests[place]])
+                batches.append(SubmittedBatch(action_id, part.rows, resubmitted=bool(again)))
+        warning = resubmission_warning("parts of the file", "rows", batches)
         return SubmittedSync(
             tuple(batches),
             submitted_at=self.clock(),
@@ -107,12 +121,12 @@ class CsvSubmission:
             requests=len(batches) - self._reattached,
             bytes_sent=self._posted_bytes,
             reattached=self._reattached,
-            resubmitted=sum(
-                entry.resubmitted
-                for digest in (*self._digests, *self._split)
-                if (entry := self.journal.find(digest)) is not None
-            ),
+            resubmitted=self._times_resubmitted([*self._digests, *self._split]),
+            warnings=tuple(filter(None, [warning])),
         )
+
+    def _times_resubmitted(self, digests: Iterable[str]) -> int:
+        return sum(entry.resubmitted for digest in digests if (entry := self.journal.find(digest)) is not None)
 
     def _split_as_before(self) -> None:
         """Cut what an earlier try found too large, which has sent the halves instead."""
@@ -146,18 +160,14 @@ class CsvSubmission:
             return entry.async_action_id
         if entry is not None and not part.has_ids:
             became = "its answer was lost" if entry.async_action_id is None else f"{entry.async_action_id} failed"
-            raise VoucherifyNoAnswerError(
-                f"an earlier try has sent rows from {part.first_row} on and {became}. Some of them have no source_id, "
-                "so sending them again may create them twice: look into Voucherify, and clear the task to send them "
-                "again"
-            )
+            raise RowsWithoutIdsError(f"an earlier try has sent rows from {part.first_row} on and {became}")
         return self._post(part, digest)
 
     def _post(self, part: CsvPart, digest: str) -> str | None:
         size = self.file.size(part)
         call = csv_import(self.file.endpoint, size, lambda: self.file.content(part))
         before = self.journal.find(digest)
-        self.journal.intend(JournalEntry(digest, part.rows, self.clock()))
+        self.journal.intend(JournalEntry(digest, part.rows))
         if size >= self._too_large and part.rows > 1:
             self.journal.was_split(digest)
             return None

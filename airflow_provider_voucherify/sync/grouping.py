@@ -55,7 +55,7 @@ def choose_groups(groups: Sequence[Group], records: int, size: int, limits: Batc
     :param size: bytes of all of them as records.
     """
     costs = {group.metadata: limits.requests(group.records, group.id_bytes, _overhead(group)) for group in groups}
-    by_gain = sorted(groups, key=lambda g: costs[g.metadata] * limits.max_bytes - g.record_bytes)
+    by_gain = sorted(groups, key=lambda g: (costs[g.metadata] * limits.max_bytes - g.record_bytes, g.metadata))
     best = (limits.requests(records, size, 2), size)
     chosen: list[Group] = []
     for count in range(1, len(by_gain) + 1):
@@ -120,7 +120,7 @@ def _counted(spool: Spool, limit: int | None = None) -> set[bytes]:
 
 
 def _groups(spool: Spool, wanted: Iterable[bytes]) -> list[Group]:
-    """Measure the wanted groups exactly; the largest come first."""
+    """Measure the wanted groups exactly; the largest come first, in an order that is the same in every process."""
     found: dict[bytes, list[int]] = {metadata: [0, 0, 0] for metadata in wanted}
     before = len(_before_id(spool.destination))
     for items in spool.blocks():
@@ -131,7 +131,7 @@ def _groups(spool: Spool, wanted: Iterable[bytes]) -> list[Group]:
                 sums[1] += len(item) + 1
                 sums[2] += len(head) - before + 1
     groups = [Group(metadata[:-1], *sums) for metadata, sums in found.items() if sums[0]]
-    return sorted(groups, key=lambda group: group.record_bytes, reverse=True)
+    return sorted(groups, key=_largest_first)
 
 
 def _split(spool: Spool, chosen: Sequence[Group]) -> list[Spool]:
@@ -156,6 +156,10 @@ def _by_target(
         else:
             split.setdefault(None, []).append(item)
     yield from split.items()
+
+
+def _largest_first(group: Group) -> tuple[int, bytes]:
+    return -group.record_bytes, group.metadata
 
 
 def _before_id(destination: Destination) -> bytes:

@@ -5,22 +5,32 @@ Before a batch is posted its intent is written down, and after the answer its ``
 batch is its content (a digest of endpoint and body), not its position, so a source that has changed between two tries,
 or a list of mapped tasks that was expanded anew, can never be given somebody else's action.
 
-A person who clears a task wants it done again. Airflow 3.3 keeps the task state store then, but raises the task's
-``max_tries``, which a retry does not; so an entry counts only for the ``max_tries`` under which it was written. Where a
-later Airflow empties the store on a clear, there is nothing to ignore. Clearing a task *while it runs* changes neither:
-the restarted task goes on where the interrupted one was.
+A person who clears a task wants it done again, and Airflow 3.3 keeps the task state store then. So a journal counts
+only for the try that wrote it and for those of which the same is true as of it:
+
+* the number of clears of its run (``clear_number``), which every clear of any of its tasks raises, unless it was asked
+  to leave the state of the run alone;
+* ``max_tries``, which a clear sets to the tries so far and ``retries``, and a retry leaves alone; and ``retries``,
+  without which that sum might come out as before;
+* the project that the batches went to.
+
+Where one of these differs everything is sent again. Nobody but a clear changes ``max_tries``; where only another one
+differs, a clear is likely and not certain (``Journal.is_in_doubt``), and what must not be sent twice must not be sent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Protocol
+from uuid import uuid4
 
-VERSION = 1
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+
+VERSION = 2
 KEY = "voucherify_journal"
 ENTRIES_PER_PAGE = 200
-"""An entry takes about 110 bytes, so a page stays far below the 64 KB that Airflow's store takes for one value."""
+"""An entry takes about 100 bytes, so a page stays far below the 64 KB that Airflow's store takes for one value."""
 
 
 class StateStore(Protocol):
@@ -34,28 +44,39 @@ class StateStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """
+    One try of a task instance, and what tells a retry from a try after a clear.
+
+    :param try_number: of the task instance.
+    :param max_tries: of the task instance.
+    :param retries: of the task.
+    :param clear_number: of its run.
+    """
+
+    try_number: int = 1
+    max_tries: int = 0
+    retries: int = 0
+    clear_number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class JournalEntry:
     """
     One batch.
 
     :param digest: of its endpoint and body.
     :param records: how many it has.
-    :param at: when it was about to be posted, Unix epoch seconds.
     :param async_action_id: what Voucherify answered; None while in doubt whether it was taken.
     :param failed: how many of its records Voucherify rejected, where they are to be sent again.
-    :param outdated: the source has changed since, so that the batch would be sent again if it came back.
     :param split: the batch was too large for Voucherify and was sent in two halves.
     :param resubmitted: how often it was posted again although Voucherify may have taken it before.
-    :param earlier: earlier actions of the same batch, which must not be taken for its present one.
     """
 
     digest: str
     records: int
-    at: float
     async_action_id: str | None = None
-    outdated: bool = False
     failed: int = 0
-    earlier: tuple[str, ...] = ()
     split: bool = False
     resubmitted: int = 0
 
@@ -70,14 +91,20 @@ class Journal:
     Entries by digest, written through to a store.
 
     :param store: where entries are kept; None remembers nothing between tries.
-    :param max_tries: the task instance's ``max_tries``.
+    :param attempt: the present try.
+    :param project: names the project that batches go to; None to read what was sent to any.
+    :raises VoucherifyConfigurationError: the store has what another version of this package has written.
     """
 
-    def __init__(self, store: StateStore | None, max_tries: int) -> None:
+    def __init__(self, store: StateStore | None, attempt: Attempt, project: str | None = None) -> None:
         self._store = store
-        self._max_tries = max_tries
+        self._attempt = attempt
+        self._project = project
+        self._name = uuid4().hex
         self._pages: list[list[JournalEntry]] = []
         self._entries: dict[str, tuple[int, int]] = {}
+        self.why_unused: str | None = None
+        self.is_in_doubt = False
         for page in self._stored_pages():
             self._pages.append(page)
             self._entries |= {entry.digest: (len(self._pages) - 1, place) for place, entry in enumerate(page)}
@@ -90,40 +117,28 @@ class Journal:
                     yield entry
 
     def find(self, digest: str) -> JournalEntry | None:
-        """Return a batch's entry, None where it was never about to be posted, or is outdated."""
+        """Return a batch's entry, None where it was never about to be posted."""
         place = self._entries.get(digest)
-        entry = self._pages[place[0]][place[1]] if place is not None else None
-        return entry if entry is not None and not entry.outdated else None
+        return self._pages[place[0]][place[1]] if place is not None else None
 
-    def outdate_all_but(self, digests: Container[str]) -> int:
+    def forget_all_but(self, digests: Container[str]) -> int:
         """
-        Mark the batches that a changed source does not have any more, and return how many those are.
+        Forget the batches that a changed source does not have any more, and return how many those are.
 
         Done before anything new is posted. Should the source change back, what was sent in between may have overwritten
-        their records, so they are sent again. They are remembered lest their actions be taken for other batches'.
+        their records, so they are sent again.
         """
-        touched, outdated = set(), 0
-        for entry in list(self):
-            if entry.digest not in digests and not entry.outdated:
-                page, place = self._entries[entry.digest]
-                touched.add(page)
-                outdated += 1
-                self._pages[page][place] = replace(entry, outdated=True)
-        for page in sorted(touched):
+        forgotten = [entry.digest for entry in self if entry.digest not in digests]
+        for page in sorted({self._entries.pop(digest)[0] for digest in forgotten}):
             self._write(page)
-        return outdated
+        return len(forgotten)
 
     def intend(self, entry: JournalEntry) -> None:
         """Write down that a batch is about to be posted (again): it goes to the end of the journal."""
         before = self._entries.get(entry.digest)
         if before is not None:
             replaced = self._pages[before[0]][before[1]]
-            ids = (*replaced.earlier, replaced.async_action_id)
-            entry = replace(
-                entry,
-                earlier=tuple(action_id for action_id in ids if action_id is not None),
-                resubmitted=replaced.resubmitted + replaced.in_doubt,
-            )
+            entry = replace(entry, resubmitted=replaced.resubmitted + replaced.in_doubt)
         page = self._append(entry)
         self._write(page)
         if before is not None and before[0] != page:
@@ -131,35 +146,27 @@ class Journal:
 
     def posted(self, digest: str, async_action_id: str) -> None:
         """Write down what Voucherify answered."""
-        page, position = self._entries[digest]
-        self._pages[page][position] = replace(self._pages[page][position], async_action_id=async_action_id)
-        self._write(page)
+        self._change(digest, async_action_id=async_action_id)
 
     def rejected(self, async_action_id: str, failed: int) -> None:
         """Write down that the next try is to send so many records of an action's batch again."""
         for entry in list(self):
             if entry.async_action_id == async_action_id:
-                page, place = self._entries[entry.digest]
-                self._pages[page][place] = replace(entry, failed=failed)
-                self._write(page)
+                self._change(entry.digest, failed=failed)
 
     def was_split(self, digest: str) -> None:
         """Write down that a batch was too large, so that the next try looks for its halves."""
-        page, position = self._entries[digest]
-        self._pages[page][position] = replace(self._pages[page][position], split=True)
-        self._write(page)
+        self._change(digest, split=True)
 
     def restore(self, entry: JournalEntry) -> None:
         """Put back what was known of a batch before it was about to be posted again, which came to nothing."""
-        page, position = self._entries[entry.digest]
-        self._pages[page][position] = entry
-        self._write(page)
+        self._put(entry)
 
     def doubt_action(self, async_action_id: str) -> None:
-        """Write down that Voucherify does not know an action, so that the next try looks for that of its batch."""
+        """Write down that Voucherify does not know an action, so that the next try sends its batch again."""
         for entry in list(self):
             if entry.async_action_id == async_action_id:
-                self.restore(replace(entry, async_action_id=None))
+                self._change(entry.digest, async_action_id=None, failed=0)
 
     def withdraw(self, digest: str) -> None:
         """Forget a batch: it certainly was not taken, or its action came to nothing. It will be posted again."""
@@ -179,36 +186,72 @@ class Journal:
         self._entries[entry.digest] = (len(self._pages) - 1, len(self._pages[-1]) - 1)
         return len(self._pages) - 1
 
+    def _change(self, digest: str, **values: Any) -> None:
+        page, place = self._entries[digest]
+        self._put(replace(self._pages[page][place], **values))
+
+    def _put(self, entry: JournalEntry) -> None:
+        page, place = self._entries[entry.digest]
+        self._pages[page][place] = entry
+        self._write(page)
+
     def _write(self, page: int) -> None:
         if self._store is not None:
             entries = [
-                [
-                    e.digest,
-                    e.records,
-                    e.at,
-                    e.async_action_id,
-                    e.outdated,
-                    e.failed,
-                    list(e.earlier),
-                    e.split,
-                    e.resubmitted,
-                ]
-                for place, e in enumerate(self._pages[page])
-                if self._entries.get(e.digest) == (page, place)
+                list(astuple(entry))
+                for place, entry in enumerate(self._pages[page])
+                if self._entries.get(entry.digest) == (page, place)
             ]
-            self._store.set(f"{KEY}_{page}", {"version": VERSION, "max_tries": self._max_tries, "entries": entries})
+            head = {
+                "version": VERSION,
+                "name": self._name,
+                "try_number": self._attempt.try_number,
+                "max_tries": self._attempt.max_tries,
+                "retries": self._attempt.retries,
+                "clear_number": self._attempt.clear_number,
+                "project": self._project,
+            }
+            self._store.set(f"{KEY}_{page}", {**head, "entries": entries})
 
     def _stored_pages(self) -> Iterator[list[JournalEntry]]:
         number = 0
-        while self._store is not None:
-            page = self._store.get(f"{KEY}_{number}")
-            if not isinstance(page, Mapping) or page.get("max_tries") != self._max_tries:
-                return
-            readable = page.get("version") == VERSION
-            yield [_entry(*entry) for entry in page["entries"]] if readable else []
+        while self._store is not None and (page := self._store.get(f"{KEY}_{number}")) is not None:
+            if number == 0:
+                if not isinstance(page, Mapping) or not self._is_ours(page):
+                    return
+                self._name = page["name"]
+                self._project = self._project or page["project"]
+            elif not isinstance(page, Mapping) or page.get("name") != self._name:
+                return  # left by a longer journal before this one
+            yield self._read(page)
             number += 1
 
+    def _is_ours(self, page: Mapping[str, Any]) -> bool:
+        """Say whether a journal counts for this try, by its first page; if not, note why."""
+        if page.get("max_tries") != self._attempt.max_tries:
+            self.why_unused = "the task was cleared"
+            return False
+        entries = self._read(page)
+        same_try = page["try_number"] == self._attempt.try_number
+        if not same_try and page["clear_number"] != self._attempt.clear_number:
+            self.why_unused = "tasks of this run were cleared since the last try, perhaps this one"
+        elif not same_try and page["retries"] != self._attempt.retries:
+            self.why_unused = "the task's retries have changed since the last try, so it may have been cleared"
+        elif self._project is not None and page["project"] != self._project:
+            self.why_unused = "what an earlier try has sent went to another project"
+        self.is_in_doubt = self.why_unused is not None and bool(entries)
+        return self.why_unused is None
 
-def _entry(*stored: Any) -> JournalEntry:
-    entry = JournalEntry(*stored)
-    return replace(entry, earlier=tuple(entry.earlier))
+    @staticmethod
+    def _read(page: Mapping[str, Any]) -> list[JournalEntry]:
+        try:
+            if page["version"] != VERSION:
+                raise ValueError(f"version {page['version']}")
+            [page[name] for name in ("name", "try_number", "retries", "clear_number", "project")]
+            return [JournalEntry(*entry) for entry in page["entries"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise VoucherifyConfigurationError(
+                "another version of this package has written down what earlier tries of this task have sent, and this "
+                f"version cannot read it ({type(error).__name__}: {error}). Let that version end the task, or clear "
+                "the task, which sends everything again"
+            ) from error

@@ -90,7 +90,7 @@ def collect_outcomes(
             of_action = batch.endpoint(action)
             body = sent.body(number) if sent is not None else None
             ids = ids_of(body, of_action) if body is not None and of_action is not None else None
-            with closing(_Reports(action, api, of_action, folder, number)) as reports:
+            with closing(_Reports(action, api, of_action, folder, number, resubmitted=batch.resubmitted)) as reports:
                 kept.update(reports.kept)
                 whole = _settle(action, batch.records, of_action, reports, ids)
             if ledger is not None and ids is not None and of_action is not None:
@@ -153,7 +153,10 @@ class _Reports:
         endpoint: BulkEndpoint | None,
         folder: ReportFolder | None,
         number: int,
+        *,
+        resubmitted: bool = False,
     ) -> None:
+        self._resubmitted = resubmitted and (endpoint is None or endpoint.upserts)
         self._key = endpoint.key if endpoint is not None else None
         self.kept: list[str] = []
         self._files: list[BinaryIO] = []
@@ -183,9 +186,15 @@ class _Reports:
         """
         Return the rows of all reports; None where there is none.
 
-        Where one could not be fetched the rows of those before it are followed by ``VoucherifyReportError``.
+        Where one could not be fetched the rows of those before it are followed by ``VoucherifyReportError``. Whether a
+        record of a batch that was sent twice existed before the first request, no report tells.
         """
-        return self._rows() if self._files or self._missing is not None else None
+        if not self._files and self._missing is None:
+            return None
+        rows = self._rows()
+        if not self._resubmitted:
+            return rows
+        return (row._replace(found=None) if row.found and row.updated else row for row in rows)
 
     def _rows(self) -> Iterator[ReportRow]:
         for file in self._files:

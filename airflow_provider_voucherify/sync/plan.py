@@ -6,7 +6,7 @@ import logging
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
@@ -196,10 +196,13 @@ class Plan:
         records.close()
         self._spools, self.batches = [*grouped, *others], batches
 
-    def add_subset(self, batch: Batch, ids: Container[str]) -> Batch:
-        """Append a batch with some of the records of another and return it."""
-        self.batches.append(batch.spool.subset(batch, len(self.batches) + 1, ids))
-        return self.batches[-1]
+    def add_subset(self, batch: Batch, ids: Collection[str]) -> Batch | None:
+        """Append a batch with some of the records of another and return it; None if not all the ids are of that one."""
+        subset = batch.spool.subset(batch, len(self.batches) + 1, ids)
+        if subset.records != len(ids):
+            return None
+        self.batches.append(subset)
+        return subset
 
     def split(self, batch: Batch) -> tuple[Batch, Batch]:
         """Put two halves in the place of a batch: the first has its number, the second comes last."""

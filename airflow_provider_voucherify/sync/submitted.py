@@ -23,12 +23,15 @@ class SubmittedBatch:
     :param records: how many records it has; None where somebody else sent it.
     :param sent_again: how many of them were rejected and are in a later batch again, which says what became of them.
     :param action_type: type of the action, which tells the endpoint; None where somebody else sent it.
+    :param resubmitted: whether Voucherify may have taken it before, so that a record that its answer tells to have
+        existed may have been created by it all the same.
     """
 
     async_action_id: str
     records: int | None
     sent_again: int = 0
     action_type: str | None = None
+    resubmitted: bool = False
 
     def endpoint(self, action: AsyncAction) -> BulkEndpoint | None:
         """Return where the batch went; None if not even its action tells."""
@@ -48,7 +51,7 @@ class SubmittedSync:
     :param warnings: what of the plan deserves a look.
     :param requests: batches that this try posted; ``bytes_sent`` are theirs.
     :param reattached: batches that an earlier try had posted.
-    :param resubmitted: batches that this try posted although an earlier one may have: it could not be found out.
+    :param resubmitted: how many batches were posted again although Voucherify may have taken them before.
     """
 
     batches: tuple[SubmittedBatch, ...]
@@ -95,13 +98,28 @@ class SubmittedSync:
         if "batches" in state:
             rows: Iterable[Sequence[Any]] = state["batches"]
         else:
-            columns = (_unfolded(state["columns"][name]) for name in _COLUMNS)
+            columns = (_unfolded(state["columns"][name]) for name in _COLUMNS if name in state["columns"])
             rows = zip(async_action_ids, *columns, strict=True)
         batches = tuple(SubmittedBatch(*row) for row in rows)
         return cls(batches=batches, warnings=tuple(state.get("warnings", ())), **known)
 
 
-_COLUMNS = ("records", "sent_again", "action_type")
+_COLUMNS = ("records", "sent_again", "action_type", "resubmitted")
+
+
+def resubmission_warning(batches: str, records: str, submitted: Sequence[SubmittedBatch]) -> str | None:
+    """
+    Say how many batches and records may have reached Voucherify twice; None if none may.
+
+    :param batches: what they are called; ``records`` likewise.
+    """
+    again = [batch.records or 0 for batch in submitted if batch.resubmitted]
+    if not again:
+        return None
+    return (
+        f"{len(again):,} {batches} ({sum(again):,} {records}) may have reached Voucherify twice, since the answer to "
+        f"the first request was lost; {records} that the first one created do not count as created"
+    )
 
 
 def _folded(values: Iterable[Any]) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from dags import DagRunResult, run_dag
 from installed import needs_store
 
 from airflow_provider_voucherify.local_voucherify import DropAfter, DropBefore, LocalVoucherify, Status
-from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 
 RECORDS = [{"source_id": f"c{i}", "n": i} for i in range(6)]
 
@@ -72,15 +73,18 @@ def test_of_two_requests_at_the_same_time_the_one_that_is_taken_is_waited_for(vo
 
 
 @needs_store
-def test_a_batch_whose_answer_was_lost_is_found_among_the_async_actions(voucherify: LocalVoucherify) -> None:
+def test_a_batch_whose_answer_was_lost_is_sent_again_and_what_it_created_is_unknown(
+    voucherify: LocalVoucherify,
+) -> None:
     voucherify.misbehave("submit", DropAfter(), after=1)
 
     run = sync()
 
     assert run.state == "success"
-    assert len(voucherify.actions) == 3, "the batch in doubt was sent again"
-    assert run.xcom("sync")["resubmitted"] == 0
-    assert run.xcom("sync")["created"] == 6
+    assert len(voucherify.actions) == 4
+    summary = run.xcom("sync")
+    assert (summary["resubmitted"], summary["succeeded"], summary["created"]) == (1, 6, None)
+    assert "1 batches (2 records) may have reached Voucherify twice" in summary["warning"]
 
 
 @needs_store
@@ -96,29 +100,17 @@ def test_a_batch_that_never_arrived_is_sent_again_and_counted(voucherify: LocalV
 
 
 @needs_store
-def test_a_batch_that_cannot_be_told_apart_is_sent_again(voucherify: LocalVoucherify) -> None:
-    voucherify.script_action(lambda action, wire: {**wire, "result": {"errors": []}} if "result" in wire else wire)
-    voucherify.misbehave("submit", DropAfter(), after=1)
-
-    run = sync()
-
-    assert run.xcom("sync")["resubmitted"] == 1
-    assert len(voucherify.actions) == 4
-    assert set(voucherify.customers) == set(ONCE)
-
-
-@needs_store
-def test_somebody_else_s_action_is_never_taken_for_ours(voucherify: LocalVoucherify) -> None:
+def test_a_sibling_s_action_of_the_same_records_is_not_taken_for_ours(voucherify: LocalVoucherify) -> None:
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 
     with VoucherifyHook() as hook:
-        hook.update_customers_in_bulk([{"source_id": "x"}, {"source_id": "y"}])
+        hook.update_customers_in_bulk([{"source_id": "c2", "name": "Bo"}, {"source_id": "c3", "name": "Cy"}])
     voucherify.misbehave("submit", DropBefore(), after=1)
 
     run = sync()
 
     assert run.xcom("sync")["resubmitted"] == 1
-    assert set(voucherify.customers) == {*ONCE, "x", "y"}
+    assert voucherify.customers["c3"]["metadata"] == {"n": 3}
 
 
 @needs_store
@@ -171,26 +163,6 @@ def test_a_task_that_is_not_durable_sends_everything_again(voucherify: LocalVouc
 
 
 @needs_store
-def test_ids_with_one_metadata_are_found_too(voucherify: LocalVoucherify) -> None:
-    voucherify.misbehave("submit", DropAfter())
-    with DAG("durable_metadata", schedule=None) as dag:
-        VoucherifyBulkMetadataOperator(
-            task_id="tag",
-            resource="products",
-            records=[{"source_id": "p1"}, {"source_id": "p2"}],
-            metadata={"season": "winter"},
-            retries=1,
-            retry_delay=timedelta(0),
-        )
-
-    run = run_dag(dag)
-
-    assert run.state == "success"
-    assert len(voucherify.actions) == 1
-    assert run.xcom("tag")["created"] == 2
-
-
-@needs_store
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_mapped_tasks_do_not_inherit_each_other_s_actions(voucherify: LocalVoucherify, deferrable: bool) -> None:
     voucherify.misbehave("submit", DropAfter(), times=1)
@@ -203,7 +175,7 @@ def test_mapped_tasks_do_not_inherit_each_other_s_actions(voucherify: LocalVouch
 
     assert run.state == "success"
     assert set(voucherify.customers) == {"a", "b", "c", "d"}
-    assert len(voucherify.actions) == 2
+    assert len(voucherify.actions) == 3, "the batch in doubt was sent again, and no other"
 
 
 @needs_store
@@ -228,6 +200,54 @@ def test_rejected_records_are_sent_again_and_no_others(monkeypatch: pytest.Monke
 
 
 @needs_store
+@pytest.mark.parametrize(("after", "sent"), [(1, [10, 10]), (2, [10, 3])], ids=["gone for try 2", "gone after that"])
+def test_known_failures_do_not_become_successes_when_their_report_is_gone(
+    monkeypatch: pytest.MonkeyPatch, after: int, sent: list[int]
+) -> None:
+    with LocalVoucherify(
+        app_id=APP_ID, secret_key=SECRET_KEY, missing_vouchers="done", keep_bodies=True
+    ) as server:  # only the report tells which codes do not exist
+        connect(monkeypatch, server)
+        for number in range(7):
+            server.add_voucher(f"V{number}")
+        server.misbehave("report", Status(404), after=after)
+
+        run = sync(
+            resource="vouchers",
+            records=[{"code": f"V{number}", "metadata": {"n": 1}} for number in range(10)],
+            max_batch_records=10,
+            retry_failed_records=True,
+        )
+
+        assert [len(json.loads(post.body)) for post in server.requests("POST", "/v1/vouchers/bulk/async")] == sent
+        summary = run.xcom("sync")
+        assert run.task_state("sync") == "failed"
+        assert (summary["rows_read"], summary["succeeded"], summary["failed"]) == (10, 7, 3)
+
+
+@needs_store
+def test_failures_of_ids_that_are_not_ours_send_the_whole_batch_again(voucherify: LocalVoucherify) -> None:
+    def change(action: Any, wire: dict[str, Any]) -> dict[str, Any]:
+        if "result" in wire and action.id == first_of(voucherify):
+            errors = [{"source_id": "C0", "key": "invalid_payload", "message": "no"}]
+            return {**wire, "result": {"done_count": 1, "failed_count": 1, "errors": errors}}
+        return wire
+
+    voucherify.script_action(change)
+
+    run = sync(retry_failed_records=True)
+
+    assert run.state == "success"
+    assert times_posted(voucherify) == {**ONCE, "c0": 2, "c1": 2}
+    assert run.xcom("sync")["succeeded"] == 6
+
+
+def first_of(voucherify: LocalVoucherify) -> str:
+    """Return the id of the action that was submitted first."""
+    return next(iter(voucherify.actions))
+
+
+@needs_store
 def test_records_that_are_rejected_again_fail_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     schema = {"properties": {"tier": {"type": "string", "array": False, "optional": True, "eq": ["gold"]}}}
     with LocalVoucherify(
@@ -245,27 +265,48 @@ def test_records_that_are_rejected_again_fail_in_the_end(monkeypatch: pytest.Mon
 
 
 @needs_store
-def test_the_batch_of_an_action_that_voucherify_does_not_know_is_sent_again_and_counted(
+def test_the_batches_of_all_actions_that_voucherify_does_not_know_are_sent_again_at_once(
     voucherify: LocalVoucherify,
 ) -> None:
-    voucherify.misbehave("poll", Status(404), times=2)
+    voucherify.misbehave("poll", Status(404), times=3)
 
-    run = sync(max_batch_records=6)
+    run = sync()
+
+    assert run.state == "success", "each of them took a try"
+    assert times_posted(voucherify) == dict.fromkeys(ONCE, 2)
+    assert run.xcom("sync")["resubmitted"] == 3
+
+
+@needs_store
+def test_of_the_actions_that_voucherify_knows_none_is_sent_again(voucherify: LocalVoucherify) -> None:
+    voucherify.misbehave("poll", Status(404), times=1)
+
+    run = sync()
 
     assert run.state == "success"
-    assert times_posted(voucherify) == dict.fromkeys(ONCE, 2)
+    assert sorted(times_posted(voucherify).values()) == [1, 1, 1, 1, 2, 2]
     assert run.xcom("sync")["resubmitted"] == 1
 
 
 @needs_store
-def test_an_action_that_voucherify_knows_again_is_waited_for(voucherify: LocalVoucherify) -> None:
-    voucherify.misbehave("poll", Status(404), times=1)
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_went_to_another_project_is_sent_again_to_this_one(
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, task_log: Callable[[], str], waits: bool
+) -> None:
+    with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY, keep_bodies=True) as wrong:
+        connect(monkeypatch, wrong)
+        wrong.misbehave("submit", Status(403), after=2)
 
-    run = sync(max_batch_records=6)
+        run = sync(
+            wait_for_completion=waits,
+            on_retry_callback=lambda context: connect(monkeypatch, voucherify),
+        )
 
-    assert run.state == "success"
+        assert run.state == "success"
+        assert set(wrong.customers) <= {"c0", "c1", "c2", "c3"}
     assert times_posted(voucherify) == ONCE
     assert run.xcom("sync")["resubmitted"] == 0
+    assert "What an earlier try has sent went to another project: everything is sent again" in task_log()
 
 
 @needs_store
@@ -282,7 +323,6 @@ def test_what_was_sent_again_counts_in_every_later_try(voucherify: LocalVoucheri
 
 @needs_store
 def test_a_batch_in_doubt_still_is_when_it_is_refused_the_next_time(voucherify: LocalVoucherify) -> None:
-    voucherify.script_action(lambda action, wire: {**wire, "result": {"errors": []}} if "result" in wire else wire)
     voucherify.misbehave("submit", DropAfter())
     voucherify.misbehave("submit", Status(403))
 

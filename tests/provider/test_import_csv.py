@@ -246,7 +246,7 @@ class TestRetries:
         assert (self.posts(voucherify), run.dag_run.get_task_instance("import").try_number) == (1, 2)
         said = task_log()
         assert "a retry of this task will not send it" in said
-        assert "importing the file again may create them twice" in said
+        assert "importing them again may create them twice" in said
 
     @pytest.mark.parametrize(("content", "retries"), [("Name\nAnn\n", 0), (ROWS, 3)], ids=["no retries", "with ids"])
     def test_of_a_retry_that_changes_nothing_nobody_is_warned(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,67 @@ def test_one_deferred_sensor_waits_for_all_mapped_tasks(
 
     assert run.deferred_tasks() == {"wait"}
     assert (run.xcom("wait")["created"], len(run.xcom("wait")["async_action_ids"])) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("shared", "own", "said"),
+    [
+        (
+            {"on_removed": {"metadata": {"active": False}}},
+            [{"sync_name": "PL"}, {"sync_name": "IE"}],
+            "cannot be used in a mapped task",
+        ),
+        ({"on_removed": "report"}, [{}, {}], "needs a sync_name"),
+        ({"on_removed": "report", "sync_name": "the same"}, [{}, {}], "needs a sync_name"),
+        ({"on_removed": "report", "sync_name": "part {{ ti.map_index }}"}, [{}, {}], "needs a sync_name"),
+    ],
+    ids=["marks", "no name", "one name", "map index"],
+)
+def test_a_mapped_task_takes_nobody_for_removed_who_may_be_in_another_s_rows(
+    voucherify: LocalVoucherify,
+    tmp_path: Path,
+    task_log: Callable[[], str],
+    shared: dict[str, Any],
+    own: list[dict[str, Any]],
+    said: str,
+) -> None:
+    with DAG("mapped_removals", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator.partial(
+            task_id="sync", resource="customers", sync_mode="changed", state_path=str(tmp_path / "state"), **shared
+        ).expand_kwargs([{"records": [{"source_id": name}], **kwargs} for name, kwargs in zip("ab", own, strict=True)])
+
+    run = run_dag(dag)
+
+    assert run.state == "failed"
+    assert said in task_log()
+    assert not voucherify.received, "something was sent"
+
+
+def test_a_named_part_of_a_source_reports_who_has_left_it_wherever_it_comes(
+    voucherify: LocalVoucherify, tmp_path: Path
+) -> None:
+    def night(*parts: tuple[str, list[str]]) -> DagRunResult:
+        with DAG("mapped_parts", schedule=None) as dag:
+            VoucherifyBulkUpdateOperator.partial(
+                task_id="sync",
+                resource="customers",
+                sync_mode="changed",
+                state_path=str(tmp_path / "state"),
+                on_removed="report",
+                max_removed_ratio=None,
+            ).expand_kwargs(
+                [
+                    {"sync_name": f"customers of {name}", "records": [{"source_id": i} for i in ids]}
+                    for name, ids in parts
+                ]
+            )
+        return run_dag(dag)
+
+    night(("PL", ["p1", "p2"]), ("IE", ["i1"]))
+
+    second = night(("IE", ["i1"]), ("PL", ["p2"]))
+
+    assert second.state == "success"
+    ie, pl = (second.xcom("sync", map_index=index) for index in range(2))
+    assert (ie["removed"], ie["unchanged"]) == (0, 1)
+    assert (pl["removed"], pl["unchanged"]) == (1, 1)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG
+from airflow.utils.types import DagRunType
 from dags import DagRunResult, run_dag
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
-from airflow_provider_voucherify.newer_runs import latest_at_work
+from airflow_provider_voucherify.newer_runs import latest_at_work, may_be_late
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 
 OLDER, NEWER = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
@@ -50,6 +52,40 @@ def test_a_late_retry_warns_or_fails(
     assert late.task_state("sync") == state
     assert voucherify.customers["c1"]["name"] == str(name.date())
     assert ("is later than this one and has sent its rows already" in task_log()) == warned
+
+
+def test_a_manual_run_for_an_older_day_is_late_from_its_first_try_on(voucherify: LocalVoucherify) -> None:
+    run(NEWER, "fail", "late_at_once")
+
+    late = run(OLDER, "fail", "late_at_once")
+
+    assert late.task_state("sync") == "failed"
+    assert voucherify.customers["c1"]["name"] == str(NEWER.date())
+
+
+@pytest.mark.parametrize(
+    ("run_type", "try_number", "catchup", "late"),
+    [
+        ("scheduled", 1, False, False),
+        ("scheduled", 2, False, True),
+        ("scheduled", 1, True, True),
+        ("asset_triggered", 1, False, False),
+        ("backfill", 1, False, True),
+        ("manual", 1, False, True),
+    ],
+)
+def test_which_tries_look_for_newer_runs(run_type: str, try_number: int, catchup: bool, late: bool) -> None:
+    ti, dag_run = SimpleNamespace(try_number=try_number), SimpleNamespace(run_type=DagRunType(run_type))
+    context: Any = {"ti": ti, "dag_run": dag_run, "dag": SimpleNamespace(catchup=catchup)}
+
+    assert may_be_late(context) is late
+
+
+def test_a_manual_run_is_as_old_as_its_logical_date() -> None:
+    triggered_later = "manual__2026-01-09T08:00:00+00:00"
+
+    assert latest_at_work(RUNS, triggered_later, "sync") is None
+    assert latest_at_work(RUNS, triggered_later, "sync", OLDER) == "scheduled__2026-01-02T00:00:00+00:00"
 
 
 RUNS: dict[str, dict[str, Any]] = {

@@ -26,7 +26,7 @@ from airflow_provider_voucherify.models.endpoints import BulkEndpoint
 from airflow_provider_voucherify.models.errors import VoucherifyReportError
 from airflow_provider_voucherify.sync.destination import BatchLimits, update_destination
 from airflow_provider_voucherify.sync.failures import EarlierFailures
-from airflow_provider_voucherify.sync.journal import Journal
+from airflow_provider_voucherify.sync.journal import Attempt, Journal
 from airflow_provider_voucherify.sync.ledger import Ledger, RowOutcome
 from airflow_provider_voucherify.sync.mapping import MappingRules
 from airflow_provider_voucherify.sync.outcomes import collect_outcomes
@@ -134,7 +134,7 @@ def run_rows(
         plan.read(rows)
         ledger.doubt()
         keep(ledger, state)
-        sync = Submission(plan, voucherify, Journal(None, 0), 1).run()
+        sync = Submission(plan, voucherify, Journal(None, Attempt()), 1).run()
         sent = Sent(plan, plan.failed_before)
         summary = collect_outcomes(sync, voucherify, resource="customers", sent=sent, ledger=ledger)
         outcomes = list(ledger.outcomes())

@@ -23,9 +23,9 @@ from airflow_provider_voucherify.models.errors import (
 )
 from airflow_provider_voucherify.sync import finished
 from airflow_provider_voucherify.sync.csv_file import CsvFile
-from airflow_provider_voucherify.sync.csv_import import CsvSubmission, collect_import_outcomes
+from airflow_provider_voucherify.sync.csv_import import CsvSubmission, RowsWithoutIdsError, collect_import_outcomes
 from airflow_provider_voucherify.sync.finished import UnfinishedActionsError
-from airflow_provider_voucherify.sync.journal import Journal
+from airflow_provider_voucherify.sync.journal import Attempt, Journal
 from airflow_provider_voucherify.sync.settlement import ActionOutcome, settle
 from airflow_provider_voucherify.sync.submitted import SubmittedBatch, SubmittedSync
 from airflow_provider_voucherify.sync.summary import SyncSummary
@@ -268,6 +268,9 @@ def test_the_vendor_s_documented_results_are_settled_without_knowing_the_file() 
     assert (outcome.unnamed_reason.message, outcome.unnamed_reason.details) == ("y", "row 2 of the file")
 
 
+NAMELESS = b"Source_id,Name\n,Ann\n,Bo\n,Cy\n"
+
+
 class TestSubmission:
     @pytest.fixture
     def server(self) -> Iterator[LocalVoucherify]:
@@ -283,9 +286,9 @@ class TestSubmission:
             )
             client = stack.enter_context(VoucherifyClient(settings))
 
-            def submit(content: bytes = CUSTOMERS, max_tries: int = 1) -> SubmittedSync:
-                file = stack.enter_context(csv_file(content, max_bytes=29))
-                return CsvSubmission(file, client, Journal(store, max_tries)).run()
+            def submit(content: bytes = CUSTOMERS, max_tries: int = 1, max_bytes: int = 29) -> SubmittedSync:
+                file = stack.enter_context(csv_file(content, max_bytes=max_bytes))
+                return CsvSubmission(file, client, Journal(store, Attempt(max_tries=max_tries))).run()
 
             yield submit
 
@@ -357,11 +360,26 @@ class TestSubmission:
         with pytest.raises((VoucherifyNoAnswerError, VoucherifyServerError)):
             submit(nameless)
 
-        with pytest.raises(VoucherifyNoAnswerError, match=r"rows from 1 on and its answer was lost.*clear the task"):
+        with pytest.raises(RowsWithoutIdsError, match="rows from 1 on and its answer was lost"):
             submit(nameless)
 
         assert self.posts(server) == 1
         assert submit(nameless, max_tries=2).requests == 1
+
+    @pytest.mark.parametrize(
+        ("content", "max_bytes"), [(NAMELESS + b",Di\n", 100), (NAMELESS, 25)], ids=["grown", "cut otherwise"]
+    )
+    def test_rows_without_ids_are_not_sent_again_where_the_parts_are_other_ones(
+        self, server: LocalVoucherify, submit: Callable[..., SubmittedSync], content: bytes, max_bytes: int
+    ) -> None:
+        submit(NAMELESS, max_bytes=100)
+        posts = self.posts(server)
+
+        with pytest.raises(RowsWithoutIdsError, match="not in the file any more, or are cut otherwise"):
+            submit(content, max_bytes=max_bytes)
+
+        assert self.posts(server) == posts
+        assert submit(content, max_tries=2, max_bytes=max_bytes).requests, "a person may send them again"
 
     def test_a_changed_file_is_sent_where_it_has_changed(
         self, server: LocalVoucherify, submit: Callable[..., SubmittedSync]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -100,3 +103,34 @@ def test_a_large_group_is_found_among_any_number_of_small_ones(distinct: int) ->
 
     assert split["/v1/customers/metadata/async"] >= 10_000
     assert len(plan.batches) <= 8, "15 without lists of ids"
+
+
+PLAN = """
+import hashlib
+from airflow_provider_voucherify.sync.destination import BatchLimits, metadata_destination
+from airflow_provider_voucherify.sync.plan import Plan
+from airflow_provider_voucherify.sync.sources import Chunk
+
+rows = [(f"c{i:05}", "AB"[i % 2]) for i in range(3_000)]
+with Plan(metadata_destination("customers", None), limits=BatchLimits(60_000), metadata_plan="PLAN") as plan:
+    plan.read(iter([Chunk(("source_id", "n"), rows)]))
+    bodies = [batch.destination.endpoint.path.encode() + b"".join(batch.body()) for batch in plan.batches]
+    print(hashlib.sha256(b"|".join(bodies)).hexdigest(), len(bodies))
+"""
+
+
+@pytest.mark.parametrize("metadata_plan", ["auto", "metadata"])
+def test_batches_are_the_same_in_every_process(metadata_plan: str) -> None:
+    code = PLAN.replace("PLAN", metadata_plan)
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for seed in (0, 1, 4)
+    }
+
+    assert len(printed) == 1

@@ -1,9 +1,9 @@
-"""Looking for the action of a batch whose answer was lost: what it may cost, and what it finds."""
+"""A batch whose answer was lost is sent again, always: nothing that others have sent is taken for it."""
 
 from __future__ import annotations
 
+import json
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,16 +13,18 @@ import pytest
 
 from airflow_provider_voucherify.client.http import VoucherifyClient
 from airflow_provider_voucherify.client.settings import ConnectionSettings
-from airflow_provider_voucherify.local_voucherify import DropAfter, DropBefore, LocalVoucherify
-from airflow_provider_voucherify.models.errors import VoucherifyNoAnswerError
+from airflow_provider_voucherify.local_voucherify import DropAfter, DropBefore, LocalVoucherify, Status
+from airflow_provider_voucherify.models.errors import VoucherifyNoAnswerError, VoucherifyPermissionError
 from airflow_provider_voucherify.sync.destination import update_destination
-from airflow_provider_voucherify.sync.journal import Journal
+from airflow_provider_voucherify.sync.journal import Attempt, Journal
+from airflow_provider_voucherify.sync.outcomes import collect_outcomes
 from airflow_provider_voucherify.sync.plan import Plan
 from airflow_provider_voucherify.sync.sources import from_records
 from airflow_provider_voucherify.sync.submission import Submission
 from airflow_provider_voucherify.sync.submitted import SubmittedSync
+from airflow_provider_voucherify.sync.summary import SyncSummary
 
-OURS = [{"source_id": "c1"}, {"source_id": "c2"}]
+OURS = [{"source_id": "c1", "email": "c1@example.com"}, {"source_id": "c2", "email": "c2@example.com"}]
 
 
 class Store:
@@ -35,7 +37,7 @@ class Store:
         return self.values.get(key, default)
 
     def set(self, key: str, value: Any) -> None:
-        self.values[key] = value
+        self.values[key] = json.loads(json.dumps(value))
 
 
 @dataclass
@@ -46,17 +48,11 @@ class Project:
     client: VoucherifyClient
     store: Store
 
-    def send(self, in_doubt_seconds: float = 600.0) -> SubmittedSync:
+    def send(self) -> SubmittedSync:
         """Try once; a later try finds what an earlier one has left."""
         with Plan(update_destination("customers")) as plan:
             plan.read(from_records(OURS, "source_id"))
-            return Submission(
-                plan,
-                self.client,
-                Journal(self.store, 1),
-                in_doubt_seconds=in_doubt_seconds,
-                sleep=lambda seconds: time.sleep(min(seconds, 0.05)),
-            ).run()
+            return Submission(plan, self.client, Journal(self.store, Attempt())).run()
 
     def lose(self, fault: Any) -> None:
         """Send the batch, and lose its answer."""
@@ -64,15 +60,11 @@ class Project:
         with pytest.raises(VoucherifyNoAnswerError):
             self.send()
 
-    def others_send(self, times: int) -> None:
-        """Let somebody else send batches of as many records."""
-        for number in range(times):
-            self.client.bulk_update("customers", [{"source_id": f"x{number}"}, {"source_id": f"y{number}"}])
-
-    @property
-    def reads(self) -> list[str]:
-        """The calls of the search, without their queries; downloads of reports are none."""
-        return [r.path for r in self.server.received if r.method == "GET" and "/async-actions" in r.path]
+    def settle(self, sync: SubmittedSync) -> SyncSummary:
+        for async_action_id in sync.async_action_ids:
+            while not self.client.get_async_action(async_action_id).is_finished:
+                pass
+        return collect_outcomes(sync, self.client, resource="customers")
 
 
 @pytest.fixture
@@ -90,73 +82,78 @@ def project() -> Iterator[Callable[..., Project]]:
         yield start
 
 
-def test_when_its_time_is_up_nothing_more_is_asked(
+def test_a_sibling_task_s_action_of_the_same_ids_is_not_taken_for_ours(
     project: Callable[..., Project], caplog: pytest.LogCaptureFixture
 ) -> None:
     here = project()
     here.lose(DropBefore())
-    here.server.next_actions(times=30, stuck="IN_PROGRESS")
-    here.others_send(30)
-
-    sync = here.send(in_doubt_seconds=1.0)
-
-    assert (sync.requests, sync.resubmitted) == (1, 1)
-    assert len(set(here.reads)) == 2, "the list and one candidate"
-    assert "Batch 1 is in doubt and its action is not to be found (the search has taken its 1 s)" in caplog.text
-
-
-def test_the_search_leaves_half_of_the_calls_that_a_known_limit_has(
-    project: Callable[..., Project], caplog: pytest.LogCaptureFixture
-) -> None:
-    here = project(api_calls=(30, 600), bulk_calls_are_api_calls=False)
-    here.lose(DropBefore())
-    here.others_send(40)
+    here.client.bulk_update("customers", [{"source_id": "c1", "metadata": {}}, {"source_id": "c2", "metadata": {}}])
+    received = len(here.server.received)
 
     sync = here.send()
 
-    assert (sync.requests, sync.resubmitted) == (1, 1)
-    assert len(here.reads) == 15
-    assert "(the rate limit leaves no more than 15 calls for the search)" in caplog.text
+    assert (sync.requests, sync.reattached, sync.resubmitted) == (1, 0, 1)
+    assert len(here.server.received) == received + 1, "something was looked for"
+    assert "Batch 1 of 1 is in doubt and is sent again" in caplog.text
+    assert here.settle(sync).succeeded == 2
+    assert [customer["email"] for customer in here.server.customers.values()] == ["c1@example.com", "c2@example.com"]
 
 
-def test_without_a_limit_every_candidate_is_looked_at(
-    project: Callable[..., Project], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_may_have_arrived_twice_is_told(project: Callable[..., Project], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     here = project()
     here.lose(DropAfter())
-    here.others_send(40)
 
-    sync = here.send()
+    summary = here.settle(here.send())
 
-    assert (sync.requests, sync.reattached) == (0, 1)
-    assert sync.async_action_ids == [next(iter(here.server.actions))]
-    assert "Batch 1 was in doubt and has been found" in caplog.text
+    assert summary.warning == (
+        "1 batches (2 records) may have reached Voucherify twice, since the answer to the first request was lost; "
+        "records that the first one created do not count as created"
+    )
+    assert summary.warning in caplog.text
 
 
-def test_an_action_that_has_finished_is_found_without_waiting_for_others(project: Callable[..., Project]) -> None:
+@pytest.mark.parametrize(
+    ("fault", "created"),
+    [(DropAfter(), None), (DropBefore(), 2)],
+    ids=["the first request created them", "the second request created them"],
+)
+def test_who_created_a_record_is_told_only_where_that_can_be_known(
+    project: Callable[..., Project], fault: Any, created: int | None
+) -> None:
+    here = project()
+    here.lose(fault)
+
+    summary = here.settle(here.send())
+
+    assert (summary.succeeded, summary.created) == (2, created)
+    assert summary.updated == (None if created is None else 0)
+
+
+def test_a_batch_in_doubt_that_is_refused_the_next_time_still_is_in_doubt(project: Callable[..., Project]) -> None:
     here = project()
     here.lose(DropAfter())
-    here.server.next_actions(times=3, stuck="IN_PROGRESS")
-    here.others_send(3)
-    ours = next(iter(here.server.actions))
+    here.server.misbehave("submit", Status(403))
+    with pytest.raises(VoucherifyPermissionError):
+        here.send()
+
+    assert here.send().resubmitted == 1
+
+
+def test_the_halves_of_a_batch_in_doubt_are_in_doubt(project: Callable[..., Project]) -> None:
+    here = project()
+    here.lose(DropAfter())
+    here.server.misbehave("submit", Status(413))
 
     sync = here.send()
 
-    assert sync.async_action_ids == [ours]
-    assert here.reads == ["/v1/async-actions", f"/v1/async-actions/{ours}"]
+    assert [batch.resubmitted for batch in sync.batches] == [True, True]
+    assert here.settle(sync).created is None
 
 
-def test_a_task_that_is_told_to_end_gives_up_the_search_and_sends_nothing(project: Callable[..., Project]) -> None:
+def test_that_a_batch_was_sent_again_outlives_a_deferral(project: Callable[..., Project]) -> None:
     here = project()
-    here.lose(DropBefore())
-    here.server.next_actions(stuck="IN_PROGRESS")
-    here.others_send(1)
-    posted, told = len(here.server.requests("POST")), iter([False, False, False])
+    here.lose(DropAfter())
+    sync = here.send()
 
-    with pytest.raises(VoucherifyTaskKilledError, match="when 0 of 1 requests had been answered"):
-        here.send(killed=lambda: next(told, True))
-
-    assert len(here.server.requests("POST")) == posted
-    assert len(here.reads) == 2, "the list and one candidate"
-    assert here.send(in_doubt_seconds=0.0).resubmitted == 1, "the next try still knows that it is in doubt"
+    assert SubmittedSync.from_json(json.loads(json.dumps(sync.to_json())), sync.async_action_ids) == sync
