@@ -187,7 +187,7 @@ def test_a_limit_that_outlasts_the_patience_of_its_client_is_waited_for(
     assert event["status"] == "timeout"
     assert "has finished could not be found out in time: GET" in event["message"]
     assert len(gets(voucherify)) == 1, "what is known to be refused is not sent"
-    assert "UTC, nor a failure: GET /v1/async-actions" in capsys.readouterr().out
+    assert f"UTC, nor a failure: GET {voucherify.base_url}/v1/async-actions" in capsys.readouterr().out
 
 
 def test_without_actions_it_is_an_alarm_clock_that_sends_nothing(voucherify: LocalVoucherify) -> None:
