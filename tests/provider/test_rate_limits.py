@@ -111,7 +111,7 @@ def test_a_limit_that_holds_the_results_back_is_waited_for_in_the_triggerer(
     assert run.state == "success"
     assert run.xcom("sync")["created"] == 2
     said = task_log()
-    assert said.count("Waiting in the triggerer for a rate limit: GET /v1/async-actions/") == 1
+    assert said.count(f"Waiting in the triggerer for a rate limit: GET {server.base_url}/v1/async-actions/") == 1
     assert "Waiting until" in said, "the trigger waits for the time alone"
     assert statuses(server).count(429) == 1
 
