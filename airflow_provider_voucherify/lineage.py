@@ -32,7 +32,7 @@ class EmitsLineage:
 
     Once the task has a ``summary``, its asset events (those of ``outlets=``) have that as their extra, without the
     failed records. OpenLineage gets as inputs the tables of ``sql=`` (where the database's hook says how they are
-    named) or the file of ``path=``, as output ``voucherify://<host>`` / ``<resource>`` with the rows and bytes
+    named) or the files of ``path=``, as output ``voucherify://<host>`` / ``<resource>`` with the rows and bytes
     written, and the run facet ``voucherify`` with all counts. The message of an error is added by Airflow's
     OpenLineage provider. A dry run has no output.
     """
@@ -81,11 +81,15 @@ class EmitsLineage:
         path = getattr(self, "path", None)
         if path is None:
             return OperatorLineage()
-        namespace, name = _dataset_of_path(path)
-        rows_read = self.summary.rows_read if self.summary is not None else None
-        statistics = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(rowCount=rows_read, fileCount=1)
+        datasets = [_dataset_of_path(str(one)) for one in (path if isinstance(path, list | tuple) else [path])]
+        facets: dict[str, Any] = {}
+        if len(datasets) == 1:
+            facets["inputStatistics"] = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(
+                rowCount=self.summary.rows_read if self.summary is not None else None,
+                fileCount=len(getattr(self, "source_files", ())) or 1,
+            )
         return OperatorLineage(
-            inputs=[InputDataset(namespace=namespace, name=name, inputFacets={"inputStatistics": statistics})]
+            inputs=[InputDataset(namespace=namespace, name=name, inputFacets=facets) for namespace, name in datasets]
         )
 
     def _outputs(self) -> list[Any]:

@@ -28,7 +28,7 @@ from airflow_provider_voucherify.sync.failures import Attempts
 from airflow_provider_voucherify.sync.ledger import Ledger
 from airflow_provider_voucherify.sync.report import read_report
 from airflow_provider_voucherify.sync.settlement import settle
-from airflow_provider_voucherify.sync.sources import BadLine, Chunk, from_file
+from airflow_provider_voucherify.sync.sources import BadLine, BlankRows, Chunk, from_file
 from airflow_provider_voucherify.sync.state_file import read_state
 
 NOW = 1_790_000_000.0
@@ -48,7 +48,7 @@ def source(content: bytes, name: str) -> None:
     """Read a source file; each row has a value for each column."""
     try:
         for part in from_file(io.BytesIO(content), name):
-            assert isinstance(part, Chunk | BadLine)
+            assert isinstance(part, Chunk | BadLine | BlankRows)
             if isinstance(part, Chunk):
                 assert all(len(row) == len(part.columns) for row in part.rows)
                 for told in part.failures:

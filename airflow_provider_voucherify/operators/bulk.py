@@ -87,6 +87,7 @@ class _BulkOperator(SubmittingOperator):
         "voucherify_conn_id",
     )
     template_ext: Sequence[str] = (".sql",)
+    source_files: Sequence[str] = ()
     template_fields_renderers = {"sql": "sql", "sql_parameters": "json", "mapping": "json", "on_removed": "json"}  # noqa: RUF012
 
     def __init__(
@@ -98,7 +99,8 @@ class _BulkOperator(SubmittingOperator):
         sql: str | None = None,
         sql_conn_id: str | None = None,
         sql_parameters: Sequence[Any] | Mapping[str, Any] | None = None,
-        path: str | None = None,
+        path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+        csv_dialect: Mapping[str, Any] | str | None = None,
         mapping: Mapping[str, str] | None = None,
         metadata_columns: Collection[str] | None = None,
         exclude_columns: Collection[str] | None = None,
@@ -125,7 +127,7 @@ class _BulkOperator(SubmittingOperator):
         sync_mode: Literal["full", "changed"] = "full",
         full_refresh: bool = False,
         state_path: str | None = None,
-        outcomes_path: str | None = None,
+        outcomes_path: str | os.PathLike[str] | None = None,
         outcomes_conn_id: str | None = None,
         outcomes_table: str = "voucherify",
         sync_name: str | None = None,
@@ -149,6 +151,7 @@ class _BulkOperator(SubmittingOperator):
         self.sql_conn_id = sql_conn_id
         self.sql_parameters = sql_parameters
         self.path = path
+        self.csv_dialect = csv_dialect
         self.mapping = mapping
         self.metadata_columns = metadata_columns
         self.exclude_columns = exclude_columns
@@ -286,6 +289,16 @@ class _BulkOperator(SubmittingOperator):
 
             columns = self.columns
             yield from told_by(lambda: check_names_of_values(columns))
+        if self.path is not None and is_known("path"):
+            from airflow_provider_voucherify.storage import given_paths
+
+            yield from told_by(given_paths, self.path)
+        if self.csv_dialect is not None:
+            from airflow_provider_voucherify.sync.csv_rows import csv_options
+
+            yield from told_by(csv_options, self.csv_dialect)
+            if self.path is None:
+                yield Wrong("csv_dialect= is for the CSV files of path=")
         if self.sql is None:
             return
         if is_known("sql") and not isinstance(self.sql, str):
@@ -342,17 +355,20 @@ class _BulkOperator(SubmittingOperator):
             yield from told_by(outcomes_format, str(self.outcomes_path))
 
     def _prepare(self, context: Context) -> None:
-        """Make sure that results can be kept, and remove what an earlier try has staged."""
-        from airflow_provider_voucherify.storage import StagedRecords, remove_forgotten
+        """Find the files, make sure that results can be kept, and remove what an earlier try has staged."""
+        from airflow_provider_voucherify.storage import StagedRecords, remove_forgotten, source_files
 
+        if self.path is not None:
+            self.source_files = source_files(self.path)
         if not self.is_dry_run and self._keeps_books:
             self._bookkeeping(context).check_writable()
         if (folder := self._report_folder(context)) is None:
             return
-        if self.path is not None and any(folder.has(self.path, name) for name in ("failures.jsonl", "set_aside.jsonl")):
-            raise VoucherifyConfigurationError(
-                f"path {self.path!r} is the file that this task would replace; give another report_path"
-            )
+        for path in self.source_files:
+            if any(folder.has(path, name) for name in ("failures.jsonl", "set_aside.jsonl")):
+                raise VoucherifyConfigurationError(
+                    f"path {path!r} is the file that this task would replace; give another report_path"
+                )
         if not self.is_dry_run:
             folder.prepare()
             StagedRecords(folder, self._staged_name(context)).remove()
@@ -518,7 +534,7 @@ class _BulkOperator(SubmittingOperator):
     def _bookkeeping(self, context: Context) -> Bookkeeping:
         from airflow_provider_voucherify.bookkeeping import Bookkeeping, sync_name
         from airflow_provider_voucherify.hooks.outcome_tables import OutcomeTables
-        from airflow_provider_voucherify.storage import own_file
+        from airflow_provider_voucherify.storage import own_file, path_text
 
         map_index, name = context["ti"].map_index, self.sync_name or sync_name(context)
         own_name = None if self._name_is_shared() else self.sync_name
@@ -528,8 +544,8 @@ class _BulkOperator(SubmittingOperator):
         return Bookkeeping(
             self.resource,
             name,
-            own_file(self.outcomes_path, map_index) if self.outcomes_path else None,
-            own_file(self.state_path, map_index, own_name) if self.state_path else None,
+            own_file(path_text("outcomes_path", self.outcomes_path), map_index) if self.outcomes_path else None,
+            own_file(path_text("state_path", self.state_path), map_index, own_name) if self.state_path else None,
             tables,
         )
 
@@ -559,8 +575,7 @@ class _BulkOperator(SubmittingOperator):
         elif self.path is not None:
             from airflow_provider_voucherify.storage import open_source
 
-            with open_source(self.path) as file:
-                yield sources.from_file(file, self.path)
+            yield sources.from_files(self.source_files, open_source, self.csv_dialect)
         else:
             with self._records() as records:
                 yield sources.from_records(
@@ -587,6 +602,8 @@ class _BulkOperator(SubmittingOperator):
             f"{plan.superseded:,}",
             f"{plan.unchanged:,}",
         )
+        if plan.blank_rows:
+            self.log.info("Skipped %s rows without any value", f"{plan.blank_rows:,}")
         self.log.info(
             "To send: %s records in %s requests (%s bytes) to %s",
             f"{sum(batch.records for batch in plan.batches):,}",
@@ -647,6 +664,7 @@ class _BulkOperator(SubmittingOperator):
         return SyncSummary(
             resource=self.resource,
             rows_read=plan.rows_read,
+            blank_rows=plan.blank_rows,
             submitted=None if sync is None else sync.submitted,
             refused=plan.refused,
             superseded=plan.superseded,
@@ -713,8 +731,13 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     :param sql: a query, or the path of a ``.sql`` file.
     :param sql_conn_id: the query's connection; any whose hook is a ``DbApiHook``.
     :param sql_parameters: bound to the query by the driver.
-    :param path: a ``.jsonl``, ``.csv`` or (with the extra ``parquet``) ``.parquet`` file, local or in object storage.
-        A ``failures.jsonl`` of an earlier run is read as what it is: the failed records are sent again.
+    :param path: a ``.jsonl``, ``.csv`` or (with the extra ``parquet``) ``.parquet`` file, local or in object storage;
+        the first two may be packed (``.csv.gz``). Or several of one kind, which are read one after the other: a list, a
+        folder of part files (in the order of their names, without those that begin with ``_`` or a dot), or a pattern
+        with ``*``. A ``failures.jsonl`` of an earlier run is read as what it is: the failed records are sent again.
+    :param csv_dialect: how the CSV files of ``path`` are written, if not with commas and doubled quotes: ``delimiter``,
+        ``quotechar``, ``escapechar``, ``doublequote``, ``skipinitialspace`` and ``quoting`` as ``csv.reader`` has them,
+        or the name of a registered dialect. ``{"escapechar": "\\\\"}`` reads what Spark writes.
     :param mapping: column to field (``name``, ``address.city``, ``metadata.segment``); only these columns are sent.
         Without it columns named as API fields map to them, ``address_city`` into the address, and every other column
         into metadata.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -40,7 +41,8 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
     """
     Imports a CSV file with ``POST /v1/{resource}/importCSV``, whatever its size, and follows it to the last row.
 
-    The file is UTF-8, separated by commas, and has a header row. It is sent as it is; a file that does not fit into a
+    The file is UTF-8, separated by commas, and has a header row. It is sent as it is, but for rows without any value,
+    and unpacked if its name ends in ``.gz``. A file that does not fit into a
     request goes in several, cut between rows, and a request that Voucherify finds too large goes in halves. What the
     vendor's API pages say of the columns (case does not matter, all others become metadata):
 
@@ -61,7 +63,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
 
     A file that Voucherify might misread is refused as a whole before anything is sent: see ``sync.csv_file``. Whether a
     row is right, Voucherify says: failed rows are counted and shown with their number in the file, from 1, the header
-    not counted, and the reason.
+    and rows without any value not counted, and the reason.
 
     Returns the summary of the bulk operators (``sync.summary.SyncSummary``); ``updated`` and ``created`` are None
     unless nothing was written, since imports do not tell them apart. Raises ``VoucherifyRecordsFailedError``, which
@@ -69,7 +71,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
     ``airflow_provider_voucherify.exceptions``.
 
     :param resource: ``customers``, ``products`` or ``skus``.
-    :param path: the file, local or in object storage.
+    :param path: the file, local or in object storage. Several files take a task each (``.expand(path=[...])``).
     :param wait_for_completion: wait until Voucherify has worked the import off, and count what became of the rows.
         False returns when it is queued: nothing has been imported then.
     :param deferrable: wait in the triggerer, after ten seconds on the worker. Default: Airflow's
@@ -106,7 +108,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         self,
         *,
         resource: str,
-        path: str,
+        path: str | os.PathLike[str],
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float | timedelta | None = None,
@@ -154,6 +156,8 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
                 folder.prepare()
             file = stack.enter_context(self._file())
             self.log.info("Read %s rows, to be sent in %d requests", f"{file.rows:,}", len(file.parts))
+            if file.blank_rows:
+                self.log.info("Skipped %s rows without any value", f"{file.blank_rows:,}")
             self._metrics().source_read(file.rows, {})
             hook = stack.enter_context(self._hook())
             sync = self._submit(context, file, hook)
@@ -171,18 +175,26 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
             yield Wrong(
                 "path= is missing: the CSV file to import", ('path="s3://aws_default@my-bucket/customers.csv",',)
             )
-        yield from self._wrong_paths(is_known, "path")
+        elif is_known("path"):
+            from airflow_provider_voucherify.storage import given_paths
+
+            yield from told_by(given_paths, self.path)
         yield from super()._wrong(is_known)
         yield from told_by(check_number, "max_batch_bytes", self.max_batch_bytes, 1_000, MAX_BODY_BYTES)
 
     def _file(self) -> CsvFile:
         from airflow_provider_voucherify.client.csv_imports import FORM_BYTES, import_endpoint
-        from airflow_provider_voucherify.storage import open_source
+        from airflow_provider_voucherify.storage import open_source, source_files
         from airflow_provider_voucherify.sync.csv_file import CsvFile
 
-        with open_source(self.path) as source:
+        path, *others = source_files(self.path)
+        if others:
+            raise VoucherifyConfigurationError(
+                f"path has {len(others) + 1:,} files, and an import takes one: .expand(path=[...]) makes a task of each"
+            )
+        with open_source(path) as source:
             file = CsvFile(import_endpoint(self.resource), self.max_batch_bytes - FORM_BYTES)
-            file.read(source)
+            file.read(source, path)
         return file
 
     def _submit(self, context: Context, file: CsvFile, hook: VoucherifyHook) -> SubmittedSync:
@@ -214,6 +226,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         return SyncSummary(
             resource=self.resource,
             rows_read=sync.rows_read,
+            blank_rows=sync.blank_rows,
             submitted=sync.submitted,
             refused=0,
             superseded=0,

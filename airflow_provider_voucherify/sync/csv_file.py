@@ -7,7 +7,8 @@ columns of one name, names with white space (vendor's importCSV pages), a missin
 Such a file is refused as a whole, before anything is sent.
 
 Rows are numbered as Voucherify numbers them: from 1, the header not counted, a row with line breaks in it is one row.
-Empty lines are left out, and so is a byte order mark; everything else is sent byte by byte as it is.
+Rows without any value are left out and not numbered, and so are empty lines and a byte order mark; everything else is
+sent byte by byte as it is.
 """
 
 from __future__ import annotations
@@ -19,13 +20,20 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain, islice
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Self
 
 from airflow_provider_voucherify.models.endpoints import CsvImportEndpoint
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.csv_rows import BadRow, CsvRows, csv_options
+from airflow_provider_voucherify.sync.text_files import not_utf8, some_lines, unpacked
 
 _BYTES_PER_READ = 262_144
+_BYTES_IN_MEMORY = 1_048_576
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_ESCAPED_QUOTES = (
+    'it has \\" in it, and Voucherify is sent the file as it is: a quote in a value has to be doubled (""); '
+    "VoucherifyBulkUpdateOperator reads such a file with csv_dialect="
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +66,23 @@ class CsvFile:
     def __init__(self, endpoint: CsvImportEndpoint, max_bytes: int) -> None:
         self.endpoint = endpoint
         self.rows = 0
+        self.blank_rows = 0
         self.parts: list[CsvPart] = []
         self._max_bytes = max_bytes
         self._columns: tuple[str, ...] = ()
         self._header = b""
         self._copy: IO[bytes] = tempfile.TemporaryFile(prefix="voucherify-")  # noqa: SIM115
 
-    def read(self, file: IO[bytes]) -> None:
+    def read(self, file: IO[bytes], name: str = "the CSV file") -> None:
         """
         Read a file to its end. Closes itself where that fails.
 
+        :param name: of the file, for errors; if it ends in ``.gz``, the file is unpacked.
         :raises VoucherifyConfigurationError: it cannot be imported as it is.
         """
         try:
-            self._read(file)
+            with unpacked(file, name) as text:
+                self._read(text, name)
         except BaseException:
             self.close()
             raise
@@ -143,21 +154,21 @@ class CsvFile:
     ) -> None:
         self.close()
 
-    def _read(self, file: IO[bytes]) -> None:
-        rows = _rows(_without_mark(file))
-        self._header, columns = next(rows, (b"", []))
+    def _read(self, file: IO[bytes], name: str) -> None:
+        lines = chain.from_iterable(some_lines(file, name, 1_000, _BYTES_IN_MEMORY))
+        rows = _rows(_without_mark(lines), name, has_header=True)
+        self._header, columns = next(((raw, values) for raw, values in rows if values), (b"", []))
         self._columns = tuple(columns)
-        self._check_columns()
+        self._check_columns(name)
         part: CsvPart | None = None
         for raw, values in rows:
+            if not values:
+                self.blank_rows += 1
+                continue
             self.rows += 1
-            if len(values) != len(self._columns):
-                raise VoucherifyConfigurationError(
-                    f"row {self.rows} of the CSV file has {len(values)} values for {len(self._columns)} columns"
-                )
             if len(self._header) + len(raw) > self._max_bytes:
                 raise VoucherifyConfigurationError(
-                    f"row {self.rows} of the CSV file takes {len(raw):,} bytes, and a request takes "
+                    f"row {self.rows} of {name} takes {len(raw):,} bytes, and a request takes "
                     f"{self._max_bytes - len(self._header):,}"
                 )
             if part is None or len(self._header) + part.end - part.start + len(raw) > self._max_bytes:
@@ -190,51 +201,48 @@ class CsvFile:
             yield [line + b"\n" for line in lines]
         yield [rest] if rest else []
 
-    def _check_columns(self) -> None:
+    def _check_columns(self, file: str) -> None:
         names = [name.lower() for name in self._columns]
-        if not names or names == [""]:
-            raise VoucherifyConfigurationError("the CSV file has no header row")
+        if not names:
+            raise VoucherifyConfigurationError(f"{file} has no header row")
         if len(names) == 1 and any(separator in names[0] for separator in ";\t|"):
-            raise VoucherifyConfigurationError(f"the CSV file is not separated by commas: {self._columns[0]!r:.100}")
+            raise VoucherifyConfigurationError(f"{file} is not separated by commas: {self._columns[0]!r:.100}")
         if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise VoucherifyConfigurationError(
-                f"the CSV file has more than one column {', '.join(map(repr, repeated))}"
-            )
+            raise VoucherifyConfigurationError(f"{file} has more than one column {', '.join(map(repr, repeated))}")
         if wrong := [name for name in self._columns if not name or any(character.isspace() for character in name)]:
             raise VoucherifyConfigurationError(
-                "Voucherify takes no column names that are empty or have white space: " + ", ".join(map(repr, wrong))
+                f"Voucherify takes no column names that are empty or have white space, and {file} has "
+                + ", ".join(map(repr, wrong))
             )
         if missing := [name for name in self.endpoint.required if name not in names]:
             raise VoucherifyConfigurationError(
-                f"the CSV file has no column {', '.join(missing)}, which an import of {self.endpoint.resource} requires"
+                f"{file} has no column {', '.join(missing)}, which an import of {self.endpoint.resource} requires"
             )
 
 
-def _without_mark(file: IO[bytes]) -> Iterator[bytes]:
+def _without_mark(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Give the lines of a file, without a byte order mark."""
-    for number, line in enumerate(file):
+    for number, line in enumerate(lines):
         yield line if number else line.removeprefix(_BYTE_ORDER_MARK)
 
 
-def _rows(of: Iterable[bytes]) -> Iterator[tuple[bytes, list[str]]]:
-    """Give each row of some lines that is not empty: its bytes, ending with a line break, and its values."""
+def _rows(of: Iterable[bytes], name: str = "", *, has_header: bool = False) -> Iterator[tuple[bytes, list[str]]]:
+    """Give each row of some lines: its bytes, ending with a line break, and its values, none if they are all empty."""
     raw = bytearray()
 
     def lines() -> Iterator[str]:
-        for line in of:
+        for number, line in enumerate(of, start=1):
             raw.extend(line)
-            yield line.decode()
+            try:
+                yield line.decode()
+            except UnicodeDecodeError as error:
+                raise not_utf8(name, number, line[error.start : error.start + 1]) from None
 
-    reader: Any = csv.reader(lines(), strict=True)
-    csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))
-    try:
-        for values in reader:
-            if values:
-                yield bytes(raw) if raw.endswith(b"\n") else bytes(raw) + b"\n", values
-            raw.clear()
-    except UnicodeDecodeError as error:
-        raise VoucherifyConfigurationError(
-            f"line {reader.line_num + 1} of the CSV file is not UTF-8: {error}"
-        ) from None
-    except csv.Error as error:
-        raise VoucherifyConfigurationError(f"line {reader.line_num} of the CSV file is no CSV: {error}") from None
+    rows = CsvRows(lines(), name, csv_options(None), _ESCAPED_QUOTES)
+    for values in rows:
+        if isinstance(values, BadRow):
+            raise VoucherifyConfigurationError(f"{name}: {values.why}")
+        if values and has_header and rows.columns is None:
+            rows.columns = len(values)
+        yield bytes(raw) if raw.endswith(b"\n") else bytes(raw) + b"\n", values
+        raw.clear()

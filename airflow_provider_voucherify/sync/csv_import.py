@@ -118,6 +118,7 @@ class CsvSubmission:
             tuple(batches),
             submitted_at=self.clock(),
             rows_read=self.file.rows,
+            blank_rows=self.file.blank_rows,
             requests=len(batches) - self._reattached,
             bytes_sent=self._posted_bytes,
             reattached=self._reattached,

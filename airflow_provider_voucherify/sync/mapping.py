@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,6 +31,8 @@ from airflow_provider_voucherify.sync.values import (
 
 NullPolicy = Literal["omit", "send"]
 NULL_POLICIES: tuple[NullPolicy, ...] = ("omit", "send")
+
+_INDEX_OF_PANDAS = re.compile(r"__index_level_\d+__")
 
 Row = Sequence[Any]
 Record = dict[str, Any]
@@ -232,6 +236,8 @@ def compile_mapping(endpoint: BulkEndpoint, columns: Sequence[str], rules: Mappi
     """
     rules = replace(rules, exclude_columns=_excluded(columns, rules))
     paths = _given_paths(endpoint, columns, rules) if rules.mapping is not None else _paths(endpoint, columns, rules)
+    if len(set(columns)) != len(columns):
+        _check_that_one_is_meant(paths, columns, rules)
     taken: dict[tuple[str, ...], str] = {}
     for name, path in paths.items():
         if path in taken:
@@ -256,6 +262,29 @@ def compile_mapping(endpoint: BulkEndpoint, columns: Sequence[str], rules: Mappi
         targets=tuple(targets),
         required=tuple(name for name in endpoint.required if name != endpoint.key),
     )
+
+
+def unnamed_columns(columns: Sequence[str], rules: MappingRules) -> list[str]:
+    """Return the columns that nothing leaves out but that they have no name of their own."""
+    if rules.mapping is not None or rules.metadata_columns is not None:
+        return []
+    excluded = _excluded(columns, rules)
+    return [name for name in dict.fromkeys(columns) if _is_unnamed(name) and name not in excluded]
+
+
+def _is_unnamed(column: str) -> bool:
+    """Say whether a column has no name, or the one that pandas gives to row numbers in Parquet."""
+    name = column.removeprefix("metadata.")
+    return not name.strip() or _INDEX_OF_PANDAS.fullmatch(name) is not None
+
+
+def _check_that_one_is_meant(paths: Collection[str], columns: Sequence[str], rules: MappingRules) -> None:
+    if twice := [name for name, count in Counter(columns).items() if count > 1 and name in paths]:
+        advice = "leave them out of the mapping" if rules.mapping is not None else f"exclude_columns={twice!r}"
+        raise VoucherifyConfigurationError(
+            f"several columns have the name {', '.join(map(repr, twice))}, and none can be told from the other: "
+            f"rename them, or send none of them ({advice})"
+        )
 
 
 def _excluded(columns: Sequence[str], rules: MappingRules) -> set[str]:
@@ -304,7 +333,7 @@ def checked_path(endpoint: BulkEndpoint, target: str) -> tuple[str, ...]:
 def _paths(endpoint: BulkEndpoint, columns: Sequence[str], rules: MappingRules) -> dict[str, tuple[str, ...]]:
     paths: dict[str, tuple[str, ...]] = {}
     for name in columns:
-        if name in rules.exclude_columns:
+        if name in rules.exclude_columns or (_is_unnamed(name) and name not in (rules.metadata_columns or ())):
             continue
         path = _path_by_name(endpoint, name)
         if path is not None:

@@ -37,10 +37,11 @@ from airflow_provider_voucherify.sync.mapping import (
     check_columns,
     check_mapping,
     compile_mapping,
+    unnamed_columns,
 )
 from airflow_provider_voucherify.sync.odd_ids import OddIds
 from airflow_provider_voucherify.sync.record_state import MAX_ATTEMPTS
-from airflow_provider_voucherify.sync.sources import ROWS_PER_CHUNK, BadLine, Chunk, Rows
+from airflow_provider_voucherify.sync.sources import ROWS_PER_CHUNK, BadLine, BlankRows, Chunk, Rows
 from airflow_provider_voucherify.sync.spool import Batch, Spool, decode_id
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class Plan:
     What will be sent. A context manager; closing it frees the disk.
 
     ``rows_read + removed_to_mark`` is always the sum of the records of all ``batches``, ``refused``, ``superseded`` and
-    ``unchanged``. ``warnings`` has what deserves a look, in words.
+    ``unchanged``. ``warnings`` has what deserves a look, in words, and ``blank_rows`` are in no other count.
 
     :param destination: where to send.
     :param rules: how columns become fields.
@@ -140,6 +141,7 @@ class Plan:
         self._shapes: dict[tuple[tuple[str, ...], bool], _Shape] = {}
         self._read_at = time.time()
         self.rows_read = 0
+        self.blank_rows = 0
         self.refused = 0
         self.refused_by_key: Counter[str] = Counter()
         self.refused_sample: list[Failure] = []
@@ -149,6 +151,7 @@ class Plan:
         self.removed_to_mark = 0
         self.warnings: list[str] = []
         self._odd_ids = OddIds()
+        self._left_out: set[str] = set()
         self.failed_before = EarlierFailures()
         self._sends_failures_again = False
         self.ledger = ledger
@@ -166,6 +169,8 @@ class Plan:
                 self.rows_read += 1
                 record_id = chunk.row.get(self.destination.endpoint.key)
                 self._refuse(RefusedRowError("invalid_line", chunk.why), record_id, dict(chunk.row))
+            elif isinstance(chunk, BlankRows):
+                self.blank_rows += chunk.number
             else:
                 self._take(chunk)
         for warning in self._odd_ids.warnings():
@@ -423,12 +428,21 @@ class Plan:
                 builder = compile_mapping(self.destination.fields_of, chunk.columns, rules)
             except VoucherifyConfigurationError as error:
                 if chunk.fixed_columns:
-                    raise
+                    raise VoucherifyConfigurationError(f"{chunk.file}: {error}" if chunk.file else str(error)) from None
                 raise RefusedRowError("unmappable", str(error)) from None
+            self._tell_left_out(unnamed_columns(chunk.columns, rules))
             self._shapes[name] = _Shape(builder, len(chunk.columns), self.destination.sends_ids)
             if self.ledger is not None:
                 self.ledger.note_targets((".".join(to.path), chunk.columns[to.column]) for to in builder.targets)
         return self._shapes[name]
+
+    def _tell_left_out(self, columns: Sequence[str]) -> None:
+        if new := [name for name in columns if name not in self._left_out]:
+            self._left_out.update(new)
+            self.warn(
+                f"columns without a name of their own are not sent: {', '.join(map(repr, new))}; exclude_columns "
+                "leaves them out without this warning, and mapping sends them"
+            )
 
     def _rules_for(self, chunk: Chunk) -> MappingRules:
         """Rows without fixed columns may lack any column that the rules name."""

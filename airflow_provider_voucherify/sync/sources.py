@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import lru_cache
@@ -16,8 +15,9 @@ from typing import IO, Any, TypeVar
 
 import msgspec
 
-from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.csv_rows import BadRow, CsvRows, csv_options
+from airflow_provider_voucherify.sync.text_files import decoded, ending_of, some_lines, unpacked
 from airflow_provider_voucherify.sync.values import LostValue
 
 ROWS_PER_CHUNK = 1_000
@@ -27,9 +27,6 @@ CHUNK_BYTES = 4 * 1024 * 1024
 
 ROWS_AT_FIRST = 50
 """Read of a source whose rows' size is not known yet."""
-
-MAX_FIELD_CHARACTERS = 2 * MAX_BODY_BYTES
-"""Python's CSV reader gives up a longer value with its whole line; the standard limit is 131,072."""
 
 PARQUET_BYTES_PER_READ = 65_536
 """Read ahead of each column: pyarrow would otherwise hold a row group's columns whole, or all of the file's."""
@@ -64,6 +61,7 @@ class Chunk:
     :param fixed_columns: whether all rows of the source have these columns (a query's do, JSON lines' need not).
     :param are_records: the rows are records in the API's own form (lines of a ``failures.jsonl``): no mapping applies.
     :param failures: of lines of a ``failures.jsonl``, what each says of its record's failure; empty for other sources.
+    :param file: where the rows are from, if the source has several files.
     """
 
     columns: tuple[str, ...]
@@ -71,6 +69,7 @@ class Chunk:
     fixed_columns: bool = True
     are_records: bool = False
     failures: Sequence[Mapping[str, Any]] = ()
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,14 @@ class BadLine:
     row: Mapping[str, Any] = field(default_factory=dict)
 
 
-Rows = Generator[Chunk | BadLine, None, None]
+@dataclass(frozen=True, slots=True)
+class BlankRows:
+    """Rows of a file without any value, and empty lines: they are skipped, and counted here alone."""
+
+    number: int
+
+
+Rows = Generator[Chunk | BadLine | BlankRows, None, None]
 
 
 def from_cursor(columns: Sequence[str], fetchmany: Callable[[int], Sequence[Sequence[Any]]]) -> Rows:
@@ -97,19 +103,31 @@ def from_cursor(columns: Sequence[str], fetchmany: Callable[[int], Sequence[Sequ
     :param columns: the cursor's column names.
     :param fetchmany: the cursor's ``fetchmany``. Whether the driver streams is the cursor's matter.
     """
-    names = tuple(columns)
-    if len(set(names)) != len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise VoucherifyConfigurationError(f"the query returns more than one column named {', '.join(twice)}")
+    names = tuple(map(_column_name, columns))
     most = ROWS_AT_FIRST
     while rows := fetchmany(most):
         if isinstance(rows[0], Mapping):
+            if len(rows[0]) != len(names):
+                raise VoucherifyConfigurationError(
+                    "the query returns several columns of one name, of which its cursor gives one: rename them with AS"
+                )
             rows = [tuple(dict(row).values()) for row in rows]
         elif not (isinstance(rows, list) and isinstance(rows[0], tuple)):
             rows = [tuple(row) for row in rows]
         most = _rows_that_fit(rows)
         for start in range(0, len(rows), most):
             yield Chunk(names, rows[start : start + most])
+
+
+def _column_name(name: Any) -> str:
+    """Return a column's name as text; some drivers give bytes."""
+    try:
+        name = bytes(name).decode() if isinstance(name, bytes | bytearray) else name
+    except UnicodeDecodeError:
+        raise VoucherifyConfigurationError(f"the column name {name!r} is not UTF-8: name it with AS") from None
+    if not isinstance(name, str):
+        raise VoucherifyConfigurationError(f"the query returns a column whose name is {name!r}: name it with AS")
+    return name
 
 
 def from_records(
@@ -159,23 +177,72 @@ def check_names_of_values(columns: Any) -> None:
     _check_names(columns, "columns= has")
 
 
-def from_file(file: IO[bytes], name: str) -> Rows:
+def from_file(file: IO[bytes], name: str, csv_dialect: Mapping[str, Any] | str | None = None) -> Rows:
     """
     Read an open file; its name's ending says how.
 
-    ``.jsonl`` (or ``.ndjson``): one JSON object per line. ``.csv``: UTF-8, comma-separated, with a header row; every
-    value is text and an empty one is missing. ``.parquet``: needs the extra ``parquet``.
+    ``.jsonl`` (or ``.ndjson``): one JSON object per line. ``.csv``: UTF-8, with a header row; every value is text, and
+    an empty one is missing. Both may be packed (``.jsonl.gz``, ``.csv.gz``). ``.parquet``: needs the extra ``parquet``.
 
     :param file: a binary file; it is not closed.
     :param name: the file's name or URI.
+    :param csv_dialect: of a CSV file, see ``csv_rows.csv_options``.
+    :raises VoucherifyConfigurationError: the file cannot be read (also while it is read).
     """
-    ending = PurePosixPath(name.partition("?")[0]).suffix.lower()
+    reader = _reader(name)
     if PurePosixPath(name.partition("?")[0]).name in FAILURE_FILES:
-        return _from_jsonl(file, of_failures=True)
-    reader = {".jsonl": _from_jsonl, ".ndjson": _from_jsonl, ".csv": _from_csv, ".parquet": _from_parquet}.get(ending)
-    if reader is None:
-        raise VoucherifyConfigurationError(f"path {name!r} must end in .jsonl, .csv or .parquet")
-    return reader(file)
+        return _from_jsonl(file, name, of_failures=True)
+    if reader is _from_csv:
+        return _from_csv(file, name, csv_options(csv_dialect))
+    if csv_dialect is not None:
+        raise VoucherifyConfigurationError(f"csv_dialect is for CSV files, not for {name}")
+    return reader(file, name)
+
+
+def from_files(
+    names: Sequence[str], opened: Callable[[str], IO[bytes]], csv_dialect: Mapping[str, Any] | str | None = None
+) -> Rows:
+    """
+    Read files one after the other; with several, what is wrong with a row names its file too.
+
+    :param names: names or URIs, all of one kind.
+    :param opened: opens one of them.
+    :raises VoucherifyConfigurationError: as ``from_file``, or the files are of several kinds.
+    """
+    kinds = {_reader(name): name for name in reversed(names)}
+    if len(kinds) > 1:
+        raise VoucherifyConfigurationError(f"path has files of several kinds: {' and '.join(reversed(kinds.values()))}")
+    return _from_files(names, opened, csv_dialect)
+
+
+def _from_files(
+    names: Sequence[str], opened: Callable[[str], IO[bytes]], csv_dialect: Mapping[str, Any] | str | None
+) -> Rows:
+    for name in names:
+        with opened(name) as file:
+            for part in from_file(file, name, csv_dialect):
+                if len(names) > 1 and isinstance(part, Chunk):
+                    yield replace(part, file=name)
+                elif len(names) > 1 and isinstance(part, BadLine):
+                    yield replace(part, why=f"{PurePosixPath(name).name}: {part.why}")
+                else:
+                    yield part
+
+
+def _reader(name: str) -> Callable[..., Rows]:
+    ending, is_packed = ending_of(name)
+    readers: dict[str, Callable[..., Rows]] = {
+        ".jsonl": _from_jsonl,
+        ".ndjson": _from_jsonl,
+        ".csv": _from_csv,
+        ".parquet": _from_parquet,
+    }
+    reader = readers.get(ending)
+    if reader is None or (is_packed and reader is _from_parquet):
+        raise VoucherifyConfigurationError(
+            f"path {name!r} must end in .jsonl, .csv or .parquet (or .jsonl.gz or .csv.gz)"
+        )
+    return reader
 
 
 def first_rows(rows: Rows, most: int) -> Rows:
@@ -186,7 +253,9 @@ def first_rows(rows: Rows, most: int) -> Rows:
             return
         if isinstance(chunk, Chunk):
             chunk = replace(chunk, rows=chunk.rows[:left], failures=chunk.failures[:left])
-        left -= len(chunk.rows) if isinstance(chunk, Chunk) else 1
+            left -= len(chunk.rows)
+        elif isinstance(chunk, BadLine):
+            left -= 1
         yield chunk
 
 
@@ -380,7 +449,7 @@ def _from_arrow(table: Any) -> Rows:
         for batch in reader:
             most = max(1, min(ROWS_PER_CHUNK, CHUNK_BYTES * len(batch) // max(1, batch.nbytes)))
             for start in range(0, len(batch), most):
-                columns = [column.to_pylist() for column in batch.slice(start, most).columns]
+                columns = [_arrow_values(column) for column in batch.slice(start, most).columns]
                 yield Chunk(names, list(zip(*columns, strict=True)))
     except arrow.ArrowException as error:
         raise VoucherifyConfigurationError(f"the table cannot be read: {error}") from None
@@ -508,20 +577,24 @@ def _has_only_an_id(row: Mapping[str, Any]) -> bool:
     return isinstance(failure, Mapping) and failure.get("form") == "id"
 
 
-def _from_jsonl(file: IO[bytes], *, of_failures: bool = False) -> Rows:
+def _from_jsonl(file: IO[bytes], name: str, *, of_failures: bool = False) -> Rows:
     decoder = msgspec.json.Decoder(float_hook=Decimal)
-    number = 0
-    for lines in _pieces(iter(file)):
-        if not number:
-            lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
-            if not of_failures:
-                _refuse_renamed_failures(lines[0])
-        chunk = None if of_failures else _chunk_of_lines(lines, decoder)
-        if chunk is not None:
-            yield chunk
-        else:
-            yield from _chunks(list(_json_lines(lines, decoder, number)), number, of_failures=of_failures)
-        number += len(lines)
+    number = blank = 0
+    with unpacked(file, name) as text:
+        for lines in some_lines(text, name, ROWS_PER_CHUNK, CHUNK_BYTES):
+            if not number:
+                lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
+                if not of_failures:
+                    _refuse_renamed_failures(lines[0])
+            chunk = None if of_failures else _chunk_of_lines(lines, decoder)
+            if chunk is not None:
+                yield chunk
+            else:
+                blank += sum(not line.strip() for line in lines)
+                yield from _chunks(list(_json_lines(lines, decoder, number)), number, of_failures=of_failures)
+            number += len(lines)
+    if blank:
+        yield BlankRows(blank)
 
 
 def _refuse_renamed_failures(first: bytes) -> None:
@@ -575,50 +648,38 @@ def _json_lines(
         yield row if isinstance(row, dict) else BadLine(number, f"line {number} is no JSON object")
 
 
-def _from_csv(file: IO[bytes]) -> Rows:
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    try:
-        csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARACTERS))
-        lines = csv.reader(text, strict=True)
-        try:
-            columns = tuple(next(lines, ()))
-        except csv.Error as error:
-            raise VoucherifyConfigurationError(f"the CSV file's header is no CSV: {error}") from None
-        if len(set(columns)) != len(columns):
-            raise VoucherifyConfigurationError("the CSV file has two columns of the same name")
-        yield from _csv_chunks(lines, columns)
-    except UnicodeDecodeError as error:
-        raise VoucherifyConfigurationError(f"the CSV file is not UTF-8: {error}") from None
-    finally:
-        text.detach()
+def _from_csv(file: IO[bytes], name: str, options: Mapping[str, Any]) -> Rows:
+    with unpacked(file, name) as text, closing(decoded(text, name)) as lines:
+        rows = CsvRows(lines, name, options)
+        yield from _csv_chunks(rows, rows.header())
 
 
-def _csv_chunks(lines: Any, columns: tuple[str, ...]) -> Rows:
+def _csv_chunks(rows: CsvRows, columns: tuple[str, ...]) -> Rows:
     gathered: list[tuple[str | None, ...]] = []
-    ended = False
-    while not ended:
+    blank = 0
+    end_of_chunk = rows.characters + CHUNK_BYTES
+    for values in rows:
         bad: BadLine | None = None
-        ended = True
-        try:
-            for values in lines:
-                if len(values) == len(columns):
-                    gathered.append(tuple(values) if "" not in values else tuple([value or None for value in values]))
-                elif values:
-                    found = f"line {lines.line_num} has {len(values)} values for {len(columns)} columns"
-                    bad = BadLine(lines.line_num, found)
-                if bad is not None or len(gathered) == ROWS_PER_CHUNK:
-                    ended = False
-                    break
-        except csv.Error as error:
-            ended, bad = False, BadLine(lines.line_num, f"line {lines.line_num} is no CSV: {error}")
-        if gathered:
-            yield Chunk(columns, gathered)
-            gathered = []
-        if bad is not None:
-            yield bad
+        if isinstance(values, BadRow):
+            bad = BadLine(values.line, values.why)
+        elif values:
+            gathered.append(tuple(values) if "" not in values else tuple([value or None for value in values]))
+        else:
+            blank += 1
+        if bad is not None or len(gathered) == ROWS_PER_CHUNK or rows.characters > end_of_chunk:
+            if gathered:
+                yield Chunk(columns, gathered)
+                gathered = []
+            if bad is not None:
+                yield bad
+            end_of_chunk = rows.characters + CHUNK_BYTES
+    if gathered:
+        yield Chunk(columns, gathered)
+    if blank:
+        yield BlankRows(blank)
 
 
-def _from_parquet(file: IO[bytes]) -> Rows:
+def _from_parquet(file: IO[bytes], name: str) -> Rows:
     try:
         from pyarrow import ArrowException, parquet  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
@@ -627,8 +688,69 @@ def _from_parquet(file: IO[bytes]) -> Rows:
         ) from None
     try:
         source = parquet.ParquetFile(file, pre_buffer=False, buffer_size=PARQUET_BYTES_PER_READ)
-        for batch in source.iter_batches(batch_size=ROWS_PER_CHUNK, use_threads=False):
-            columns = [column.to_pylist() for column in batch.columns]
+        for batch in source.iter_batches(batch_size=_rows_per_batch(source.metadata), use_threads=False):
+            columns = [_arrow_values(column) for column in batch.columns]
             yield Chunk(tuple(batch.schema.names), list(zip(*columns, strict=True)))
-    except ArrowException as error:
-        raise VoucherifyConfigurationError(f"the .parquet file cannot be read: {error}") from None
+    except (ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk; pyarrow's own have none
+            raise
+        raise VoucherifyConfigurationError(f"{name} cannot be read: {error}") from None
+
+
+def _rows_per_batch(metadata: Any) -> int:
+    """Return how many rows to read at a time: fewer where a row group says that its rows are large."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    widest = max((group.total_byte_size / group.num_rows for group in groups if group.num_rows), default=0)
+    return max(1, min(ROWS_PER_CHUNK, int(CHUNK_BYTES / max(widest, 1))))
+
+
+def _arrow_values(column: Any) -> list[Any]:
+    """Return a column's values; those that Python cannot hold, such as a date of the year 20000, refuse their row."""
+    has_maps = _has_maps(column.type)
+    try:
+        values = column.to_pylist()
+        return [_with_objects(value, column.type) for value in values] if has_maps else values
+    except (OverflowError, ValueError):
+        return [_arrow_value(scalar) for scalar in column]
+
+
+def _arrow_value(scalar: Any) -> Any:
+    try:
+        return _with_objects(scalar.as_py(), scalar.type)
+    except (OverflowError, ValueError) as error:
+        try:
+            shown: Any = scalar.cast("string").as_py()
+        except Exception:
+            shown = str(scalar.type)
+        return LostValue(shown, f"is none that Python can hold: {error}")
+
+
+def _has_maps(kind: Any) -> bool:
+    from pyarrow import types  # type: ignore[import-untyped,unused-ignore]
+
+    if types.is_map(kind):
+        return True
+    return types.is_nested(kind) and any(_has_maps(kind.field(place).type) for place in range(kind.num_fields))
+
+
+def _with_objects(value: Any, kind: Any) -> Any:
+    """
+    Turn the maps in a value, which pyarrow gives as lists of pairs, into dicts.
+
+    :raises ValueError: a map has a key twice.
+    """
+    from pyarrow import types  # type: ignore[import-untyped,unused-ignore]
+
+    if value is None or not types.is_nested(kind):
+        return value
+    if types.is_map(kind):
+        pairs = [(_with_objects(key, kind.key_type), _with_objects(item, kind.item_type)) for key, item in value]
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a map has a key twice")
+        return found
+    if types.is_struct(kind):
+        return {name: _with_objects(item, kind.field(name).type) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_objects(item, kind.value_type) for item in value]
+    return value

@@ -126,6 +126,7 @@ class Submission:
             tuple(batches),
             submitted_at=self.clock(),
             rows_read=self.plan.rows_read,
+            blank_rows=self.plan.blank_rows,
             refused=self.plan.refused,
             superseded=self.plan.superseded,
             unchanged=self.plan.unchanged,

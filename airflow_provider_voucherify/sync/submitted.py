@@ -45,6 +45,7 @@ class SubmittedSync:
 
     :param submitted_at: when the last batch was submitted, Unix epoch seconds.
     :param rows_read: None where somebody else read and sent the rows.
+    :param blank_rows: rows without any value, which were skipped and are not in ``rows_read``.
     :param unchanged: rows that were not sent, because Voucherify has them already.
     :param removed: records that left the source; ``removed_to_mark`` of them are in the batches.
     :param refused_by_key: refused rows by the key of their reason.
@@ -63,6 +64,7 @@ class SubmittedSync:
     bytes_sent: int = 0
     reattached: int = 0
     resubmitted: int = 0
+    blank_rows: int = 0
     unchanged: int = 0
     removed: int = 0
     removed_to_mark: int = 0

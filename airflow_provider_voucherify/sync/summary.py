@@ -46,6 +46,7 @@ class SyncSummary(BaseModel):
 
     :param resource: ``customers``, ``products`` or ``vouchers``; None where a sensor could not tell.
     :param rows_read: rows of the source; None for a sensor, which does not read it.
+    :param blank_rows: rows of a file without any value, and empty lines, which were skipped and count nowhere else.
     :param submitted: records sent.
     :param succeeded: records written by Voucherify.
     :param updated: of these, the ones that existed before.
@@ -103,6 +104,7 @@ class SyncSummary(BaseModel):
     requests: int
     bytes_sent: int
     resubmitted: int = 0
+    blank_rows: int = 0
     warning: str | None = None
     requests_by_endpoint: dict[str, int] | None = None
     quota_share: float | None = None

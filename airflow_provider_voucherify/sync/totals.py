@@ -60,6 +60,7 @@ class Totals:
         return SyncSummary(
             resource=resource,
             rows_read=sync.rows_read,
+            blank_rows=sync.blank_rows,
             submitted=total.records if self._size_is_known else None,
             succeeded=total.succeeded,
             updated=total.updated,

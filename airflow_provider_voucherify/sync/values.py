@@ -35,12 +35,15 @@ _MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
 @dataclass(frozen=True, slots=True)
 class LostValue:
     """
-    Stands for a value that had no JSON form when it was written to ``failures.jsonl``; refused everywhere.
+    Stands for a value that cannot be had, and is refused everywhere, e.g. one that had no JSON form when it was written
+    to ``failures.jsonl``.
 
-    :param shown: what the file has in its place.
+    :param shown: what is known of it.
+    :param why: why it cannot be sent, in terms of the value alone.
     """
 
     shown: Any
+    why: str = "has only the text of its value: mend it and its name in as_text"
 
 
 class RefusedValueError(Exception):
@@ -120,6 +123,7 @@ def to_date(value: Any) -> str:
 
 def to_string_list(value: Any) -> list[str]:
     """A list of strings, or its JSON text."""
+    value = _plain(value)
     if isinstance(value, str) and value.lstrip().startswith("["):
         value = _from_json(value)
     if not isinstance(value, list | tuple):
@@ -129,6 +133,7 @@ def to_string_list(value: Any) -> list[str]:
 
 def to_object(value: Any) -> dict[str, Any]:
     """A mapping, or its JSON text, with every value converted as metadata."""
+    value = _plain(value)
     _refuse_bytes(value)
     if isinstance(value, str) and value.lstrip().startswith("{"):
         value = _from_json(value)
@@ -235,9 +240,7 @@ def _plain(value: Any) -> Any:
     if type(value) in _COMMON:
         return value
     if isinstance(value, LostValue):
-        raise RefusedValueError(
-            f"has only the text of its value: mend it and its name in as_text ({value.shown!r:.60})"
-        )
+        raise RefusedValueError(f"{value.why} ({value.shown!r:.60})")
     if is_missing(value):
         return None
     return _from_numpy(value) if type(value).__module__.partition(".")[0] == "numpy" else value

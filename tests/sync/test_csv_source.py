@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.destination import update_destination
 from airflow_provider_voucherify.sync.mapping import MappingRules
+from airflow_provider_voucherify.sync.plan import Plan
 from airflow_provider_voucherify.sync.sources import from_file
 
 ReadRows = Callable[..., Any]
@@ -60,13 +64,172 @@ def test_ragged_lines_are_refused_and_counted(read: ReadRows) -> None:
     ]
 
 
-@pytest.mark.parametrize("line", ['c2,"a"b', 'c2,"never closed'], ids=["text after a quote", "open quote"])
+@pytest.mark.parametrize("line", ['c2,"a"b', 'c2,"never closed'], ids=["text after a quote", "open in the last line"])
 def test_a_line_that_breaks_the_rules_of_quoting_is_refused(read: ReadRows, line: str) -> None:
     done = read("customers", csv_file(f"source_id,name\nc1,Ann\n{line}\n"))
 
     assert [record["source_id"] for record in done.records] == ["c1"]
     assert [key for key, _ in done.reasons] == ["invalid_line"]
-    assert "is no CSV" in (done.reasons[0][1] or "")
+    assert (done.reasons[0][1] or "").startswith("line 3 is not valid CSV: ")
+
+
+@pytest.mark.parametrize(
+    ("lines", "began"),
+    [
+        (
+            'c1,"Ann\nc2,Bob\nc3,Cid\n',
+            "begins in line 2 of .* and ends in line 4 is not valid CSV: unexpected end of data",
+        ),
+        ('c1,Ann\n\nc2,"Bob\nc3,"Cid\nc4,Dan\n', "begins in line 4 of .* and ends in line 5 is not valid CSV"),
+        ('c1,"Ann\nc2,Bob",x\nc3,Cid\n', "begins in line 2 of .* and ends in line 3 has 3 values for 2 columns"),
+        ('c1,"A"nn,"x\nc2,Bob"\n', "begins in line 2 of .* and ends in line 2 is not valid CSV"),
+        ('c1,"TV 27\\""\nc2,Bob\n', r'begins in line 2 of .* csv_dialect=."escapechar": "\\\\".'),
+    ],
+    ids=[
+        "never closed",
+        "closed in another row",
+        "too many values",
+        "open after another mistake",
+        "escaped by a backslash",
+    ],
+)
+def test_a_quote_that_takes_other_rows_with_it_fails_the_file(read: ReadRows, lines: str, began: str) -> None:
+    """It would count as one refused row, however many there are in it."""
+    with pytest.raises(VoucherifyConfigurationError, match=f"the row that {began}"):
+        read("customers", csv_file(f"source_id,name\n{lines}"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'source_id,name\nc1,"Ann\nc2,Bob\nc3,Cid"\nc4,Dan\n',
+        'source_id,name,city\nc1,Ann,"Paris\nc2,Bob,Rome"\n',
+        'source_id,name,city\nc1,"Ann,Paris\nc2,Bob",Rome\n',
+        'source_id\n"c1\nc2"\n',
+    ],
+    ids=["last column", "last of three", "middle", "only column"],
+)
+def test_a_value_whose_lines_are_rows_of_the_file_fails_it(read: ReadRows, text: str) -> None:
+    with pytest.raises(VoucherifyConfigurationError, match=r"begins in line 2 of .* look like rows of their own"):
+        read("customers", csv_file(text))
+
+
+@pytest.mark.parametrize(
+    "value", ["Dublin\nIreland", "warm, soft\nred, blue", "a,b,c\nd,e,f", "\n", "one\ntwo\nthree,four"]
+)
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_values_of_several_lines_are_read(read: ReadRows, value: str, quoting: Any) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text, quoting=quoting).writerows([("source_id", "name"), ("c1", value), ("c2", "Bob")])
+
+    assert [record["name"] for record in read("customers", csv_file(text.getvalue())).records] == [value, "Bob"]
+
+
+def test_a_value_of_several_lines_in_a_file_of_quoted_values_may_look_like_rows(read: ReadRows) -> None:
+    done = read("customers", csv_file('"source_id","name"\n"c1","Ann\nc2,Bob"\n'))
+
+    assert done.record == {"source_id": "c1", "name": "Ann\nc2,Bob"}
+
+
+SPARK = {"escapechar": "\\"}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "text"),
+    [
+        (SPARK, 'source_id,name\nc1,"TV 27\\", ""flat"""\nc2,"\\"\\""\nc3,C:\\new\nc4,"a\\\\b"\nc5,\\N\n'),
+        ("excel-tab", 'source_id\tname\nc1\t"TV 27"", ""flat"""\nc2\t""""""\nc3\tC:\\new\nc4\ta\\b\nc5\t\n'),
+        (
+            {"delimiter": ";", "quotechar": "'"},
+            'source_id;name\nc1;TV 27", "flat"\nc2;""\nc3;\'C:\\new\'\nc4;a\\b\nc5;\n',
+        ),
+        (
+            {"delimiter": "|", "quoting": csv.QUOTE_NONE, "quotechar": None, "escapechar": "\\"},
+            'source_id|name\nc1|TV 27", "flat"\nc2|""\nc3|C:\\new\nc4|a\\\\b\nc5|\\N\n',
+        ),
+    ],
+    ids=["spark", "registered", "semicolons", "no quotes"],
+)
+def test_other_dialects_are_read(read: ReadRows, dialect: Any, text: str) -> None:
+    done = read("customers", from_file(io.BytesIO(text.encode()), "rows.csv", dialect))
+
+    names = [record.get("name") for record in done.records]
+    assert names == ['TV 27", "flat"', '""', "C:\\new", "a\\b", None]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "said"),
+    [
+        ("spark", "csv_dialect='spark' is not registered; it may be excel"),
+        (["\\"], "csv_dialect must be a dict or a dialect's name"),
+        ({"escape": "\\"}, "an unknown member 'escape'; it may have delimiter, quotechar, escapechar"),
+        ({"strict": False}, "an unknown member 'strict'"),
+        ({"delimiter": "||"}, "needs one character for delimiter, not '||'"),
+        ({"delimiter": None}, "needs one character for delimiter, not None"),
+        ({"delimiter": "\n"}, "needs one character for delimiter"),
+        ({"quotechar": ""}, "needs one character for quotechar"),
+        ({"delimiter": '"'}, "one character for two of delimiter, quotechar and escapechar"),
+        ({"doublequote": "no"}, "needs True or False for doublequote"),
+        ({"quoting": csv.QUOTE_NONNUMERIC}, "needs csv.QUOTE_MINIMAL, QUOTE_ALL or QUOTE_NONE"),
+        ({"quoting": "all"}, "needs csv.QUOTE_MINIMAL, QUOTE_ALL or QUOTE_NONE"),
+    ],
+    ids=repr,
+)
+def test_a_dialect_that_is_none_is_a_mistake(dialect: Any, said: str) -> None:
+    with pytest.raises(VoucherifyConfigurationError, match=re.escape(said)):
+        from_file(io.BytesIO(b""), "rows.csv", dialect)
+
+
+def test_rows_without_any_value_are_skipped_and_counted_apart() -> None:
+    """Excel leaves them at the end; each of them would fail the task."""
+    text = "source_id,name,city\nc1,Ann,\n,,\n\n ,\t,\u00a0\nc2,,\n,,,,\n\n"
+    with Plan(update_destination("customers")) as plan:
+        plan.read(csv_file(text))
+
+    assert (plan.rows_read, plan.refused, plan.blank_rows) == (2, 0, 5)
+
+
+def test_packed_files_are_read_piece_by_piece(read: ReadRows) -> None:
+    packed = gzip.compress(b"source_id,name\nc1,Ann\n") + gzip.compress(b"c2,Bob\n")
+
+    records = read("customers", from_file(io.BytesIO(packed), "s3://bucket/rows.CSV.gz")).records
+
+    assert [record["source_id"] for record in records] == ["c1", "c2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "said"),
+    [
+        (
+            gzip.compress(b"source_id\n" * 9)[:-12],
+            "rows.csv.gz",
+            "rows.csv.gz is not whole: the packed file ends too early",
+        ),
+        (gzip.compress(b"{}\n" * 9)[:-1] + b"x", "rows.jsonl.gz", "rows.jsonl.gz cannot be unpacked: "),
+        (b"source_id\n", "rows.csv.gz", "rows.csv.gz cannot be unpacked: Not a gzipped file"),
+        (gzip.compress(b"source_id\n"), "rows.csv", "rows.csv is packed with gzip: let its name end in .gz"),
+        (b"PK\x03\x04", "rows.csv", "rows.csv is a ZIP or Excel file"),
+        ("source_id".encode("utf-16"), "rows.jsonl", "rows.jsonl is in UTF-16"),
+        (b"PAR1", "rows.csv", "rows.csv is a Parquet file"),
+    ],
+    ids=["truncated", "damaged", "not packed", "packed by another name", "excel", "utf-16", "parquet"],
+)
+def test_a_file_that_is_not_what_its_name_says_is_a_mistake(
+    read: ReadRows, content: bytes, name: str, said: str
+) -> None:
+    with pytest.raises(VoucherifyConfigurationError, match=said):
+        read("customers", from_file(io.BytesIO(content), name))
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_line_without_end_is_a_mistake_and_not_held_in_memory(
+    read: ReadRows, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr("airflow_provider_voucherify.sync.text_files.MAX_LINE_BYTES", 100_000)
+
+    packed = gzip.compress(b"source_id\n" + b"x" * 1_000_000)
+    with pytest.raises(VoucherifyConfigurationError, match=f"line 2 of rows.{ending}.gz has more than 100,000 bytes"):
+        read("customers", from_file(io.BytesIO(packed), f"rows.{ending}.gz"))
 
 
 def test_long_values_are_read_and_too_long_ones_refused_by_their_size(read: ReadRows) -> None:
@@ -87,8 +250,8 @@ def test_a_file_without_rows_is_no_mistake(read: ReadRows, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("source_id,a,a\nc,1,2\n", "two columns of the same name"),
-        (b"source_id,name\nc1,\xff\n", "the CSV file is not UTF-8"),
+        ("source_id,a,b,b,a\nc,1,2,3,4\n", "several columns have the name 'a', 'b'"),
+        (b"source_id,name\n" + b"c1,Ann\n" * 40_000 + b"c2,\xff\n", "line 40,002 of .* is not UTF-8 .byte 0xff."),
         ("source_id;name\nc1;Ann\n", "no column gives source_id.*'source_id;name'"),
     ],
 )
@@ -97,7 +260,7 @@ def test_a_file_of_another_form_is_a_mistake(read: ReadRows, text: str | bytes, 
         read("customers", csv_file(text))
 
 
-@pytest.mark.parametrize("name", ["rows.xlsx", "rows", "rows.csv.gz", "rows.json", "csv"])
+@pytest.mark.parametrize("name", ["rows.xlsx", "rows", "rows.parquet.gz", "rows.gz", "rows.json", "csv"])
 def test_a_file_of_another_kind_is_a_mistake(name: str) -> None:
     with pytest.raises(VoucherifyConfigurationError, match=r"must end in \.jsonl, \.csv or \.parquet"):
         from_file(io.BytesIO(b""), name)

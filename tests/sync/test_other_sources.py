@@ -17,7 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.destination import update_destination
 from airflow_provider_voucherify.sync.mapping import MappingRules
+from airflow_provider_voucherify.sync.plan import Plan
 from airflow_provider_voucherify.sync.sources import (
     ROWS_AT_FIRST,
     ROWS_PER_CHUNK,
@@ -137,6 +139,134 @@ def test_a_parquet_file_that_is_none_is_a_mistake(read: ReadRows, content: bytes
 
     with pytest.raises(VoucherifyConfigurationError, match="parquet"):
         read("customers", from_file(io.BytesIO(content), "rows.parquet"))
+
+
+def parquet_file(*columns: tuple[str, Any]) -> Iterator[Any]:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    file = io.BytesIO()
+    table = pyarrow.Table.from_arrays([array for _, array in columns], names=[name for name, _ in columns])
+    parquet.write_table(table, file)
+    return from_file(io.BytesIO(file.getvalue()), "rows.parquet")
+
+
+def test_a_date_that_python_does_not_have_refuses_its_row_alone(read: ReadRows) -> None:
+    """Year 20000, and what databases export "infinity" as."""
+    pyarrow = pytest.importorskip("pyarrow")
+    days = pyarrow.array([0, 6_585_687, None], pyarrow.date32())
+    moments = pyarrow.array([0, 0, 2**63 - 1], pyarrow.timestamp("us"))
+
+    done = read("customers", parquet_file(("source_id", ["c1", "c2", "c3"]), ("since", days), ("seen", moments)))
+
+    assert [record["source_id"] for record in done.records] == ["c1"]
+    (first, why), (second, _) = done.reasons
+    assert (first, second) == ("invalid_value", "invalid_value")
+    assert why == "metadata.since (column since) is none that Python can hold: date value out of range ('20000-12-31')"
+    assert json.loads(done.failures[0])["since"] == "20000-12-31"
+    done = read(
+        "customers",
+        parquet_file(("source_id", ["c1", "c2"]), ("since", days[:2])),
+        MappingRules(exclude_columns=["since"]),
+    )
+    assert done.refused == 0
+
+
+def test_maps_in_parquet_are_objects(read: ReadRows) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    plain = pyarrow.map_(pyarrow.string(), pyarrow.string())
+    nested = pyarrow.map_(pyarrow.string(), pyarrow.struct([("list", pyarrow.list_(plain))]))
+    metadata = pyarrow.array([[("plan", "gold")], [("plan", "gold"), ("plan", "tin")], None, []], plain)
+    extra = pyarrow.array([[("a", {"list": [[("b", "c")]]})], None, None, []], nested)
+
+    done = read(
+        "customers", parquet_file(("source_id", ["c1", "c2", "c3", "c4"]), ("metadata", metadata), ("extra", extra))
+    )
+
+    assert done.records[0] == {"source_id": "c1", "metadata": {"plan": "gold", "extra": {"a": {"list": [{"b": "c"}]}}}}
+    assert [record["source_id"] for record in done.records] == ["c1", "c3", "c4"]
+    assert "a map has a key twice" in str(done.reasons[0][1])
+
+
+def test_long_rows_of_parquet_are_read_a_few_at_a_time() -> None:
+    rows = parquet_file(("source_id", [str(n) for n in range(40)]), ("bio", [f"{n}" * 500_000 for n in range(10, 50)]))
+
+    assert max(len(chunk.rows) for chunk in rows if isinstance(chunk, Chunk)) <= 8
+
+
+def test_a_damaged_parquet_file_is_a_mistake_and_not_a_raw_error(read: ReadRows) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    file = io.BytesIO()
+    parquet.write_table(pyarrow.table({"source_id": [str(n) for n in range(5_000)]}), file, compression="snappy")
+    damaged = bytearray(file.getvalue())
+    damaged[100:2_000] = b"\xff" * 1_900
+
+    with pytest.raises(VoucherifyConfigurationError, match=r"rows.parquet cannot be read: "):
+        read("customers", from_file(io.BytesIO(damaged), "rows.parquet"))
+
+
+def one_row(kind: str, *names: str) -> Iterator[Any]:
+    """Give a source of one row, with 1 in each column."""
+    if kind == "sql":
+        left: list[list[Any]] = [[("1",) * len(names)], []]
+        return from_cursor(names, lambda size: left.pop(0))
+    if kind == "parquet":
+        return parquet_file(*((name, ["1"]) for name in names))
+    return from_file(io.BytesIO(f"{','.join(names)}\n{','.join('1' * len(names))}\n".encode()), "rows.csv")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "sql"])
+def test_two_columns_of_one_name_are_a_mistake_unless_neither_is_sent(read: ReadRows, kind: str) -> None:
+    names = ("source_id", "email", "email", "city")
+    with pytest.raises(VoucherifyConfigurationError, match=r"several columns have the name 'email'.*exclude_columns"):
+        read("customers", one_row(kind, *names))
+    with pytest.raises(VoucherifyConfigurationError, match=r"several columns have the name 'email'.*of the mapping"):
+        read("customers", one_row(kind, *names), MappingRules({"source_id": "source_id", "email": "email"}))
+
+    for rules in (
+        MappingRules(exclude_columns=["EMAIL"]),
+        MappingRules({"source_id": "source_id", "city": "metadata.city"}),
+    ):
+        assert read("customers", one_row(kind, *names), rules).record == {"source_id": "1", "metadata": {"city": "1"}}
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "sql", "jsonl", "records"])
+def test_columns_without_a_name_of_their_own_are_left_out_and_named(kind: str) -> None:
+    """A key of metadata can never be removed, and the index that pandas writes changes every night."""
+    names = ("source_id", "", "__index_level_0__", "city")
+    row = dict.fromkeys(names, "1")
+
+    def source() -> Any:
+        if kind == "jsonl":
+            return from_file(io.BytesIO(json.dumps(row).encode()), "rows.jsonl")
+        return from_records([row], "source_id") if kind == "records" else one_row(kind, *names)
+
+    def sent(rules: MappingRules) -> tuple[Any, list[str]]:
+        with Plan(update_destination("customers"), rules) as plan:
+            plan.read(source())
+            return json.loads(b"".join(plan.batches[0].body()))[0].get("metadata"), plan.warnings
+
+    metadata, [warning] = sent(MappingRules())
+    assert metadata == {"city": "1"}
+    assert "are not sent: '', '__index_level_0__'; exclude_columns leaves them out without" in warning
+    assert sent(MappingRules(exclude_columns=["", "__index_level_0__"])) == ({"city": "1"}, [])
+    mapped = {"source_id": "source_id", "": "metadata.number", "__index_level_0__": "metadata.index"}
+    assert sent(MappingRules(mapped)) == ({"number": "1", "index": "1"}, [])
+
+
+def test_excel_s_empty_columns_are_no_two_columns_of_one_name(read: ReadRows) -> None:
+    assert read("customers", from_file(io.BytesIO(b"source_id,,,\nc1,,,\n"), "r.csv")).record == {"source_id": "c1"}
+
+
+def test_column_names_may_come_as_bytes(read: ReadRows) -> None:
+    left: list[list[Any]] = [[("c", "Ann")], []]
+    names: list[Any] = [b"source_id", "name"]
+    assert read("customers", from_cursor(names, lambda size: left.pop(0))).record == {"source_id": "c", "name": "Ann"}
+
+    for name, said in ((b"\xff", "is not UTF-8: name it with AS"), (None, "whose name is None: name it with AS")):
+        unnamed: list[Any] = ["source_id", name]
+        with pytest.raises(VoucherifyConfigurationError, match=said):
+            read("customers", from_cursor(unnamed, lambda size: []))
 
 
 @pytest.mark.parametrize("row_factory", [None, sqlite3.Row])
