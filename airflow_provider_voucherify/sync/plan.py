@@ -43,6 +43,7 @@ from airflow_provider_voucherify.sync.odd_ids import OddIds
 from airflow_provider_voucherify.sync.record_state import MAX_ATTEMPTS
 from airflow_provider_voucherify.sync.sources import ROWS_PER_CHUNK, BadLine, BlankRows, Chunk, Rows
 from airflow_provider_voucherify.sync.spool import Batch, Spool, decode_id
+from airflow_provider_voucherify.sync.values import json_safe_text
 
 log = logging.getLogger(__name__)
 
@@ -497,8 +498,8 @@ class Plan:
             return None
         for name, value in row.items():
             is_sent = name not in rules.exclude_columns and (rules.mapping is None or name in rules.mapping)
-            if is_sent and isinstance(value, str | int) and str(value).strip():
-                return f"{name} {value!r:.{MAX_HINT}}"
+            if is_sent and isinstance(value, str | int) and (text := json_safe_text(value)).strip():
+                return f"{name} {text if isinstance(value, int) else repr(value):.{MAX_HINT}}"
         return None
 
     def _set_aside(self, failure: Failure, record: Mapping[str, Any], attempts: Attempts) -> None:
