@@ -17,7 +17,7 @@ from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS, M
 from airflow_provider_voucherify.models.errors import VoucherifyActionFailedError, VoucherifyConfigurationError
 from airflow_provider_voucherify.models.numbers import NO_FAILURES, check_number
 from airflow_provider_voucherify.operators.base import SubmittingOperator
-from airflow_provider_voucherify.parameters import Wrong, told_by
+from airflow_provider_voucherify.parameters import Wrong
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import VoucherifyClient
@@ -175,10 +175,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
             yield Wrong(
                 "path= is missing: the CSV file to import", ('path="s3://aws_default@my-bucket/customers.csv",',)
             )
-        elif is_known("path"):
-            from airflow_provider_voucherify.storage import given_paths
-
-            yield from told_by(given_paths, self.path)
+        yield from self._wrong_paths(is_known, "path")
         yield from super()._wrong(is_known)
         yield from told_by(check_number, "max_batch_bytes", self.max_batch_bytes, 1_000, MAX_BODY_BYTES)
 
