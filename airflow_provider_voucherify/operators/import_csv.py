@@ -17,7 +17,7 @@ from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS, M
 from airflow_provider_voucherify.models.errors import VoucherifyActionFailedError, VoucherifyConfigurationError
 from airflow_provider_voucherify.models.numbers import NO_FAILURES, check_number
 from airflow_provider_voucherify.operators.base import SubmittingOperator
-from airflow_provider_voucherify.parameters import Wrong
+from airflow_provider_voucherify.parameters import Wrong, told_by
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import VoucherifyClient
