@@ -391,18 +391,27 @@ class _BulkOperator(SubmittingOperator):
                 "removed. Let one task that is not mapped read the whole source, with on_removed and "
                 "sync_mode='changed'"
             )
-        if not self.sync_name or self._name_is_shared():
+        if self._name_is_shared():
             raise VoucherifyConfigurationError(
                 "on_removed='report' in a mapped task needs a sync_name that names the part of the source which the "
-                "instance sends, whatever its place among the others: "
-                '.expand_kwargs([{"sync_name": "customers of PL", "sql": ...}, ...])'
+                "instance sends, whatever its place among the others, and that comes through its own .expand() or "
+                '.expand_kwargs([{"sync_name": "customers of PL", "sql": ...}, ...]): what partial() or a mapped task '
+                "group gives may be the same for all"
             )
 
     def _name_is_shared(self) -> bool:
-        """Say whether all instances of a mapped task have the same ``sync_name``, or one of their map index."""
-        mapped = self.dag.task_dict.get(self.task_id) if self.dag is not None else None
-        name = getattr(mapped, "partial_kwargs", {}).get("sync_name")
-        return name is not None and ("{{" not in str(name) or "map_index" in str(name))
+        """
+        Say whether instances of a mapped task may have the same ``sync_name``.
+
+        An instance surely has one of its own only if ``expand`` or ``expand_kwargs`` has given it to this very task:
+        in a mapped task group, in ``partial`` and in ``default_args`` a name is written once for all of them.
+        """
+        mapped: Any = self.dag.task_dict.get(self.task_id) if self.dag is not None else None
+        partial = getattr(mapped, "partial_kwargs", None)
+        if not self.sync_name or partial is None:
+            return True
+        defaults = (getattr(parent, "default_args", None) or {} for parent in (self.dag, mapped.task_group))
+        return any("sync_name" in given for given in (partial, *defaults))
 
     def _mind_newer_runs(self, context: Context) -> None:
         if self.on_newer_run == "ignore" or not may_be_late(context) or (newer := newer_run(context)) is None:
@@ -796,7 +805,8 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     :param on_removed: what is done with records that earlier syncs had and the source has no more: ``ignore``,
         ``report`` (once, as outcome ``removed``), or ``{"metadata": {...}}`` to mark them so, since Voucherify has no
         bulk delete. Marking a customer or product that was deleted at Voucherify creates it anew. A mapped task cannot
-        mark, and reports only with a ``sync_name`` for each of its instances. Nothing counts as removed where the
+        mark, and reports only with a ``sync_name`` that ``expand`` or ``expand_kwargs`` gives each of its instances (a
+        mapped task group cannot report). Nothing counts as removed where the
         source is empty, has rows without an id, or is a ``sample``.
     :param max_removed_ratio: if a larger part of the records that Voucherify has (0 to 1) leaves the source at once,
         the source is more likely not whole, and none is taken for removed; the summary's ``warning`` says so. None for

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, task, task_group
 from dags import DagRunResult, run_dag
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
@@ -136,8 +136,10 @@ def test_one_deferred_sensor_waits_for_all_mapped_tasks(
         ({"on_removed": "report"}, [{}, {}], "needs a sync_name"),
         ({"on_removed": "report", "sync_name": "the same"}, [{}, {}], "needs a sync_name"),
         ({"on_removed": "report", "sync_name": "part {{ ti.map_index }}"}, [{}, {}], "needs a sync_name"),
+        ({"on_removed": "report", "sync_name": "{{ 'the same' }}"}, [{}, {}], "needs a sync_name"),
+        ({"on_removed": "report", "default_args": {"sync_name": "the same"}}, [{}, {}], "needs a sync_name"),
     ],
-    ids=["marks", "no name", "one name", "map index"],
+    ids=["marks", "no name", "one name", "map index", "template", "default"],
 )
 def test_a_mapped_task_takes_nobody_for_removed_who_may_be_in_another_s_rows(
     voucherify: LocalVoucherify,
@@ -147,7 +149,7 @@ def test_a_mapped_task_takes_nobody_for_removed_who_may_be_in_another_s_rows(
     own: list[dict[str, Any]],
     said: str,
 ) -> None:
-    with DAG("mapped_removals", schedule=None) as dag:
+    with DAG("mapped_removals", schedule=None, default_args=shared.get("default_args", {})) as dag:
         VoucherifyBulkUpdateOperator.partial(
             task_id="sync", resource="customers", sync_mode="changed", state_path=str(tmp_path / "state"), **shared
         ).expand_kwargs([{"records": [{"source_id": name}], **kwargs} for name, kwargs in zip("ab", own, strict=True)])
@@ -156,6 +158,33 @@ def test_a_mapped_task_takes_nobody_for_removed_who_may_be_in_another_s_rows(
 
     assert run.state == "failed"
     assert said in task_log()
+    assert not voucherify.received, "something was sent"
+
+
+@pytest.mark.parametrize("name", ["the same", "{{ 'part' }} {{ ti.map_index }}", None])
+def test_a_task_of_a_mapped_group_takes_nobody_for_removed(
+    voucherify: LocalVoucherify, tmp_path: Path, task_log: Callable[[], str], name: str | None
+) -> None:
+    with DAG("group_removals", schedule=None) as dag:
+
+        @task_group
+        def part(rows: list[dict[str, str]]) -> None:
+            VoucherifyBulkUpdateOperator(
+                task_id="sync",
+                resource="customers",
+                records=rows,
+                sync_mode="changed",
+                state_path=str(tmp_path / "state"),
+                on_removed="report",
+                sync_name=name,
+            )
+
+        part.expand(rows=[[{"source_id": "a"}], [{"source_id": "b"}]])
+
+    run = run_dag(dag)
+
+    assert run.state == "failed"
+    assert "needs a sync_name" in task_log()
     assert not voucherify.received, "something was sent"
 
 
