@@ -45,7 +45,8 @@ class CsvPart:
     :param rows: how many.
     :param start: where their bytes start in the copy on local disk.
     :param end: where they end.
-    :param has_ids: whether every row names its record, so that sending it twice does not make two.
+    :param has_ids: whether every row has a ``source_id``, so that sending it twice does not make two records. A column
+        ``id`` does not count: what an ``id`` creates that Voucherify does not know has another one.
     """
 
     first_row: int
@@ -180,8 +181,7 @@ class CsvFile:
 
     def _joined(self, part: CsvPart, rows: Iterable[tuple[bytes, list[str]]]) -> CsvPart:
         """Return a part with more rows, which follow it in the copy."""
-        names = ("source_id", "id") if self.endpoint.resource == "customers" else ("source_id",)
-        ids = [place for place, name in enumerate(self._columns) if name.lower() in names]
+        ids = [place for place, name in enumerate(self._columns) if name.lower() == "source_id"]
         for raw, values in rows:
             named = part.has_ids and any(values[place] for place in ids)
             part = CsvPart(part.first_row, part.rows + 1, part.start, part.end + len(raw), named)
@@ -243,6 +243,6 @@ def _rows(of: Iterable[bytes], name: str = "", *, has_header: bool = False) -> I
         if isinstance(values, BadRow):
             raise VoucherifyConfigurationError(f"{name}: {values.why}")
         if values and has_header and rows.columns is None:
-            rows.columns = len(values)
+            rows.has_header(values)
         yield bytes(raw) if raw.endswith(b"\n") else bytes(raw) + b"\n", values
         raw.clear()

@@ -3,7 +3,7 @@ The rows of a CSV file, each of them checked for what a quote in the wrong place
 
 A quote that is not closed, or that is escaped in a way nobody was told of, takes the lines after it for one value.
 A row of one line that is not valid costs itself only. One of several lines may have other rows in it, so the file is
-refused, and so it is if all lines of a row look like rows themselves.
+refused, and so it is if the first and the last line of a row look like rows themselves.
 """
 
 from __future__ import annotations
@@ -97,13 +97,14 @@ class CsvRows:
     :param name: of the file, for errors.
     :param options: what ``csv_options`` gives.
     :param hint: what to say where ``\\"`` is in a row that cannot be read.
-    :ivar columns: how many values a row has; None until the header is read.
+    :ivar columns: how many values a row has; None until the header is known.
     :ivar characters: how many of the file have been read.
     """
 
     def __init__(self, lines: Iterable[str], name: str, options: Mapping[str, Any], hint: str = ESCAPED_QUOTES) -> None:
         csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARACTERS))
         self.columns: int | None = None
+        self._names: list[str] = []
         self.characters = 0
         self._name = name
         self._hint = hint
@@ -131,8 +132,21 @@ class CsvRows:
         names = next((row for row in self if row != []), [])
         if isinstance(names, BadRow):
             raise VoucherifyConfigurationError(f"the header of {self._name} is not valid CSV: {names.why}")
-        self.columns = len(names)
+        self.has_header(names)
         return tuple(names)
+
+    def has_header(self, names: list[str]) -> None:
+        """
+        Take the row that was read last for the header.
+
+        :raises VoucherifyConfigurationError: a name in it has lines with separators, so it has rows in it.
+        """
+        if any(self._delimiter in name and "\n" in name.replace("\r", "\n") for name in names):
+            raise VoucherifyConfigurationError(
+                f"the header of {self._name} has {len(self._lines):,} lines, of which some look like rows: a quote in "
+                "the wrong place takes rows for a part of a column's name"
+            )
+        self.columns, self._names = len(names), names
 
     def __iter__(self) -> Self:
         return self
@@ -151,6 +165,8 @@ class CsvRows:
             return values
         if len(values) != self.columns:
             return self._bad(f"has {len(values)} values for {self.columns} columns", is_one_row=True)
+        if values[-1] == self._names[-1] and [values[0].lstrip("\ufeff"), *values[1:]] == self._names:
+            return self._bad("is the header once more: several files in one?", is_one_row=True)
         if len(self._lines) > 1 and self._has_rows_in_it:
             raise VoucherifyConfigurationError(
                 f"the row that begins in line {self.line:,} of {self._name} has {len(self._lines):,} lines that look "
@@ -193,15 +209,13 @@ class CsvRows:
 
     @property
     def _has_rows_in_it(self) -> bool:
-        """Whether each line of the row has the separators of a row, and the only quotes are before and after them."""
+        """Whether the first and the last line have the separators of a row, and the only quotes are one in each."""
         if self._quote is None or self.columns is None:
             return False
-        first, *between, last = [line.count(self._quote) for line in self._lines]
-        return (
-            first == last == 1
-            and not any(between)
-            and all(
-                line.count(self._delimiter) == self.columns - 1 and f"{self._delimiter} " not in line
-                for line in self._lines
-            )
+        first, *between, last = self._lines
+        return not any(self._quote in line for line in between) and all(
+            line.count(self._quote) == 1
+            and line.count(self._delimiter) == self.columns - 1
+            and f"{self._delimiter} " not in line
+            for line in (first, last)
         )

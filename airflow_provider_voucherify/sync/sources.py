@@ -94,6 +94,10 @@ class BlankRows:
 
 
 Rows = Generator[Chunk | BadLine | BlankRows, None, None]
+"""
+What a source gives. One that knows its columns without a row gives a chunk without rows if it has none, so that the
+columns are checked all the same: a file whose only row is taken for its header is no empty source.
+"""
 
 
 def from_cursor(columns: Sequence[str], fetchmany: Callable[[int], Sequence[Sequence[Any]]]) -> Rows:
@@ -104,7 +108,7 @@ def from_cursor(columns: Sequence[str], fetchmany: Callable[[int], Sequence[Sequ
     :param fetchmany: the cursor's ``fetchmany``. Whether the driver streams is the cursor's matter.
     """
     names = tuple(map(_column_name, columns))
-    most = ROWS_AT_FIRST
+    most, is_empty = ROWS_AT_FIRST, True
     while rows := fetchmany(most):
         if isinstance(rows[0], Mapping):
             if len(rows[0]) != len(names):
@@ -117,6 +121,9 @@ def from_cursor(columns: Sequence[str], fetchmany: Callable[[int], Sequence[Sequ
         most = _rows_that_fit(rows)
         for start in range(0, len(rows), most):
             yield Chunk(names, rows[start : start + most])
+            is_empty = False
+    if is_empty:
+        yield Chunk(names, ())
 
 
 def _column_name(name: Any) -> str:
@@ -657,6 +664,7 @@ def _from_csv(file: IO[bytes], name: str, options: Mapping[str, Any]) -> Rows:
 def _csv_chunks(rows: CsvRows, columns: tuple[str, ...]) -> Rows:
     gathered: list[tuple[str | None, ...]] = []
     blank = 0
+    is_empty = True
     end_of_chunk = rows.characters + CHUNK_BYTES
     for values in rows:
         bad: BadLine | None = None
@@ -669,11 +677,11 @@ def _csv_chunks(rows: CsvRows, columns: tuple[str, ...]) -> Rows:
         if bad is not None or len(gathered) == ROWS_PER_CHUNK or rows.characters > end_of_chunk:
             if gathered:
                 yield Chunk(columns, gathered)
-                gathered = []
+                gathered, is_empty = [], False
             if bad is not None:
                 yield bad
             end_of_chunk = rows.characters + CHUNK_BYTES
-    if gathered:
+    if gathered or (columns and is_empty):
         yield Chunk(columns, gathered)
     if blank:
         yield BlankRows(blank)
@@ -691,6 +699,8 @@ def _from_parquet(file: IO[bytes], name: str) -> Rows:
         for batch in source.iter_batches(batch_size=_rows_per_batch(source.metadata), use_threads=False):
             columns = [_arrow_values(column) for column in batch.columns]
             yield Chunk(tuple(batch.schema.names), list(zip(*columns, strict=True)))
+        if not source.metadata.num_rows:
+            yield Chunk(tuple(source.schema_arrow.names), ())
     except (ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the disk; pyarrow's own have none
             raise

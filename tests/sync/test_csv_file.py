@@ -130,7 +130,8 @@ def test_a_digest_tells_content_and_destination() -> None:
     [
         (b"Source_id,Name\nc1,Ann\n", True),
         (b"SOURCE_ID,Name\nc1,Ann\n,Bo\n", False),
-        (b"Id,Source_id\ncust_1,\n,c1\n", True),
+        (b"Id,Source_id\ncust_1,\n,c1\n", False),
+        (b"Id,Source_id\ncust_1,c1\n", True),
         (b"Name\nAnn\n", False),
         (b"Name\n", True),
     ],
@@ -142,9 +143,13 @@ def test_whether_all_rows_name_their_records(content: bytes, has_ids: bool) -> N
 
 @pytest.mark.parametrize(
     ("resource", "content"),
-    [("products", b"name,id\nShirt,p1\n"), ("skus", b"product_id,id,source_id\np1,s1,\n")],
+    [
+        ("customers", b"Name,id\nAnn,cust_1\n"),
+        ("products", b"name,id\nShirt,p1\n"),
+        ("skus", b"product_id,id,source_id\np1,s1,\n"),
+    ],
 )
-def test_a_column_id_names_customers_only_and_is_metadata_elsewhere(resource: str, content: bytes) -> None:
+def test_a_column_id_names_no_record_that_is_to_be_created(resource: str, content: bytes) -> None:
     with read(content, resource) as file:
         assert not file.has_ids
 

@@ -106,8 +106,9 @@ def test_a_quote_that_takes_other_rows_with_it_fails_the_file(read: ReadRows, li
         'source_id,name,city\nc1,Ann,"Paris\nc2,Bob,Rome"\n',
         'source_id,name,city\nc1,"Ann,Paris\nc2,Bob",Rome\n',
         'source_id\n"c1\nc2"\n',
+        'source_id,name,city\nc1,"Ann,Paris\nc2 c3\nc4,Bob",Rome\n',
     ],
-    ids=["last column", "last of three", "middle", "only column"],
+    ids=["last column", "last of three", "middle", "only column", "with another line between"],
 )
 def test_a_value_whose_lines_are_rows_of_the_file_fails_it(read: ReadRows, text: str) -> None:
     with pytest.raises(VoucherifyConfigurationError, match=r"begins in line 2 of .* look like rows of their own"):
@@ -115,7 +116,7 @@ def test_a_value_whose_lines_are_rows_of_the_file_fails_it(read: ReadRows, text:
 
 
 @pytest.mark.parametrize(
-    "value", ["Dublin\nIreland", "warm, soft\nred, blue", "a,b,c\nd,e,f", "\n", "one\ntwo\nthree,four"]
+    "value", ["Dublin\nIreland", "warm, soft\nred, blue", "a,b,c\nd,e,f", "\n", "one\ntwo\nthree, four"]
 )
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
 def test_values_of_several_lines_are_read(read: ReadRows, value: str, quoting: Any) -> None:
@@ -242,6 +243,15 @@ def test_long_values_are_read_and_too_long_ones_refused_by_their_size(read: Read
     assert [key for key, _ in done.reasons] == ["record_too_large"]
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_header_in_the_middle_of_a_file_is_no_record(read: ReadRows, mark: str) -> None:
+    done = read("customers", csv_file(f"source_id,name\nc1,Ann\n{mark}source_id,name\nc2,Bob\n"))
+
+    assert [record["source_id"] for record in done.records] == ["c1", "c2"]
+    assert (done.rows_read, len(done.reasons)) == (3, 1)
+    assert "line 3 is the header once more" in str(done.reasons)
+
+
 @pytest.mark.parametrize("text", ["", "source_id,name\n"])
 def test_a_file_without_rows_is_no_mistake(read: ReadRows, text: str) -> None:
     assert read("customers", csv_file(text)).rows_read == 0
@@ -253,6 +263,8 @@ def test_a_file_without_rows_is_no_mistake(read: ReadRows, text: str) -> None:
         ("source_id,a,b,b,a\nc,1,2,3,4\n", "several columns have the name 'a', 'b'"),
         (b"source_id,name\n" + b"c1,Ann\n" * 40_000 + b"c2,\xff\n", "line 40,002 of .* is not UTF-8 .byte 0xff."),
         ("source_id;name\nc1;Ann\n", "no column gives source_id.*'source_id;name'"),
+        ("c1,Ann\n", "no column gives source_id.*'c1', 'Ann'"),
+        ('source_id,"name\nc1,Ann\nc2,B"\nc3,C\n', "the header of .* has 3 lines, of which some look like rows"),
     ],
 )
 def test_a_file_of_another_form_is_a_mistake(read: ReadRows, text: str | bytes, said: str) -> None:
