@@ -113,7 +113,7 @@ def _csv_rows(text: io.TextIOWrapper, key: str | None) -> Iterator[ReportRow]:
 
 
 def _json_rows(text: io.TextIOWrapper, first: str, key: str | None) -> Iterator[ReportRow]:
-    names: list[str] = []
+    names: list[str] | None = None
     for encoded in _json_array(text) if first == "[" else _lines(text):
         if not encoded.strip():
             continue

@@ -217,9 +217,7 @@ class _Tally:
             self.has_report = True
         except VoucherifyReportError as error:
             log.warning("The report of %s confirms nobody: %s", self._action.id, error)
-            for record_id, said in self.said.items():
-                if said in WRITTEN:
-                    self.said[record_id] = ""
+            self.believe_failures_only()
 
     def rows_in(self, result: BulkResult) -> Iterator[ReportRow] | None:
         """Give the rows that answers of before August 2024 have instead of a report; None of other answers."""
@@ -251,6 +249,12 @@ class _Tally:
             self.said[record_id] = "failed"
             self.named[record_id] = replace(reason, id=record_id)
         return 0
+
+    def believe_failures_only(self) -> None:
+        """Take nothing for true that is said of records, but that they failed."""
+        for record_id, said in self.said.items():
+            if said != "failed":
+                self.said[record_id] = ""
 
     @property
     def _sent(self) -> Collection[str] | None:
@@ -321,7 +325,7 @@ def settle(
     tally.take_report(tally.rows_in(result) if report is None else report)
     # An error without an id and a row of the report may be about the same record, so they are not added.
     failed = max(in_errors, len(tally.named), result.failed_count or 0)
-    count = sent if sent is not None else max(_counted(result), len(tally.said), failed)
+    count = sent if sent is not None else _size(result, max(len(tally.said), failed))
     if tally.too_many:
         failed = count
     as_a_whole = _failed_as_a_whole(action, result, failed, has_report=tally.has_report)
@@ -330,6 +334,8 @@ def settle(
         failed = max(failed, count - done if done < count else count)
         tally.unnamed += 1
         tally.reason = tally.reason or _whole(action)
+        if failed == count:
+            tally.believe_failures_only()
     outcome = _balanced(count, failed, tally, result, upserts=upserts, knows_ids=ids is not None)
     outcome = replace(outcome, failed_as_a_whole=as_a_whole, others=0 if sent is None else tally.others)
     if ids is None:
@@ -341,9 +347,10 @@ def _failed_as_a_whole(action: AsyncAction, result: BulkResult, failed: int, *, 
     """
     Say whether an action came to nothing, or to nothing that anybody can vouch for.
 
-    That is so if it says ``FAILED`` and does not name what failed; if it gives neither counts nor errors nor a report,
-    and does not say ``SUCCESS`` either; and if it counts nothing as done, whatever it says. A metadata update that says
-    ``SUCCESS`` is taken at its word there, since its description promises no counts at all.
+    That is so if it says ``FAILED``, as status or, if it names no failure, as operation status; if it gives neither
+    counts nor errors nor a report, and does not say ``SUCCESS`` either, though its description promises counts (a
+    metadata update's does not); and if it counts nothing as done, whatever it says, unless it is a metadata update that
+    says ``SUCCESS``.
     """
     if action.status == "FAILED":
         return True
@@ -354,7 +361,8 @@ def _failed_as_a_whole(action: AsyncAction, result: BulkResult, failed: int, *, 
         return False
     promises_counts = not (action.type or "").endswith(".METADATA_UPDATE")
     nothing_done = not has_report and result.done_count == 0
-    return (nothing_done and promises_counts) or ((nothing_done or not told) and action.operation_status != "SUCCESS")
+    is_open = action.operation_status != "SUCCESS"
+    return (nothing_done and (promises_counts or is_open)) or (promises_counts and is_open and not told)
 
 
 def _status(found: bool | None, updated: bool | None, *, upserts: bool) -> str:
@@ -430,8 +438,12 @@ def _whole(action: AsyncAction) -> Failure:
     return Failure("failed", None, "async_action_failed", said, None, action.id)
 
 
-def _counted(result: BulkResult) -> int:
-    return (result.done_count or 0) + (result.failed_count or 0)
+def _size(result: BulkResult, named: int) -> int:
+    """Say how many records an action was about that somebody else has sent: its own count, if it counts both kinds."""
+    counted = (result.done_count or 0) + (result.failed_count or 0)
+    if counted and result.done_count is not None and result.failed_count is not None:
+        return counted
+    return max(counted, named)
 
 
 def _balanced(

@@ -113,6 +113,7 @@ def test_odd_but_readable_reports(content: str, rows: list[Any]) -> None:
         (b"id,updated\nc1,true\n", "no column 'source_id', only id, updated"),
         (b"source_id,Source ID,updated\na,b,true\n", "more than one 'source_id'"),
         (b'[{"updated": true}]', "a row without 'source_id'"),
+        (b"[{}]", "a row without 'updated'"),
         (b"source_id,found\nc1,true\n", "no column 'updated', only source_id, found"),
         (b"<html><body>Access denied</body></html>", "no column 'updated'"),
         (b"\x1f\x8b\x08\x00", "cannot be read|no column"),

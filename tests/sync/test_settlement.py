@@ -310,6 +310,33 @@ def test_an_action_that_failed_and_counts_all_as_done_failed() -> None:
     assert known("abc", {"done_count": 3}, status="FAILED")[0] == {"failed": 3}
 
 
+def test_of_an_action_that_failed_as_a_whole_every_record_failed_whatever_its_report_says() -> None:
+    rows = report(a=UPDATED, b=CREATED, c=UNCHANGED)
+
+    counts, records = known("abc", {"done_count": 3, "failed_count": 0}, rows, operation="FAILED")
+
+    assert (counts, set(records.values())) == ({"failed": 3}, {"failed"})
+
+
+@pytest.mark.parametrize("operation", ["UNKNOWN", "PARTIAL", None])
+@pytest.mark.parametrize("result", [None, {}, {"errors": []}], ids=repr)
+def test_a_metadata_update_that_says_nothing_has_reported_nobody(
+    operation: str | None, result: dict[str, Any] | None
+) -> None:
+    update = action(result, operation=operation).model_copy(update={"type": "CUSTOMERS.METADATA_UPDATE"})
+
+    assert told(settle(update, 3, upserts=True)) == {"not_reported": 3}
+    assert told(settle(action(result, operation=operation), 3, upserts=True)) == {"failed": 3}
+
+
+def test_a_sensor_counts_no_more_records_than_the_action_itself() -> None:
+    """The id of the error is spelled otherwise than in the report."""
+    rows = report(a=UPDATED, b=UPDATED, c=UPDATED, d=MISSING)
+    result = {"done_count": 3, "failed_count": 1, "errors": [error("D")]}
+
+    assert settle(action(result), None, upserts=True, report=rows).records == 4
+
+
 def test_the_status_in_an_error_of_the_general_form_is_not_an_id() -> None:
     refused = [{"code": 400, "key": "invalid_payload"}] * 3
 
