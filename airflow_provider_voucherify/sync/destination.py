@@ -58,6 +58,11 @@ class Destination:
         """Whether the items are bare ids, which share one ``metadata`` object, and not records."""
         return self.endpoint.ids_field is not None
 
+    @property
+    def shared_metadata(self) -> list[str]:
+        """The members of the ``metadata`` object that bare ids share."""
+        return list(msgspec.json.decode(self.form.prefix + self.form.suffix)["metadata"]) if self.sends_ids else []
+
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:

@@ -282,6 +282,14 @@ class Ledger:
             self._db.execute("delete from present")
         return self._number("select count(*) from removed where was_confirmed"), had
 
+    def returned(self, marked: Iterable[str]) -> int:
+        """
+        Say how many records are in the source again that are marked as removed, and will stay so.
+
+        :param marked: paths of the fields that a mark sets. If the source has a column for each, nobody stays marked.
+        """
+        return self._number(sql.COUNT_RETURNED, {"paths": json.dumps(list(marked))})
+
     def forget_removed(self) -> None:
         """Take nobody for removed after all."""
         self._db.execute("delete from removed")

@@ -129,6 +129,13 @@ where (outcome <> 'removed' or run = :run or (:marks and key = 'reported')) and 
     and id not in (select id from present)
 """
 
+COUNT_RETURNED = """
+select count(*) from rows left join held using (item) join earlier.state s using (id)
+where held.item is null and s.outcome = 'removed' and s.key = 'marked' and exists (
+    select 1 from json_each(:paths) where value not in (select path from targets)
+)
+"""
+
 FIND_DOUBTED = """
 insert or ignore into doubted select id from earlier.state where digest is not null and (
     id in (select id from rows left join held using (item) where held.item is null)

@@ -169,7 +169,8 @@ class Plan:
             if isinstance(chunk, BadLine):
                 self.rows_read += 1
                 record_id = chunk.row.get(self.destination.endpoint.key)
-                self._refuse(RefusedRowError("invalid_line", chunk.why), record_id, dict(chunk.row))
+                known = record_id if isinstance(record_id, str) else None
+                self._refuse(RefusedRowError("invalid_line", chunk.why), known, dict(chunk.row))
             elif isinstance(chunk, BlankRows):
                 self.blank_rows += chunk.number
             else:
@@ -270,7 +271,19 @@ class Plan:
         self.unchanged = ledger.unchanged
         if self.unchanged or set_aside:
             self._spools[0] = self._spool.only(ledger.items_to_send())
+        self._tell_returned(ledger)
         self._find_removed(ledger)
+
+    def _tell_returned(self, ledger: Ledger) -> None:
+        """Warn of records that have come back to the source while Voucherify has them marked."""
+        if not isinstance(self._changes.removed, Destination):
+            return
+        marked = [f"metadata.{name}" for name in self._changes.removed.shared_metadata]
+        if back := ledger.returned(marked):
+            self.warn(
+                f"{back:,} records that were marked as removed are in the source again, and stay marked: the source "
+                f"needs a column for each of {', '.join(marked)}, with the value of records that are there"
+            )
 
     def _write_down_set_aside(self, ledger: Ledger) -> None:
         items = ledger.aside()

@@ -197,6 +197,29 @@ def test_an_id_that_a_database_has_changed_is_nobody(voucherify: LocalVoucherify
     assert execute("SELECT warning FROM voucherify_runs ORDER BY finished_at")[-1][0] == second["warning"]
 
 
+def test_records_that_come_back_while_they_are_marked_are_told(
+    voucherify: LocalVoucherify, tables: dict[str, Any]
+) -> None:
+    def on(*ids: str, **more: Any) -> dict[str, Any]:
+        rows = [{"source_id": record_id, **more} for record_id in ids]
+        mark = {"metadata": {"active": False}}
+        summary: dict[str, Any] = night(rows, on_removed=mark, max_removed_ratio=None, **tables).xcom("sync")
+        return summary
+
+    on("c1", "c2", "c3")
+    on("c1")
+
+    third = on("c1", "c2")
+
+    assert "1 records that were marked as removed are in the source again" in third["warning"]
+    assert voucherify.customers["c2"]["metadata"]["active"] is False
+
+    fourth = on("c1", "c2", "c3", active=True)
+
+    assert fourth["warning"] is None
+    assert voucherify.customers["c3"]["metadata"]["active"] is True
+
+
 def test_a_state_that_is_gone_is_told_if_there_were_runs(voucherify: LocalVoucherify, tables: dict[str, Any]) -> None:
     first = night([{"source_id": "a"}], **tables).xcom("sync")
     execute("DELETE FROM voucherify_state")
