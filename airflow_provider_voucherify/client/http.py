@@ -95,11 +95,15 @@ class _NoQueries(logging.Filter):
 
 
 class _NoHeaders(logging.Filter):
-    """Keeps headers out of httpcore's log lines, where a redirect's address may carry a token, or a cookie may be."""
+    """
+    Keeps headers and a proxy's user and password out of httpcore's log lines.
+
+    A redirect's address may carry a token there, and a cookie may be one.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.msg, str):
-            record.msg = re.sub(r"\[\(b['\"].*", "[headers are not shown]", record.msg, flags=re.DOTALL)
+            record.msg = re.sub(r"(\[\(b['\"]|\bauth=).*", "[not shown]", record.msg, flags=re.DOTALL)
         return True
 
 

@@ -248,6 +248,16 @@ def test_nor_of_a_download(start: Callable[..., LocalVoucherify], connect_sync: 
     assert TOKEN not in locals_of(raised.value)
 
 
+def test_the_password_of_a_proxy_is_not_logged(everything_logged: pytest.LogCaptureFixture) -> None:
+    """As httpcore logs what it says to a SOCKS proxy."""
+    line = f"setup_socks5_connection.started stream=<stream> host=b'api' port=443 auth=(b'user', b'{TOKEN}')"
+    logging.getLogger("httpcore.socks").debug(line)
+
+    (said,) = [r.getMessage() for r in everything_logged.records if r.name == "httpcore.socks"]
+    assert said.startswith("setup_socks5_connection.started")
+    assert TOKEN not in said
+
+
 def test_what_leads_to_a_report_is_not_logged_either(
     server: LocalVoucherify, connect_sync: Connect, everything_logged: pytest.LogCaptureFixture
 ) -> None:

@@ -33,6 +33,7 @@ WHEN_WRITTEN: list[tuple[dict[str, Any], str]] = [
     ({"mapping": {"name": "name"}}, "the mapping names no column for source_id"),
     ({"exclude_columns": "name"}, "exclude_columns must be a list of column names"),
     ({"null_policy": "blank"}, "null_policy must be 'omit' or 'send', not 'blank'"),
+    ({"null_policy": 5}, "null_policy must be 'omit' or 'send', not 5"),
     ({"validate_metadata": "yes"}, "validate_metadata must be 'schema' or None, not 'yes'"),
     ({"on_newer_run": "stop"}, "on_newer_run must be 'warn', 'fail' or 'ignore', not 'stop'"),
     ({"full_refresh": "perhaps"}, "full_refresh must be true or false, not 'perhaps'"),
