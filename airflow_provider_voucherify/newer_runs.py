@@ -32,8 +32,9 @@ def newer_run(context: Context) -> str | None:
 
     A run's time is read from its id (``scheduled__…``, ``manual__…``, ``asset_triggered__…``), as Airflow names runs by
     themselves; runs that a person has given another kind of id are not seen. That of a manual run for an older day says
-    when it was triggered, so of this run its logical date counts. Airflow is asked for the states of all runs of this
-    task, so this is for tries that ``may_be_late``.
+    when it was triggered, so of this run its logical date counts. The days of other manual runs are not to be had: one
+    that was triggered after this run's day is taken for a later run. Airflow is asked for the states of all runs of
+    this task, so this is for tries that ``may_be_late``.
     """
     ti, dag_run = context["ti"], context["dag_run"]
     task = ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"

@@ -277,7 +277,11 @@ class _BulkOperator(SubmittingOperator):
         if all(map(is_known, ("mapping", "metadata_columns", "exclude_columns", "metadata"))):
             from airflow_provider_voucherify.sync.mapping import check_mapping
 
-            yield from told_by(lambda: check_mapping(self._destination().fields_of, self._rules()))
+            def check() -> None:
+                rules = self._rules()  # which checks the null_policy that the destination goes by
+                check_mapping(self._destination().fields_of, rules)
+
+            yield from told_by(check)
 
     def _wrong_source(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
         if sum(source is not None for source in (self.records, self.sql, self.path)) != 1:
@@ -416,7 +420,7 @@ class _BulkOperator(SubmittingOperator):
     def _mind_newer_runs(self, context: Context) -> None:
         if self.on_newer_run == "ignore" or not may_be_late(context) or (newer := newer_run(context)) is None:
             return
-        said = f"run {newer} of this task is later than this one and has sent its rows already"
+        said = f"run {newer} of this task may be later than this one, and have sent its rows already"
         if self.on_newer_run == "fail":
             raise VoucherifyNewerRunError(f"{said}; they would be overwritten")
         self.log.warning("%s; this try may overwrite them with older ones", said)
