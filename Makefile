@@ -52,7 +52,7 @@ test-drivers: $(DRIVERS)
 	$(PY) -m pytest tests/provider/test_mysql.py tests/provider/test_duckdb.py tests/provider/test_outcome_tables.py
 	$(PY) -m pytest tests/provider/test_nightly_changes.py -k mariadb
 
-## crash: interrupt a sync at eighteen moments, five times each, on a real Airflow with PostgreSQL, and count what arrived
+## crash: interrupt a sync at nineteen moments, five times each, on a real Airflow with PostgreSQL, and count what arrived
 crash: $(INSTALLED)
 	$(PY) -m crash.run
 

@@ -22,6 +22,7 @@ CLEARED_WHILE_WAITING = "cleared while it waits in the triggerer"
 CLEARED_BETWEEN_TRIES = "cleared between two tries"
 CLEARED_AFTER_FAILURE = "cleared after it failed for good"
 CLEARED_AFTER_SUCCESS = "cleared after success"
+CLEARED_WITH_FEWER_RETRIES = "cleared after success, and retries lowered by one"
 
 KILLS = (
     BEFORE_THE_FIRST_POST,
@@ -46,10 +47,11 @@ CLEARS = (
     CLEARED_BETWEEN_TRIES,
     CLEARED_AFTER_FAILURE,
     CLEARED_AFTER_SUCCESS,
+    CLEARED_WITH_FEWER_RETRIES,
 )
 """What a person does who wants a sync done again."""
 
-CLEARED_WHEN_ALL_WAS_SENT = (CLEARED_WHILE_WAITING, CLEARED_AFTER_SUCCESS)
+CLEARED_WHEN_ALL_WAS_SENT = (CLEARED_WHILE_WAITING, CLEARED_AFTER_SUCCESS, CLEARED_WITH_FEWER_RETRIES)
 """Of these, those at which every batch has been sent."""
 
 PAUSED = (SCHEDULER_WHILE_SENDING, DATABASE_WHILE_SENDING, CLEARED_WHILE_SENDING)
@@ -65,5 +67,6 @@ STATES = {
     CLEARED_BETWEEN_TRIES: "up_for_retry",
     CLEARED_AFTER_FAILURE: "failed",
     CLEARED_AFTER_SUCCESS: "success",
+    CLEARED_WITH_FEWER_RETRIES: "success",
 }
 """The state of the task instance by which a moment is known."""

@@ -28,7 +28,7 @@ from typing import Any
 from airflow_provider_voucherify.local_voucherify import Exchange, LocalVoucherify
 from crash import moments
 from crash.cluster import Cluster
-from crash.dags import BATCHES_OF_A_RUN, RECORDS_OF_A_RUN
+from crash.dags import BATCHES_OF_A_RUN, RECORDS_OF_A_RUN, RETRIES, RETRIES_FILE
 
 MOMENTS = (*moments.KILLS, *moments.OUTAGES, *moments.CLEARS)
 IN_FLIGHT = 2
@@ -54,6 +54,11 @@ class Run:
 
     def __post_init__(self) -> None:
         self.prefix = f"{self.dag_id}-{MOMENTS.index(self.moment)}-{self.number}"
+
+    @property
+    def of_the_provider(self) -> bool:
+        """Whether the provider's operator is at work."""
+        return self.dag_id != "crash_obvious"
 
     @property
     def marker(self) -> Path:
@@ -120,13 +125,17 @@ def _run(folder: Path, dags: list[str], kills: int) -> int:
         for dag in dags
         for moment in (MOMENTS if dag == "crash_durable" else moments.KILLS)
         for number in range(kills)
+        if moment != moments.CLEARED_WITH_FEWER_RETRIES
     ]
+    runs += [Run("crash_lowered", moments.CLEARED_WITH_FEWER_RETRIES, number, folder) for number in range(kills)]
+    (folder / "retries").write_text(str(RETRIES))
     with LocalVoucherify(app_id="app", secret_key="secret", keep_bodies=True, action_seconds=0.02) as voucherify:
         voucherify.misbehave("submit", KillSender(voucherify, runs), times=None)
         connection = {"conn_type": "voucherify", "host": voucherify.base_url, "login": "app", "password": "secret"}
         environment = {
             "AIRFLOW_CONN_VOUCHERIFY_DEFAULT": json.dumps(connection),
             "PYTHONPATH": str(Path(__file__).parents[1]),
+            RETRIES_FILE: str(folder / "retries"),
         }
         cluster = Cluster(folder, Path(__file__).parent / "dags", environment)
         with cluster.running():
@@ -141,7 +150,7 @@ def _run(folder: Path, dags: list[str], kills: int) -> int:
 
 def _groups(runs: list[Run]) -> Iterable[list[Run]]:
     """Give the runs that go on at the same time: what the whole cluster suffers from must not hit the others."""
-    apart = (moments.IN_THE_TRIGGERER, *moments.OUTAGES)
+    apart = (moments.IN_THE_TRIGGERER, *moments.OUTAGES, moments.CLEARED_WITH_FEWER_RETRIES)
     waiting = {name for name, state in moments.STATES.items() if state == "deferred"}
     together = [run for run in runs if run.moment not in apart and run.moment not in waiting]
     yield together
@@ -190,12 +199,23 @@ def _interrupt(cluster: Cluster, runs: list[Run]) -> None:
     elif moment == moments.IN_THE_TRIGGERER:
         cluster.kill("triggerer")
     elif moment in moments.CLEARS:
+        if moment == moments.CLEARED_WITH_FEWER_RETRIES:
+            _lower_retries(cluster, runs[0])
         for run in runs:
             cluster.clear(run.dag_id, run.prefix)
     for run in runs:
         run.marker.touch()
     if moment == moments.IN_THE_TRIGGERER:
         cluster.start("triggerer")
+
+
+def _lower_retries(cluster: Cluster, run: Run) -> None:
+    """Take away one retry for the one try that was made: a clear then gives the task the ``max_tries`` that it had."""
+    (run.folder / "retries").write_text(str(RETRIES - 1))
+    deadline = time.monotonic() + SECONDS_FOR_ALL
+    versions = "SELECT count(*) FROM dag_version WHERE dag_id = %s"
+    while time.monotonic() < deadline and cluster.query(versions, run.dag_id) < [(2,)]:
+        time.sleep(0.5)
 
 
 def _wait_until_reset(cluster: Cluster, runs: list[Run]) -> None:
@@ -216,15 +236,15 @@ def _print_tables(cluster: Cluster, voucherify: LocalVoucherify, runs: list[Run]
         if request.method == "POST" and request.body:
             taken.update(record["source_id"] for record in json.loads(request.body))
     good = True
-    for dag_id in dict.fromkeys(run.dag_id for run in runs):
-        print(f"\n### {dag_id}\n")
+    for by_provider in sorted({run.of_the_provider for run in runs}, reverse=True):
+        print("\nThe provider's operator:\n" if by_provider else "\nThe obvious operator:\n")
         print("| moment | interruptions | succeeded | lost records | repeated batches | resubmitted | sums agree |")
         print("|---|---|---|---|---|---|---|")
-        for moment in dict.fromkeys(run.moment for run in runs if run.dag_id == dag_id):
-            of_moment = [run for run in runs if (run.dag_id, run.moment) == (dag_id, moment)]
+        for moment in dict.fromkeys(run.moment for run in runs if run.of_the_provider == by_provider):
+            of_moment = [run for run in runs if (run.of_the_provider, run.moment) == (by_provider, moment)]
             line = _judge(cluster, of_moment, taken, voucherify)
             print(f"| {moment} | " + " | ".join(str(value) for value in line.values()) + " |")
-            good &= dag_id != "crash_durable" or _is_good(moment, line, len(of_moment))
+            good &= not by_provider or _is_good(moment, line, len(of_moment))
     return good
 
 

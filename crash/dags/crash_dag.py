@@ -23,11 +23,11 @@ from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncActionTrigger
 from crash import moments
-from crash.dags import BATCHES_OF_A_RUN, RECORDS_OF_A_RUN
+from crash.dags import BATCHES_OF_A_RUN, RECORDS_OF_A_RUN, RETRIES, RETRIES_FILE
 
 RECORDS_PER_BATCH = RECORDS_OF_A_RUN // BATCHES_OF_A_RUN
 KILLED_BATCH = BATCHES_OF_A_RUN // 2
-DEFAULTS = {"retries": 6, "retry_delay": timedelta(seconds=4)}
+DEFAULTS = {"retries": RETRIES, "retry_delay": timedelta(seconds=4)}
 PAUSE_SECONDS = 120
 
 
@@ -171,15 +171,20 @@ class ObviousOperator(BaseOperator):
         killer.at(moments.WHILE_DOWNLOADING)
 
 
+SYNC: dict[str, Any] = {
+    "task_id": "sync",
+    "resource": "customers",
+    "records": [],
+    "max_batch_records": RECORDS_PER_BATCH,
+    "deferrable": True,
+    "poll_interval": 2,
+}
+
 with DAG("crash_durable", schedule=None, max_active_runs=100, max_active_tasks=100, default_args=DEFAULTS):
-    CrashingOperator(
-        task_id="sync",
-        resource="customers",
-        records=[],
-        max_batch_records=RECORDS_PER_BATCH,
-        deferrable=True,
-        poll_interval=2,
-    )
+    CrashingOperator(**SYNC)
+
+with DAG("crash_lowered", schedule=None, max_active_runs=100, max_active_tasks=100, default_args=DEFAULTS):
+    CrashingOperator(**SYNC, retries=int(Path(os.environ[RETRIES_FILE]).read_text()))
 
 with DAG("crash_obvious", schedule=None, max_active_runs=100, max_active_tasks=100, default_args=DEFAULTS):
     ObviousOperator(task_id="sync")
