@@ -165,7 +165,7 @@ def from_records(
         return _from_table(records)
     if (
         isinstance(records, str | bytes | bytearray | Mapping)
-        or hasattr(type(records), "keys")
+        or (hasattr(type(records), "keys") and not _gives_rows(type(records)))
         or hasattr(type(records), "_fields")
         or not isinstance(records, Iterable)
     ):
@@ -353,9 +353,11 @@ class _GivenRows:
         return None
 
     def _as_mapping(self, record: Any, number: int) -> Mapping[str, Any] | BadLine:
+        if hasattr(type(record), "as_py"):  # of an Arrow array
+            record = _arrow_value(record)
         if isinstance(record, Mapping):
             return record
-        if (names := getattr(record, "_fields", None)) is not None and isinstance(record, tuple):
+        if (names := _names_of_values(record)) is not None:
             _check_names(names, f"row {number} has")
             return dict(zip(names, record, strict=True))
         if hasattr(record, "keys"):
@@ -393,7 +395,7 @@ class _GivenRows:
             yield Chunk(names, gathered)
 
     def _values(self, record: Any, number: int) -> tuple[Any, ...] | BadLine:
-        if isinstance(record, Mapping):
+        if isinstance(record, Mapping) or _names_of_values(record) is not None:
             raise VoucherifyConfigurationError(f"{_COLUMNS_ARE_FOR_SEQUENCES}; row {number} has its own")
         if isinstance(record, Iterable) and not isinstance(record, str | bytes | bytearray | Set):
             return tuple(record)
@@ -408,8 +410,23 @@ def _is_table(value: Any) -> bool:
 
 @lru_cache(256)
 def _is_table_type(kind: Any) -> bool:
-    marks = ("__arrow_c_stream__", "__dataframe__", "columns")
-    return not issubclass(kind, tuple | Mapping) and any(hasattr(kind, mark) for mark in marks)
+    if issubclass(kind, tuple | Mapping):
+        return False
+    has_columns = hasattr(kind, "columns") and not _gives_rows(kind)
+    return has_columns or any(hasattr(kind, mark) for mark in ("__arrow_c_stream__", "__dataframe__"))
+
+
+def _gives_rows(kind: Any) -> bool:
+    """Say whether a type is a query's result, such as SQLAlchemy's, which has ``columns`` and ``keys`` and gives rows."""
+    return hasattr(kind, "fetchmany") and not hasattr(kind, "__arrow_c_stream__")
+
+
+def _names_of_values(record: Any) -> Sequence[Any] | None:
+    """Return the names that a row has for its values: a named tuple, SQLAlchemy's row, or one of a NumPy record array."""
+    if isinstance(record, Sequence) and isinstance(names := getattr(record, "_fields", None), Sequence):
+        return names
+    names = getattr(getattr(record, "dtype", None), "names", None)
+    return names if isinstance(names, tuple) and getattr(record, "shape", None) == () else None
 
 
 def _from_table(table: Any) -> Rows:

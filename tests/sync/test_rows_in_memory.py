@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
+import sqlalchemy
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.destination import metadata_destination
@@ -70,15 +71,35 @@ def test_rows_that_know_their_names_are_read_by_them(read: ReadRows, records: An
 
 
 @pytest.mark.parametrize(
+    "made",
+    [
+        lambda result: result,
+        lambda result: result.mappings(),
+        lambda result: result.all(),
+        lambda _: pytest.importorskip("pandas").DataFrame(ANN_AND_BOB).to_records(index=False),
+        lambda _: pytest.importorskip("pyarrow").array(ANN_AND_BOB),
+    ],
+    ids=["result", "mappings", "rows", "record array", "Arrow structs"],
+)
+def test_results_and_arrays_of_rows_with_names_are_read_by_them(read: ReadRows, made: Callable[[Any], Any]) -> None:
+    engine = sqlalchemy.create_engine("sqlite://")
+    query = "select 'c1' as source_id, 'Ann' as name union all select 'c2', 'Bob'"
+    with closing(engine.connect()) as connection:
+        done = read("customers", from_records(made(connection.execute(sqlalchemy.text(query))), "source_id"))
+    engine.dispose()
+
+    assert (done.records, done.rows_read) == (ANN_AND_BOB, 2)
+
+
+@pytest.mark.parametrize(
     "records",
     [
         [("c1", "Ann"), ("c2", "Bob")],
         [["c1", "Ann"], ["c2", "Bob"]],
         (("c1", "Ann"), ["c2", "Bob"]),
         iter([("c1", "Ann"), ("c2", "Bob")]),
-        [Customer("c1", "Ann"), ("c2", "Bob")],
     ],
-    ids=["tuples", "lists", "both", "iterator", "named too"],
+    ids=["tuples", "lists", "both", "iterator"],
 )
 def test_columns_name_the_values_of_rows_without_names(read: ReadRows, records: Any) -> None:
     done = read("customers", from_records(records, "source_id", columns=NAMES))
@@ -159,7 +180,16 @@ def test_columns_that_are_no_list_of_names_are_a_mistake(columns: Any) -> None:
         from_records([("c1",)], "source_id", columns=columns)
 
 
-@pytest.mark.parametrize("record", [{"source_id": "c1"}, OtherMapping(source_id="c1")], ids=["dict", "mapping"])
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"source_id": "c1"},
+        OtherMapping(source_id="c1"),
+        namedtuple("Id", ["source_id"])("c1"),
+        namedtuple("Name", ["name"])("Ann"),
+    ],
+    ids=["dict", "mapping", "named tuple", "other name"],
+)
 def test_columns_for_rows_that_have_names_are_a_mistake(read: ReadRows, record: Any) -> None:
     with pytest.raises(VoucherifyConfigurationError, match="columns= names the values of rows that have no column"):
         read("customers", from_records([record], "source_id", columns=["source_id"]))
