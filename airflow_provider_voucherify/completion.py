@@ -222,12 +222,12 @@ class CompletesAsyncActions(ChecksParameters, EmitsLineage):
         return summary.with_warning(*told_by_thresholds(summary, self._thresholds(), self._warnings()), unusual)
 
     def _report_folder(self, context: Context) -> StorageReportFolder | None:
-        from airflow_provider_voucherify.storage import StorageReportFolder
+        from airflow_provider_voucherify.storage import StorageReportFolder, path_text
 
         if not self.report_path:
             return None
         map_index = context["ti"].map_index
-        path = str(self.report_path).rstrip("/")
+        path = path_text("report_path", self.report_path).rstrip("/")
         return StorageReportFolder(path if map_index is None or map_index < 0 else f"{path}/map_index={map_index}")
 
     def _clear_links(self, context: Context) -> None:

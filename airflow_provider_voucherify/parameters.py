@@ -7,7 +7,6 @@ anything is read.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -98,10 +97,10 @@ class ChecksParameters:
 
     def _wrong_paths(self, is_known: Callable[[str], bool], *names: str) -> Iterator[Wrong]:
         for name in names:
-            value = getattr(self, name)
-            is_path = isinstance(value, str | os.PathLike) or hasattr(value, "joinpath")
-            if value is not None and is_known(name) and not is_path:
-                yield Wrong(f"{name} must be a path or an object storage URI, not {value!r:.100}")
+            if (value := getattr(self, name)) not in (None, "") and is_known(name):
+                from airflow_provider_voucherify.storage import path_text
+
+                yield from told_by(path_text, name, value)
 
     def _wrong_durations(self, *names: str) -> Iterator[Wrong]:
         for name in names:

@@ -68,8 +68,8 @@ class StorageReportFolder:
         _try_out(self._path, "report_path", must_remove=True)
 
     def has(self, path: str, name: str) -> bool:
-        """Say whether a path is the one of the folder's file of that name."""
-        return str(ObjectStoragePath(path)) == str(self._path / name)
+        """Say whether a path, however it is spelled, is the one of the folder's file of that name."""
+        return _place(ObjectStoragePath(path)) == _place(self._path / name)
 
     def write(self, name: str) -> AbstractContextManager[IO[bytes]]:
         """Open a file of the folder for writing; see ``replacing``."""
@@ -288,7 +288,7 @@ def path_text(parameter: str, path: Any) -> str:
     """
     text = str(path) if isinstance(path, str | os.PathLike | ObjectStoragePath) else ""
     if not text.strip():
-        raise VoucherifyConfigurationError(f"{parameter} must be a path or a URI, not {path!r:.100}")
+        raise VoucherifyConfigurationError(f"{parameter} must be a path or an object storage URI, not {path!r:.100}")
     if isinstance(path, Path) and _LOST_SLASH.match(text):
         raise VoucherifyConfigurationError(
             f"{parameter}: pathlib.Path takes a slash out of the URI {text!r}; give it as text or as ObjectStoragePath"
@@ -427,11 +427,19 @@ def first_line(path: str, most: int = 10_000) -> bytes:
     return b""
 
 
+def _place(target: ObjectStoragePath) -> tuple[str, str]:
+    """Return what is the same for two spellings of a place; connections are not told apart."""
+    if target.protocol in _LOCAL:
+        return "", os.path.realpath(target.path)
+    return str(target.fs.protocol), str(target.fs._strip_protocol(target.path))
+
+
 def replacing(path: str) -> AbstractContextManager[IO[bytes]]:
     """
     Open a file, local or in object storage, for writing, such that nobody ever sees half of it.
 
-    It takes the place of the old one when the block is left. If that is by an error, the old one stays.
+    It takes the place of the old one when the block is left. If that is by an error, the old one stays. On a file
+    system that writes in place (``hdfs://``, ``sftp://``) neither is so.
     """
     return _replacing(ObjectStoragePath(path))
 
@@ -452,7 +460,7 @@ def _try_out(folder: ObjectStoragePath, parameter: str, *, must_remove: bool) ->
     tolerated = (FileNotFoundError,) if must_remove else (FileNotFoundError, PermissionError)
     try:
         with _replacing(probe) as file:
-            file.write(b"It is seen whether files can be written here.\n")
+            file.write(b"This file checks whether files can be written here. It can be deleted.\n")
         with suppress(*tolerated):  # another task may have removed it
             probe.fs.rm_file(probe.path)
     except OSError as error:
@@ -472,7 +480,8 @@ def _replacing(target: ObjectStoragePath) -> Iterator[IO[bytes]]:
         yield upload
         upload.close()
     except BaseException:
-        upload.closed = True  # closing an upload completes it, and so does the garbage collector
+        with suppress(Exception):  # of a file system that writes in place it cannot be set
+            upload.closed = True  # closing an upload completes it, and so does the garbage collector
         with suppress(Exception):
             upload.discard()
         raise

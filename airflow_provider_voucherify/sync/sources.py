@@ -246,9 +246,10 @@ def _reader(name: str) -> Callable[..., Rows]:
     }
     reader = readers.get(ending)
     if reader is None or (is_packed and reader is _from_parquet):
-        raise VoucherifyConfigurationError(
-            f"path {name!r} must end in .jsonl, .csv or .parquet (or .jsonl.gz or .csv.gz)"
-        )
+        said = f"path {name!r} must end in .jsonl, .csv or .parquet (or .jsonl.gz or .csv.gz)"
+        if "?" in name:
+            said += "; what follows a ? is taken for a URL's query, so of patterns only those with * are read"
+        raise VoucherifyConfigurationError(said)
     return reader
 
 
@@ -417,12 +418,12 @@ def _is_table_type(kind: Any) -> bool:
 
 
 def _gives_rows(kind: Any) -> bool:
-    """Say whether a type is a query's result, such as SQLAlchemy's, which has ``columns`` and ``keys`` and gives rows."""
+    """Say whether a type is a query's result that gives rows, such as SQLAlchemy's, which has ``columns`` too."""
     return hasattr(kind, "fetchmany") and not hasattr(kind, "__arrow_c_stream__")
 
 
 def _names_of_values(record: Any) -> Sequence[Any] | None:
-    """Return the names that a row has for its values: a named tuple, SQLAlchemy's row, or one of a NumPy record array."""
+    """Return the names of a row's values, of a named tuple, SQLAlchemy's row, or one of a NumPy record array."""
     if isinstance(record, Sequence) and isinstance(names := getattr(record, "_fields", None), Sequence):
         return names
     names = getattr(getattr(record, "dtype", None), "names", None)

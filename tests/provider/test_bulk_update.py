@@ -234,13 +234,16 @@ def test_the_report_folder_has_nothing_of_the_run_before(
     assert (tmp_path / "set_aside.jsonl").read_bytes() == b""
 
 
+@pytest.mark.parametrize("spelling", ["{}", "file://{}", "{}/../reports"])
 @pytest.mark.parametrize("name", ["failures.jsonl", "set_aside.jsonl"])
 def test_a_file_that_the_task_would_replace_is_not_read(
-    voucherify: LocalVoucherify, tmp_path: Path, task_log: Callable[[], str], name: str
+    voucherify: LocalVoucherify, tmp_path: Path, task_log: Callable[[], str], name: str, spelling: str
 ) -> None:
+    tmp_path = tmp_path / "reports"
+    tmp_path.mkdir()
     (tmp_path / name).write_text('{"source_id": "c1", "_failure": {"form": "record", "outcome": "failed"}}\n')
 
-    run = run_dag(update(path=str(tmp_path / name), report_path=str(tmp_path)))
+    run = run_dag(update(path=str(tmp_path / name), report_path=spelling.format(tmp_path)))
 
     assert run.state == "failed"
     assert "is the file that this task would replace" in task_log()

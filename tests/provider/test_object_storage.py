@@ -10,15 +10,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, ObjectStoragePath
 from dags import DagRunResult, run_dag
+from fsspec.implementations.arrow import ArrowFSWrapper
 from fsspec.spec import AbstractBufferedFile
 from object_store import S3
 
-from airflow_provider_voucherify import completion
+from airflow_provider_voucherify import completion, storage
 from airflow_provider_voucherify.local_voucherify import Action, LocalVoucherify
 from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
@@ -100,6 +102,17 @@ def test_a_write_that_is_broken_off_changes_nothing(folder: str, size: int) -> N
 
     assert names(f"{folder}/files") == ["there"]
     assert read(f"{folder}/files/there") == b"old"
+
+
+def test_a_file_system_that_writes_in_place_does_not_hide_what_went_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = pytest.importorskip("pyarrow.fs").LocalFileSystem()
+    target = SimpleNamespace(protocol="hdfs", fs=ArrowFSWrapper(local), path=str(tmp_path / "state"))
+    monkeypatch.setattr(storage, "ObjectStoragePath", lambda _: target)
+
+    with pytest.raises(KeyError, match="the real reason"), replacing("hdfs://host/state"):
+        raise KeyError("the real reason")
 
 
 def test_a_broken_off_upload_leaves_no_parts(bucket: str, s3: S3) -> None:

@@ -113,10 +113,10 @@ def test_a_pattern_that_nothing_matches_may_match_later(folder: str) -> None:
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        (5, "path must be a path or a URI, not 5"),
-        ("", "path must be a path or a URI, not ''"),
+        (5, "path must be a path or an object storage URI, not 5"),
+        ("", "path must be a path or an object storage URI, not ''"),
         ([], "path is an empty list"),
-        (["a.csv", None], "path must be a path or a URI, not None"),
+        (["a.csv", None], "path must be a path or an object storage URI, not None"),
         (["a.csv", "b.csv", Path("a.csv")], "path has a.csv more than once"),
         (Path("s3://lake@bucket/a.csv"), "takes a slash out of the URI 's3:/lake@bucket/a.csv'"),
     ],

@@ -51,6 +51,13 @@ def test_json_lines_are_read_whatever_members_each_has(read: ReadRows, rows: lis
             assert sent[str(number)] == {name: value for name, value in row.items() if value is not None}
 
 
+def test_a_pattern_with_a_question_mark_is_refused_in_words() -> None:
+    with pytest.raises(
+        VoucherifyConfigurationError, match=r"follows a \? is taken for a URL's query, so of patterns only"
+    ):
+        from_file(io.BytesIO(), "part-?.csv")
+
+
 def test_lines_that_are_no_objects_are_refused_and_counted(read: ReadRows) -> None:
     lines = (
         b'\xef\xbb\xbf{"source_id": "c1"}\r',
