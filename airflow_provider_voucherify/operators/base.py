@@ -92,7 +92,7 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedW
     def _do_render_template_fields(
         self, parent: Any, template_fields: Iterable[str], context: Context, *args: Any, **kwargs: Any
     ) -> None:
-        """Render all but what another task has returned: that is data, in which braces are braces."""
+        """Render all but what another task has returned: that is data, and braces in it are not templates."""
         if parent is self and (partial := partial_of_expand_kwargs(context, self.task_id)) is not None:
             template_fields = [name for name in template_fields if name in partial]
         super()._do_render_template_fields(parent, template_fields, context, *args, **kwargs)
@@ -110,7 +110,10 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedW
         try:
             yield
         except VoucherifyNotFoundError as error:
-            self._note_unknown_actions(context, error.call.rpartition("/")[2])
+            try:
+                self._note_unknown_actions(context, error.call.rpartition("/")[2])
+            except Exception:
+                self.log.warning("What Voucherify does not know cannot be written down for a retry", exc_info=True)
             raise
         except VoucherifyError as error:
             if (
@@ -122,11 +125,14 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedW
             raise
 
     def _has_sent_something(self, context: Context) -> bool:
-        """Say whether the next try will find something that was sent, to whichever project."""
+        """Say whether the next try will find something that was sent, to whichever project, or may find it."""
         try:
             return any(self._journal(context))
         except VoucherifyConfigurationError:
             return False  # nobody can read it
+        except Exception:
+            self.log.warning("Whether something was sent cannot be found out", exc_info=True)
+            return True
 
     def _note_unknown_actions(self, context: Context, async_action_id: str) -> None:
         """
@@ -134,6 +140,8 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedW
 
         A project that has lost one (or is not the one that had them) has lost others too, and each would cost a try.
         """
+        from airflow_provider_voucherify.client.calls import async_action_status
+
         journal = self._journal(context)
         sent = [entry.async_action_id for entry in journal if entry.async_action_id is not None]
         if async_action_id not in sent:
@@ -145,7 +153,7 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedW
                 if other == async_action_id or self._is_killed():
                     continue
                 try:
-                    client.get_async_action(other)
+                    client.send(async_action_status(other))
                 except VoucherifyNotFoundError:
                     self._note_unknown_action(journal, other)
                 except VoucherifyError as error:

@@ -284,4 +284,4 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
 
     def _note_unknown_action(self, journal: Journal, async_action_id: str) -> None:
         """Let the next try send again what an action was for that Voucherify does not know."""
-        journal.rejected(async_action_id, 1)
+        journal.doubt_action(async_action_id)

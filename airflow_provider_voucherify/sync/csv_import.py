@@ -160,7 +160,8 @@ class CsvSubmission:
             log.info("Rows from %d on were sent by an earlier try: %s", part.first_row, entry.async_action_id)
             return entry.async_action_id
         if entry is not None and not part.has_ids:
-            became = "its answer was lost" if entry.async_action_id is None else f"{entry.async_action_id} failed"
+            lost = "its answer was lost, or Voucherify does not know its action"
+            became = lost if entry.async_action_id is None else f"{entry.async_action_id} failed"
             raise RowsWithoutIdsError(f"an earlier try has sent rows from {part.first_row} on and {became}")
         return self._post(part, digest)
 

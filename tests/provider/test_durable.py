@@ -289,6 +289,36 @@ def test_of_the_actions_that_voucherify_knows_none_is_sent_again(voucherify: Loc
 
 
 @needs_store
+def test_what_goes_wrong_while_the_retry_is_prepared_does_not_hide_the_error(
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, task_log: Callable[[], str]
+) -> None:
+    def unreachable(self: Any, *_: Any, **__: Any) -> Any:
+        raise ConnectionError("the task state store is unreachable")
+
+    monkeypatch.setattr(VoucherifyBulkUpdateOperator, "_note_unknown_actions", unreachable)
+    voucherify.misbehave("poll", Status(404))
+
+    assert sync(retries=0).state == "failed"
+
+    said = task_log()
+    assert "VoucherifyNotFoundError" in said.rpartition("the task state store is unreachable")[2]
+
+
+@needs_store
+def test_a_journal_that_cannot_be_read_does_not_hide_the_error(
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, task_log: Callable[[], str]
+) -> None:
+    def unreachable(*_: Any, **__: Any) -> Any:
+        raise ConnectionError("the task state store is unreachable")
+
+    monkeypatch.setattr(VoucherifyBulkUpdateOperator, "_journal", unreachable)
+
+    assert sync(retries=0, records=[("c1",)]).state == "failed"
+
+    assert "without column names" in task_log().rpartition("the task state store is unreachable")[2]
+
+
+@needs_store
 @pytest.mark.parametrize("waits", [True, False])
 def test_what_went_to_another_project_is_sent_again_to_this_one(
     voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, task_log: Callable[[], str], waits: bool

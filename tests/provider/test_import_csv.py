@@ -275,6 +275,29 @@ class TestRetries:
         assert run.xcom("import")["resubmitted"] == 1
         assert len(voucherify.customers) == 3
 
+    @needs_store
+    def test_a_part_whose_action_is_unknown_is_sent_again_and_counted(
+        self, voucherify: LocalVoucherify, file: Path
+    ) -> None:
+        voucherify.misbehave("poll", Status(404))
+
+        run = import_csv(file, retries=1)
+
+        assert (run.state, self.posts(voucherify)) == ("success", 2)
+        assert run.xcom("import")["resubmitted"] == 1
+
+    @needs_store
+    def test_rows_without_ids_whose_action_is_unknown_are_not_sent_again(
+        self, voucherify: LocalVoucherify, file: Path, task_log: Callable[[], str]
+    ) -> None:
+        file.write_text("Name\nAnn\n")
+        voucherify.misbehave("poll", Status(404))
+
+        run = import_csv(file, retries=1)
+
+        assert (run.state, self.posts(voucherify)) == ("failed", 1)
+        assert "or Voucherify does not know its action. Some rows have no source_id" in task_log()
+
     @pytest.mark.parametrize("deferrable", [False, True])
     @pytest.mark.usefixtures("defer_at_once")
     def test_what_failed_as_a_whole_is_sent_again(
