@@ -167,7 +167,12 @@ def _follow(cluster: Cluster, runs: list[Run]) -> None:
     deadline = time.monotonic() + SECONDS_FOR_ALL
     while waiting and time.monotonic() < deadline:
         states = dict(cluster.query("SELECT run_id, state FROM task_instance"))
-        due = [run for run in waiting.values() if not run.marker.exists() and _is_due(run, states.get(run.prefix))]
+        ended = {
+            run_id for (run_id,) in cluster.query("SELECT run_id FROM dag_run WHERE state IN ('success', 'failed')")
+        }
+        due = [
+            run for run in waiting.values() if not run.marker.exists() and _is_due(run, states.get(run.prefix), ended)
+        ]
         for moment in dict.fromkeys(run.moment for run in due):
             _interrupt(cluster, [run for run in due if run.moment == moment])
         waiting = {
@@ -180,8 +185,15 @@ def _follow(cluster: Cluster, runs: list[Run]) -> None:
         print(f"not ended in {SECONDS_FOR_ALL} s: {', '.join(waiting)}", file=sys.stderr)
 
 
-def _is_due(run: Run, state: str | None) -> bool:
-    """Say whether the moment has come at which a run is interrupted from here."""
+def _is_due(run: Run, state: str | None, ended: set[str]) -> bool:
+    """
+    Say whether the moment has come at which a run is interrupted from here.
+
+    A task that has ended is left alone until its run has: a scheduler that ends a run at the moment in which a person
+    clears it wins, and the task is never started again.
+    """
+    if state in ("success", "failed") and run.prefix not in ended:
+        return False
     if run.moment in moments.PAUSED:
         return run.marker.with_suffix(".paused").exists()
     return state is not None and moments.STATES.get(run.moment) == state
