@@ -154,7 +154,7 @@ def test_ids_that_somebody_has_damaged_are_sent_as_they_are_and_told(odd: str, k
     """Each of these makes another customer of a customer, and nobody would see it in the counts."""
     ids = [f"c{number}" for number in range(2_000)]
     with Plan(update_destination("customers")) as plan:
-        plan.read(from_records([*ids, odd, *ids[:5], odd], "source_id"))
+        plan.read(from_records([*ids, odd, *ids[:5], odd], "source_id", takes_ids=True))
 
     assert plan.warnings[:1] == [f"ids that {kind}: 2, such as {odd!a}; they are sent exactly as they are"]
     assert plan.batches[0].records == 2_001
@@ -163,6 +163,6 @@ def test_ids_that_somebody_has_damaged_are_sent_as_they_are_and_told(odd: str, k
 def test_ids_with_quotes_blanks_and_signs_inside_are_nothing_to_tell() -> None:
     ids = ["O'Brien", "a b", "a+b", "Łódź", "1E5", "E+", "a\nb", "x1.2E+3"]
     with Plan(update_destination("customers")) as plan:
-        plan.read(from_records(ids, "source_id"))
+        plan.read(from_records(ids, "source_id", takes_ids=True))
 
     assert plan.warnings == []
