@@ -145,7 +145,7 @@ def _unreachable(happened: str, settings: ConnectionSettings) -> str:
     if "ProxyError" in happened:
         return f"The proxy between does not let requests to {url} through. {_proxy(url) or ''}".rstrip()
     if _NAME_NOT_FOUND.search(happened):
-        said = f"The host of {url} cannot be found (DNS). Check how it is written, or give a region."
+        said = f"The host of {url} cannot be found (DNS). Check how it is written, or give a region ({_ONE_REGION})."
     elif "CERTIFICATE_VERIFY_FAILED" in happened:
         said = (
             f"The TLS certificate of {url} is not trusted here. Check the host; for a certificate of your company "

@@ -126,7 +126,8 @@ class ConnectionSettings(BaseModel):
             if not (value or "").strip()
         ]
         if missing:
-            raise VoucherifyConfigurationError(f"the Voucherify connection has no {' and no '.join(missing)}")
+            named = "" if conn_id is None else f" {conn_id!r}"
+            raise VoucherifyConfigurationError(f"the Voucherify connection{named} has no {' and no '.join(missing)}")
         try:
             parsed = ConnectionExtra.model_validate(extra or {})
         except ValidationError as error:

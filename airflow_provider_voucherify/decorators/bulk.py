@@ -65,6 +65,9 @@ class _FunctionGivesRows(DecoratedOperator):
     def _records(self) -> Iterator[Any]:
         """Call the function now that rows are asked for, and end its generator when they are not any more."""
         rows = self.python_callable(*self.op_args, **self._arguments)
+        if rows is None:
+            name = getattr(self.python_callable, "__name__", "the function")
+            raise VoucherifyConfigurationError(f"{name} returned None instead of rows: did you forget return?")
         try:
             yield rows
         finally:

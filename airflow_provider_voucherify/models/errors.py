@@ -32,6 +32,7 @@ which Airflow does not retry. No message ever holds a credential.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -72,6 +73,16 @@ class VoucherifyError(PortableError):
 
 class VoucherifyConfigurationError(VoucherifyError, ValueError):
     """The connection, or what an operator or client was given, cannot work."""
+
+
+def refuse_all(mistakes: Iterable[str]) -> None:
+    """
+    Tell all mistakes in one thing, if there are any.
+
+    :raises VoucherifyConfigurationError: with a line for each, if there are several.
+    """
+    if told := list(dict.fromkeys(mistakes)):
+        raise VoucherifyConfigurationError("\n  ".join([f"{len(told)} mistakes:", *told] if len(told) > 1 else told))
 
 
 class VoucherifyTransportError(VoucherifyError):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES
-from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, refuse_all
 
 MAX_FIELD_CHARACTERS = 2 * MAX_BODY_BYTES
 """Python's CSV reader gives up a longer value with its whole line; the standard limit is 131,072."""
@@ -47,8 +47,8 @@ def csv_options(dialect: Mapping[str, Any] | str | None) -> dict[str, Any]:
     elif dialect is not None and not isinstance(dialect, Mapping):
         raise VoucherifyConfigurationError(f"csv_dialect must be a dict or a dialect's name, not {dialect!r:.100}")
     options = {**_STANDARD, **(dialect or {})}
-    for name, value in options.items():
-        _check_option(name, value, known)
+    told = (_mistake(name, value, known) for name, value in options.items())
+    refuse_all(f"csv_dialect {mistake}" for mistake in told if mistake is not None)
     characters = [options[name] for name in _CHARACTERS if options[name] is not None]
     if len(set(characters)) != len(characters):
         raise VoucherifyConfigurationError(
@@ -61,20 +61,19 @@ def csv_options(dialect: Mapping[str, Any] | str | None) -> dict[str, Any]:
     return options
 
 
-def _check_option(name: str, value: Any, known: tuple[str, ...]) -> None:
-    wanted = None
+def _mistake(name: str, value: Any, known: tuple[str, ...]) -> str | None:
+    """Say what is wrong with an option, or None."""
     if name not in known:
-        wanted = f"has an unknown member {name!r}; it may have {', '.join(known)}"
-    elif name in _CHARACTERS:
+        return f"has an unknown member {name!r}; it may have {', '.join(known)}"
+    if name in _CHARACTERS:
         is_character = isinstance(value, str) and len(value) == 1 and value not in "\r\n"
         if not is_character and not (value is None and name != "delimiter"):
-            wanted = f"needs one character for {name}, not {value!r:.60}"
+            return f"needs one character for {name}, not {value!r:.60}"
     elif name in _FLAGS and not isinstance(value, bool):
-        wanted = f"needs True or False for {name}, not {value!r:.60}"
+        return f"needs True or False for {name}, not {value!r:.60}"
     elif name == "quoting" and (isinstance(value, bool) or value not in _QUOTING):
-        wanted = f"needs csv.QUOTE_MINIMAL, QUOTE_ALL or QUOTE_NONE for quoting, not {value!r:.60}"
-    if wanted is not None:
-        raise VoucherifyConfigurationError(f"csv_dialect {wanted}")
+        return f"needs csv.QUOTE_MINIMAL, QUOTE_ALL or QUOTE_NONE for quoting, not {value!r:.60}"
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
 from airflow_provider_voucherify.models.endpoints import BulkEndpoint, Field
-from airflow_provider_voucherify.models.errors import PortableError, VoucherifyConfigurationError
+from airflow_provider_voucherify.models.errors import PortableError, VoucherifyConfigurationError, refuse_all
 from airflow_provider_voucherify.sync.metadata_schema import (
     METADATA_VALIDATION_FAILED,
     MetadataRules,
@@ -212,17 +212,32 @@ def check_mapping(endpoint: BulkEndpoint, rules: MappingRules) -> None:
     """
     Check what can be checked before any row is read.
 
-    :raises VoucherifyConfigurationError: the mapping names an unknown field, or no column for the key.
+    :raises VoucherifyConfigurationError: naming all that is wrong: unknown fields, fields that several columns would
+        become, and that no column is for the key.
     """
     if rules.mapping is None:
         return
     if not isinstance(rules.mapping, Mapping):
         raise VoucherifyConfigurationError(f"mapping must be a dict of column to field, not {rules.mapping!r:.200}")
-    targets = [checked_path(endpoint, target) for target in rules.mapping.values()]
-    if (endpoint.key,) not in targets:
-        raise VoucherifyConfigurationError(
-            f"the mapping names no column for {endpoint.key}, which {endpoint.resource} need"
-        )
+    refuse_all(_mistakes(endpoint, rules.mapping, {name.lower() for name in rules.exclude_columns}))
+
+
+def _mistakes(endpoint: BulkEndpoint, mapping: Mapping[str, str], excluded: Collection[str]) -> Iterator[str]:
+    for field in dict.fromkeys(mapping.values()):
+        try:
+            checked_path(endpoint, field)
+        except VoucherifyConfigurationError as error:
+            yield str(error)
+    if endpoint.key not in mapping.values():
+        yield f"the mapping names no column for {endpoint.key}, which {endpoint.resource} need"
+    sources: dict[str, list[str]] = {}
+    for column, field in mapping.items():
+        if column.lower() not in excluded:
+            sources.setdefault(field, []).append(repr(column))
+    for field, (first, *others) in sources.items():
+        if others:
+            names = f"{', '.join([first, *others[:-1]])} and {others[-1]}"
+            yield f"columns {names} would {'both' if len(others) == 1 else 'all'} become {field}; map one of them only"
 
 
 def compile_mapping(endpoint: BulkEndpoint, columns: Sequence[str], rules: MappingRules) -> RecordBuilder:

@@ -442,7 +442,8 @@ class Plan:
                 builder = compile_mapping(self.destination.fields_of, chunk.columns, rules)
             except VoucherifyConfigurationError as error:
                 if chunk.fixed_columns:
-                    raise VoucherifyConfigurationError(f"{chunk.file}: {error}" if chunk.file else str(error)) from None
+                    said = f"{error} ({chunk.hint})" if chunk.hint else str(error)
+                    raise VoucherifyConfigurationError(f"{chunk.file}: {said}" if chunk.file else said) from None
                 raise RefusedRowError("unmappable", str(error)) from None
             self._tell_left_out(unnamed_columns(chunk.columns, rules))
             self._shapes[name] = _Shape(builder, len(chunk.columns), self.destination.sends_ids)

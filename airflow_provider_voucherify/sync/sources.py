@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -62,6 +63,7 @@ class Chunk:
     :param are_records: the rows are records in the API's own form (lines of a ``failures.jsonl``): no mapping applies.
     :param failures: of lines of a ``failures.jsonl``, what each says of its record's failure; empty for other sources.
     :param file: where the rows are from, if the source has several files.
+    :param hint: what may be the matter if a column is missing.
     """
 
     columns: tuple[str, ...]
@@ -70,6 +72,7 @@ class Chunk:
     are_records: bool = False
     failures: Sequence[Mapping[str, Any]] = ()
     file: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,8 +384,13 @@ class _GivenRows:
     def _by_position(self, some: Iterable[Any], columns: Sequence[str], earlier: int) -> Rows:
         """Give rows without names, and those of another length as what cannot be read."""
         names, gathered = tuple(columns), list[tuple[Any, ...]]()
-        for number, record in enumerate(some, start=earlier + 1):
-            values = self._values(record, number)
+        rows = [self._values(record, number) for number, record in enumerate(some, start=earlier + 1)]
+        lengths = {len(row) if isinstance(row, tuple) else None for row in rows}
+        if not earlier and len(lengths) == 1 and (length := lengths.pop()) not in (None, len(names)):
+            raise VoucherifyConfigurationError(
+                f"columns= names {len(names)} columns, and the rows have {length} values each: name each of them"
+            )
+        for number, values in enumerate(rows, start=earlier + 1):
             if isinstance(values, tuple) and len(values) == len(names):
                 gathered.append(values)
                 continue
@@ -390,7 +398,7 @@ class _GivenRows:
                 yield Chunk(names, gathered)
                 gathered = []
             if isinstance(values, tuple):
-                values = BadLine(number, f"row {number} has {len(values)} values for {len(names)} columns")
+                values = BadLine(number, f"it has {len(values)} values for {len(names)} columns")
             yield values
         if gathered:
             yield Chunk(names, gathered)
@@ -400,7 +408,7 @@ class _GivenRows:
             raise VoucherifyConfigurationError(f"{_COLUMNS_ARE_FOR_SEQUENCES}; row {number} has its own")
         if isinstance(record, Iterable) and not isinstance(record, str | bytes | bytearray | Set):
             return tuple(record)
-        return BadLine(number, f"row {number} must be a sequence of values, not {type(record).__name__}")
+        return BadLine(number, f"it must be a sequence of values, not {type(record).__name__}")
 
 
 def _is_table(value: Any) -> bool:
@@ -443,12 +451,16 @@ def _from_pandas(frame: Any) -> Rows:
     """Read a DataFrame by way of Python's objects: Arrow has no columns of mixed types, and fills up dicts in them."""
     names = tuple(frame.columns)
     _check_names(names, "the DataFrame has")
+    unread = [name for name in frame.index.names if name is not None and name not in names]
+    hint = ""
+    if unread:
+        hint = f"the index {', '.join(map(repr, unread))} is not read: make it a column with .reset_index()"
     start, most = 0, ROWS_AT_FIRST
     while start < len(frame):
         part = frame.iloc[start : start + most]
         columns = [_values_of_series(part.iloc[:, place]) for place in range(len(names))]
         rows = list(zip(*columns, strict=True)) if columns else [()] * len(part)
-        yield Chunk(names, rows)
+        yield Chunk(names, rows, hint=hint)
         start, most = start + len(part), _rows_that_fit(rows)
 
 
@@ -567,7 +579,7 @@ def _chunks(rows: Iterable[Mapping[Any, Any] | BadLine], earlier: int = 0, *, of
         if of_failures and isinstance(row, Mapping) and _has_only_an_id(row):
             row = BadLine(number, "only the id of this record is known: what was sent is not in this file", row)
         if isinstance(row, Mapping) and (unnamed := [name for name in row if not isinstance(name, str)]):
-            row = BadLine(number, f"row {number} has a column whose name is {unnamed[0]!r:.60}, not text")
+            row = BadLine(number, f"it has a column whose name is {unnamed[0]!r:.60}, not text")
         if isinstance(row, BadLine):
             if gathered:
                 yield _chunk(shape, gathered, failures)
@@ -683,6 +695,7 @@ def _csv_chunks(rows: CsvRows, columns: tuple[str, ...]) -> Rows:
     gathered: list[tuple[str | None, ...]] = []
     blank = 0
     is_empty = True
+    hint = _other_delimiter(columns)
     end_of_chunk = rows.characters + CHUNK_BYTES
     for values in rows:
         bad: BadLine | None = None
@@ -694,15 +707,21 @@ def _csv_chunks(rows: CsvRows, columns: tuple[str, ...]) -> Rows:
             blank += 1
         if bad is not None or len(gathered) == ROWS_PER_CHUNK or rows.characters > end_of_chunk:
             if gathered:
-                yield Chunk(columns, gathered)
+                yield Chunk(columns, gathered, hint=hint)
                 gathered, is_empty = [], False
             if bad is not None:
                 yield bad
             end_of_chunk = rows.characters + CHUNK_BYTES
     if gathered or (columns and is_empty):
-        yield Chunk(columns, gathered)
+        yield Chunk(columns, gathered, hint=hint)
     if blank:
         yield BlankRows(blank)
+
+
+def _other_delimiter(columns: Sequence[str]) -> str:
+    """Say how to read a file whose only column's name has what looks like a delimiter in it; else nothing."""
+    used = [one for one in (";", "\t", "|", ",") if len(columns) == 1 and one in columns[0]]
+    return f'if the file has another delimiter: csv_dialect={{"delimiter": {json.dumps(used[0])}}}' if used else ""
 
 
 def _from_parquet(file: IO[bytes], name: str) -> Rows:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, refuse_all
 from airflow_provider_voucherify.models.numbers import NO_FAILURES, DefaultLimit, check_number
 
 if TYPE_CHECKING:
@@ -51,9 +53,15 @@ class FailureThresholds:
     prefix: Literal["max", "warn"] = "max"
 
     def __post_init__(self) -> None:
+        refuse_all(self._mistakes())
+
+    def _mistakes(self) -> Iterator[str]:
         for name in ("failed_records", "failed_ratio", "created", "not_reported", "superseded"):
             if (limit := getattr(self, name)) is not None:
-                check_number(f"{self.prefix}_{name}", limit, 0, 1 if name == "failed_ratio" else None)
+                try:
+                    check_number(f"{self.prefix}_{name}", limit, 0, 1 if name == "failed_ratio" else None)
+                except VoucherifyConfigurationError as error:
+                    yield str(error)
 
     def unknown_in(self, summary: SyncSummary) -> str | None:
         """Say which threshold could not be checked, or None."""

@@ -113,6 +113,11 @@ def test_missing_and_unsendable_credentials_are_named(
     assert "do-not-print" not in str(error.value)
 
 
+def test_a_connection_without_keys_is_named() -> None:
+    with pytest.raises(VoucherifyConfigurationError, match=r"connection 'crm' has no login .* and no password"):
+        build(application_id="", secret_key="", conn_id="crm")
+
+
 def test_blanks_around_credentials_are_pasting_accidents() -> None:
     settings = build(application_id=" app\n", secret_key="\tsk ")
 

@@ -336,3 +336,19 @@ def test_an_async_function_or_a_second_source_is_refused_when_the_dag_is_parsed(
         voucherify_bulk_update_task(resource="customers", path="x.csv")(plain)()
     with pytest.raises(TypeError, match="records"):
         voucherify_bulk_update_task(resource="customers", records=[{"source_id": "c1"}])(plain)()
+
+
+def test_a_function_that_returns_nothing_is_asked_for_its_return(
+    voucherify: LocalVoucherify, task_log: Callable[[], str]
+) -> None:
+    with DAG("decorated", schedule=None) as dag:
+
+        @task.voucherify_bulk_update(resource="customers")
+        def forgetful() -> None:
+            [{"source_id": "c1"}]  # noqa: B018
+
+        forgetful()
+
+    assert run_dag(dag).state == "failed"
+    assert "forgetful returned None instead of rows: did you forget return?" in task_log()
+    assert voucherify.received == []

@@ -175,6 +175,7 @@ class TestAHostThatCannotBeReached:
         message = fails(press("api.voucherify.invalid"))
 
         assert message.startswith("The host of https://api.voucherify.invalid cannot be found (DNS).")
+        assert "or give a region (eu, us1 or as1)" in message
 
     def test_a_port_that_nobody_listens_on(self, press: Any) -> None:
         url = f"http://127.0.0.1:{free_port()}"

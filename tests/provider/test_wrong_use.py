@@ -117,6 +117,16 @@ def test_all_that_is_wrong_is_told_at_once_with_the_lines_to_paste() -> None:
     ]
 
 
+def test_all_wrong_thresholds_are_told_at_once() -> None:
+    with pytest.raises(VoucherifyConfigurationError) as told:
+        VoucherifyBulkUpdateOperator(
+            task_id="sync", resource="customers", records=["c1"], max_failed_records="10", max_created=-1
+        )
+
+    assert "max_failed_records must be a number of at least 0, not '10'" in str(told.value)
+    assert "max_created must be a number of at least 0, not -1" in str(told.value)
+
+
 def test_the_lines_to_paste_are_all_that_is_missing() -> None:
     VoucherifyBulkUpdateOperator(
         task_id="sync",

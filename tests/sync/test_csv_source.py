@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.csv_rows import csv_options
 from airflow_provider_voucherify.sync.destination import update_destination
 from airflow_provider_voucherify.sync.mapping import MappingRules
 from airflow_provider_voucherify.sync.plan import Plan
@@ -179,6 +181,26 @@ def test_other_dialects_are_read(read: ReadRows, dialect: Any, text: str) -> Non
 def test_a_dialect_that_is_none_is_a_mistake(dialect: Any, said: str) -> None:
     with pytest.raises(VoucherifyConfigurationError, match=re.escape(said)):
         from_file(io.BytesIO(b""), "rows.csv", dialect)
+
+
+def test_all_mistakes_of_a_dialect_are_told_at_once() -> None:
+    with pytest.raises(VoucherifyConfigurationError) as told:
+        csv_options({"delimiter": ";;", "escape_char": "\\"})
+
+    assert "needs one character for delimiter, not ';;'" in str(told.value)
+    assert "an unknown member 'escape_char'" in str(told.value)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_a_header_with_another_delimiter_says_how_to_read_it(delimiter: str) -> None:
+    text = f"source_id{delimiter}name\nc1{delimiter}Ann\n"
+
+    with Plan(update_destination("customers")) as plan, pytest.raises(VoucherifyConfigurationError) as told:
+        plan.read(csv_file(text))
+
+    advice = f'csv_dialect={{"delimiter": {json.dumps(delimiter)}}}'
+    assert "no column gives source_id" in str(told.value)
+    assert advice in str(told.value)
 
 
 def test_rows_without_any_value_are_skipped_and_counted_apart() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from airflow_provider_voucherify.models.endpoints import UPDATE_ENDPOINTS
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.destination import metadata_destination
-from airflow_provider_voucherify.sync.mapping import MappingRules, compile_mapping
+from airflow_provider_voucherify.sync.mapping import MappingRules, check_mapping, compile_mapping
 from airflow_provider_voucherify.sync.sources import from_cursor
 
 ReadRows = Callable[..., Any]
@@ -187,3 +187,22 @@ def test_the_order_of_columns_does_not_matter(columns: list[str]) -> None:
         "address": {"city": "Łódź", "state": "x"},
         "metadata": {"tier": 3, "a": 2},
     }
+
+
+def test_all_that_is_wrong_with_a_mapping_is_told_before_any_row_is_read() -> None:
+    rules = MappingRules({"id": "sourceid", "n": "nmae", "a": "metadata.a", "b": "metadata.a", "c": "metadata.a"})
+
+    with pytest.raises(VoucherifyConfigurationError) as told:
+        check_mapping(CUSTOMERS, rules)
+
+    for said in ("no field 'sourceid'", "no field 'nmae'", "'a', 'b' and 'c' would all become metadata.a"):
+        assert str(told.value).count(said) == 1
+    assert "names no column for source_id" in str(told.value)
+
+
+def test_two_columns_for_one_field_are_a_mistake_unless_one_is_excluded() -> None:
+    both = {"id": "source_id", "n": "name", "m": "name"}
+
+    check_mapping(CUSTOMERS, MappingRules(both, exclude_columns=["M"]))
+    with pytest.raises(VoucherifyConfigurationError, match=r"'n' and 'm' would both become name"):
+        check_mapping(CUSTOMERS, MappingRules(both))

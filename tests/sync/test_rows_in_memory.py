@@ -122,13 +122,30 @@ def test_a_row_of_another_length_is_refused_and_the_others_go_on(read: ReadRows)
 
     assert (done.records, done.rows_read, done.refused) == (ANN_AND_BOB, 7, 5)
     assert done.reasons == [
-        ("invalid_line", "row 2 has 1 values for 2 columns"),
-        ("invalid_line", "row 4 has 3 values for 2 columns"),
-        ("invalid_line", "row 5 must be a sequence of values, not str"),
-        ("invalid_line", "row 6 must be a sequence of values, not NoneType"),
-        ("invalid_line", "row 7 has 0 values for 2 columns"),
+        ("invalid_line", "it has 1 values for 2 columns"),
+        ("invalid_line", "it has 3 values for 2 columns"),
+        ("invalid_line", "it must be a sequence of values, not str"),
+        ("invalid_line", "it must be a sequence of values, not NoneType"),
+        ("invalid_line", "it has 0 values for 2 columns"),
     ]
     assert b"c4" not in b"".join(done.failures), "which value is whose is not known: nothing of it may be sent later"
+
+
+def test_names_that_fit_no_row_are_a_mistake_in_columns(read: ReadRows) -> None:
+    rows = [("c1", "Ann", 7), ["c2", "Bob", 8]]
+
+    with pytest.raises(VoucherifyConfigurationError, match="columns= names 2 columns, and the rows have 3 values each"):
+        read("customers", from_records(rows, "source_id", columns=NAMES))
+
+
+def test_a_key_that_is_the_index_of_a_dataframe_is_told(read: ReadRows) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame([{"source_id": "c1", "name": "Ann"}]).set_index("source_id")
+
+    with pytest.raises(VoucherifyConfigurationError, match=r"the index 'source_id' is not read: .*\.reset_index\(\)"):
+        read("customers", from_records(frame, "source_id"))
+
+    assert read("customers", from_records(frame.reset_index(), "source_id")).records == ANN_AND_BOB[:1]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +216,7 @@ def test_a_column_whose_name_is_no_text_is_refused(read: ReadRows) -> None:
     done = read("customers", [{"source_id": "c1", 1: "a", "1": "b"}, {"source_id": "c2"}])
 
     assert done.records == [{"source_id": "c2"}]
-    assert done.reasons == [("invalid_line", "row 1 has a column whose name is 1, not text")]
+    assert done.reasons == [("invalid_line", "it has a column whose name is 1, not text")]
 
 
 def test_a_data_frame_is_read_by_its_columns(read: ReadRows) -> None:
