@@ -17,6 +17,7 @@ from airflow_provider_voucherify.newer_runs import latest_at_work, may_be_late
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 
 OLDER, NEWER = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
+ASSET_TRIGGERED = next(kind.value for kind in DagRunType if kind.value in ("asset_triggered", "dataset_triggered"))
 
 
 def run(day: datetime, on_newer_run: str, dag_id: str) -> DagRunResult:
@@ -69,7 +70,7 @@ def test_a_manual_run_for_an_older_day_is_late_from_its_first_try_on(voucherify:
         ("scheduled", 1, False, False),
         ("scheduled", 2, False, True),
         ("scheduled", 1, True, True),
-        ("asset_triggered", 1, False, False),
+        (ASSET_TRIGGERED, 1, False, False),
         ("backfill", 1, False, True),
         ("manual", 1, False, True),
     ],
