@@ -178,7 +178,7 @@ def _follow(cluster: Cluster, runs: list[Run]) -> None:
         waiting = {
             prefix: run
             for prefix, run in waiting.items()
-            if states.get(prefix) not in ("success", "failed") or prefix in {run.prefix for run in due}
+            if prefix not in ended or prefix in {run.prefix for run in due}
         }
         time.sleep(0.3)
     if waiting:

@@ -125,7 +125,10 @@ class Task:
         operator = VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", **self._settings)
         context: Any = {
             "ti": self._instance,
-            "dag_run": SimpleNamespace(run_id=self._instance.run_id),
+            "dag": SimpleNamespace(catchup=False),
+            "dag_run": SimpleNamespace(
+                run_id=self._instance.run_id, run_type="scheduled", logical_date=None, clear_number=0
+            ),
             "task_state_store": self._store,
         }
         return operator.execute(context)
