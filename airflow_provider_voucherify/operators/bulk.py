@@ -410,7 +410,8 @@ class _BulkOperator(SubmittingOperator):
         An instance surely has one of its own only if ``expand`` or ``expand_kwargs`` has given it to this very task:
         in a mapped task group, in ``partial`` and in ``default_args`` a name is written once for all of them.
         """
-        mapped: Any = self.dag.task_dict.get(self.task_id) if self.has_dag() else None
+        has_dag: bool = self.has_dag()  # type: ignore[no-untyped-call]
+        mapped: Any = self.dag.task_dict.get(self.task_id) if has_dag else None
         partial = getattr(mapped, "partial_kwargs", None)
         if not self.sync_name or partial is None:
             return True
