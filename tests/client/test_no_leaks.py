@@ -262,7 +262,7 @@ def test_what_leads_to_a_report_is_not_logged_either(
     server: LocalVoucherify, connect_sync: Connect, everything_logged: pytest.LogCaptureFixture
 ) -> None:
     host = server.base_url.removeprefix("http://")
-    to = {"Location": f"http://user:pw-{TOKEN}@{host}/final?token={TOKEN}", "Set-Cookie": f"session={TOKEN}"}
+    to = {"Location": f"http://user:pw-{TOKEN}@{host}/v1/reports/final?token={TOKEN}", "Set-Cookie": f"session={TOKEN}"}
     server.misbehave("report", Status(302, b"", headers=to))
 
     with pytest.raises(VoucherifyReportError):
@@ -270,5 +270,5 @@ def test_what_leads_to_a_report_is_not_logged_either(
 
     ours = [r.getMessage() for r in everything_logged.records if not r.name.startswith("uvicorn")]
     assert any(line.startswith("receive_response_headers.complete") for line in ours)
-    assert any("/final?…" in line for line in ours)
+    assert any("/v1/reports/final?…" in line for line in ours)
     assert TOKEN not in "\n".join(ours)

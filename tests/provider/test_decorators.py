@@ -283,7 +283,12 @@ def test_one_function_takes_the_output_of_all_mapped_tasks(voucherify: LocalVouc
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [(None, "None"), ("c1", "a text"), ({"source_id": "c1"}, "one dict (put a single row into a list)"), (7, "int")],
+    [
+        (None, "<lambda> returned None instead of rows: did you forget return?"),
+        ("c1", "not as a text"),
+        ({"source_id": "c1"}, "not as one dict (put a single row into a list)"),
+        (7, "not as int"),
+    ],
     ids=["nothing", "a text", "one row", "a number"],
 )
 def test_a_function_that_gives_no_rows_is_told_so_and_nothing_is_sent(
@@ -293,9 +298,7 @@ def test_a_function_that_gives_no_rows_is_told_so_and_nothing_is_sent(
         task.voucherify_bulk_update(resource="customers", task_id="sync")(lambda: given)()
 
     assert run_dag(dag).task_state("sync") == "failed"
-    log = task_log()
-    assert "the rows must come as a list or another iterable of dicts or named tuples, or a table" in log
-    assert f"not as {said}" in log
+    assert said in task_log()
     assert voucherify.received == []
 
 
