@@ -28,7 +28,7 @@ demo: $(INSTALLED)
 
 ## test: everything that needs nothing but the installation
 test: $(INSTALLED)
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses logical --dist worksteal
 
 ## test-cluster: the tests that start a real scheduler and triggerer
 test-cluster: $(INSTALLED)

@@ -26,9 +26,13 @@ from collections.abc import Callable, Iterator  # noqa: E402
 import openapi  # noqa: E402
 import pytest  # noqa: E402
 from connections import APP_ID, SECRET_KEY, connect  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 from parameter_ids import has_address  # noqa: E402
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify  # noqa: E402
+
+settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")  # how long an example takes says something about the machine alone
 
 
 def pytest_sessionfinish() -> None:

@@ -17,6 +17,7 @@ from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_
 from airflow_provider_voucherify.hooks.warehouse import database_hook, query
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.sources import Chunk
+from airflow_provider_voucherify.sync.summary import joined
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.record_state import RecordState, RowOutcome
@@ -274,7 +275,7 @@ class OutcomeTables:
                 warnings.append(
                     f"{left_out} records have ids that {self._state} cannot keep, so they are sent with every sync"
                 )
-            told = {**run, "warning": "; ".join(filter(None, (run.get("warning"), *warnings))) or None}
+            told = {**run, "warning": joined([run.get("warning"), *warnings])}
             self._insert(cursor, self._runs, _RUNS, [[self._text(told.get(name), 1_000) for name in _RUNS]])
             connection.commit()
         return warnings

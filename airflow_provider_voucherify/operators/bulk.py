@@ -673,7 +673,7 @@ class _BulkOperator(SubmittingOperator):
 
     def _unsettled(self, plan: Plan, sync: SubmittedSync | None, folder: StorageReportFolder | None) -> SyncSummary:
         """Return the summary of a sync whose outcome is not waited for, or (None) of one that is not sent at all."""
-        from airflow_provider_voucherify.sync.summary import SyncSummary, first_samples, most_frequent
+        from airflow_provider_voucherify.sync.summary import SyncSummary, first_samples, joined, most_frequent
 
         return SyncSummary(
             resource=self.resource,
@@ -685,7 +685,7 @@ class _BulkOperator(SubmittingOperator):
             unchanged=plan.unchanged if sync is None else None,
             removed=plan.removed,
             removed_to_mark=plan.removed_to_mark,
-            warning="; ".join(plan.warnings if sync is None else sync.warnings) or None,
+            warning=joined(plan.warnings if sync is None else sync.warnings),
             async_action_ids=[] if sync is None else sync.async_action_ids,
             requests=len(plan.batches) if sync is None else sync.requests,
             bytes_sent=plan.bytes_to_send if sync is None else sync.bytes_sent,
@@ -861,14 +861,14 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
     ``metadata/async`` where that takes fewer requests in all (or fewer bytes in as many), and the others by
     ``POST /v1/{resource}/bulk/async``, since ``metadata/async`` takes a request for each distinct metadata.
 
-    Customers and products that do not exist are created; vouchers are not. Whether the members of ``metadata`` are
+    Whether the members of ``metadata`` are
     merged with the stored ones or replace them all is not documented: send all that should remain.
     The API description promises neither counts nor ids in the results of ``metadata/async``, though its examples have
     them; records that no answer mentions are ``not_reported``. ``plan="bulk"`` has every record named, at the price of
     more bytes, and in a large sync of few distinct metadata of more requests.
 
-    Customers and products that do not exist are created, nameless: the summary warns of them unless ``max_created`` or
-    ``warn_created`` says how many are expected.
+    Customers and products that do not exist are created, nameless (vouchers are not): the summary warns of them unless
+    ``max_created`` or ``warn_created`` says how many are expected.
 
     All other parameters, the return value and the errors are those of ``VoucherifyBulkUpdateOperator``.
 

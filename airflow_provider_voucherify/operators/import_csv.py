@@ -218,7 +218,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
             raise VoucherifyRowsWithoutIdsError(f"{error}. {TWICE}, and {CLEAR}") from error
 
     def _unsettled(self, sync: SubmittedSync) -> SyncSummary:
-        from airflow_provider_voucherify.sync.summary import SyncSummary
+        from airflow_provider_voucherify.sync.summary import SyncSummary, joined
 
         return SyncSummary(
             resource=self.resource,
@@ -231,7 +231,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
             requests=sync.requests,
             bytes_sent=sync.bytes_sent,
             resubmitted=sync.resubmitted,
-            warning="; ".join(sync.warnings) or None,
+            warning=joined(sync.warnings),
         )
 
     def _settle(

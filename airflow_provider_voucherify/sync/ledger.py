@@ -332,7 +332,7 @@ class Ledger:
 
     def not_cleared(self) -> NotCleared | None:
         """
-        Say which values Voucherify still has although the source has none any more; None if no state could tell.
+        Say which values Voucherify still has although the source no longer has them; None if no state could tell.
 
         These are values of records that this sync has sent and Voucherify has confirmed, or that were not sent because
         they are as they were.
@@ -557,7 +557,7 @@ def _fields_of(record: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]
 
 
 def _is_of(path: str, columns: Mapping[str, str]) -> bool:
-    """Say whether the source has a column for a field: if it has none any more, the field is none of its business."""
+    """Say whether the source has a column for a field: if it no longer has one, the field is not its concern."""
     return path in columns or path.partition(".")[0] in columns
 
 

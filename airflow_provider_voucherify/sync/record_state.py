@@ -91,7 +91,7 @@ class RecordState:
 @dataclass(frozen=True, slots=True)
 class NotCleared:
     """
-    Values that Voucherify still has although the source has none any more, because missing values are not sent.
+    Values that Voucherify still has although the source no longer has them, because missing values are not sent.
 
     :param records: of how many records, by the path of the field, the most frequent first.
     :param columns: name of the column that a field comes from, by its path.
@@ -117,6 +117,6 @@ class NotCleared:
         how = f"null_policy={dict(islice(clear.items(), MOST_FIELDS))} sends null for them" if clear else ""
         not_all = "the API takes null in metadata and in the address only" if stay else ""
         return (
-            f"Voucherify still has {self.values:,} values of which the source has none any more, as missing values are "
+            f"Voucherify still has {self.values:,} values that the source no longer has, as missing values are "
             f"not sent: {fields}; {', and '.join(filter(None, (how, not_all)))}"
         )

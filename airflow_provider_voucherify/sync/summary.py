@@ -15,8 +15,6 @@ from airflow_provider_voucherify.sync.record_state import NotCleared
 MOST_KEYS, LONGEST_KEY = 20, 100
 """How many keys of reasons a summary has, and how many characters of each: the API may give any."""
 
-BETWEEN_WARNINGS = "; "
-"""Alerts put each warning on a line of its own, since they cut long lines."""
 
 _OTHER = "other"
 
@@ -60,7 +58,7 @@ class SyncSummary(BaseModel):
     :param removed: records of earlier syncs that are not in the source any more, where that is looked for.
     :param removed_to_mark: of these, the ones that were sent to be marked.
     :param not_reported: records that were sent and that no answer mentions.
-    :param values_not_cleared: values that Voucherify still has although the source has none any more, since missing
+    :param values_not_cleared: values that Voucherify still has although the source no longer has them, since missing
         values are not sent (``null_policy``), of records that were confirmed or have not changed. None without a state.
     :param failed_async_action_ids: of the async actions, the ones that failed as a whole.
     :param requests: bulk requests that this try sent; of a dry run, that it would send.
@@ -120,12 +118,10 @@ class SyncSummary(BaseModel):
 
     def with_warning(self, *warnings: str | None) -> SyncSummary:
         """Return the summary with more warnings."""
-        return self.model_copy(
-            update={"warning": BETWEEN_WARNINGS.join(filter(None, (self.warning, *warnings))) or None}
-        )
+        return self.model_copy(update={"warning": joined([self.warning, *warnings])})
 
     def with_values_not_cleared(self, left: NotCleared) -> SyncSummary:
-        """Return the summary with what Voucherify still has although the source has it no more."""
+        """Return the summary with what Voucherify still has although the source no longer has it."""
         return self.model_copy(update={"values_not_cleared": left.values}).with_warning(left.text())
 
     def text(self) -> str:
@@ -155,7 +151,7 @@ class SyncSummary(BaseModel):
             state = "" if counts else "nothing to do"
         lines = [f"{what}: {rows or 0:,} rows - {', '.join(filter(None, (state, counts)))}"]
         if self.warning:
-            lines += [f"Warning: {warning}" for warning in self.warning.split(BETWEEN_WARNINGS)]
+            lines += [f"Warning: {warning}" for warning in self.warning.splitlines()]
         lines += [f"- {failure_text(failure)}" for failure in self.failures]
         hidden = (self.failed or 0) + self.refused - len(self.failures)
         if hidden > 0:
@@ -164,6 +160,11 @@ class SyncSummary(BaseModel):
         if self.report_uri and self.failures:
             lines.append(f"All of them: {self.report_uri}/failures.jsonl")
         return "\n".join(lines)
+
+
+def joined(warnings: Iterable[str | None]) -> str | None:
+    """Return warnings as a summary has them, one per line; None if there are none."""
+    return "\n".join(filter(None, warnings)) or None
 
 
 def failure_text(failure: FailureSample) -> str:

@@ -12,7 +12,7 @@ from airflow_provider_voucherify.sync.failures import Failure
 from airflow_provider_voucherify.sync.plan import SAMPLE_SIZE
 from airflow_provider_voucherify.sync.settlement import ActionOutcome
 from airflow_provider_voucherify.sync.submitted import SubmittedSync
-from airflow_provider_voucherify.sync.summary import FailureSample, SyncSummary, first_samples, most_frequent
+from airflow_provider_voucherify.sync.summary import FailureSample, SyncSummary, first_samples, joined, most_frequent
 
 
 class Totals:
@@ -78,7 +78,7 @@ class Totals:
             requests=sync.requests,
             bytes_sent=sync.bytes_sent,
             resubmitted=sync.resubmitted,
-            warning="; ".join(warnings) or None,
+            warning=joined(warnings),
             failures_by_key=most_frequent(self._by_key),
             report_uri=folder.uri if folder is not None else None,
             failures=[*self._refused[:room], *self._failed][:SAMPLE_SIZE],

@@ -16,7 +16,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.client import calls
@@ -184,7 +184,6 @@ def cycle(values: Sequence[Any]) -> Iterator[Any]:
         yield from values
 
 
-@settings(deadline=None)
 @given(
     limit=st.integers(1, 8),
     seconds=st.floats(5, 60),
@@ -215,7 +214,6 @@ def longest(server: Server, calls: int, latencies: Sequence[float]) -> float:
 
 
 @pytest.mark.parametrize("bulk_calls_count_as", ["bulk", "bulk and ordinary", "ordinary"])
-@settings(deadline=None)
 @given(
     ordinary=st.builds(Limit, st.just("api_calls"), **LIMITS),
     bulk=st.builds(Limit, st.just("bulk_api_calls"), **LIMITS),
@@ -279,7 +277,6 @@ def test_what_a_caller_allows_counts_in_all_whoever_gets_through_meanwhile() -> 
         bounded.send(None)
 
 
-@settings(deadline=None)
 @given(
     clock_error=st.sampled_from([-86_400.0, -1_800.0, -30.0, 30.0, 1_800.0, 86_400.0]),
     callers=CALLERS,
@@ -299,7 +296,6 @@ def test_a_wrong_clock_is_put_right_by_the_date_of_the_answers(
 
 
 @pytest.mark.parametrize("clock_error", [-86_400.0, -30.0, 30.0, 86_400.0])
-@settings(deadline=None)
 @given(callers=CALLERS, latencies=LATENCIES, lost=st.lists(st.booleans(), max_size=20))
 def test_a_wrong_clock_without_a_date_and_lost_answers_neither_spin_nor_hang(
     clock_error: float, callers: list[int], latencies: list[float], lost: list[bool]
@@ -313,7 +309,6 @@ def test_a_wrong_clock_without_a_date_and_lost_answers_neither_spin_nor_hang(
     assert lasted <= 800 * max(callers) * (len(lost) + 2)
 
 
-@settings(deadline=None)
 @given(
     limit=st.integers(1, 8),
     callers=st.lists(st.lists(st.sampled_from([GET, POST]), min_size=1, max_size=12), min_size=1, max_size=6),
@@ -332,7 +327,6 @@ def test_the_connections_own_limits_hold_from_the_first_call_on_in_any_period(
     assert server.refused == []
 
 
-@settings(deadline=None)
 @given(callers=CALLERS, latencies=LATENCIES)
 def test_without_any_knowledge_nobody_waits_for_more_than_the_first_answer(
     callers: list[int], latencies: list[float]

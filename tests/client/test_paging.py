@@ -90,7 +90,7 @@ class Api:
         return (time > bound if after else time < bound) or (self.inclusive and time == bound)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     times=st.lists(st.tuples(st.integers(0, 60), st.sampled_from([1, 1, 2, 40, 99, 100, 101, 130])), max_size=8),
     microseconds=st.booleans(),

@@ -165,7 +165,7 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(RUNS, SOURCES)
 def test_voucherify_ends_up_with_the_source_and_every_row_has_one_outcome_per_run(
     runs: list[tuple[dict[str, int], str, bool]], last: dict[str, int]
@@ -201,7 +201,7 @@ VALUES = st.fixed_dictionaries({"v": st.sampled_from([None, 1, BAD]), "x": st.sa
 TABLES = st.dictionaries(st.sampled_from("abcd"), VALUES, max_size=4)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.tuples(TABLES, st.sampled_from(ANSWERS), st.sampled_from(["omit", "omit", "send"])), min_size=1, max_size=6

@@ -85,7 +85,7 @@ def test_a_byte_order_mark_within_the_file_is_a_character_like_any_other() -> No
 CELLS = st.text(st.sampled_from('abż",\n\r ;😀'), max_size=6)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     rows=st.lists(st.tuples(CELLS, CELLS), max_size=30),
     ending=st.sampled_from(["\n", "\r\n"]),
@@ -188,7 +188,7 @@ def test_what_voucherify_might_misread_is_refused_whole(content: bytes, resource
         read(content, resource)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     rows=st.lists(st.tuples(CELLS.map("x{}".format), CELLS), min_size=2, max_size=30),
     places=st.lists(st.integers(0, 40), max_size=8),

@@ -115,7 +115,7 @@ def tables(draw: st.DrawFn) -> tuple[str, list[str], list[tuple[Any, ...]]]:
     return resource, columns, rows
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(tables(), st.sampled_from(["omit", "send", "some"]), st.sampled_from(["records", "metadata", "ids"]))
 def test_rows_together_give_what_each_gives_alone(
     read: ReadRows, table: tuple[str, list[str], list[tuple[Any, ...]]], null_policy: Any, form: str

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.sync.destination import BatchLimits, metadata_destination
@@ -49,7 +49,6 @@ def sent(plan: Plan) -> list[tuple[str, Any]]:
     return found
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.text('ab",\\é', min_size=1, max_size=4), st.integers(0, 3) | st.text(',"}\\', max_size=3))),
     st.sampled_from(["auto", "metadata", "bulk"]),

@@ -151,7 +151,7 @@ WILD_DEFINITIONS = st.fixed_dictionaries(
 WILD_SCHEMAS = schemas(WILD_DEFINITIONS, st.booleans())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(schema=WILD_SCHEMAS, place=WILD_SCHEMAS, metadata=metadatas(VALUES), creating=st.booleans())
 def test_nothing_is_refused_that_the_server_accepts(
     judge: Judge, schema: Schema, place: Schema, metadata: list[Metadata], creating: bool
@@ -190,7 +190,7 @@ PLACE = {
 }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     schema=schemas(st.sampled_from(TYPES).flatmap(_definition), st.booleans()),
     metadata=metadatas(CLEAR_VALUES),

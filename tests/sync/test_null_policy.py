@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
@@ -136,7 +136,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), JSON, max_size=3), min_size=1, max_size=20))
 def test_no_object_that_is_sent_has_a_null_unless_it_is_asked_for(read: ReadRows, objects: list[Any]) -> None:
     done = read("customers", [{"source_id": f"c{number}", "tags": value} for number, value in enumerate(objects)])

@@ -609,7 +609,7 @@ def surroundings(draw: st.DrawFn) -> tuple[SimulatedQueue, list[Wait]]:
     return queue, waits
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(surroundings())
 def test_every_wait_ends_for_a_reason_and_in_time(drawn: tuple[SimulatedQueue, list[Wait]]) -> None:
     queue, waits = drawn

@@ -158,7 +158,7 @@ crash_points = st.dictionaries(st.integers(1, 30), st.sampled_from(FAULTS), max_
 versions = st.lists(st.integers(1, 3), min_size=1, max_size=4)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(
     rows=st.integers(0, 11),
     versions=versions,
@@ -192,7 +192,7 @@ def test_nothing_is_lost_and_nothing_is_sent_twice_without_need(
         assert sum(times.values()) - len(times) <= in_doubt * max_in_flight
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(rows=st.integers(1, 11), coming=crash_points)
 def test_a_clear_sends_everything_again(rows: int, coming: dict[int, str]) -> None:
     faults = Faults(coming)

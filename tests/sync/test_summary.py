@@ -17,6 +17,7 @@ from airflow_provider_voucherify.sync.submitted import SubmittedSync
 from airflow_provider_voucherify.sync.summary import (
     FailureSample,
     SyncSummary,
+    joined,
     most_frequent,
 )
 from airflow_provider_voucherify.sync.thresholds import FailureThresholds, told_by_thresholds, unusually_superseded
@@ -102,6 +103,17 @@ def test_a_sum_is_unknown_where_a_part_is(outcomes: list[ActionOutcome]) -> None
 )
 def test_the_first_line_tells_all_that_happened(fields: dict[str, Any], text: str) -> None:
     assert summary(**fields).text() == text
+
+
+def test_each_warning_has_a_line_whatever_is_in_it() -> None:
+    one, other = "2 values are left; null_policy sends null for them", "column 'a; b' is not sent; exclude_columns"
+    told = summary(warning=joined([one, None])).with_warning(other, None, "3 rows failed")
+
+    assert told.text().splitlines()[1:] == [
+        "Warning: 2 values are left; null_policy sends null for them",
+        "Warning: column 'a; b' is not sent; exclude_columns",
+        "Warning: 3 rows failed",
+    ]
 
 
 def test_failures_are_told_one_per_line_and_where_the_others_are() -> None:
