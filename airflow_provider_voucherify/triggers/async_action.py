@@ -212,18 +212,23 @@ class _Loop:
         There is one attempt at a time to open a connection, and it goes on when those who wait for it have given up:
         a thread that hangs in a secrets backend cannot be ended, and a second one would hang beside it.
         """
-        async with asyncio.timeout(seconds):
-            while conn_id not in self.shared:
-                if conn_id not in self.opening:
-                    self.opening[conn_id] = _Opening(asyncio.create_task(self._open(conn_id)))
-                    self.opening[conn_id].task.add_done_callback(lambda task: task.cancelled() or task.exception())
-                opening = self.opening[conn_id]
-                opening.waiting += 1
-                try:
-                    await asyncio.wait([opening.task])
-                finally:
-                    opening.waiting -= 1
-                opening.task.result()
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                while conn_id not in self.shared:
+                    if conn_id not in self.opening:
+                        self.opening[conn_id] = _Opening(asyncio.create_task(self._open(conn_id)))
+                        self.opening[conn_id].task.add_done_callback(lambda task: task.cancelled() or task.exception())
+                    opening = self.opening[conn_id]
+                    opening.waiting += 1
+                    try:
+                        await asyncio.wait([opening.task])
+                    finally:
+                        opening.waiting -= 1
+                    opening.task.result()
+        except TimeoutError:
+            if limit.expired():
+                raise TimeoutError(f"looking it up has not ended within {seconds:.0f} s") from None
+            raise
         return self.shared[conn_id]
 
     async def _open(self, conn_id: str) -> None:
@@ -261,10 +266,7 @@ async def shared_poller(voucherify_conn_id: str, seconds: float = OPENING_SECOND
     :raises TimeoutError: it has taken longer.
     """
     here = _loops.setdefault(asyncio.get_running_loop(), _Loop())
-    try:
-        shared = await here.wait_for(voucherify_conn_id, seconds)
-    except TimeoutError:
-        raise TimeoutError(f"looking it up has not ended within {seconds:.0f} s") from None
+    shared = await here.wait_for(voucherify_conn_id, seconds)
     shared.users += 1
     try:
         yield shared.poller

@@ -248,6 +248,22 @@ def test_a_secrets_backend_that_hangs_holds_up_its_own_connection_alone(
     assert asked.count("slow") <= 2, "no thread beside one that hangs"
 
 
+def test_a_secrets_backend_s_own_timeout_is_told_as_such(
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def from_a_backend(conn_id: str) -> Any:
+        raise TimeoutError("the vault did not answer in 2 s")
+
+    async def open_it() -> None:
+        async with shared_poller("voucherify_default"):
+            pass
+
+    monkeypatch.setattr(hooks, "get_async_connection", from_a_backend)
+
+    with pytest.raises(TimeoutError, match="the vault did not answer"):
+        asyncio.run(open_it())
+
+
 def test_a_restarted_triggerer_takes_all_up_again(voucherify: LocalVoucherify) -> None:
     voucherify.next_actions(times=30, seconds=0.03)
     triggers = [trigger(action_id) for action_id in submit(30)]
