@@ -8,7 +8,7 @@ export UV_NATIVE_TLS ?= true
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-CONSTRAINTS := constraints-airflow-3.3.2.txt
+CONSTRAINTS := constraints/airflow-3.3.2.txt
 INSTALLED := $(VENV)/.installed
 BROWSER_INSTALLED := $(VENV)/.installed-browser
 DOCS_INSTALLED := $(VENV)/.installed-docs
@@ -17,14 +17,18 @@ FUZZ_INSTALLED := $(VENV)/.installed-fuzz
 PEERS := .bench/.installed
 DRIVERS := $(VENV)/.installed-drivers
 
-.PHONY: demo docs test test-drivers test-cluster test-browser test-versions screenshots crash crash-quick scale-out \
+.PHONY: help demo docs test test-drivers test-cluster test-browser test-versions screenshots crash crash-quick scale-out \
   scale-out-check scale-out-quick bench bench-quick lint types build install constraints clean faults faults-check faults-random secrets \
   secrets-leak fuzz load load-quick
 .DELETE_ON_ERROR:
 
+## help: what can be made
+help:
+	@sed -n "s/^## //p" $(MAKEFILE_LIST)
+
 ## demo: a nightly customer sync into a local Voucherify, run by Airflow
 demo: $(INSTALLED)
-	$(PY) -m demo.run
+	$(PY) -m harness.demo.run
 
 ## test: everything that needs nothing but the installation
 test: $(INSTALLED)
@@ -32,19 +36,19 @@ test: $(INSTALLED)
 
 ## test-cluster: the tests that start a real scheduler and triggerer
 test-cluster: $(INSTALLED)
-	$(PY) tests/cluster/loopback_only.py $(PY) -m pytest -m cluster tests/cluster
+	$(PY) -m harness.loopback_only $(PY) -m pytest -m cluster tests/cluster
 
 ## test-browser: the tests that use Airflow through a browser; they need Chromium (Debian: apt-get install chromium)
 test-browser: $(BROWSER_INSTALLED)
-	$(PY) tests/cluster/loopback_only.py $(PY) -m pytest -m browser tests/browser
+	$(PY) -m harness.loopback_only $(PY) -m pytest -m browser tests/browser
 
 ## screenshots: the same, replacing the pictures in docs/images
 screenshots: $(BROWSER_INSTALLED)
-	$(PY) tests/cluster/loopback_only.py $(PY) -m pytest -m browser tests/browser --screenshots
+	$(PY) -m harness.loopback_only $(PY) -m pytest -m browser tests/browser --screenshots
 
 ## test-versions: the tests on Airflow 2.11 and 3.0 to 3.3 and each of their Pythons, or on PAIRS="2.11-py3.12 ..." alone
 test-versions: $(INSTALLED)
-	$(PY) tests/versions.py $(PAIRS)
+	$(PY) -m harness.versions $(PAIRS)
 
 ## test-drivers: the tests of MySQL, DuckDB and Polars, which need MariaDB, the headers of its client and a C compiler
 test-drivers: $(DRIVERS)
@@ -54,64 +58,64 @@ test-drivers: $(DRIVERS)
 
 ## crash: interrupt a sync at nineteen moments, five times each, on a real Airflow with PostgreSQL, and count what arrived
 crash: $(INSTALLED)
-	$(PY) -m crash.run
+	$(PY) -m harness.loopback_only $(PY) -m harness.crash.run
 
 ## crash-quick: the same once at each moment, without the yardstick
 crash-quick: $(INSTALLED)
-	$(PY) -m crash.run --kills 1 --without-yardstick
+	$(PY) -m harness.loopback_only $(PY) -m harness.crash.run --kills 1 --without-yardstick
 
 ## scale-out: two million rows over one and two Celery workers, of which one is killed; writes docs/scale-out.md. It
 ## needs PostgreSQL and Redis (Debian: apt-get install postgresql redis-server)
 scale-out: $(SCALE_OUT_INSTALLED)
-	$(PY) -m scale_out.run --write
+	$(PY) -m harness.loopback_only $(PY) -m harness.scale_out.run --write
 
 ## scale-out-check: the same without writing the page
 scale-out-check: $(SCALE_OUT_INSTALLED)
-	$(PY) -m scale_out.run
+	$(PY) -m harness.loopback_only $(PY) -m harness.scale_out.run
 
 ## scale-out-quick: the same with fewer rows, and two syncs instead of five
 scale-out-quick: $(SCALE_OUT_INSTALLED)
-	$(PY) -m scale_out.run --quick
+	$(PY) -m harness.loopback_only $(PY) -m harness.scale_out.run --quick
 
 ## faults: everything that can go wrong between a sync and Voucherify, one at a time; writes docs/faults.md
 faults: $(INSTALLED)
-	$(PY) -m faults.run --write
+	$(PY) -m harness.faults.run --write
 
 ## faults-check: the same without writing the page
 faults-check: $(INSTALLED)
-	$(PY) -m faults.run
+	$(PY) -m harness.faults.run
 
 ## faults-random: the same mixed, over 500 syncs
 faults-random: $(INSTALLED)
-	$(PY) -m faults.random_run --syncs 500
+	$(PY) -m harness.faults.random_run --syncs 500
 
 ## bench: CPU, memory, requests and GETs beside the floor and the peers; writes docs/performance.md
 bench: $(INSTALLED) $(PEERS)
-	$(PY) -m benchmarks.run
+	$(PY) -m harness.benchmarks.run
 
 ## bench-quick: the same with fewer rows; fails where a target is missed by far
 bench-quick: $(INSTALLED) $(PEERS)
-	$(PY) -m benchmarks.run --quick --check
+	$(PY) -m harness.benchmarks.run --quick --check
 
 ## secrets: whole syncs on a real Airflow with PostgreSQL, then a search for secrets in everything that they left
 secrets: $(INSTALLED)
-	$(PY) tests/cluster/loopback_only.py $(PY) -m leaks.run
+	$(PY) -m harness.loopback_only $(PY) -m harness.leaks.run
 
 ## secrets-leak: the same with a task that leaks on purpose, which must be found
 secrets-leak: $(INSTALLED)
-	$(PY) tests/cluster/loopback_only.py $(PY) -m leaks.run --leak
+	$(PY) -m harness.loopback_only $(PY) -m harness.leaks.run --leak
 
 ## fuzz: atheris on every parser, half a minute each
 fuzz: $(FUZZ_INSTALLED)
-	$(PY) -m fuzz.run
+	$(PY) -m harness.fuzz.run
 
 ## load: 2,000 deferred tasks in one triggerer for ten minutes; writes docs/load.md
 load: $(INSTALLED)
-	$(PY) tests/cluster/loopback_only.py $(PY) -m load.run --write
+	$(PY) -m harness.loopback_only $(PY) -m harness.load.run --write
 
 ## load-quick: the same for 40 seconds; fails where a target is missed by far
 load-quick: $(INSTALLED)
-	$(PY) tests/cluster/loopback_only.py $(PY) -m load.run --quick
+	$(PY) -m harness.loopback_only $(PY) -m harness.load.run --quick
 
 ## docs: the documentation as a site in build/site; a warning is an error, and so is a page that needs another host
 docs: $(DOCS_INSTALLED)
@@ -159,18 +163,18 @@ $(FUZZ_INSTALLED): $(INSTALLED)
 	touch $@
 
 # What the benchmarks compare with has an environment of its own: the official SDK is no part of an Airflow.
-$(PEERS): benchmarks/requirements-peers.txt | $(INSTALLED)
+$(PEERS): harness/benchmarks/requirements-peers.txt | $(INSTALLED)
 	test -x .bench/bin/python || $(VENV)/bin/uv venv --quiet --python $(PY) .bench
-	$(VENV)/bin/uv pip install --quiet --python .bench/bin/python --requirement benchmarks/requirements-peers.txt
+	$(VENV)/bin/uv pip install --quiet --python .bench/bin/python --requirement harness/benchmarks/requirements-peers.txt
 	touch $@
 
 $(DRIVERS): $(INSTALLED)
 	$(VENV)/bin/uv pip install --quiet --python $(PY) --constraint $(CONSTRAINTS) --group drivers
 	touch $@
 
-## constraints: pin the newest versions that go with the newest supported Airflow (older ones: tests/versions.py --pin)
+## constraints: pin the newest versions that go with the newest supported Airflow (older ones: harness/versions.py --pin)
 constraints: $(INSTALLED)
-	$(PY) tests/versions.py --pin 3.3
+	$(PY) -m harness.versions --pin 3.3
 
 clean:
 	rm -rf .demo build dist

@@ -8,18 +8,18 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from benchmarks import process
-from benchmarks.page import plot_svg
-from benchmarks.server import Actions
-from benchmarks.tables import Target
-from benchmarks.waiting import look_at_each, one_after_the_other
+from harness import process
+from harness.benchmarks.page import plot_svg
+from harness.benchmarks.server import Actions
+from harness.benchmarks.tables import Target
+from harness.benchmarks.waiting import look_at_each, one_after_the_other
 
 LIMIT = 10_485_760
 
 
 @pytest.fixture
 def counting() -> Iterator[httpx.Client]:
-    with process.serving("benchmarks.server") as url, httpx.Client(base_url=url) as client:
+    with process.serving("harness.benchmarks.server") as url, httpx.Client(base_url=url) as client:
         yield client
 
 
@@ -34,7 +34,7 @@ def test_requests_and_bytes_are_counted_and_bodies_above_the_limit_refused(count
 
 def test_the_digest_is_of_the_records_not_of_their_bytes() -> None:
     def digest(*bodies: bytes) -> str:
-        with process.serving("benchmarks.server") as url:
+        with process.serving("harness.benchmarks.server") as url:
             for body in bodies:
                 httpx.post(f"{url}/v1/customers/bulk/async", content=body)
             return str(process.ask(f"{url}/_reset", "POST")["digest"])

@@ -13,7 +13,7 @@ from example_dags import EXAMPLES
 from standalone import Standalone
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
-from demo import warehouse
+from harness.demo import warehouse
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -15,7 +15,7 @@ from standalone import Standalone, wait_until
 
 from airflow_provider_voucherify.connection_form import ADVANCED, EXTRA_FIELDS
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
-from demo import warehouse
+from harness.demo import warehouse
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page

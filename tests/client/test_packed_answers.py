@@ -20,7 +20,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyReportError,
     VoucherifyServerError,
 )
-from benchmarks.process import forget_peak, peak_mb, resident_mb
+from harness.process import forget_peak, peak_mb, resident_mb
 
 Connect = Callable[..., Any]
 ONCE = RetryPolicy(attempts=1)

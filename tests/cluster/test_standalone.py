@@ -12,7 +12,7 @@ from standalone import Standalone, wait_until
 
 from airflow_provider_voucherify import __version__
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
-from demo import warehouse
+from harness.demo import warehouse
 
 pytestmark = pytest.mark.cluster
 

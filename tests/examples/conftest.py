@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 from surroundings import defer_at_once, fill_warehouse, mailbox, reports, slack
 
-from crash.cluster import free_port, postgres, postgres_programs
+from harness.cluster import free_port, postgres, postgres_programs
 
 __all__ = ["defer_at_once", "fill_warehouse", "mailbox", "reports", "slack"]
 

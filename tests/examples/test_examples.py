@@ -22,8 +22,8 @@ from example_dags import EXAMPLES, load
 
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
-from demo import warehouse
-from demo.tables import outcome_table, reasons_table
+from harness.demo import warehouse
+from harness.demo.tables import outcome_table, reasons_table
 
 Fill = Callable[..., None]
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from fuzz.parsers import PARSERS
-from fuzz.run import SEEDS
+from harness.fuzz.parsers import PARSERS
+from harness.fuzz.run import SEEDS
 
 BOUNDED = settings(max_examples=200, deadline=5_000, suppress_health_check=[HealthCheck.too_slow])
 NAMES = st.sampled_from(

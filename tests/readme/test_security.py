@@ -14,7 +14,7 @@ PROMISES = [line for line in TEXT.splitlines() if line.startswith("| ") and not 
 
 @pytest.mark.parametrize("line", PROMISES, ids=lambda line: line[2:60])
 def test_a_promise_names_tests_that_are_there(line: str) -> None:
-    named = re.findall(r"`((?:tests|leaks)/[\w/]+\.py)(?:::(\w+))?`", line.split("|")[2])
+    named = re.findall(r"`((?:tests|harness)/[\w/]+\.py)(?:::(\w+))?`", line.split("|")[2])
 
     assert named
     for path, test in named:

@@ -1,0 +1,1 @@
+"""What the provider costs, beside the floor and the alternatives: ``python -m harness.benchmarks.run`` (see there)."""

@@ -1,0 +1,82 @@
+"""
+Change detection under ``dag.test()``: the same rows twice, of which one in a hundred has changed in between.
+
+``python -m harness.benchmarks.changes '{"rows": [100000, 1000000], ...}'`` measures the second sync of each size, and
+beside it what reading the same query costs in the same process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from harness import process
+from harness.benchmarks import provider
+from harness.benchmarks.rows import COLUMNS, Source, cursor
+
+CHANGED_OF_A_HUNDRED = 1
+
+
+def main() -> None:
+    """Measure and print."""
+    job = process.job()
+    os.environ["AIRFLOW_CONN_WAREHOUSE"] = json.dumps({"conn_type": "sqlite", "host": job["warehouse"]})
+    with (
+        tempfile.TemporaryDirectory(prefix="voucherify-bench-") as folder,
+        process.serving(
+            *("airflow_provider_voucherify.local_voucherify", "--host", "127.0.0.1", "--port", "0"),
+            *("--app-id", "app", "--secret-key", "secret", "--no-store-records", "--seconds-per-record", "0"),
+        ) as url,
+    ):
+        os.environ[f"AIRFLOW_CONN_{provider.CONNECTION_ID.upper()}"] = json.dumps(provider.connection(url))
+        _two_nights(1_000, job["warehouse"], Path(folder))
+        base = process.resident_mb()
+        measured = [_two_nights(rows, job["warehouse"], Path(folder)) for rows in job["rows"]]
+        print(json.dumps([{"base_mb": base, **figures} for figures in measured]))
+
+
+def _two_nights(rows: int, warehouse: str, folder: Path) -> dict[str, Any]:
+    _night(rows, folder, 0)
+    cpu = time.process_time()
+    _read(Source("sqlite", warehouse, rows))
+    reading = time.process_time() - cpu
+    process.forget_peak()
+    cpu = time.process_time()
+    summary = _night(rows, folder, 1)
+    return {
+        "rows": rows,
+        "cpu": time.process_time() - cpu,
+        "reading_cpu": reading,
+        "peak_mb": process.peak_mb(),
+        "state_bytes": (folder / f"state-{rows}").stat().st_size,
+        "unchanged": summary["unchanged"],
+        "written": (summary["updated"] or 0) + (summary["created"] or 0),
+        "requests": summary["requests"],
+    }
+
+
+def _night(rows: int, folder: Path, night: int) -> dict[str, Any]:
+    from airflow.sdk import DAG
+
+    orders = f"orders + {night} * (rowid % 100 < {CHANGED_OF_A_HUNDRED}) AS orders"
+    columns = ", ".join(orders if name == "orders" else name for name in COLUMNS)
+    with DAG(f"changes_{rows}_{night}", schedule=None) as dag:
+        provider.changes_operator(
+            f"SELECT {columns} FROM customers LIMIT {rows}", "warehouse", str(folder / f"state-{rows}")
+        )
+    done: dict[str, Any] = provider.run_dag(dag).xcom("sync")
+    return done
+
+
+def _read(source: Source) -> None:
+    with cursor(source) as opened:
+        while opened.fetchmany(1_000):
+            pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,414 @@
+"""From figures to tables and to targets that are met or missed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from statistics import mean, median
+from typing import Any, Literal
+
+from harness.benchmarks.rows import MAX_BODY_BYTES, Kind, largest_chunk
+from harness.benchmarks.suite import FLOORS, Sizes
+
+Figures = dict[str, Any]
+
+MILLION = 1_000_000
+SOURCES: dict[Kind, str] = {
+    "sqlite": "SQLite",
+    "postgres": "PostgreSQL",
+    "records": "a generator of dicts",
+    "jsonl": "a JSON lines file",
+    "csv": "a CSV file",
+}
+VARIANTS = {
+    "read": "reading the rows, nothing else",
+    "floor_msgspec": "floor: dicts, msgspec, raw socket, unchecked",
+    "floor_orjson": "floor: dicts, orjson, raw socket, unchecked",
+    "ours": "**this provider**: checked, on disk, journalled",
+    "http_operator": f"HttpOperator-like: `json.dumps` of {largest_chunk():,}, requests",
+    "xcom": "the same, the whole list through XCom",
+    "sdk_100": "official SDK, 100 per request",
+    "sdk_largest": f"official SDK, {largest_chunk():,} per request",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """
+    A table with a title and a few words before it.
+
+    :param lines: cells as they are shown, the header first.
+    """
+
+    title: str
+    about: str
+    lines: Sequence[Sequence[str]]
+
+    def markdown(self) -> str:
+        """Return the section."""
+        head, *rest = self.lines
+        ruled = [head, ["---", *["---:"] * (len(head) - 1)], *rest]
+        drawn = "\n".join(f"| {' | '.join(line)} |" for line in ruled)
+        return "\n\n".join(filter(None, (f"## {self.title}", self.about, drawn)))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """
+    Something that was promised.
+
+    :param name: what is measured.
+    :param value: what was measured.
+    :param bound: what was promised.
+    :param kind: whether the value may be at most, or must be at least, the bound.
+    :param unit: of both.
+    :param margin: the part of the bound (0.5 is half of it) by which ``--check`` lets it be missed.
+    :param digits: how many decimals are shown.
+    """
+
+    name: str
+    value: float
+    bound: float
+    kind: Literal["at most", "at least"] = "at most"
+    unit: str = ""
+    margin: float = 0.0
+    digits: int = 0
+
+    @property
+    def missed_by(self) -> float:
+        """How far the value is on the wrong side, 0 where it is not."""
+        return max(0.0, self.value - self.bound if self.kind == "at most" else self.bound - self.value)
+
+    @property
+    def is_missed_by_far(self) -> bool:
+        """Whether it is missed by more than the margin."""
+        return self.missed_by > self.margin * self.bound
+
+    def line(self, *, with_margin: bool = False) -> str:
+        """Say what was promised, what was measured, and the verdict."""
+
+        def shown(value: float) -> str:
+            return f"{value:,.{self.digits}f}{self.unit}"
+
+        verdict = f"missed by {shown(self.missed_by)}" if self.missed_by else "met"
+        side = "more" if self.kind == "at most" else "less"
+        margin = f"; --check allows {self.margin:.0%} {side}" if with_margin and self.margin else ""
+        return f"- **{verdict}**: {self.name}: {shown(self.value)} ({self.kind} {shown(self.bound)}{margin})"
+
+
+@dataclass
+class Judged:
+    """Tables, targets, and what the plot shows."""
+
+    tables: list[Table] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+    bars: list[tuple[str, float, str]] = field(default_factory=list)
+
+
+def row_path(measured: Mapping[Kind, Mapping[str, list[Figures]]], *, quick: bool) -> Judged:
+    """Compare the CPU time that a million rows take."""
+    judged = Judged()
+    for kind, variants in measured.items():
+        floor = min(FLOORS, key=lambda name: _median(variants[name], _cpu))
+        lines = [["", "rows", "CPU s per million", "slowest/fastest", "× floor", "rows/s", "requests", "peak MB"]]
+        times: dict[str, float] = {}
+        for variant in sorted(variants, key=list(VARIANTS).index):
+            rounds = variants[variant]
+            cpu = [_cpu(figures) for figures in rounds]
+            times[variant] = median(one / _cpu(other) for one, other in zip(cpu, variants[floor], strict=False))
+            lines.append(
+                [
+                    VARIANTS[variant],
+                    f"{rounds[0]['rows']:,}",
+                    f"{median(cpu):.2f}",
+                    f"{max(cpu) / min(cpu):.2f}" if len(cpu) > 1 else "one round",
+                    f"{times[variant]:.2f}",
+                    f"{_median(rounds, lambda figures: figures['rows'] / figures['wall']):,.0f}",
+                    f"{len(rounds[0]['sizes']):,}",
+                    f"{_median(rounds, _extra_mb):.0f}",
+                ]
+            )
+            if kind == "sqlite":
+                judged.bars.append((VARIANTS[variant].replace("*", "").replace("`", ""), median(cpu), variant))
+        judged.tables.append(Table(f"Row path: from {SOURCES[kind]}", "", lines))
+        judged.targets += _row_path_targets(kind, times, quick=quick)
+    return judged
+
+
+def _row_path_targets(kind: Kind, times: Mapping[str, float], *, quick: bool) -> list[Target]:
+    source, ours = SOURCES[kind], times["ours"]
+    margin = 0.6 if quick else 0.1
+    targets = [Target(f"row path from {source}, × floor", ours, 1.25, unit="×", margin=margin, digits=2)]
+    peers = {"sdk_100": 10, "sdk_largest": 10, "http_operator": 2.5}
+    for peer, bound in peers.items():
+        if peer in times:
+            name = f"less CPU than {VARIANTS[peer]}, from {source} (the floor: {times[peer]:.1f}×)"
+            targets.append(Target(name, times[peer] / ours, bound, "at least", unit="×", margin=margin, digits=1))
+    return targets
+
+
+def memory(measured: Mapping[str, Mapping[int, Figures]], sizes: Sizes, *, quick: bool) -> Judged:
+    """Compare peaks of memory."""
+    judged = Judged()
+    lines = [["", *(f"{rows:,} rows" for rows in sizes.memory)]]
+    for name, by_rows in measured.items():
+        variant, _, kind = name.partition(", ")
+        shown = "this provider" if variant == "ours" else "the whole list through XCom"
+        cells = [f"{_extra_mb(by_rows[rows]):,.0f}" if rows in by_rows else "–" for rows in sizes.memory]
+        lines.append([f"{shown}, from {SOURCES[kind]}", *cells])
+        if variant == "ours":
+            few, many = sizes.growth
+            growth = by_rows[many]["peak_mb"] - by_rows[few]["peak_mb"]
+            source = SOURCES[kind]
+            judged.targets += [
+                Target(f"growth of peak memory from {few:,} to {many:,} rows of {source}", growth, 10, unit=" MB"),
+                Target(
+                    f"peak memory above the imports with {many:,} rows of {source}",
+                    _extra_mb(by_rows[many]),
+                    100,
+                    unit=" MB",
+                    margin=0.1 if quick else 0.0,
+                ),
+            ]
+    about = (
+        "Highest resident memory, in MB (10⁶ bytes) above that of the process after its imports. The last line is the "
+        "same rows as one list that is passed on as JSON."
+    )
+    judged.tables.append(Table("Memory", about, lines))
+    return judged
+
+
+def requests(
+    measured: Mapping[Kind, Mapping[str, list[Figures]]], metadata: Mapping[str, Figures], sizes: Sizes
+) -> Judged:
+    """Compare requests and their bytes."""
+    judged = Judged()
+    lines = [["", "rows", "requests", "fewest possible", "bytes", "filled", "requests per million rows"]]
+
+    def add(name: str, figures: Figures) -> None:
+        bodies, rows = figures["sizes"], figures["rows"]
+        full = _but_the_smallest(bodies) or bodies
+        lines.append(
+            [
+                name,
+                f"{rows:,}",
+                f"{len(bodies):,}",
+                f"{_fewest(sum(bodies)):,}",
+                f"{sum(bodies):,}",
+                f"{mean(full) / MAX_BODY_BYTES:.1%}",
+                f"{ceil(len(bodies) * MILLION / rows):,}",
+            ]
+        )
+
+    for kind, variants in measured.items():
+        ours = variants["ours"][0]
+        beyond = len(ours["sizes"]) - _fewest(sum(ours["sizes"]))
+        full = min(_but_the_smallest(ours["sizes"]), default=MAX_BODY_BYTES) / MAX_BODY_BYTES * 100
+        judged.targets += [
+            Target(f"requests from {SOURCES[kind]} beyond the fewest possible", beyond, 1),
+            Target(
+                f"fill of any body but the smallest, from {SOURCES[kind]}", full, 97, "at least", unit=" %", digits=1
+            ),
+        ]
+    for variant in ("ours", "http_operator", "sdk_largest", "sdk_100"):
+        add(VARIANTS[variant], measured["sqlite"][variant][0])
+    add("**this provider**: one metadata for all ids", metadata["ours_metadata"])
+    add("the same as records of 100,000", metadata["metadata_records"])
+    judged.targets.append(
+        Target(f"requests of one metadata for {sizes.ids:,} ids", len(metadata["ours_metadata"]["sizes"]), 2)
+    )
+    about = (
+        f"A body may have {MAX_BODY_BYTES:,} bytes. Filled is the mean of all bodies but the smallest. Requests are "
+        "what Voucherify limits."
+    )
+    judged.tables.append(Table("Requests", about, lines))
+    return judged
+
+
+def waiting(measured: Sequence[Figures]) -> Judged:
+    """Compare GETs until a queue has been seen to its end."""
+    judged = Judged()
+    others = list(measured[0]["others"])
+    lines = [["", "**this provider**", "of these, results", "mean delay, s", *others]]
+    for figures in measured:
+        actions, seconds, tasks = figures["actions"], figures["seconds"], figures["tasks"]
+        gets = figures["gets"] + figures["lists"]
+        of = f"one task with {actions:,} actions" if tasks == 1 else f"{tasks:,} tasks with {actions // tasks:,} each"
+        name = f"{of}, {seconds} s each"
+        cells = [f"{gets:,}", f"{actions:,}", f"{figures['late']:.0f}", *(f"{n:,}" for n in figures["others"].values())]
+        lines.append([name, *cells])
+        bound = {(27, 20, 1): 45, (1_000, 10, 1): 1_300}.get((actions, seconds, tasks))
+        if bound is not None:
+            judged.targets.append(Target(f"GETs for {name}", gets, bound))
+    about = (
+        "GETs until every action of a first-in-first-out queue is known to have ended and its result has been fetched. "
+        "Measured with the real trigger and client under a simulated clock; the other policies are arithmetic. The "
+        "delay is from the end of a task's last action to its event."
+    )
+    judged.tables.append(Table("Waiting", about, lines))
+    return judged
+
+
+def triggers(measured: Mapping[str, Figures], *, quick: bool) -> Judged:
+    """Compare what waiting triggers cost the triggerer."""
+    judged = Judged()
+    lines = [["", "triggers", "peak MB above the process's", "MB per trigger", "GETs per minute", "CPU s per minute"]]
+    names = {"ours": "**this provider's triggers**", "client_each": "a client each, every 5 s"}
+    for variant, name in names.items():
+        figures = measured[variant]
+        per_minute = 60 / figures["seconds"]
+        lines.append(
+            [
+                name,
+                f"{figures['triggers']:,}",
+                f"{_extra_mb(figures):.0f}",
+                f"{_extra_mb(figures) / figures['triggers']:.2f}",
+                f"{figures['gets'] * per_minute:,.0f}",
+                f"{figures['cpu'] * per_minute:.1f}",
+            ]
+        )
+    ours = measured["ours"]
+    judged.targets += [
+        Target(
+            f"memory of {ours['triggers']:,} waiting triggers", _extra_mb(ours), 100, unit=" MB", margin=0.1 * quick
+        ),
+        Target(
+            f"GETs of {ours['triggers']:,} triggers in {ours['seconds']} s, one a second",
+            ours["gets"],
+            ours["seconds"],
+            margin=0.5 * quick,
+        ),
+    ]
+    about = (
+        f"Triggers of one connection in one event loop, watched for {ours['seconds']} s after they have started all at "
+        "once; each waits for an action of its own in a queue that takes 10 s for one."
+    )
+    judged.tables.append(Table("Triggers", about, lines))
+    return judged
+
+
+def imports(measured: Mapping[str, list[Figures]], *, quick: bool) -> Judged:
+    """Compare import times."""
+    added = _median(measured["ours"], lambda figures: figures["added"]) * 1_000
+    base = _median(measured["ours"], lambda figures: figures["base"]) * 1_000
+    sdk = _median(measured["sdk"], lambda figures: figures["added"]) * 1_000
+    lines = [
+        ["", "CPU ms"],
+        ["`airflow.sdk`", f"{base:,.0f}"],
+        ["**this provider's operators and sensor**, added to that", f"{added:,.0f}"],
+        ["the official SDK, alone", f"{sdk:,.0f}"],
+    ]
+    about = "In fresh interpreters with bytecode on disk. Every parse of a DAG file pays this."
+    target = Target("what operators and sensor add to importing `airflow.sdk`", added, 40, unit=" ms")
+    if quick:
+        target = Target(target.name, added, 40, unit=" ms", margin=1.0)
+    return Judged([Table("Import", about, lines)], [target])
+
+
+def operator(measured: Sequence[Figures], *, quick: bool) -> Judged:
+    """Judge runs under ``dag.test()``."""
+    lines = [["rows", "written", "requests", "bytes", "CPU s per million", "wall s", "peak MB above the process's"]]
+    for figures in measured:
+        lines.append(
+            [
+                f"{figures['rows']:,}",
+                f"{figures['written']:,}",
+                f"{figures['requests']:,}",
+                f"{figures['bytes']:,}",
+                f"{_cpu(figures):.2f}",
+                f"{figures['wall']:.1f}",
+                f"{_extra_mb(figures):.0f}",
+            ]
+        )
+    few, many = measured
+    unwritten = sum(figures["rows"] - figures["written"] for figures in measured)
+    growth = many["peak_mb"] - few["peak_mb"]
+    about = (
+        "`VoucherifyBulkUpdateOperator` under `dag.test()`, from SQLite through waiting and reports to the summary, "
+        "against the local stand-in. CPU includes Airflow's own for a DAG run."
+    )
+    return Judged(
+        [Table("Operator", about, lines)],
+        [
+            Target("rows that the operator's summary does not count as written", unwritten, 0),
+            Target("requests of the operator beyond the fewest possible", many["requests"] - _fewest(many["bytes"]), 1),
+            Target(
+                f"growth of the operator's peak memory from {few['rows']:,} to {many['rows']:,} rows",
+                growth,
+                10,
+                unit=" MB",
+                margin=0.5 * quick,
+            ),
+        ],
+    )
+
+
+def changes(measured: Sequence[Figures], *, quick: bool) -> Judged:
+    """Judge syncs of which few rows have changed."""
+    header = ["rows", "sent", "requests", "CPU s", "of it reading", "peak MB above the process's", "state, MB"]
+    lines = [header]
+    for figures in measured:
+        lines.append(
+            [
+                f"{figures['rows']:,}",
+                f"{figures['written']:,}",
+                f"{figures['requests']:,}",
+                f"{figures['cpu']:.2f}",
+                f"{figures['reading_cpu']:.2f}",
+                f"{_extra_mb(figures):.0f}",
+                f"{figures['state_bytes'] / 1e6:.0f}",
+            ]
+        )
+    few, many = measured
+    beyond = sum(figures["rows"] - figures["written"] - figures["unchanged"] for figures in measured)
+    million = (many["cpu"] - many["reading_cpu"]) * MILLION / many["rows"]
+    about = (
+        '`sync_mode="changed"` under `dag.test()`, from SQLite, with the state in a file: the second of two nights, '
+        "between which one row in a hundred has changed. CPU includes Airflow's own for a DAG run."
+    )
+    return Judged(
+        [Table("Only what changed", about, lines)],
+        [
+            Target("rows neither sent nor unchanged", beyond, 0),
+            Target("requests for one changed row in a hundred", many["requests"], 1),
+            Target(
+                "CPU of finding the changes among a million rows, on top of reading them",
+                million,
+                2,
+                unit=" s",
+                margin=3.0 if quick else 0.25,
+                digits=2,
+            ),
+            Target(
+                f"growth of the peak memory from {few['rows']:,} to {many['rows']:,} rows, of which few have changed",
+                many["peak_mb"] - few["peak_mb"],
+                10,
+                unit=" MB",
+                margin=0.5 * quick,
+            ),
+        ],
+    )
+
+
+def _fewest(size: int) -> int:
+    return ceil(size / MAX_BODY_BYTES)
+
+
+def _but_the_smallest(sizes: Sequence[int]) -> list[int]:
+    """Leave the body out that has what remains; two are on their way at once, so it need not arrive last."""
+    return sorted(sizes)[1:]
+
+
+def _median(rounds: Sequence[Figures], of: Callable[[Figures], float]) -> float:
+    return median(of(figures) for figures in rounds)
+
+
+def _cpu(figures: Figures) -> float:
+    seconds: float = figures["cpu"] * MILLION / figures["rows"]
+    return seconds
+
+
+def _extra_mb(figures: Figures) -> float:
+    extra: float = max(0.0, figures["peak_mb"] - figures["base_mb"])
+    return extra

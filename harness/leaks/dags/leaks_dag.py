@@ -1,0 +1,70 @@
+"""Syncs that succeed, fail and wait, each with its own connection; ``harness.leaks.run`` searches what they leave."""
+
+from __future__ import annotations
+
+import base64
+import os
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, task
+
+from airflow_provider_voucherify import completion
+from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
+
+completion.WORKER_SECONDS = 0.0
+REPORTS = os.environ.get("LEAKS_REPORTS", "")
+RECORDS = [{"source_id": "c1", "name": "Ann"}, {"source_id": "c2", "birthdate": "soon"}]
+
+
+def sync(task_id: str, conn_id: str, **kwargs: Any) -> VoucherifyBulkUpdateOperator:
+    """Return a task that updates customers."""
+    return VoucherifyBulkUpdateOperator(
+        task_id=task_id, resource="customers", voucherify_conn_id=conn_id, **{"records": RECORDS, **kwargs}
+    )
+
+
+with DAG("leaks", schedule=None, default_args={"retries": 1, "retry_delay": timedelta(seconds=1)}):
+    for auth in ("keys", "oauth"):
+        deferred = {"deferrable": True, "poll_interval": 2, "max_failed_records": 5}
+        sync(f"deferred_{auth}", f"good_{auth}", report_path=f"{REPORTS}/{auth}", **deferred)
+        sync(f"too_many_failures_{auth}", f"good_{auth}", max_failed_records=0)
+        sync(f"quoted_by_a_gateway_{auth}", f"bad_{auth}")
+        sent = sync(f"not_waited_for_{auth}", f"good_{auth}", wait_for_completion=False, max_failed_records=5)
+        VoucherifyAsyncActionSensor(
+            task_id=f"sensor_{auth}",
+            voucherify_conn_id=f"good_{auth}",
+            async_action_ids=sent.output["async_action_ids"],
+            max_failed_records=5,
+            deferrable=True,
+        )
+
+    @task
+    def connection_tests() -> list[Any]:
+        """Say what the Test button says."""
+        return [
+            VoucherifyHook(f"{kind}_{auth}").test_connection() for kind in ("good", "bad") for auth in ("keys", "oauth")
+        ]
+
+    @task
+    def crash_dump() -> None:
+        """Print what a person looks at after a crash, and fail with the rest."""
+        with VoucherifyHook("good_oauth") as hook:
+            client = hook.get_conn()
+            client.list_async_actions()
+            print(client, vars(client), repr(client.settings), client.settings.model_dump())
+            raise RuntimeError(f"{vars(hook)} {vars(client._protocol)}")
+
+    @task
+    def plant() -> str:
+        """Leak on purpose, such that Airflow's own masking does not notice."""
+        pair = base64.b64encode(os.environ["LEAKS_PLANT"].encode()).decode()
+        print("planted", pair)
+        return pair
+
+    connection_tests()
+    crash_dump()
+    if "LEAKS_PLANT" in os.environ:
+        plant()
