@@ -187,6 +187,8 @@ def run(pair: Pair) -> Outcome:
         "-q",
         "-p",
         "no:cacheprovider",
+        "--numprocesses=logical",
+        "--dist=worksteal",
         "--junit-xml",
         str(report),
         *PARTS[pair.part],
