@@ -66,7 +66,6 @@ __all__ = [
     "fresh",
     "get_async_connection",
     "get_async_extra_dejson",
-    "get_connection",
     "get_map_indexes",
     "get_task_state_store",
     "get_task_states",
@@ -220,11 +219,6 @@ def get_map_indexes(dag_id: str, run_id: str, task_id: str) -> list[int]:
         states = RuntimeTaskInstance.get_task_states(dag_id=dag_id, task_ids=[task_id], run_ids=[run_id])
     names = states.get(run_id, {})
     return sorted(int(name.removeprefix(f"{task_id}_")) for name in names if name != task_id)
-
-
-def get_connection(conn_id: str) -> Connection:
-    """Look a connection up from a task."""
-    return BaseHook.get_connection(conn_id)
 
 
 async def get_async_connection(conn_id: str) -> Connection:

@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.destination import BatchLimits, Destination, ids_destination
 from airflow_provider_voucherify.sync.spool import Spool, decode_id
 
 MetadataPlan = Literal["auto", "bulk", "metadata"]
-METADATA_PLANS: tuple[MetadataPlan, ...] = get_args(MetadataPlan)
 
 MOST_GROUPS = 1_000
 """Distinct metadata objects, each a request or more, that ``plan="metadata"`` sends."""

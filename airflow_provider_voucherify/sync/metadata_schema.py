@@ -9,7 +9,7 @@ documentation/openapi/metadata-schemas.json). Where its answer is not documented
 decides:
 
 - ``null``, also in a list and for a required key: the dashboard can store it, the API is silent;
-- a required key that is missing, except where the caller knows that the object is new (``creating=True``);
+- a required key that is missing: the object that is updated may have it;
 - keys whose definition is deleted, has an unknown type, or does not say whether it is a list;
 - ``eq`` and ``ne`` of other types than string and number, bounds of other types than number, lengths of other types
   than string; an empty ``eq``, and an ``eq`` whose values are not all of the definition's type;
@@ -98,21 +98,18 @@ class MetadataRules:
     All checks take values that ``values.to_metadata`` has converted.
 
     :param allow_defined_only: whether a key that the schema does not define is refused.
-    :param required: the keys that a new object must have.
     """
 
     allow_defined_only: bool
-    required: frozenset[str]
     _rules: Mapping[str, _Rule]
 
-    def check(self, metadata: Mapping[str, Any], *, creating: bool = False) -> None:
+    def check(self, metadata: Mapping[str, Any]) -> None:
         """
         Check a whole metadata object.
 
-        :param creating: whether it is certain that the object is new; only then must the required keys be there.
         :raises RefusedMetadataError: naming every key that is wrong.
         """
-        problems = [*self._problems(metadata, creating)]
+        problems = [*self._problems(metadata)]
         if self.allow_defined_only:
             problems += [_undefined(key, value) for key, value in metadata.items() if self._refuses(key, value)]
         if problems:
@@ -137,12 +134,10 @@ class MetadataRules:
     def _refuses(self, key: str, value: Any) -> bool:
         return value is not None and self.unknown_key(key)
 
-    def _problems(self, metadata: Mapping[str, Any], creating: bool, prefix: str = "") -> Iterator[str]:
+    def _problems(self, metadata: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
         for key, rule in self._rules.items():
             if key in metadata:
-                yield from rule.problems(prefix + key, metadata[key], creating)
-            elif creating and key in self.required:
-                yield _problem(prefix + key, rule.demands, "undefined")
+                yield from rule.problems(prefix + key, metadata[key])
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +158,12 @@ class _Rule:
     nested: MetadataRules | None = None
     check: Check | None = None
 
-    def problems(self, name: str, value: Any, creating: bool) -> Iterator[str]:
+    def problems(self, name: str, value: Any) -> Iterator[str]:
         """Give what is wrong with a value, for the keys of nested objects one by one."""
         objects = None if self.nested is None else self._objects(value)
         if self.nested is not None and objects is not None:
             for item in objects:
-                yield from self.nested._problems(item, creating, prefix=f"{name}.")
+                yield from self.nested._problems(item, prefix=f"{name}.")
         elif self.accepts is not None and not self.accepts(value):
             yield _problem(name, self.demands, value)
 
@@ -193,10 +188,8 @@ def compile_schema(schema: MetadataSchema, nested: Iterable[MetadataSchema] = ()
 
 
 def _rules(schema: MetadataSchema, nested: Mapping[str, MetadataRules]) -> MetadataRules:
-    live = {key: definition for key, definition in schema.properties.items() if not definition.deleted}
     return MetadataRules(
         allow_defined_only=schema.allow_defined_only is True,
-        required=frozenset(key for key, definition in live.items() if definition.optional is False),
         _rules={key: _rule(key, definition, nested) for key, definition in schema.properties.items()},
     )
 
@@ -215,7 +208,7 @@ def _rule(key: str, definition: MetadataDefinition, nested: Mapping[str, Metadat
 def _check(key: str, rule: _Rule, accepts: _Accepts) -> Check:
     def check(value: Any) -> None:
         if not accepts(value):
-            raise RefusedMetadataError("; ".join(rule.problems(key, value, creating=False)))
+            raise RefusedMetadataError("; ".join(rule.problems(key, value)))
 
     return check
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, get_args
+from typing import Literal
 
 Outcome = Literal[
     "updated", "created", "succeeded", "unchanged", "failed", "refused", "superseded", "not_reported", "removed"
 ]
-OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
 def confirmed_by(outcome: str, *, upserts: bool) -> bool:

@@ -108,11 +108,6 @@ class Waits:
         return self._waits[0]
 
     @property
-    def newest(self) -> Wait:
-        """The one whose action should finish last."""
-        return self._waits[-1]
-
-    @property
     def poll_interval(self) -> float:
         """The smallest of theirs."""
         return min(wait.poll_interval for wait in self._waits)
