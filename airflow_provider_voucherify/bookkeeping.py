@@ -94,22 +94,30 @@ class Bookkeeping:
         elif not ledger.known and tables.has_runs_of_others(ledger.run):
             yield GONE
 
-    def before_sending(self, ledger: Ledger) -> None:
+    def before_sending(self, ledger: Ledger, *, again: bool = False) -> None:
         """
-        Let the state say that nobody knows what Voucherify has of the records that are about to be sent.
+        Let the state say who is about to be sent and by which run, so that nobody knows what Voucherify has of them.
 
         A file that is not the one any more that was loaded is another run's, which is sending too: what that one has
         taken out of it stays out, and what this run sends is not confirmed by it.
+
+        :param again: an earlier try of the run has done so too. Records that another run has been about to send since
+            are noted in the ledger: what this run has sent before that is not the last that Voucherify was told.
         """
-        if self.state_path is not None and self._state_file(self.state_path) != ledger.state_file:
-            ledger.state_is_contested = True
-            self._reload_state(ledger)
-        doubted = ledger.doubt()
         if self.tables is not None:
-            if doubted:
-                self.tables.doubt(ledger.doubted())
-        elif self.state_path is not None and (doubted or not ledger.state_file or ledger.state_is_contested):
-            self._write_state_file(ledger)
+            ledger.doubt()
+            if again:
+                ledger.note_overtaken(self.tables.sent_by_others(ledger.doubted(), ledger.run))
+            self.tables.doubt(ledger.doubted(), ledger.run)
+        elif self.state_path is not None:
+            if again and self._writer(self.state_path) != ledger.run:
+                ledger.note_overtaken(None)
+            if self._state_file(self.state_path) != ledger.state_file:
+                ledger.state_is_contested = True
+                self._reload_state(ledger)
+            ledger.doubt()
+            if ledger.has_to_send or not ledger.state_file or ledger.state_is_contested:
+                self._write_state_file(ledger)
 
     def write(self, ledger: Ledger, summary: SyncSummary, context: Context) -> list[str]:
         """
@@ -175,6 +183,14 @@ class Bookkeeping:
         with replacing(str(self.state_path)) as file:
             written = write_state(ledger, self.resource, self.sync_name, file)
         ledger.state_file = written
+
+    @staticmethod
+    def _writer(path: str) -> str:
+        """Say which run has written the state of a file."""
+        from airflow_provider_voucherify.storage import first_line
+        from airflow_provider_voucherify.sync.state_file import writer_of
+
+        return writer_of(first_line(path))
 
     @staticmethod
     def _state_file(path: str) -> str:

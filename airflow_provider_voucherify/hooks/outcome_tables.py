@@ -93,6 +93,7 @@ _STATE = {
     "confirmed_at": "varchar(40)",
     "fields": "varchar(4000)",
     "not_cleared": "varchar(4000)",
+    "sent_by": "varchar(760)",
 }
 
 
@@ -206,13 +207,21 @@ class OutcomeTables:
             cursor.execute(select, [self._sync_name, self._resource, run_key])
             return any(name == self._sync_name for (name,) in cursor.fetchall())
 
-    def doubt(self, ids: Iterable[str]) -> None:
-        """Take the confirmation from records that are about to be sent."""
+    def doubt(self, ids: Iterable[str], run_key: str) -> None:
+        """Take the confirmation from records that a run is about to send, and say which run that is."""
+        update = f"update {self._state} set digest = null, sent_by = {self._mark} where record_key in"  # noqa: S608
         with closing(self._connection()) as connection, closing(connection.cursor()) as cursor:
-            for some in _some(map(self._key, ids), MOST_PARAMETERS):
-                keys = self._marks(len(some))
-                cursor.execute(f"update {self._state} set digest = null where record_key in {keys}", some)  # noqa: S608
+            for some in _some(map(self._key, ids), MOST_PARAMETERS - 1):
+                cursor.execute(f"{update} {self._marks(len(some))}", [self._text(run_key, 760), *some])
             connection.commit()
+
+    def sent_by_others(self, ids: Iterable[str], run_key: str) -> Iterator[str]:
+        """Give those of some records that another run was the last to be about to send."""
+        with closing(self._hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+            for some in _some(ids, MOST_PARAMETERS):
+                keys = {self._key(record_id): record_id for record_id in some}
+                there = self._there(cursor, list(keys))
+                yield from (keys[key] for key, run in there.items() if run != self._text(run_key, 760))
 
     def write(
         self,
@@ -228,9 +237,9 @@ class OutcomeTables:
 
         :param run: values of the ``runs`` table by column.
         :param outcomes: gives those of the rows that are to be in the changelog.
-        :param states: gives those of the records that the run has changed. A record that is confirmed in the table
-            although ``doubt`` has taken its confirmation was written by another run at the same time: then nobody knows
-            which of the two came last at Voucherify, and neither counts.
+        :param states: gives those of the records that the run has changed. A record that was sent, or written into the
+            table, by another run since ``doubt`` is contested: then nobody knows which of the two came last at
+            Voucherify, and neither counts.
         :returns: what deserves a look, in words; ``warning`` in the ``runs`` table says it too.
         """
         again = Retrying(
@@ -258,15 +267,15 @@ class OutcomeTables:
                     continue
                 keys = [self._key(state.id) for state in some]
                 there = self._there(cursor, keys)
-                confirmed = {key for key, is_confirmed in there.items() if is_confirmed}
-                contested += sum(s.digest is not None and k in confirmed for s, k in zip(some, keys, strict=True))
+                of_others = {key for key, sent_by in there.items() if sent_by != self._text(run["run_key"], 760)}
+                contested += sum(s.digest is not None and k in of_others for s, k in zip(some, keys, strict=True))
                 if there:
                     cursor.execute(
                         f"delete from {self._state} where record_key in {self._marks(len(there))}",  # noqa: S608
                         list(there),
                     )
                 rows = [
-                    self._state_row(run, key, state, contested=key in confirmed)
+                    self._state_row(run, key, state, contested=key in of_others)
                     for key, state in zip(keys, some, strict=True)
                 ]
                 self._insert(cursor, self._state, _STATE, rows)
@@ -349,12 +358,11 @@ class OutcomeTables:
             for table in (self._runs, self._changelog):
                 cursor.execute(f"delete from {table} where run_key = {self._mark}", [run_key])  # noqa: S608
 
-    def _there(self, cursor: Any, keys: Sequence[str]) -> dict[str, bool]:
-        """Return which records have a state, and whether it is confirmed."""
-        marks = self._marks(len(keys))
-        select = f"select record_key, digest from {self._state} where record_key in {marks}"  # noqa: S608
+    def _there(self, cursor: Any, keys: Sequence[str]) -> dict[str, str | None]:
+        """Return which records have a state, and which run was the last to be about to send them."""
+        select = f"select record_key, sent_by from {self._state} where record_key in {self._marks(len(keys))}"  # noqa: S608
         cursor.execute(select, keys)
-        return {key: digest is not None for key, digest in cursor.fetchall()}
+        return dict(cursor.fetchall())
 
     def _connection(self) -> Any:
         """Open a connection whose statements are one transaction, whatever the driver's default is."""
@@ -372,6 +380,7 @@ class OutcomeTables:
             run["finished_at"],
             None if state.confirmed_at is None else iso(state.confirmed_at),
             *(None if names is None or len(names) > LONGEST_FIELDS else names for names in told),
+            self._text(run["run_key"], 760),
         ]
 
     def _entry(self, outcome: RowOutcome) -> list[Any]:

@@ -216,7 +216,7 @@ class _BulkOperator(SubmittingOperator):
                 self._mind_newer_runs(context)
             context["ti"].xcom_push(key=REFUSED_XCOM_KEY, value=[failure.sample() for failure in plan.refused_sample])
             if plan.ledger is not None:
-                self._bookkeeping(context).before_sending(plan.ledger)
+                self._bookkeeping(context).before_sending(plan.ledger, again=context["ti"].try_number > 1)
             if plan.batches:
                 self._announce_links(context, hook)
             sync = self._submit(context, plan, hook)

@@ -298,18 +298,41 @@ class Ledger:
         """Give the ids that left the source and that Voucherify has."""
         return (i for (i,) in self._db.execute("select id from removed where was_confirmed order by id"))
 
-    def doubt(self) -> int:
+    @property
+    def has_to_send(self) -> bool:
+        """Whether there are records to send."""
+        return bool(self._number(sql.HAS_TO_SEND, self._names))
+
+    def doubt(self) -> None:
         """
-        Take the confirmation from all records that are about to be sent. Returns how many had one.
+        Take the confirmation from all records that are about to be sent.
 
         Should nobody live to read the answer, nobody knows which content Voucherify has.
         """
         self._db.execute(sql.FIND_DOUBTED, self._names)
-        return self._db.execute(sql.DOUBT).rowcount
+        self._db.execute(sql.DOUBT)
 
     def doubted(self) -> Iterator[str]:
-        """Give the ids whose confirmation ``doubt`` has taken."""
+        """Give the ids that have a state and are about to be sent, as ``doubt`` has found them."""
         return (record_id for (record_id,) in self._db.execute("select id from doubted order by id"))
+
+    def note_overtaken(self, ids: Iterable[str] | None) -> None:
+        """
+        Write down whom another run may have sent after an earlier try of this one.
+
+        :param ids: None for everybody.
+        """
+        if ids is None:
+            self._note("overtaken", "all")
+        else:
+            self._db.executemany("insert or ignore into overtaken values (?)", ((record_id,) for record_id in ids))
+
+    def is_overtaken(self, ids: Sequence[str]) -> bool:
+        """Say whether another run may have sent one of these after an earlier try of this one has."""
+        if self._about("overtaken"):
+            return True
+        found = "select exists (select 1 from json_each(?) j join overtaken o on o.id = j.value)"
+        return bool(self._number(found, (msgspec.json.encode(ids).decode(),)))
 
     # What Voucherify answers
 

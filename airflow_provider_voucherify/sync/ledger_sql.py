@@ -43,6 +43,7 @@ create table failed_before(
 create table present(id text primary key) without rowid;
 create table removed(id text primary key, was_confirmed integer not null) without rowid;
 create table doubted(id text primary key) without rowid;
+create table overtaken(id text primary key) without rowid;
 create table named(id text primary key, key text, message text, details text) without rowid;
 create table batch(id text primary key, said text not null) without rowid;
 create table told(said text primary key, outcome text not null, confirmed integer not null) without rowid;
@@ -54,7 +55,8 @@ create table answers(
 """
 ``of_project`` has the settings under which records were made for this sync's project, since another one does not have
 them; ``chunks`` the ids of all items, as JSON; ``rows`` the items that are not confirmed as they are; ``unsent`` the
-rows that are no items; ``held`` the items that are not sent; ``answers`` what Voucherify says of the ids that were.
+rows that are no items; ``held`` the items that are not sent; ``overtaken`` ids that another run may have sent since an
+earlier try of this one; ``answers`` what Voucherify says of the ids that were.
 
 ``contents`` has which fields an item has, with a value or null; ``targets`` which fields the source has a column for;
 ``standing`` the ids in the source of which Voucherify had a value that was not cleared before; and ``clearing``, of a
@@ -136,14 +138,16 @@ where held.item is null and s.outcome = 'removed' and s.key = 'marked' and exist
 )
 """
 
-FIND_DOUBTED = """
-insert or ignore into doubted select id from earlier.state where digest is not null and (
-    id in (select id from rows left join held using (item) where held.item is null)
-    or :marks and id in (select id from removed where was_confirmed)
-)
+_SENT = """
+select id from rows left join held using (item) where held.item is null
+union all select id from removed where :marks and was_confirmed
 """
 
-DOUBT = "update earlier.state set digest = null where id in (select id from doubted)"
+HAS_TO_SEND = f"select exists ({_SENT})"
+
+FIND_DOUBTED = f"insert or ignore into doubted select id from earlier.state where id in ({_SENT})"  # noqa: S608
+
+DOUBT = "update earlier.state set digest = null where id in (select id from doubted) and digest is not null"
 
 # Answers of Voucherify
 
@@ -228,7 +232,7 @@ insert or replace into earlier.state
 select id,
     case when a.confirmed then rows.digest end,
     case when a.confirmed or a.counted then :settings else coalesce(s.settings, :settings) end,
-    :run,
+    case when a.confirmed or a.counted then :run else coalesce(s.run, :run) end,
     case when a.counted then rows.digest when not coalesce(a.confirmed, 0) then s.failed_digest end,
     case when a.confirmed then 0
          when not coalesce(a.counted, 0) then coalesce(s.attempts, 0)

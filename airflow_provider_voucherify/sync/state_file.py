@@ -2,7 +2,8 @@
 The state of earlier syncs as one file: a line of JSON that says what it is, then an SQLite file.
 
 The line has the version of the format, the resource, the SHA-256 of the rest, and a text that no other file has
-(``written``), by which a run sees that another one has written in the meantime. A file that is damaged or of another
+(``written``), by which a run sees that another one has written in the meantime; and which run that was (``run``), so
+that a retry sees it too. A file that is damaged or of another
 version is not used: then every row is sent again. Under which settings (project, mapping, null policy, constant
 metadata) a record was made is said record by record, by a digest, so a changed setting makes rows be sent again too.
 """
@@ -62,6 +63,7 @@ def write_state(ledger: Ledger, resource: str, sync_name: str, file: IO[bytes]) 
         "version": VERSION,
         "resource": resource,
         "sync": sync_name,
+        "run": ledger.run,
         "sha256": ledger.digest_of_state(),
         "written": uuid.uuid4().hex,
     }
@@ -105,6 +107,14 @@ def state_of(line: bytes) -> str:
     """Return what tells a file of state from every other, by its first line; an empty text if it is none."""
     try:
         return _name_of(_head(line))
+    except ValueError:
+        return ""
+
+
+def writer_of(line: bytes) -> str:
+    """Return the run that has written a file of state, by its first line; an empty text if that is not known."""
+    try:
+        return str(_head(line).get("run", ""))
     except ValueError:
         return ""
 

@@ -60,9 +60,10 @@ class Submission:
     """
     Posts the batches of a plan that no earlier try has posted.
 
-    A batch whose answer was lost, or whose action Voucherify does not know any more, is posted again: that costs a
-    request and tells Voucherify the same values twice, and nothing in its list of actions could prove that one of them
-    is this batch's, since other tasks and runs send the same ids. It is counted as ``resubmitted``.
+    A batch whose answer was lost, whose action Voucherify does not know any more, or whose records another run of the
+    sync may have sent since, is posted again: that costs a request and tells Voucherify the same values twice, and
+    nothing in its list of actions could prove that one of them is this batch's, since other tasks and runs send the
+    same ids. It is counted as ``resubmitted``.
 
     :param plan: read.
     :param api: where to post.
@@ -144,10 +145,17 @@ class Submission:
         """
         Add a batch of the records that Voucherify has rejected of this one, where the journal asks for it.
 
-        If it cannot be told any more which those are (the report is gone), the whole batch is sent again.
+        If it cannot be told any more which those are (the report is gone), the whole batch is sent again. So is one
+        whose records another run of the sync may have sent since.
         """
         entry = self.journal.find(self._digests[batch.number - 1])
-        if entry is None or entry.async_action_id is None or not entry.failed:
+        if entry is None or entry.async_action_id is None:
+            return 0
+        if self.plan.ledger is not None and self.plan.ledger.is_overtaken(self._ids_of(batch)):
+            log.warning("Batch %d may not be the last that Voucherify was told of its records", batch.number)
+            self.journal.doubt_action(entry.async_action_id)
+            return 0
+        if not entry.failed:
             return 0
         action = self.api.get_async_action(entry.async_action_id)
         failures = outcome_of(action, batch.records, batch.destination.endpoint, self.api, self._ids_of(batch)).failures

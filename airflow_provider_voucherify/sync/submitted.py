@@ -120,7 +120,8 @@ def resubmission_warning(batches: str, records: str, submitted: Sequence[Submitt
         return None
     return (
         f"{len(again):,} {batches} ({sum(again):,} {records}) may have reached Voucherify twice, since the answer to "
-        f"the first request was lost; {records} that the first one created do not count as created"
+        f"the first request was lost or no longer counts; {records} that the first one created do not count as "
+        "created"
     )
 
 

@@ -63,8 +63,9 @@ class SyncSummary(BaseModel):
     :param failed_async_action_ids: of the async actions, the ones that failed as a whole.
     :param requests: bulk requests that this try sent; of a dry run, that it would send.
     :param bytes_sent: bytes of their bodies.
-    :param resubmitted: requests that were sent again, because their answer was lost: Voucherify may have taken them
-        twice. What they created is not known then (``created`` is None), unless it was all their last answer tells.
+    :param resubmitted: requests that were sent again, because their answer was lost or no longer counts: Voucherify may
+        have taken them twice. What they created is not known then (``created`` is None), unless it was all their last
+        answer tells.
     :param warning: what deserves a look, in words: every threshold that is exceeded, whether it fails the task or only
         warns, a state that could not be used, records that could not be taken for removed, requests that were sent
         again; None if there is nothing.

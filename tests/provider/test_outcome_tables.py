@@ -85,7 +85,7 @@ def test_what_cannot_be_written_whole_is_not_written(server: None, request: pyte
     tables = OutcomeTables("books", name, "sync", "customers")
     tables.create()
     tables.write(run_of("sync/1"), outcomes, lambda: states("sync/1"))
-    tables.doubt(f"c{number}" for number in range(1, RECORDS + 1))
+    tables.doubt((f"c{number}" for number in range(1, RECORDS + 1)), "sync/2")
 
     def breaks_off() -> Iterator[RecordState]:
         for number, state in enumerate(states("sync/2", 8)):

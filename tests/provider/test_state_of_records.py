@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -16,6 +17,7 @@ from dags import DagRunResult, run_dag
 from installed import needs_store
 
 from airflow_provider_voucherify.bookkeeping import Bookkeeping
+from airflow_provider_voucherify.hooks.outcome_tables import OutcomeTables
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sync.ledger import Ledger
@@ -166,6 +168,78 @@ def test_a_run_that_another_one_overtakes_confirms_nothing(
     assert (following["submitted"], following["warning"]) == (2, None)
     assert last["unchanged"] == 2
     assert [voucherify.customers[name]["metadata"]["v"] for name in "rs"] == [1, 2]
+
+
+def send_and_die(voucherify: LocalVoucherify, books: dict[str, Any]) -> None:
+    """Do what another run of the sync does that sends an older content of two records, and is not heard of any more."""
+    tables = OutcomeTables("books", "voucherify", "nightly.sync", "customers") if "outcomes_conn_id" in books else None
+    other = Bookkeeping("customers", "nightly.sync", state_path=books.get("state_path"), tables=tables)
+    with Ledger("another run", "settings") as ledger:
+        other.load_state(ledger)
+        ledger.add(["r", "s"], [b"{}", b"{}"])
+        other.before_sending(ledger)
+    for record_id in "rs":
+        voucherify.customers[record_id]["metadata"] = {"v": 0}
+
+
+def test_a_run_confirms_nothing_that_another_one_has_sent_after_it(
+    books: dict[str, Any], voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one begins when this one has sent its rows, and finds no confirmation that it could take away."""
+    rows = [{"source_id": "r", "v": 1}, {"source_id": "s", "v": 1}]
+    night(rows, **books)
+    for row in rows:
+        row["v"] = 2
+
+    def overtake(*_: Any) -> None:
+        monkeypatch.undo()
+        connect(monkeypatch, voucherify)
+        if "outcomes_conn_id" in books:
+            monkeypatch.setenv("AIRFLOW_CONN_BOOKS", books_connection)
+        send_and_die(voucherify, books)
+
+    books_connection = os.environ.get("AIRFLOW_CONN_BOOKS", "")
+    monkeypatch.setattr(VoucherifyBulkUpdateOperator, "_announce", overtake)
+    overtaken, following, last = (night(rows, **books).xcom("sync") for _ in range(3))
+
+    assert (overtaken["updated"], "another run of this sync" in overtaken["warning"]) == (2, True)
+    assert (following["submitted"], following["warning"]) == (2, None)
+    assert last["unchanged"] == 2
+    assert [voucherify.customers[name]["metadata"]["v"] for name in "rs"] == [2, 2]
+
+
+@needs_store
+def test_a_retry_sends_again_what_another_run_has_sent_since(
+    books: dict[str, Any], voucherify: LocalVoucherify
+) -> None:
+    """What the first try has sent was done; the state must not say that Voucherify has it still."""
+    rows = [{"source_id": "r", "v": 1}, {"source_id": "s", "v": 1}]
+    night(rows, **books)
+    for row in rows:
+        row["v"] = 2
+
+    def between_tries(context: Any) -> None:
+        voucherify.behave()
+        send_and_die(voucherify, books)
+
+    voucherify.misbehave("poll", Status(500), times=None)
+    with DAG("nightly", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator(
+            task_id="sync",
+            resource="customers",
+            records=rows,
+            retries=1,
+            retry_delay=timedelta(0),
+            completion_timeout=0.2,
+            on_retry_callback=between_tries,
+            **books,
+        )
+    retried = run_dag(dag).xcom("sync")
+    following = night(rows, **books).xcom("sync")
+
+    assert (retried["succeeded"], retried["resubmitted"]) == (2, 1)
+    assert following["unchanged"] == 2
+    assert [voucherify.customers[name]["metadata"]["v"] for name in "rs"] == [2, 2]
 
 
 @pytest.fixture
@@ -351,6 +425,26 @@ def test_a_retry_does_not_take_its_own_runs_success_for_a_later_syncs(
     summary = run_dag(dag).xcom("sync")
 
     assert (summary["created"], summary["failed"], summary["superseded"]) == (9, 1, 0)
+
+
+@needs_store
+def test_a_try_whose_action_came_to_nothing_takes_no_attempt_back(
+    strict_voucherify: LocalVoucherify, tmp_path: Path
+) -> None:
+    rows = [{"source_id": "c1", "tier": "tin"}]
+    kept: dict[str, Any] = {"sync_mode": "changed", "state_path": str(tmp_path / "state"), "max_attempts": 2}
+    night(rows, **kept)
+    strict_voucherify.next_actions(status="FAILED", applies_records=False)
+    with DAG("nightly", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator(
+            task_id="sync", resource="customers", records=rows, retries=1, retry_delay=timedelta(0), **kept
+        )
+    run_dag(dag)
+
+    third = night(rows, **kept).xcom("sync")
+
+    assert len(strict_voucherify.actions) == 3
+    assert third["refused"] == 1
 
 
 def test_an_id_that_no_database_can_keep_is_refused(books: dict[str, Any], voucherify: LocalVoucherify) -> None:
