@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from zipfile import ZipFile
 
 PACKAGE = "airflow_provider_voucherify"
+FILES = ("py.typed", "get_provider_info.py", "local_voucherify/contract.json")
 CLASSIFIERS = {
     "Framework :: Apache Airflow",
     "Framework :: Apache Airflow :: Provider",
@@ -42,7 +43,7 @@ def main(path: str) -> None:
         if others := [name for name in names if not name.startswith((f"{PACKAGE}/", f"{PACKAGE}-"))]:
             sys.exit(f"{path} also holds {others}")
         (info,) = {name.partition("/")[0] for name in names} - {PACKAGE}
-        needed = [f"{PACKAGE}/py.typed", f"{PACKAGE}/get_provider_info.py"]
+        needed = [f"{PACKAGE}/{name}" for name in FILES]
         needed += [f"{info}/{name}" for name in ("METADATA", "entry_points.txt", "licenses/LICENSE")]
         if missing := set(needed) - set(names):
             sys.exit(f"{path} lacks {sorted(missing)}")

@@ -1,8 +1,8 @@
 """
-The vendor's own API description, as a judge of what is sent and as a source of documented answers.
+The contract as a judge: of requests that were sent, of answers that were given, and as a source of answers to read.
 
-The description is no part of this repository: it is looked for beside it, in ``../shared/voucherify/openapi``. A test
-that needs it skips visibly without it; a fixture that checks requests in passing asks ``openapi_available`` first.
+The contract is what the vendor's API description says, as facts (``local_voucherify/contract.json``, made by
+``make_contract.py``). Answers to read are made from its schemas, since the vendor's examples are not part of it.
 """
 
 from __future__ import annotations
@@ -11,39 +11,29 @@ import json
 import re
 from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
+from itertools import cycle, islice
 from typing import Any, NoReturn
 from urllib.parse import parse_qs, parse_qsl
+from zlib import crc32
 
 import jsonschema
-import pytest
 
 from airflow_provider_voucherify.local_voucherify import Received
-
-FOLDER = Path(__file__).resolve().parents[2] / "shared" / "voucherify" / "openapi"
-TAGS = ("async-actions", "customers", "metadata-schemas", "oauth", "products", "vouchers")
+from airflow_provider_voucherify.local_voucherify.contract import contract
 
 _JSON, _FORM, _MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data"
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _REPORTS = "/v1/reports/"
 
 _REMOVED = re.compile(r"PUT /v1/customers/[^/]+/consents")
-"""What the description does not have any more."""
-
-
-def openapi_available() -> bool:
-    """Say whether the vendor's description is at hand."""
-    return FOLDER.is_dir()
-
-
-needs_openapi = pytest.mark.skipif(not openapi_available(), reason=f"the vendor's API description is not at {FOLDER}")
+"""What the contract does not have, since the vendor has removed it."""
 
 
 def assert_valid_requests(requests: Iterable[Received]) -> None:
     """
     Check requests that a local Voucherify received; meant for the teardown of a fixture that keeps bodies.
 
-    Reports are downloaded from addresses that no description has, and are passed over, as are requests to endpoints
+    Reports are downloaded from addresses that no contract has, and are passed over, as are requests to endpoints
     that the vendor has removed. So is a body that was not kept.
     """
     for request in requests:
@@ -57,13 +47,13 @@ def assert_valid_request(
     method: str, path: str, body: bytes, *, query: str = "", allow_undocumented: bool = False
 ) -> None:
     """
-    Check one request against the description of its endpoint.
+    Check one request against the contract of its endpoint.
 
     Of a body's records only those of a new shape (names and types of all members) are put to the schema, which says
     nothing about values but the form of dates: so a body of a hundred thousand records is checked in a second.
 
     :param path: without the query, as it was requested.
-    :param allow_undocumented: permit members that the description does not name; it does not forbid them, but a
+    :param allow_undocumented: permit members that the contract does not name; it does not forbid them, but a
         misspelled field would pass unseen.
     """
     operation = _Operation.of(method, path)
@@ -71,42 +61,43 @@ def assert_valid_request(
     operation.check_body(body, allow_undocumented)
 
 
-def examples_of_answers(method: str, path: str, status: int) -> dict[str, Any]:
-    """Return the documented example answers of an endpoint, by name."""
-    operation = _Operation.of(method, path)
-    return operation.examples(operation.description["responses"][str(status)]["content"][_JSON])
+def assert_fits_answer(method: str, path: str, status: int, answer: Any) -> None:
+    """
+    Check an answer of an endpoint.
+
+    :param path: with or without names in braces.
+    """
+    _validator(_Operation.of(method, path).answer(status)).validate(_as_answered(answer))
 
 
-def examples_of_requests(method: str, path: str) -> dict[str, Any]:
-    """Return the documented example bodies of an endpoint, by name."""
-    operation = _Operation.of(method, path)
-    (content,) = operation.description["requestBody"]["content"].values()
-    return operation.examples(content)
+def assert_fits(definition: str, value: Any) -> None:
+    """Check JSON against one of the contract's definitions."""
+    _validator(contract()["definitions"][definition]).validate(_as_answered(value))
 
 
-def answer_schema(method: str, path: str, status: int) -> jsonschema.Draft202012Validator:
-    """Return what judges an endpoint's answer."""
-    operation = _Operation.of(method, path)
-    schema = operation.description["responses"][str(status)]["content"][_JSON]["schema"]
-    return _validator(operation.tag, schema)
+def answers(method: str, path: str, status: int) -> list[Any]:
+    """
+    Return answers of an endpoint that are made from its schema.
+
+    Each has every member; together they have every word that a member may be and each of its alternatives.
+    """
+    return _samples(_Operation.of(method, path).answer(status))
 
 
 class _Operation:
-    """One method of one path of the description."""
+    """One call of the contract."""
 
-    def __init__(self, tag: str, description: dict[str, Any]) -> None:
-        self.tag = tag
-        self.description = description
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self._query = facts.get("query", {})
+        self._answers = facts["answers"]
         self._known_shapes: set[Any] = set()
-        content = description.get("requestBody", {}).get("content", {})
-        self._content_type = next(iter(content), None)
-        self._schema: dict[str, Any] = content[self._content_type]["schema"] if self._content_type else {}
+        body = facts.get("body", {})
+        self._content_type = body.get("type")
+        self._schema: dict[str, Any] = body.get("schema", {})
 
     @staticmethod
     def of(method: str, path: str) -> _Operation:
         """Return the operation that a request is for."""
-        if not openapi_available():
-            pytest.skip(f"the vendor's API description is not at {FOLDER}")
         operations = _operations()
         if (method, path) in operations:
             return operations[method, path]
@@ -114,14 +105,15 @@ class _Operation:
             pattern = "[^/]+".join(map(re.escape, re.split(r"\{[^}]*\}", template)))
             if method == documented_method and re.fullmatch(pattern, path):
                 return operation
-        raise AssertionError(f"the vendor's description has no {method} {path}")
+        raise AssertionError(f"the contract has no {method} {path}")
 
-    def examples(self, content: dict[str, Any]) -> dict[str, Any]:
-        return {name: _resolved(self.tag, one)["value"] for name, one in content.get("examples", {}).items()}
+    def answer(self, status: int) -> dict[str, Any]:
+        """Return the schema of an answer."""
+        schema: dict[str, Any] = self._answers[str(status)]
+        return schema
 
     def check_query(self, query: str) -> None:
-        parameters = [_resolved(self.tag, parameter) for parameter in self.description.get("parameters", ())]
-        schemas = {p["name"]: _resolved(self.tag, p["schema"]) for p in parameters if p["in"] == "query"}
+        schemas = {name: _resolved(schema) for name, schema in self._query.items()}
         for name, text in parse_qsl(query, keep_blank_values=True):
             schema = schemas.get(name)
             deep, _, member = name.removesuffix("]").partition("[")
@@ -134,14 +126,14 @@ class _Operation:
             value = int(text) if text.isdecimal() and schema.get("type") == "integer" else text
             if name != deep and schema.get("type", "object") == "object":
                 continue
-            _validator(self.tag, schema).validate(value)
+            _validator(schema).validate(value)
 
     def check_body(self, body: bytes, allow_undocumented: bool) -> None:
         if self._content_type is None:
-            assert not body, "the description has no body here"
+            assert not body, "the contract has no body here"
         elif self._content_type == _FORM:
             form = {name: " ".join(values) for name, values in parse_qs(body.decode()).items()}
-            _validator(self.tag, self._schema).validate(form)
+            _validator(self._schema).validate(form)
         elif self._content_type == _MULTIPART:
             assert re.search(rb'\r\nContent-Disposition: form-data; name="file"; filename="[^"\r\n]+"\r\n', body)
             assert body.startswith(b"--")
@@ -160,18 +152,18 @@ class _Operation:
         shape = _shape(content)
         if shape in self._known_shapes:
             return
-        _validator(self.tag, self._schema).validate(content)
+        _validator(self._schema).validate(content)
         if not allow_undocumented:
             for record in content if isinstance(content, list) else [content]:
                 assert not (extra := set(record) - self._documented_members()), f"{extra} is not documented"
         self._known_shapes.add(shape)
 
     def _documented_members(self) -> set[str]:
-        schema = _resolved(self.tag, self._schema)
+        schema = _resolved(self._schema)
         return self._members(schema.get("items", schema))
 
     def _members(self, schema: dict[str, Any]) -> set[str]:
-        schema = _resolved(self.tag, schema)
+        schema = _resolved(schema)
         parts = [part for kind in ("allOf", "anyOf") for part in schema.get(kind, ())]
         return set(schema.get("properties", {})).union(*map(self._members, parts))
 
@@ -180,7 +172,7 @@ def _as_described(record: Any) -> Any:
     """
     Leave null members of an address out of a record of a bulk update.
 
-    The description does not allow them, but the vendor's test of the live API sends them and reads them back
+    The contract does not allow them, but the vendor's test of the live API sends them and reads them back
     (customers.spec.ts of the JavaScript SDK, 2023 to 2025).
     """
     if not isinstance(record, dict) or not isinstance(address := record.get("address"), dict):
@@ -200,62 +192,92 @@ def _shape(value: Any) -> Any:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise AssertionError(f"{name} is no JSON")
-
-
-@cache
-def _description(tag: str) -> dict[str, Any]:
-    text = (FOLDER / f"docs-{tag}.json").read_text(encoding="utf-8")
-    converted: dict[str, Any] = _as_json_schema(json.loads(text))
-    return converted
+    raise AssertionError(f"{name} is not JSON")
 
 
 @cache
 def _operations() -> dict[tuple[str, str], _Operation]:
-    return {
-        (method.upper(), path): _Operation(tag, description)
-        for tag in TAGS
-        for path, methods in _description(tag)["paths"].items()
-        for method, description in methods.items()
-        if method in ("get", "post", "put", "delete")
-    }
+    named = {tuple(name.split()): _Operation(facts) for name, facts in contract()["operations"].items()}
+    return {(method, path): operation for (method, path), operation in named.items()}
 
 
-def _validator(tag: str, schema: dict[str, Any]) -> jsonschema.Draft202012Validator:
-    """Return what judges by a part of a description, which is a view into the cached one and so stays the same."""
+def _validator(schema: dict[str, Any]) -> jsonschema.Draft202012Validator:
+    """Return what judges by a part of the contract, which is a view into the cached one and so stays the same."""
     if id(schema) not in _validators:
-        _validators[id(schema)] = _new_validator(tag, schema)
+        _validators[id(schema)] = jsonschema.Draft202012Validator(
+            {**schema, "definitions": contract()["definitions"]},
+            format_checker=jsonschema.FormatChecker(formats=["date"]),
+        )
     return _validators[id(schema)]
 
 
 _validators: dict[int, jsonschema.Draft202012Validator] = {}
 
 
-def _new_validator(tag: str, schema: dict[str, Any]) -> jsonschema.Draft202012Validator:
-    whole = {**schema, "components": _description(tag)["components"]}
-    return jsonschema.Draft202012Validator(whole, format_checker=jsonschema.FormatChecker(formats=["date"]))
-
-
-def _resolved(tag: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
     while "$ref" in schema:
-        kind, name = schema["$ref"].split("/")[-2:]
-        schema = _description(tag)["components"][kind][name]
+        schema = contract()["definitions"][schema["$ref"].rpartition("/")[2]]
     return schema
 
 
-def _as_json_schema(node: Any) -> Any:
-    """
-    Say OpenAPI 3.0's ``nullable`` in the words of JSON Schema.
-
-    ``oneOf`` becomes ``anyOf``: the vendor's alternatives (of vouchers) are not exclusive, a body of metadata fits all.
-    """
+def _as_answered(node: Any) -> Any:
+    """Leave out a voucher's ``updated_at`` of null, which the vendor's own examples have and its schema has not."""
     if isinstance(node, list):
-        return [_as_json_schema(element) for element in node]
+        return [_as_answered(item) for item in node]
     if not isinstance(node, dict):
         return node
-    converted = {
-        "anyOf" if name == "oneOf" else name: _as_json_schema(value)
-        for name, value in node.items()
-        if name != "nullable"
-    }
-    return {"anyOf": [{"type": "null"}, converted]} if node.get("nullable") is True else converted
+    is_voucher = node.get("object") == "voucher" and node.get("updated_at", "") is None
+    return {name: _as_answered(value) for name, value in node.items() if not is_voucher or name != "updated_at"}
+
+
+def _samples(schema: dict[str, Any], name: str = "value") -> list[Any]:
+    """
+    Return values that fit a schema.
+
+    :param name: of the member that they are for; texts say it, so that a value in the wrong place is seen.
+    """
+    schema = _resolved(schema)
+    if combined := [*schema.get("allOf", ()), *([{"anyOf": schema["anyOf"]}] if "anyOf" in schema else [])]:
+        rest = {key: value for key, value in schema.items() if key not in ("allOf", "anyOf")}
+        parts = [*combined, *([rest] if "properties" in rest else [])]
+        if len(parts) > 1 or "allOf" in schema:
+            return _joined([_samples(part, name) for part in parts])
+        return [value for part in schema["anyOf"] for value in _samples(part, name)]
+    kind, *null = schema["type"] if isinstance(schema.get("type"), list) else [schema.get("type")]
+    nulls = [None] if null else []
+    if "enum" in schema:
+        return list(schema["enum"])
+    match kind:
+        case "object" | None:
+            return [*_sample_objects(schema, name), *nulls]
+        case "array":
+            return [_samples(schema["items"], name), [], *nulls]
+        case "boolean":
+            return [True, False, *nulls]
+        case "integer" | "number":
+            return [_number_of(name), *nulls]
+        case "null":
+            return [None]
+    moment = f"2024-02-{1 + _number_of(name) % 29:02}"
+    texts = {"date": moment, "date-time": f"{moment}T12:30:00.000Z", "time": "12:30"}
+    return [texts.get(schema.get("format", ""), f"some_{name}"), *nulls]
+
+
+def _number_of(name: str) -> int:
+    """Return a number from 1 to 90 that tells a member from others."""
+    return 1 + crc32(name.encode()) % 90
+
+
+def _sample_objects(schema: dict[str, Any], name: str) -> list[Any]:
+    if "properties" not in schema:
+        values = _samples(schema.get("additionalProperties") or {"type": "integer"}, name)
+        return [{f"some_{name}_{number}": value for number, value in enumerate(values)}]
+    return _joined([[{key: value} for value in _samples(member, key)] for key, member in schema["properties"].items()])
+
+
+def _joined(parts: list[list[Any]]) -> list[Any]:
+    """Join the first object of each list to one, then the second of each, and so on; shorter lists begin again."""
+    if words := [values for values in parts if not isinstance(values[0], dict)]:
+        return words[0]
+    rows = zip(*(islice(cycle(values), max(map(len, parts))) for values in parts), strict=True)
+    return [{name: value for one in row for name, value in one.items()} for row in rows]

@@ -2,7 +2,7 @@
 Async actions: their place in the queue, their processing and the object that the API shows.
 
 An action's times are fixed when it is scheduled, so its status is a function of the clock and nothing runs in the
-background. Fields and values are those of api.md section 4; where the vendor is silent the choice is named here:
+background. Fields and values are the contract's; where the vendor is silent the choice is named here:
 ``operation_status`` is ``UNKNOWN`` until the end, then ``FAILED`` only if every record failed; a failed record is in
 the report with ``updated`` false.
 """
@@ -19,11 +19,11 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Literal
 
+from airflow_provider_voucherify.local_voucherify.endpoints import BulkEndpoint, CsvImportEndpoint
 from airflow_provider_voucherify.local_voucherify.metadata_schema import object_name
 from airflow_provider_voucherify.local_voucherify.options import MetadataMode, MissingVouchers, ResultShape
 from airflow_provider_voucherify.local_voucherify.records import RecordStore
 from airflow_provider_voucherify.local_voucherify.validation import Payload, Problem, RecordRules
-from airflow_provider_voucherify.models.endpoints import BulkEndpoint, CsvImportEndpoint
 
 _FOUND, _UPDATED = 1, 2
 _REPORT_ROWS_PER_CHUNK = 5_000
@@ -112,7 +112,7 @@ class ReportFile:
     available_till: float
 
     def csv_chunks(self) -> Iterator[str]:
-        """Yield the file as CSV text with a header; that it is CSV is an assumption (api.md section 5)."""
+        """Yield the file as CSV text with a header; that it is CSV is an assumption: the vendor names no format."""
         rows = self.report.rows(self.first, self.last)
         yield f"{self.report.key},found,updated\r\n"
         while chunk := list(islice(rows, _REPORT_ROWS_PER_CHUNK)):

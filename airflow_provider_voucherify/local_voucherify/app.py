@@ -1,7 +1,8 @@
 """
 The HTTP side of the local Voucherify: routes, credentials, body limits and headers around the project's state.
 
-Paths, scopes and key fields come from the endpoint table; statuses and shapes from api.md (sections 2 to 8 and 11).
+Paths, scopes, statuses and shapes are the contract's; what credentials permit is said on a page of the vendor's
+(docs.voucherify.io/guides/authentication).
 """
 
 from __future__ import annotations
@@ -23,6 +24,19 @@ from starlette.types import Message, Receive, Scope, Send
 
 from airflow_provider_voucherify.local_voucherify import errors
 from airflow_provider_voucherify.local_voucherify.actions import ReportFile
+from airflow_provider_voucherify.local_voucherify.contract import Operation
+from airflow_provider_voucherify.local_voucherify.endpoints import (
+    GET_ACTION,
+    GET_SCHEMA,
+    INTROSPECT_TOKEN,
+    ISSUE_TOKEN,
+    LIST_ACTIONS,
+    LIST_SCHEMAS,
+    METADATA_ENDPOINTS,
+    REVOKE_TOKEN,
+    UPDATE_ENDPOINTS,
+    BulkEndpoint,
+)
 from airflow_provider_voucherify.local_voucherify.metadata_schema import parse_iso_datetime
 from airflow_provider_voucherify.local_voucherify.misbehaviour import (
     REPORTS_PATH,
@@ -40,24 +54,12 @@ from airflow_provider_voucherify.local_voucherify.requests_log import (
 from airflow_provider_voucherify.local_voucherify.state import Project
 from airflow_provider_voucherify.local_voucherify.tokens import SCOPES
 from airflow_provider_voucherify.local_voucherify.validation import read_payload
-from airflow_provider_voucherify.models.endpoints import (
-    ASYNC_ACTIONS_PATH,
-    ASYNC_ACTIONS_SCOPE,
-    METADATA_ENDPOINTS,
-    METADATA_SCHEMAS_PATH,
-    METADATA_SCHEMAS_SCOPE,
-    OAUTH_INTROSPECT_PATH,
-    OAUTH_REVOKE_PATH,
-    OAUTH_TOKEN_PATH,
-    UPDATE_ENDPOINTS,
-    BulkEndpoint,
-)
 
 CLOSE_CONNECTION = "close_connection"
 """Name in the ASGI state of the function that closes the caller's connection; the HTTP protocol class puts it there."""
 
 
-_LIST_DEFAULT, _LIST_MAXIMUM = 10, 100
+_LIST_DEFAULT = 10
 _JSON, _FORM = "application/json", "application/x-www-form-urlencoded"
 
 _log = logging.getLogger(__name__)
@@ -180,34 +182,30 @@ class _Routes:
 
     def all(self) -> list[Route]:
         """Return the routes; what no route takes is answered with the API's 404 or 405."""
-        api_key_only = self._with_api_key
         routes = [
             *(self._submit_route(e) for e in (*UPDATE_ENDPOINTS.values(), *METADATA_ENDPOINTS.values())),
-            Route(ASYNC_ACTIONS_PATH, self._with_scope(ASYNC_ACTIONS_SCOPE, self._list_actions)),
-            Route(f"{ASYNC_ACTIONS_PATH}/{{id}}", self._with_scope(ASYNC_ACTIONS_SCOPE, self._get_action)),
-            Route(METADATA_SCHEMAS_PATH, self._with_scope(METADATA_SCHEMAS_SCOPE, self._list_schemas)),
-            Route(f"{METADATA_SCHEMAS_PATH}/{{id}}", self._with_scope(METADATA_SCHEMAS_SCOPE, self._get_schema)),
-            Route(OAUTH_TOKEN_PATH, api_key_only(self._issue_token), methods=["POST"]),
-            Route(OAUTH_INTROSPECT_PATH, api_key_only(self._introspect_token), methods=["POST"]),
-            Route(OAUTH_REVOKE_PATH, api_key_only(self._revoke_token), methods=["POST"]),
+            self._route(LIST_ACTIONS, self._list_actions),
+            self._route(GET_ACTION, self._get_action),
+            self._route(LIST_SCHEMAS, self._list_schemas),
+            self._route(GET_SCHEMA, self._get_schema),
+            self._route(ISSUE_TOKEN, self._issue_token),
+            self._route(INTROSPECT_TOKEN, self._introspect_token),
+            self._route(REVOKE_TOKEN, self._revoke_token),
             Route(f"{REPORTS_PATH}{{id}}", self._download_report),
         ]
-        return routes + record_routes(self._project, self._with_scope)
+        return routes + record_routes(self._project, self._guarded)
+
+    def _route(self, operation: Operation, handler: Handler) -> Route:
+        return Route(operation.path, self._guarded(operation, handler), methods=[operation.method])
 
     # Credentials and limits
 
-    def _with_scope(self, scope: str, handler: Handler) -> Handler:
+    def _guarded(self, operation: Operation, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:
-            self._authorize(request, scope)
-            self._require_region()
-            self._count_call(request)
-            return await handler(request)
-
-        return guarded
-
-    def _with_api_key(self, handler: Handler) -> Handler:
-        async def guarded(request: Request) -> Response:
-            self._require_api_key(request)
+            if operation.scope is None:
+                self._require_api_key(request)
+            else:
+                self._authorize(request, operation.scope)
             self._require_region()
             self._count_call(request)
             return await handler(request)
@@ -247,9 +245,9 @@ class _Routes:
             _require_content_type(request, _JSON)
             payload = read_payload(endpoint, await request.body())
             action = self._project.schedule(endpoint, payload, errors.new_request_id())
-            return _json({"async_action_id": action.id}, 202)
+            return _json({"async_action_id": action.id}, endpoint.operation.status)
 
-        return Route(endpoint.path, self._with_scope(endpoint.scope, submit), methods=["POST"])
+        return self._route(endpoint.operation, submit)
 
     # Async actions
 
@@ -259,7 +257,7 @@ class _Routes:
         return _json({**answer, "has_more": page.has_more})
 
     async def _get_action(self, request: Request) -> Response:
-        action_id = request.path_params["id"]
+        action_id = request.path_params["asyncActionId"]
         return _found(self._project.action_wire(action_id), "async_action", action_id)
 
     # Reports
@@ -283,7 +281,7 @@ class _Routes:
         return _json({"object": "list", "data_ref": "schemas", "schemas": schemas, "total": len(schemas)})
 
     async def _get_schema(self, request: Request) -> Response:
-        related_object = request.path_params["id"]
+        related_object = request.path_params["resource"]
         return _found(self._project.schema_wire(related_object), "metadata schema", related_object)
 
     # OAuth
@@ -311,7 +309,7 @@ class _Routes:
     async def _revoke_token(self, request: Request) -> Response:
         form = await _read_form(request)
         revoked = self._project.tokens.revoke(form.get("access_token", ""), self._project.now())
-        return Response(status_code=204 if revoked else 404)
+        return Response(status_code=REVOKE_TOKEN.status if revoked else 404)
 
 
 def _json(content: Any, status: int = 200) -> Response:
@@ -343,8 +341,9 @@ async def _read_form(request: Request) -> dict[str, str]:
 
 def _read_limit(request: Request) -> int:
     text = request.query_params.get("limit", str(_LIST_DEFAULT))
-    if not text.isdecimal() or not 1 <= int(text) <= _LIST_MAXIMUM:
-        raise errors.invalid_query_params(f"Property .limit must be an integer between 1 and {_LIST_MAXIMUM}")
+    least, most = LIST_ACTIONS.bounds("limit")
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise errors.invalid_query_params(f"Property .limit must be an integer between {least} and {most}")
     return int(text)
 
 

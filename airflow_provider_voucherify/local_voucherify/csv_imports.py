@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_voucherify.local_voucherify.actions import ImportOutcome, with_both_birthdates
+from airflow_provider_voucherify.local_voucherify.endpoints import CsvImportEndpoint
 from airflow_provider_voucherify.local_voucherify.errors import invalid_payload
 from airflow_provider_voucherify.local_voucherify.metadata_schema import (
     Definition,
@@ -27,7 +28,6 @@ from airflow_provider_voucherify.local_voucherify.metadata_schema import (
 )
 from airflow_provider_voucherify.local_voucherify.records import OBJECT_KINDS, RecordStore, new_anonymous_key
 from airflow_provider_voucherify.local_voucherify.validation import Payload
-from airflow_provider_voucherify.models.endpoints import CsvImportEndpoint
 
 _NO_FILE = "Payload should have required property 'file'"
 _BOUNDARY = re.compile(r'boundary=(?:"([^"]+)"|([^;\s]+))')

@@ -1,8 +1,8 @@
 """
 The error answers of Voucherify, one function each.
 
-Shapes, keys and wording are the vendor's (API description and errors page; api.md sections 2, 4, 6 and 7). Where no
-wording is public the text is ours, and the function says so.
+Shapes are the contract's; keys and wording are those of the vendor's examples and of its page of errors
+(docs.voucherify.io/api-reference/errors). Where no wording is public the text is ours, and the function says so.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ from collections.abc import Mapping
 from http.client import responses
 from typing import Any
 
-from airflow_provider_voucherify.models.errors import PortableError
 
-
-class ApiError(PortableError):
+class ApiError(Exception):
     """
     A request that is answered with an error.
 
@@ -27,6 +25,10 @@ class ApiError(PortableError):
         super().__init__(status)
         self.status = status
         self.body = body
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how to make an equal error, as for pickling."""
+        return type(self), (self.status, self.body), self.__dict__.copy()
 
 
 def new_request_id() -> str:

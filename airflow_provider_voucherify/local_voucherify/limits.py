@@ -1,5 +1,5 @@
 """
-Rate limits: counted in fixed periods, shown in the headers of every answer (api.md section 7).
+Rate limits: counted in fixed periods, shown in the headers of every answer (docs.voucherify.io/guides/limits).
 
 Which calls count is not fully documented. Here bulk calls count towards ``bulk_api_calls`` and, unless the option
 ``bulk_calls_are_api_calls`` says otherwise, ``api_calls``; all others towards ``api_calls`` and ``api_calls_cycle``;

@@ -1,9 +1,9 @@
 """
 Metadata schemas: what they demand of a record, and the vendor's wording for a violation.
 
-Types and constraints are those of ``GET /v1/metadata-schemas`` (api.md section 8); the wording follows the published
-``metadata_validation_failed`` examples (api.md section 6.3). Where the vendor shows no wording (dates, lengths,
-bounds, undefined keys) the text is ours, in the same style.
+Types and constraints are those of ``GET /v1/metadata-schemas`` in the contract; the wording follows the vendor's
+examples of ``metadata_validation_failed``. Where the vendor shows no wording (dates, lengths, bounds, undefined keys)
+the text is ours, in the same style.
 
 A definition of a type that the vendor does not document is shown and accepts anything, so that a client can be tried
 against types of the future. A constraint that makes no sense for its type (a length of a number) is shown and ignored.
@@ -55,7 +55,7 @@ def _matches(pattern: re.Pattern[str]) -> Callable[[object], bool]:
     return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
-_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "string": ("must be a string", lambda value: isinstance(value, str)),
     "number": ("must be a number", _is_number),
     "boolean": ("must be a boolean", lambda value: isinstance(value, bool)),
@@ -69,8 +69,10 @@ _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "object": ("must be an object", lambda value: isinstance(value, dict)),
 }
 
+"""Type name to what it demands in words, and whether a value is of it."""
+
 _TYPES_WITH_BOUNDS = {"number": ("lt", "lte", "gt", "gte"), "string": ("minLength", "maxLength", "exactLength")}
-_TYPES_WITH_CONSTRAINTS = {name: ("eq", "ne", *_TYPES_WITH_BOUNDS.get(name, ())) for name in _TYPES}
+_TYPES_WITH_CONSTRAINTS = {name: ("eq", "ne", *_TYPES_WITH_BOUNDS.get(name, ())) for name in TYPES}
 
 _CONSTRAINTS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "eq": ("must be equal to one of {}", lambda value, allowed: value in allowed),
@@ -134,10 +136,10 @@ class Definition:
         return self._accepts_one(value)
 
     def _accepts_one(self, value: object) -> bool:
-        if self.type not in _TYPES:
+        if self.type not in TYPES:
             return True
         applied = _TYPES_WITH_CONSTRAINTS[self.type]
-        return _TYPES[self.type][1](value) and all(
+        return TYPES[self.type][1](value) and all(
             _CONSTRAINTS[name][1](value, bound) for name, bound in self.constraints.items() if name in applied
         )
 
@@ -145,7 +147,7 @@ class Definition:
         """Return everything the definition demands, in the vendor's words."""
         required = [] if self.optional else ["property is required"]
         constraints = [_CONSTRAINTS[name][0].format(_listed(bound)) for name, bound in self.constraints.items()]
-        of_one_value = _TYPES[self.type][0] if self.type in _TYPES else f"must be a {self.type}"
+        of_one_value = TYPES[self.type][0] if self.type in TYPES else f"must be a {self.type}"
         if not self.array:
             return ", ".join([of_one_value, *required, *constraints])
         every_element = ", ".join([of_one_value, *constraints])

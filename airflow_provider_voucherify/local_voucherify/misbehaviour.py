@@ -17,13 +17,13 @@ from typing import Any, Protocol
 
 from starlette.types import Message, Send
 
-from airflow_provider_voucherify.local_voucherify.errors import http_error, too_many_requests
-from airflow_provider_voucherify.models.endpoints import (
-    ASYNC_ACTIONS_PATH,
+from airflow_provider_voucherify.local_voucherify.endpoints import (
+    ISSUE_TOKEN,
+    LIST_ACTIONS,
     METADATA_ENDPOINTS,
-    OAUTH_TOKEN_PATH,
     UPDATE_ENDPOINTS,
 )
+from airflow_provider_voucherify.local_voucherify.errors import http_error, too_many_requests
 
 REPORTS_PATH = "/v1/reports/"
 
@@ -212,9 +212,9 @@ Where = str | Callable[[str, str], bool]
 
 PLACES: Mapping[str, Callable[[str, str], bool]] = {
     "submit": lambda method, path: method == "POST" and path in SUBMIT_PATHS,
-    "poll": lambda method, path: method == "GET" and path.startswith(f"{ASYNC_ACTIONS_PATH}/"),
-    "list": lambda method, path: method == "GET" and path == ASYNC_ACTIONS_PATH,
-    "token": lambda method, path: method == "POST" and path == OAUTH_TOKEN_PATH,
+    "poll": lambda method, path: method == "GET" and path.startswith(f"{LIST_ACTIONS.path}/"),
+    "list": lambda method, path: method == "GET" and path == LIST_ACTIONS.path,
+    "token": lambda method, path: method == "POST" and path == ISSUE_TOKEN.path,
     "report": lambda method, path: method == "GET" and path.startswith(REPORTS_PATH),
 }
 """The requests that have a name of their own."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES
+from airflow_provider_voucherify.local_voucherify.endpoints import MAX_BODY_BYTES
 
 ResultShape = Literal["full", "errors_only", "legacy", "no_report", "several_reports"]
 MetadataMode = Literal["merge", "replace"]

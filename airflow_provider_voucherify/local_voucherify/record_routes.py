@@ -12,39 +12,46 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from airflow_provider_voucherify.local_voucherify import errors
+from airflow_provider_voucherify.local_voucherify.contract import Operation
 from airflow_provider_voucherify.local_voucherify.csv_imports import read_import
+from airflow_provider_voucherify.local_voucherify.endpoints import (
+    CSV_IMPORT_ENDPOINTS,
+    LIST_ACTIVITIES,
+    LIST_ACTIVITY,
+    LIST_REDEEMABLES,
+    LISTS,
+    REMOVE_CUSTOMER,
+    CsvImportEndpoint,
+)
 from airflow_provider_voucherify.local_voucherify.misbehaviour import SUBMIT_PATHS
 from airflow_provider_voucherify.local_voucherify.single_records import SingleRecords, Wire, integer
 from airflow_provider_voucherify.local_voucherify.state import Project
-from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS, UPDATE_ENDPOINTS, CsvImportEndpoint
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
-Guard: TypeAlias = Callable[[str, Handler], Handler]
-
-IMPORT_STATUS = {"customers": 202, "products": 200, "skus": 200}
-"""What the vendor's description says, inconsistent as it is."""
+Guard: TypeAlias = Callable[[Operation, Handler], Handler]
 
 
-def record_routes(project: Project, with_scope: Guard) -> list[Route]:
+def record_routes(project: Project, guarded: Guard) -> list[Route]:
     """
     Return the routes.
 
-    :param with_scope: lets a handler be called only with an OAuth scope (or an API key).
+    :param guarded: lets a handler be called only with the credentials that a call needs.
     """
     imports = [
-        Route(e.path, with_scope(e.scope, _import(project, e)), methods=["POST"]) for e in CSV_IMPORT_ENDPOINTS.values()
+        Route(e.operation.path, guarded(e.operation, _import(project, e)), methods=["POST"])
+        for e in CSV_IMPORT_ENDPOINTS.values()
     ]
     lists = [
-        Route(f"/v1/{e.resource}", with_scope(e.scope, _collection(project, e.resource)), methods=["GET", "POST"])
-        for e in UPDATE_ENDPOINTS.values()
+        Route(o.path, guarded(o, _collection(project, resource)), methods=["GET", "POST"])
+        for resource, o in LISTS.items()
     ]
     singles = [
         Route(
-            f"/v1/{e.resource}/{{rest:path}}",
-            with_scope(e.scope, _single(project, e.resource)),
+            f"{o.path}/{{rest:path}}",
+            guarded(o, _single(project, resource)),
             methods=["GET", "POST", "PUT", "DELETE"],
         )
-        for e in UPDATE_ENDPOINTS.values()
+        for resource, o in LISTS.items()
     ]
     return [*imports, *lists, *singles]
 
@@ -53,7 +60,7 @@ def _import(project: Project, endpoint: CsvImportEndpoint) -> Handler:
     async def handle(request: Request) -> Response:
         rows = read_import(request.headers.get("content-type", ""), await request.body())
         action = project.schedule(endpoint, rows, errors.new_request_id())
-        return _json({"async_action_id": action.id}, IMPORT_STATUS[endpoint.resource])
+        return _json({"async_action_id": action.id}, endpoint.operation.status)
 
     return handle
 
@@ -90,7 +97,7 @@ def _single(project: Project, resource: str) -> Handler:
                 return _json(records.update(identifier, await _object(request)))
             case "DELETE", "customers":
                 records.remove(identifier)
-                return Response(status_code=204)
+                return Response(status_code=REMOVE_CUSTOMER.status)
             case "POST", "vouchers":
                 return _json(records.create_voucher(identifier, await _object(request)))
         raise errors.http_error(405)
@@ -104,22 +111,22 @@ def _below(records: SingleRecords, request: Request, identifier: str, more: list
         case "POST", ["permanent-deletion"]:
             return _json(records.remove_permanently(identifier))
         case "GET", ["activity"]:
-            return _json(_cut(records.activity(identifier, query), query))
+            return _json(_cut(records.activity(identifier, query), query, LIST_ACTIVITY))
         case "GET", ["activities"]:
             events = records.activity(identifier, query)
-            shown = events[: integer(query, "limit", 10, 1, 100)]
+            shown = events[: integer(query, "limit", 10, *LIST_ACTIVITIES.bounds("limit"))]
             return _json({"object": "list", "data_ref": "data", "data": shown, "total": len(events)})
         case "GET", ["segments"]:
             found = records.segments(identifier)
             return _json({"object": "list", "data_ref": "data", "data": found, "total": len(found)})
         case "GET", ["redeemables"]:
             held = records.redeemables(identifier, query)
-            return _json({**_cut(held, query), "total": len(held)})
+            return _json({**_cut(held, query, LIST_REDEEMABLES), "total": len(held)})
     return _no_route()
 
 
-def _cut(found: list[Wire], query: Mapping[str, str]) -> Wire:
-    limit = integer(query, "limit", 10, 1, 100)
+def _cut(found: list[Wire], query: Mapping[str, str], of: Operation) -> Wire:
+    limit = integer(query, "limit", 10, *of.bounds("limit"))
     page = {"object": "list", "data_ref": "data", "data": found[:limit], "has_more": len(found) > limit}
     return {**page, "more_starting_after": found[limit - 1]["id"]} if len(found) > limit else page
 

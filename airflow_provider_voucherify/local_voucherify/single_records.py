@@ -1,11 +1,11 @@
 """
 Customers, products and vouchers one by one, and lists of them: what each request does to the project. No HTTP here.
 
-Fields, filters, orders and errors are the vendor's (customers, products and vouchers of the API description). Ours,
-where it is silent: an unknown ``id`` in a POST is a 404; ties of an order come in the order of creation; the only
-condition of ``filters`` that is understood is ``$is``; a voucher without a type, as one of the vendor's tests creates
-it, has the type that its fields belong to; what was never updated has no part in what is asked for by a time of update,
-and comes first in that order.
+Fields, orders and limits are the contract's; filters and errors are those of the vendor's pages
+(docs.voucherify.io/api-reference). Ours, where both are silent: an unknown ``id`` in a POST is a 404; ties of an order
+come in the order of creation; the only condition of ``filters`` that is understood is ``$is``; what was never updated
+has no part in what is asked for by a time of update, and comes first in that order. Against the contract, a voucher
+without a type, as one of the vendor's tests creates it, has the type that its fields belong to.
 """
 
 from __future__ import annotations
@@ -18,44 +18,24 @@ from typing import Any
 
 from airflow_provider_voucherify.local_voucherify import errors
 from airflow_provider_voucherify.local_voucherify.actions import wire_time, with_both_birthdates
+from airflow_provider_voucherify.local_voucherify.contract import Field
+from airflow_provider_voucherify.local_voucherify.endpoints import (
+    CHANGES,
+    CREATIONS,
+    LIST_ACTIVITY,
+    LISTS,
+    UPDATE_ENDPOINTS,
+    with_null_in_addresses,
+)
 from airflow_provider_voucherify.local_voucherify.metadata_schema import parse_iso_datetime
 from airflow_provider_voucherify.local_voucherify.records import RecordStore, new_anonymous_key
 from airflow_provider_voucherify.local_voucherify.state import Project
-from airflow_provider_voucherify.models.endpoints import UPDATE_ENDPOINTS, Field
 
 Query = Mapping[str, str]
 Wire = dict[str, Any]
 
 _TIMES = ("created_at", "updated_at")
-_ORDERS = {
-    "customers": ("created_at", "updated_at", "source_id"),
-    "products": ("created_at", "updated_at", "type", "code", "campaign", "category"),
-    "vouchers": ("created_at", "updated_at", "code"),
-}
 _DEFAULT_ORDER = {"customers": "-created_at", "products": "created_at", "vouchers": "-created_at"}
-_MOST_PAGES = {"customers": 99, "products": 100, "vouchers": 99}
-_VOUCHER_FIELDS = {
-    "category",
-    "category_id",
-    "start_date",
-    "expiration_date",
-    "validity_timeframe",
-    "validity_day_of_week",
-    "validity_hours",
-    "active",
-    "additional_info",
-    "metadata",
-    "type",
-    "discount",
-}
-_NEW_VOUCHER_FIELDS = _VOUCHER_FIELDS | {
-    "campaign",
-    "campaign_id",
-    "gift",
-    "loyalty_card",
-    "redemption",
-    "validation_rules",
-}
 _VOUCHER_TYPES = {"DISCOUNT_VOUCHER": "discount", "GIFT_VOUCHER": "gift", "LOYALTY_CARD": "loyalty_card"}
 
 
@@ -92,7 +72,7 @@ class SingleRecords:
             if needed not in fields:
                 raise errors.invalid_payload(f"Payload should have required property '{needed}'")
             self._check(fields, creates=True)
-            return self._write(code, {name: fields[name] for name in fields.keys() & _NEW_VOUCHER_FIELDS})
+            return self._write(code, {name: fields[name] for name in fields.keys() & CREATIONS["vouchers"].fields})
 
     def update(self, identifier: str, fields: Wire) -> Wire:
         """Change an object; fields that it cannot change are skipped."""
@@ -100,7 +80,7 @@ class SingleRecords:
             key = self._key(identifier)
             self._check(fields, creates=False)
             if self.resource == "vouchers":
-                fields = {name: fields[name] for name in fields.keys() & _VOUCHER_FIELDS}
+                fields = {name: fields[name] for name in fields.keys() & CHANGES["vouchers"].fields}
             return self._write(key, fields)
 
     def get(self, identifier: str) -> Wire:
@@ -138,11 +118,12 @@ class SingleRecords:
             store = self._store
             checks = list(self._checks(query, filters))
             found = [shown for shown in (store[key] for key in store) if all(check(shown) for check in checks)]
-        limit = integer(query, "limit", 10, 1, 100)
-        number = integer(query, "page", 1, 1, _MOST_PAGES[self.resource])
+        listing = LISTS[self.resource]
+        limit = integer(query, "limit", 10, *listing.bounds("limit"))
+        number = integer(query, "page", 1, *listing.bounds("page"))
         order = query.get("order", _DEFAULT_ORDER[self.resource])
         field = order.removeprefix("-")
-        if field not in _ORDERS[self.resource]:
+        if order not in listing.choices("order"):
             raise errors.invalid_query_params("Property .order must be one of the allowed values")
         total = len(found)
         found.sort(key=lambda shown: str(shown.get(field) or ""), reverse=order.startswith("-"))
@@ -159,7 +140,7 @@ class SingleRecords:
             events = list(self.project.history.events.get(self._key(identifier), ()))
         since, until = time(query, "start_date"), time(query, "end_date")
         order = query.get("order", "-created_at")
-        if order.removeprefix("-") != "created_at":
+        if order not in LIST_ACTIVITY.choices("order"):
             raise errors.invalid_query_params("Property .order must be one of the allowed values")
         events = [
             event
@@ -206,19 +187,23 @@ class SingleRecords:
         return key
 
     def _check(self, fields: Wire, *, creates: bool) -> None:
-        endpoint = UPDATE_ENDPOINTS[self.resource]
-        known = {**endpoint.fields, "id": Field("string")}
-        rules = self.project.rules(replace(endpoint, required=(), fields=known))
+        rules = self.project.rules(replace(UPDATE_ENDPOINTS[self.resource], required=(), fields=self._fields))
         if self.resource == "vouchers":
             rules = replace(rules, reject_unknown_fields=False)
         problem = rules.problem(fields, creates=creates)
         if problem is not None:
             raise errors.refused(problem.key, problem.message, problem.details)
 
+    @property
+    def _fields(self) -> Mapping[str, Field]:
+        """Of a voucher only the outer members: one of the vendor's tests sends a null within ``redemption``."""
+        fields = with_null_in_addresses(CREATIONS[self.resource].fields)
+        return {name: replace(f, fields={}) for name, f in fields.items()} if self.resource == "vouchers" else fields
+
     def _write(self, key: str, fields: Wire) -> Wire:
         store, at = self._store, wire_time(self.project.now())
-        known = UPDATE_ENDPOINTS[self.resource].fields if self.resource != "vouchers" else _NEW_VOUCHER_FIELDS
-        changes = {name: value for name, value in fields.items() if name in known and name != store.kind.key}
+        known = CREATIONS[self.resource].fields.keys() - {"id", store.kind.key}
+        changes = {name: value for name, value in fields.items() if name in known}
         if self.resource == "customers":
             self.project.history.add(key, "customer.updated" if key in store else "customer.created", at)
         store.update(key, with_both_birthdates(changes), self.project.options.metadata_mode, at)

@@ -21,13 +21,13 @@ from airflow_provider_voucherify.local_voucherify.actions import (
 )
 from airflow_provider_voucherify.local_voucherify.csv_imports import CsvRows
 from airflow_provider_voucherify.local_voucherify.customers import CustomerHistory, Segment
+from airflow_provider_voucherify.local_voucherify.endpoints import BulkEndpoint, CsvImportEndpoint
 from airflow_provider_voucherify.local_voucherify.limits import RateLimits
 from airflow_provider_voucherify.local_voucherify.metadata_schema import MetadataSchema, object_name
 from airflow_provider_voucherify.local_voucherify.options import Options
 from airflow_provider_voucherify.local_voucherify.records import OBJECT_KINDS, RecordStore
 from airflow_provider_voucherify.local_voucherify.tokens import TokenStore
 from airflow_provider_voucherify.local_voucherify.validation import Payload, RecordRules
-from airflow_provider_voucherify.models.endpoints import BulkEndpoint, CsvImportEndpoint
 
 SEVERAL_REPORTS = 3
 

@@ -1,4 +1,4 @@
-"""OAuth 2.0 access tokens, as ``POST /v1/oauth/token`` gives them (api.md section 2.2)."""
+"""OAuth 2.0 access tokens, as ``POST /v1/oauth/token`` gives them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import string
 from dataclasses import dataclass
 from typing import Any
 
-API_SCOPE = "api"
+from airflow_provider_voucherify.local_voucherify.contract import EVERY_SCOPE
 
 # fmt: off
 SCOPES = frozenset((
@@ -38,7 +38,7 @@ class Token:
 
     def permits(self, scope: str) -> bool:
         """Whether the token has a scope, by name or through ``api``."""
-        return not {API_SCOPE, scope}.isdisjoint(self.scope.split())
+        return not {EVERY_SCOPE, scope}.isdisjoint(self.scope.split())
 
     def wire(self, client_id: str, now: float) -> dict[str, Any]:
         """Return the token as the API shows it."""

@@ -1,9 +1,9 @@
 """
-Checks of request bodies and of records, as strict as the endpoint table.
+Checks of request bodies and of records, as strict as the contract.
 
 A *body* that is not what the endpoint takes is refused at once (400). A *record* that is not is accepted with the
-body and fails inside the async action: that is how the vendor's description reads since August 2024 (api.md
-section 6.3). An empty JSON array of records is accepted, as no source says otherwise.
+body and fails inside the async action: since August 2024 the contract has no 400 for a bulk call, and errors of single
+records in the action's result. An empty JSON array of records is accepted, as no source says otherwise.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from airflow_provider_voucherify.local_voucherify.contract import Field
+from airflow_provider_voucherify.local_voucherify.endpoints import BulkEndpoint
 from airflow_provider_voucherify.local_voucherify.errors import invalid_payload, not_enough_ids
 from airflow_provider_voucherify.local_voucherify.metadata_schema import (
     MetadataSchema,
     is_iso_date,
     metadata_violation,
 )
-from airflow_provider_voucherify.models.endpoints import BulkEndpoint, Field
 
 _T = TypeVar("_T")
 
@@ -131,6 +132,8 @@ _TYPES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: isinstance(value, list) and all(isinstance(element, str) for element in value),
     ),
     "object": ("an object", lambda value: isinstance(value, dict)),
+    "boolean": ("a boolean", lambda value: isinstance(value, bool)),
+    "any": ("anything", lambda value: True),
 }
 
 
@@ -141,7 +144,7 @@ class RecordRules:
 
     :param schema: metadata schema of the resource, None when the project has none.
     :param custom_schemas: the schemas that the definitions of ``schema`` can name.
-    :param reject_unknown_fields: whether fields outside the endpoint table fail the record.
+    :param reject_unknown_fields: whether fields outside the contract fail the record.
     """
 
     endpoint: BulkEndpoint

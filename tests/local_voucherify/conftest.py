@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
-import jsonschema
 import pytest
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.models.endpoints import METADATA_ENDPOINTS, UPDATE_ENDPOINTS
 
 APP_ID, SECRET_KEY = "shop-app-id", "shop-secret-key"
-OPENAPI = Path(__file__).resolve().parents[3] / "shared" / "voucherify" / "openapi"
 
 
 class Clock:
@@ -91,52 +87,3 @@ def open_shop() -> Iterator[Callable[..., Shop]]:
 def shop(open_shop: Callable[..., Shop]) -> Shop:
     """A local Voucherify with the default options."""
     return open_shop()
-
-
-@pytest.fixture(scope="session")
-def fits_vendor_schema() -> Callable[[str, str, Any], None]:
-    """
-    Give a function that checks JSON against a part of the vendor's API description.
-
-    It takes the tag of the description, a JSON pointer into it and the JSON. A voucher's ``updated_at`` may be null as
-    in the description's own examples, whatever its schema says.
-    """
-    if not OPENAPI.is_dir():
-        pytest.skip(f"the vendor's API description is not at {OPENAPI}")
-
-    def check(tag: str, pointer: str, instance: Any) -> None:
-        description = _as_json_schema(json.loads((OPENAPI / f"docs-{tag}.json").read_text(encoding="utf-8")))
-        jsonschema.Draft202012Validator({**description, "$ref": f"#{pointer}"}).validate(
-            _without_null_updates(instance)
-        )
-
-    return check
-
-
-def _without_null_updates(node: Any) -> Any:
-    if isinstance(node, list):
-        return [_without_null_updates(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    is_voucher = node.get("object") == "voucher" and node.get("updated_at", "") is None
-    return {
-        name: _without_null_updates(value) for name, value in node.items() if not is_voucher or name != "updated_at"
-    }
-
-
-def _as_json_schema(node: Any) -> Any:
-    """
-    Return an OpenAPI 3.0 document with ``nullable`` in the words of JSON Schema.
-
-    ``oneOf`` becomes ``anyOf``: the vendor's alternatives are not exclusive (data of events).
-    """
-    if isinstance(node, list):
-        return [_as_json_schema(element) for element in node]
-    if not isinstance(node, dict):
-        return node
-    converted = {
-        "anyOf" if name == "oneOf" else name: _as_json_schema(value)
-        for name, value in node.items()
-        if name != "nullable"
-    }
-    return {"anyOf": [{"type": "null"}, converted]} if node.get("nullable") is True else converted

@@ -1,8 +1,15 @@
-"""Stories that check answers against the vendor's own API description."""
+"""Stories that hold answers against the contract, which is what the vendor's API description says."""
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from openapi import assert_fits, assert_fits_answer
+
+from airflow_provider_voucherify.local_voucherify import endpoints, metadata_schema
+from airflow_provider_voucherify.local_voucherify.contract import contract, words
+from airflow_provider_voucherify.models import endpoints as client_tables
 
 BULK_RESULTS = {
     "customers": "AsyncActionResultCustomersBulkUpdateResponseBody",
@@ -16,51 +23,46 @@ METADATA_RESULTS = {
 }
 
 
-def _answer(path, method, status):
-    escaped = path.replace("~", "~0").replace("/", "~1")
-    return f"/paths/{escaped}/{method}/responses/{status}/content/application~1json/schema"
-
-
 @pytest.mark.parametrize("resource", BULK_RESULTS)
-def test_scheduling_and_results_fit(fits_vendor_schema, shop, resource):
+def test_scheduling_and_results_fit(shop, resource):
     records = [{"source_id": "x", "code": "x", "metadata": {}}, {"metadata": 1}]
     path = f"/v1/{resource}/bulk/async"
     scheduled = shop.http.post(path, json=records).json()
     action = shop.poll(scheduled["async_action_id"])
 
-    fits_vendor_schema(resource, _answer(path, "post", 202), scheduled)
-    fits_vendor_schema("async-actions", "/components/schemas/AsyncActionBase", action)
+    assert_fits_answer("POST", path, 202, scheduled)
+    assert_fits("AsyncActionBase", action)
     assert action["result"]["errors"]
-    fits_vendor_schema("async-actions", f"/components/schemas/{BULK_RESULTS[resource]}", action["result"])
+    assert_fits(BULK_RESULTS[resource], action["result"])
 
 
 @pytest.mark.parametrize("resource", METADATA_RESULTS)
-def test_results_of_metadata_updates_fit(fits_vendor_schema, shop, resource):
+def test_results_of_metadata_updates_fit(shop, resource):
     action = shop.poll(shop.submit_metadata(resource, ["x", 7], {"a": 1}))
 
-    fits_vendor_schema("async-actions", "/components/schemas/AsyncActionBase", action)
-    fits_vendor_schema("async-actions", f"/components/schemas/{METADATA_RESULTS[resource]}", action["result"])
+    assert_fits("AsyncActionBase", action)
+    assert_fits(METADATA_RESULTS[resource], action["result"])
 
 
-def test_the_list_of_actions_fits(fits_vendor_schema, shop):
+def test_the_list_of_actions_fits(shop):
     shop.server.next_actions(stuck="ENQUEUED")
     shop.submit("customers", [])
     shop.submit("vouchers", [])
 
     listed = shop.http.get("/v1/async-actions").json()
-    fits_vendor_schema("async-actions", _answer("/v1/async-actions", "get", 200), listed)
+    assert_fits_answer("GET", "/v1/async-actions", 200, listed)
 
 
 @pytest.mark.parametrize(
     ("resource", "parameter"), [("customers", "customerId"), ("products", "productId"), ("vouchers", "code")]
 )
-def test_objects_fit(fits_vendor_schema, shop, resource, parameter):
+def test_objects_fit(shop, resource, parameter):
     shop.server.add_voucher("x")
     shop.update(resource, [{"source_id": "x", "code": "x", "metadata": {"a": 1}}])
 
     path = f"/v1/{resource}/{{{parameter}}}"
-    fits_vendor_schema(resource, _answer(path, "get", 200), shop.http.get(f"/v1/{resource}/x").json())
-    fits_vendor_schema(resource, _answer(path, "get", 404), shop.http.get(f"/v1/{resource}/y").json())
+    assert_fits_answer("GET", path, 200, shop.http.get(f"/v1/{resource}/x").json())
+    assert_fits_answer("GET", path, 404, shop.http.get(f"/v1/{resource}/y").json())
 
 
 CUSTOMER = "/v1/customers/{customerId}"
@@ -92,7 +94,7 @@ DISCOUNT = {"type": "DISCOUNT_VOUCHER", "discount": {"type": "PERCENT", "percent
         ("get", "/v1/vouchers", "/v1/vouchers", 200, None),
     ],
 )
-def test_single_records_and_lists_fit(fits_vendor_schema, shop, method, path, template, status, content):
+def test_single_records_and_lists_fit(shop, method, path, template, status, content):
     shop.http.post("/v1/customers", json={"source_id": "c1", "name": "Ann", "birthdate": "1990-01-02"})
     shop.http.post("/v1/products", json={"source_id": "p1", "name": "Shirt", "attributes": ["size"]})
     shop.server.add_segment("Gold", ["c1"])
@@ -102,7 +104,7 @@ def test_single_records_and_lists_fit(fits_vendor_schema, shop, method, path, te
     answer = shop.http.request(method, path, json=content)
 
     assert answer.status_code == status, answer.text
-    fits_vendor_schema(path.split("/")[2].partition("?")[0], _answer(template, method, status), answer.json())
+    assert_fits_answer(method.upper(), template, status, answer.json())
 
 
 @pytest.mark.parametrize(
@@ -113,42 +115,80 @@ def test_single_records_and_lists_fit(fits_vendor_schema, shop, method, path, te
         ("skus", "products", 200, "17_res_obj_get_async_action_result_skus_import_csv"),
     ],
 )
-def test_imports_fit(fits_vendor_schema, shop, resource, tag, status, result):
+def test_imports_fit(shop, resource, tag, status, result):
     path = f"/v1/{resource}/importCSV"
     file = b"name,source_id,product_id\nShirt,p1,p1\n,p2,p2\nx\n"
     scheduled = shop.http.post(path, files={"file": ("x.csv", file)})
     action = shop.poll(scheduled.json()["async_action_id"])
 
-    fits_vendor_schema(tag, _answer(path, "post", status), scheduled.json())
-    fits_vendor_schema("async-actions", "/components/schemas/AsyncActionBase", action)
+    assert_fits_answer("POST", path, status, scheduled.json())
+    assert_fits("AsyncActionBase", action)
     assert action["result"]["failed"]
-    fits_vendor_schema("async-actions", f"/components/schemas/{result}", action["result"])
+    assert_fits(result, action["result"])
     no_file = shop.http.post("/v1/products/importCSV", json={})
-    fits_vendor_schema("products", _answer("/v1/products/importCSV", "post", 400), no_file.json())
+    assert_fits_answer("POST", "/v1/products/importCSV", 400, no_file.json())
 
 
-def test_metadata_schemas_fit(fits_vendor_schema, open_shop):
+def test_metadata_schemas_fit(open_shop):
     definitions = {"a": {"type": "string", "max_length": 3}, "b": {"type": "date", "deleted": True}}
     shop = open_shop(metadata_schemas={"customers": {"properties": definitions}})
 
     schema = shop.http.get("/v1/metadata-schemas/customer").json()
-    fits_vendor_schema("metadata-schemas", _answer("/v1/metadata-schemas/{resource}", "get", 200), schema)
+    assert_fits_answer("GET", "/v1/metadata-schemas/{resource}", 200, schema)
 
 
-def test_oauth_answers_fit(fits_vendor_schema, shop):
+def test_oauth_answers_fit(shop):
     token = shop.http.post("/v1/oauth/token", data={"grant_type": "client_credentials", "scope": "api"}).json()
     introspected = shop.http.post("/v1/oauth/introspect", data={"access_token": token["access_token"]}).json()
     refused = shop.http.post("/v1/oauth/token", data={"grant_type": "x"}).json()
 
-    fits_vendor_schema("oauth", _answer("/v1/oauth/token", "post", 200), token)
-    fits_vendor_schema("oauth", _answer("/v1/oauth/introspect", "post", 200), introspected)
-    fits_vendor_schema("oauth", _answer("/v1/oauth/token", "post", 400), refused)
+    assert_fits_answer("POST", "/v1/oauth/token", 200, token)
+    assert_fits_answer("POST", "/v1/oauth/introspect", 200, introspected)
+    assert_fits_answer("POST", "/v1/oauth/token", 400, refused)
 
 
-def test_the_413_and_query_errors_fit(fits_vendor_schema, open_shop):
+def test_the_413_and_query_errors_fit(open_shop):
     shop = open_shop(max_body_bytes=1)
     path = "/v1/customers/bulk/async"
 
-    fits_vendor_schema("customers", _answer(path, "post", 413), shop.http.post(path, json=[]).json())
+    assert_fits_answer("POST", path, 413, shop.http.post(path, json=[]).json())
     wrong_query = shop.http.get("/v1/async-actions?end_date=x").json()
-    fits_vendor_schema("async-actions", _answer("/v1/async-actions", "get", 400), wrong_query)
+    assert_fits_answer("GET", "/v1/async-actions", 400, wrong_query)
+
+
+@pytest.mark.parametrize("operation", contract()["operations"])
+def test_every_call_of_the_contract_is_served(shop, operation):
+    method, path = operation.split()
+
+    answer = shop.http.request(method, re.sub(r"\{[^}]*\}", "x", path), json={})
+
+    assert answer.status_code != 405
+    assert answer.status_code != 404 or not answer.content or answer.json()["key"] == "not_found", "there is no route"
+
+
+@pytest.mark.parametrize("table", ["UPDATE_ENDPOINTS", "METADATA_ENDPOINTS"])
+@pytest.mark.parametrize("resource", endpoints.RESOURCES)
+def test_the_client_s_table_of_bulk_calls_has_the_same_facts(table, resource):
+    ours, theirs = getattr(client_tables, table)[resource], getattr(endpoints, table)[resource]
+
+    for name in ("path", "action_type", "key", "required", "ids_field", "upserts"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    assert ours.scope == theirs.operation.scope
+    assert _facts(ours.fields) == _facts(theirs.fields)
+    assert theirs.operation.max_body_bytes == client_tables.MAX_BODY_BYTES
+
+
+def _facts(fields):
+    return {name: (field.type, field.nullable, _facts(field.fields)) for name, field in fields.items()}
+
+
+@pytest.mark.parametrize("resource", ["customers", "products", "skus"])
+def test_the_client_s_table_of_imports_has_the_same_facts(resource):
+    ours, theirs = client_tables.CSV_IMPORT_ENDPOINTS[resource], endpoints.CSV_IMPORT_ENDPOINTS[resource]
+
+    assert (ours.path, ours.scope) == (theirs.operation.path, theirs.operation.scope)
+    assert (ours.action_type, ours.required) == (theirs.action_type, theirs.required)
+
+
+def test_every_type_of_metadata_is_known():
+    assert set(metadata_schema.TYPES) == words("MetadataSchemaDefinitionDeprecated", "type")
