@@ -134,6 +134,7 @@ class CsvImportEndpoint:
     :param path: path below the API base URL; the method is always ``POST``.
     :param action_type: the ``type`` of the async action that it answers with.
     :param required: columns that the vendor calls required.
+    :param fields: the columns that do not become metadata.
     :param scope: the OAuth scope that permits the call (or ``api``, which permits all).
     """
 
@@ -141,14 +142,30 @@ class CsvImportEndpoint:
     path: str
     action_type: str
     required: tuple[str, ...]
+    fields: tuple[str, ...]
     scope: str
 
 
+_CSV_IMPORTS: dict[str, tuple[tuple[str, ...], str]] = {
+    "customers": (
+        (),
+        "id name email phone birthdate source_id description address_line_1 address_line_2 address_postal_code "
+        "address_city address_state address_country",
+    ),
+    "products": (("name",), "name source_id price attributes image_url"),
+    "skus": (("source_id", "product_id"), "source_id product_id sku price image_url attributes"),
+}
+
 CSV_IMPORT_ENDPOINTS: dict[str, CsvImportEndpoint] = {
     resource: CsvImportEndpoint(
-        resource, f"/v1/{resource}/importCSV", f"{resource.upper()}.IMPORT_CSV", required, resource
+        resource,
+        f"/v1/{resource}/importCSV",
+        f"{resource.upper()}.IMPORT_CSV",
+        required,
+        tuple(fields.split()),
+        resource,
     )
-    for resource, required in (("customers", ()), ("products", ("name",)), ("skus", ("source_id", "product_id")))
+    for resource, (required, fields) in _CSV_IMPORTS.items()
 }
 """``POST /v1/{resource}/importCSV``: a CSV file in the field ``file`` of a form."""
 

@@ -61,9 +61,10 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
 
     Rows with the same id are sent and counted one by one. The vendor does not document which of them remains.
 
-    A file that Voucherify might misread is refused as a whole before anything is sent: see ``sync.csv_file``. Whether a
-    row is right, Voucherify says: failed rows are counted and shown with their number in the file, from 1, the header
-    and rows without any value not counted, and the reason.
+    A file that Voucherify might misread, such as one that does not begin with the names of its columns, is refused as a
+    whole before anything is sent: see ``sync.csv_file``. Whether a row is right, Voucherify says: failed rows are
+    counted and shown with their number in the file, from 1, the header and rows without any value not counted, and the
+    reason.
 
     Returns the summary of the bulk operators (``sync.summary.SyncSummary``); ``updated`` and ``created`` are None
     unless nothing was written, since imports do not tell them apart. Raises ``VoucherifyRecordsFailedError``, which

@@ -2,8 +2,9 @@
 A CSV file on its way to an import: checked as a whole, and cut into parts that a request takes.
 
 What a column means and whether a row is right is Voucherify's business, which answers row by row. Checked here is what
-would make it misread the file: a file that is no CSV in UTF-8, rows with too few or too many values, no header row, two
-columns of one name, names with white space (vendor's importCSV pages), a missing column that the vendor requires.
+would make it misread the file: a file that is no CSV in UTF-8, rows with too few or too many values, no header row (a
+first line without any column that is a field), two columns of one name, names with white space (vendor's importCSV
+pages), a missing column that the vendor requires.
 Such a file is refused as a whole, before anything is sent.
 
 Rows are numbered as Voucherify numbers them: from 1, the header not counted, a row with line breaks in it is one row.
@@ -183,7 +184,7 @@ class CsvFile:
         """Return a part with more rows, which follow it in the copy."""
         ids = [place for place, name in enumerate(self._columns) if name.lower() == "source_id"]
         for raw, values in rows:
-            named = part.has_ids and any(values[place] for place in ids)
+            named = part.has_ids and any(values[place].strip() for place in ids)
             part = CsvPart(part.first_row, part.rows + 1, part.start, part.end + len(raw), named)
         return part
 
@@ -217,6 +218,11 @@ class CsvFile:
         if missing := [name for name in self.endpoint.required if name not in names]:
             raise VoucherifyConfigurationError(
                 f"{file} has no column {', '.join(missing)}, which an import of {self.endpoint.resource} requires"
+            )
+        if not set(names) & set(self.endpoint.fields):
+            raise VoucherifyConfigurationError(
+                f"{file} does not begin with the names of its columns: {', '.join(map(repr, self._columns)):.200} "
+                f"would all become metadata. Its first line must have some of {', '.join(self.endpoint.fields)}"
             )
 
 

@@ -208,13 +208,12 @@ class CsvRows:
 
     @property
     def _has_rows_in_it(self) -> bool:
-        """Whether the first and the last line have the separators of a row, and the only quotes are one in each."""
+        """Whether the first and the last line have the separators of a row and one quote each."""
         if self._quote is None or self.columns is None:
             return False
-        first, *between, last = self._lines
-        return not any(self._quote in line for line in between) and all(
+        return all(
             line.count(self._quote) == 1
             and line.count(self._delimiter) == self.columns - 1
             and f"{self._delimiter} " not in line
-            for line in (first, last)
+            for line in (self._lines[0], self._lines[-1])
         )

@@ -153,6 +153,7 @@ class Plan:
         self.warnings: list[str] = []
         self._odd_ids = OddIds()
         self._left_out: set[str] = set()
+        self._padded: set[str] = set()
         self.failed_before = EarlierFailures()
         self._sends_failures_again = False
         self.ledger = ledger
@@ -446,6 +447,8 @@ class Plan:
                     raise VoucherifyConfigurationError(f"{chunk.file}: {said}" if chunk.file else said) from None
                 raise RefusedRowError("unmappable", str(error)) from None
             self._tell_left_out(unnamed_columns(chunk.columns, rules))
+            if rules.mapping is None:
+                self._tell_padded(chunk.columns[to.column] for to in builder.targets)
             self._shapes[name] = _Shape(builder, len(chunk.columns), self.destination.sends_ids)
             if self.ledger is not None:
                 self.ledger.note_targets((".".join(to.path), chunk.columns[to.column]) for to in builder.targets)
@@ -457,6 +460,15 @@ class Plan:
             self.warn(
                 f"columns without a name of their own are not sent: {', '.join(map(repr, new))}; exclude_columns "
                 "leaves them out without this warning, and mapping sends them"
+            )
+
+    def _tell_padded(self, columns: Iterable[str]) -> None:
+        if new := [name for name in columns if name != name.strip() and name not in self._padded]:
+            self._padded.update(new)
+            self.warn(
+                f"columns whose names begin or end with a blank are members of metadata by these names: "
+                f"{', '.join(map(repr, new))}; csv_dialect={{'skipinitialspace': True}} reads a CSV file that has "
+                "blanks after its separators, and mapping gives other names"
             )
 
     def _rules_for(self, chunk: Chunk) -> MappingRules:

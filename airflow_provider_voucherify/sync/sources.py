@@ -19,7 +19,7 @@ import msgspec
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.csv_rows import BadRow, CsvRows, csv_options
 from airflow_provider_voucherify.sync.text_files import decoded, ending_of, some_lines, unpacked
-from airflow_provider_voucherify.sync.values import LostValue
+from airflow_provider_voucherify.sync.values import MAX_DEPTH, LostValue
 
 ROWS_PER_CHUNK = 1_000
 
@@ -46,6 +46,7 @@ LOST_MEMBER = "as_text"
 
 _WHAT_ROWS_ARE = "a list or another iterable of dicts or named tuples, or a table such as a DataFrame"
 _COLUMNS_ARE_FOR_SEQUENCES = "columns= names the values of rows that have no column names"
+_CHANGEABLE = frozenset({dict, list, tuple})
 _ROWS_PER_LOOK = 40
 _ROWS_PER_SAMPLE = 10
 
@@ -283,10 +284,11 @@ class _GivenRows:
         """Read all elements, one after the other."""
         number, size, look = 0, 0, _ROWS_PER_LOOK
         some: list[Any] = []
+        may_change = not isinstance(records, list | tuple)
         for record in self._flat(records):
             is_table = type(record) is not dict and _is_table(record)
             if not is_table:
-                some.append(record)
+                some.append(_as_it_is_now(record) if may_change else record)
                 if len(some) < look:
                     continue
                 size += _weight(record) * _ROWS_PER_LOOK
@@ -510,6 +512,24 @@ def _check_names(names: Sequence[Any], who_has: str) -> None:
         raise VoucherifyConfigurationError(f"{who_has} more than one column named {', '.join(map(repr, twice))}")
 
 
+def _as_it_is_now(row: Any, depth: int = 0) -> Any:
+    """Return a copy of a row, which a generator may change and give again as its next one."""
+    kind = type(row)
+    if depth > MAX_DEPTH or hasattr(kind, "as_py"):  # refused, or of an Arrow array, which nothing changes
+        return row
+    if kind is dict:
+        copied = row.copy()
+        for name, value in row.items():
+            if type(value) in _CHANGEABLE:
+                copied[name] = _as_it_is_now(value, depth + 1)
+        return copied
+    if kind is list or kind is tuple:
+        return kind(_as_it_is_now(value, depth + 1) for value in row)
+    if isinstance(row, Mapping):
+        return {name: _as_it_is_now(value, depth + 1) for name, value in row.items()}
+    return row.copy() if kind.__module__.partition(".")[0] == "numpy" else row
+
+
 def _what(value: Any) -> str:
     if isinstance(value, str):
         return "a text (a template gives text unless the DAG has render_template_as_native_obj=True; use .output)"
@@ -628,7 +648,7 @@ def _from_jsonl(file: IO[bytes], name: str, *, of_failures: bool = False) -> Row
                 yield chunk
             else:
                 blank += sum(not line.strip() for line in lines)
-                yield from _chunks(list(_json_lines(lines, decoder, number)), number, of_failures=of_failures)
+                yield from _chunks(list(_json_lines(lines, name, decoder, number)), number, of_failures=of_failures)
             number += len(lines)
     if blank:
         yield BlankRows(blank)
@@ -672,7 +692,7 @@ def _are_objects(lines: Sequence[bytes]) -> bool:
 
 
 def _json_lines(
-    lines: Iterable[bytes], decoder: msgspec.json.Decoder[Any], earlier: int
+    lines: Iterable[bytes], name: str, decoder: msgspec.json.Decoder[Any], earlier: int
 ) -> Iterator[Mapping[str, Any] | BadLine]:
     for number, line in enumerate(lines, start=earlier + 1):
         if not line.strip():
@@ -680,9 +700,29 @@ def _json_lines(
         try:
             row = decoder.decode(line)
         except _UNREADABLE_JSON as error:
+            if _has_another_object(line):
+                raise _several_rows(name, number) from None
             yield BadLine(number, f"line {number} is no JSON: {error}")
             continue
+        if isinstance(row, list) and len(row) > 1 and isinstance(row[0], dict):
+            raise _several_rows(name, number)
         yield row if isinstance(row, dict) else BadLine(number, f"line {number} is no JSON object")
+
+
+def _has_another_object(line: bytes) -> bool:
+    """Say whether an object follows the first value of a line."""
+    try:
+        text = line.decode().strip()
+        _, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return text[end:].lstrip(" \t\r,").startswith("{")
+
+
+def _several_rows(name: str, number: int) -> VoucherifyConfigurationError:
+    return VoucherifyConfigurationError(
+        f"line {number:,} of {name} has several JSON objects, and would be counted as one row: each needs its own line"
+    )
 
 
 def _from_csv(file: IO[bytes], name: str, options: Mapping[str, Any]) -> Rows:

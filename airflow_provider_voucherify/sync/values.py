@@ -16,8 +16,10 @@ from airflow_provider_voucherify.models.endpoints import Field
 
 Converter = Callable[[Any], Any]
 
+MAX_DEPTH = 32
+"""A value with more objects and lists in each other is refused."""
+
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
-_MAX_DEPTH = 32
 _MAX_DIGITS = 100
 _KINDS = {
     bool: "a boolean",
@@ -168,8 +170,8 @@ def to_metadata(value: Any, depth: int = 0) -> Any:
     if isinstance(value, uuid.UUID):
         return str(value)
     _refuse_bytes(value)
-    if depth >= _MAX_DEPTH:
-        raise RefusedValueError(f"must not be nested more than {_MAX_DEPTH} deep")
+    if depth >= MAX_DEPTH:
+        raise RefusedValueError(f"must not be nested more than {MAX_DEPTH} deep")
     if isinstance(value, Mapping):
         return {_member_name(name): to_metadata(item, depth + 1) for name, item in value.items()}
     if isinstance(value, list | tuple):

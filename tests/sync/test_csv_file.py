@@ -102,7 +102,7 @@ def test_the_parts_together_are_the_file(rows: list[tuple[str, str]], ending: st
             header, *of_part = csv.reader(io.StringIO(content.decode(), newline=""))
             assert header == ["source_id", "Name"]
             assert len(of_part) == part.rows
-            assert part.has_ids == all(row[0] for row in of_part)
+            assert part.has_ids == all(row[0].strip() for row in of_part)
             found += map(tuple, of_part)
             everything = range(part.first_row, part.first_row + part.rows)
             assert [tuple(values.values()) for _, values in file.values(part, everything)] == list(map(tuple, of_part))
@@ -132,6 +132,7 @@ def test_a_digest_tells_content_and_destination() -> None:
         (b"SOURCE_ID,Name\nc1,Ann\n,Bo\n", False),
         (b"Id,Source_id\ncust_1,\n,c1\n", False),
         (b"Id,Source_id\ncust_1,c1\n", True),
+        (b"Source_id,Name\n ,Ann\n", False),
         (b"Name\nAnn\n", False),
         (b"Name\n", True),
     ],
@@ -165,6 +166,10 @@ def test_a_column_id_names_no_record_that_is_to_be_created(resource: str, conten
         (b"Source_id,first name\n", "customers", "have white space, and the CSV file has 'first name'"),
         (b"Source_id,\n", "customers", "empty or have white space, and the CSV file has ''"),
         (b"source_id,price\n", "products", "has no column name, which an import of products requires"),
+        (b"c1,Ann\nc2,Bo\n", "customers", "does not begin with the names of its columns: 'c1', 'Ann' would all become"),
+        (b'{"source_id":"c1"}\n', "customers", "does not begin with the names of its columns"),
+        (b"Customers\nSource_id,Name\nc1,Ann\n", "customers", "does not begin with the names of its columns"),
+        (b'Source_id,Name,City\nc1,"Bo,X\nc2,"",Y\nc3,Cy",Z\n', "customers", "look like rows of their own"),
         (b"sku,price\n", "skus", "has no column source_id, product_id, which an import of skus requires"),
         (b"Source_id,Name\nc1,Ann\nc2\n", "customers", "line 3 has 1 values for 2 columns"),
         (b"Source_id,Name\nc1,Ann,Lee\n", "customers", "line 2 has 3 values for 2 columns"),

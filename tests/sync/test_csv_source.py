@@ -109,8 +109,9 @@ def test_a_quote_that_takes_other_rows_with_it_fails_the_file(read: ReadRows, li
         'source_id,name,city\nc1,"Ann,Paris\nc2,Bob",Rome\n',
         'source_id\n"c1\nc2"\n',
         'source_id,name,city\nc1,"Ann,Paris\nc2 c3\nc4,Bob",Rome\n',
+        'source_id,name,city\nc1,"Ann,Paris\nc2,"",Oslo\nc4,Bob",Rome\n',
     ],
-    ids=["last column", "last of three", "middle", "only column", "with another line between"],
+    ids=["last column", "last of three", "middle", "only column", "with another line between", "with an empty value"],
 )
 def test_a_value_whose_lines_are_rows_of_the_file_fails_it(read: ReadRows, text: str) -> None:
     with pytest.raises(VoucherifyConfigurationError, match=r"begins in line 2 of .* look like rows of their own"):

@@ -81,6 +81,21 @@ def test_lines_that_are_no_objects_are_refused_and_counted(read: ReadRows) -> No
     assert (done.reasons[0][1] or "").startswith("line 4 is no JSON: ")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"source_id": "c2"}{"source_id": "c3"}',
+        '{"source_id": "c2"}, {"source_id": "c3"}',
+        '{"source_id": "c2"}\r{"source_id": "c3"}',
+        '[{"source_id": "c2"}, {"source_id": "c3"}]',
+    ],
+)
+def test_several_objects_in_a_line_fail_the_file(read: ReadRows, line: str) -> None:
+    """They would count as one refused row, however many there are."""
+    with pytest.raises(VoucherifyConfigurationError, match=r"line 2 of .* has several JSON objects"):
+        read("customers", json_lines('{"source_id": "c1"}', line, '{"source_id": "c4"}'))
+
+
 def test_numbers_in_json_lines_stay_exact(read: ReadRows) -> None:
     (body,) = read("customers", json_lines('{"source_id": "c", "n": 12345678901234567890.123456789}')).bodies
 
@@ -240,7 +255,7 @@ def test_two_columns_of_one_name_are_a_mistake_unless_neither_is_sent(read: Read
 @pytest.mark.parametrize("kind", ["csv", "parquet", "sql", "jsonl", "records"])
 def test_columns_without_a_name_of_their_own_are_left_out_and_named(kind: str) -> None:
     """A key of metadata can never be removed, and the index that pandas writes changes every night."""
-    names = ("source_id", "", "__index_level_0__", "city")
+    names = ("source_id", "", "__index_level_0__", "?column?", "city")
     row = dict.fromkeys(names, "1")
 
     def source() -> Any:
@@ -255,10 +270,18 @@ def test_columns_without_a_name_of_their_own_are_left_out_and_named(kind: str) -
 
     metadata, [warning] = sent(MappingRules())
     assert metadata == {"city": "1"}
-    assert "are not sent: '', '__index_level_0__'; exclude_columns leaves them out without" in warning
-    assert sent(MappingRules(exclude_columns=["", "__index_level_0__"])) == ({"city": "1"}, [])
+    assert "are not sent: '', '__index_level_0__', '?column?'; exclude_columns leaves them out without" in warning
+    assert sent(MappingRules(exclude_columns=["", "__index_level_0__", "?column?"])) == ({"city": "1"}, [])
     mapped = {"source_id": "source_id", "": "metadata.number", "__index_level_0__": "metadata.index"}
     assert sent(MappingRules(mapped)) == ({"number": "1", "index": "1"}, [])
+
+
+def test_blanks_around_the_names_of_columns_are_told() -> None:
+    with Plan(update_destination("customers"), MappingRules()) as plan:
+        plan.read(from_file(io.BytesIO(b"source_id, name, tier\nc1, Ann, gold\nc2, Bob, gold\n"), "rows.csv"))
+        [warning] = plan.warnings
+
+    assert "begin or end with a blank are members of metadata by these names: ' name', ' tier'" in warning
 
 
 def test_excel_s_empty_columns_are_no_two_columns_of_one_name(read: ReadRows) -> None:

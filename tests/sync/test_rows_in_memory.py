@@ -107,6 +107,74 @@ def test_columns_name_the_values_of_rows_without_names(read: ReadRows, records: 
     assert done.records == ANN_AND_BOB
 
 
+def changed_dicts() -> Iterator[Any]:
+    row: dict[str, Any] = {"metadata": {"tags": []}}
+    for number in range(3):
+        row["source_id"] = f"c{number}"
+        row["metadata"]["number"] = number
+        row["metadata"]["tags"].append(number)
+        yield row
+
+
+def changed_lists() -> Iterator[Any]:
+    row: list[Any] = ["", {"tags": []}]
+    for number in range(3):
+        row[0] = f"c{number}"
+        row[1]["number"] = number
+        row[1]["tags"].append(number)
+        yield row
+
+
+def changed_mappings() -> Iterator[Any]:
+    row = OtherMapping()
+    for one in changed_dicts():
+        row.members = one
+        yield row
+
+
+def changed_parts() -> Iterator[Any]:
+    part: list[Any] = []
+    for one in changed_dicts():
+        part[:] = [one]
+        yield part
+
+
+@pytest.mark.parametrize("rows", [changed_dicts, changed_lists, changed_mappings, changed_parts])
+def test_a_generator_may_change_a_row_and_give_it_again(read: ReadRows, rows: Callable[[], Any]) -> None:
+    """As functions do that fill one dict for each line; read late, all rows would be the last one."""
+    columns = ["source_id", "metadata"] if rows is changed_lists else None
+
+    assert read("customers", from_records(rows(), "source_id", columns=columns)).records == [
+        {"source_id": f"c{number}", "metadata": {"tags": list(range(number + 1)), "number": number}}
+        for number in range(3)
+    ]
+
+
+def test_a_generator_may_change_a_numpy_record(read: ReadRows) -> None:
+    numpy = pytest.importorskip("numpy")
+    array = numpy.zeros(1, dtype=[("source_id", "U5"), ("orders", "i8")])
+
+    def rows() -> Iterator[Any]:
+        for number in range(3):
+            array[0] = (f"c{number}", number)
+            yield array[0]
+
+    assert [record["source_id"] for record in read("customers", from_records(rows(), "source_id")).records] == [
+        "c0",
+        "c1",
+        "c2",
+    ]
+
+
+def test_a_row_without_an_end_is_refused_alone(read: ReadRows) -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+
+    done = read("customers", from_records(iter([{"source_id": "c1", "x": endless}, ANN_AND_BOB[1]]), "source_id"))
+
+    assert (done.records, done.refused) == ([ANN_AND_BOB[1]], 1)
+
+
 def test_columns_are_mapped_as_those_of_a_query(read: ReadRows) -> None:
     rules = MappingRules({"id": "source_id", "who": "name"})
 
