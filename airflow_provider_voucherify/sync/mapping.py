@@ -145,10 +145,9 @@ class RecordBuilder:
 
     def record_id(self, row: Row) -> str | None:
         """Return the row's id, or None where it has none that could be sent."""
-        value = row[self.key_column]
         try:
-            return None if is_missing(value) else to_string(value) or None
-        except RefusedValueError:
+            return self._id(row)
+        except RefusedRowError:
             return None
 
     def build(self, row: Row) -> Record:
@@ -288,9 +287,9 @@ def unnamed_columns(columns: Sequence[str], rules: MappingRules) -> list[str]:
 
 
 def _is_unnamed(column: str) -> bool:
-    """Say whether a column has no name, or the one that pandas gives to row numbers in Parquet."""
+    """Say whether a column has no name, or what PostgreSQL and pandas (for row numbers in Parquet) call those."""
     name = column.removeprefix("metadata.")
-    return not name.strip() or _INDEX_OF_PANDAS.fullmatch(name) is not None
+    return name.strip() in ("", "?column?") or _INDEX_OF_PANDAS.fullmatch(name) is not None
 
 
 def _check_that_one_is_meant(paths: Collection[str], columns: Sequence[str], rules: MappingRules) -> None:

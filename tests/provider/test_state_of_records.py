@@ -294,6 +294,20 @@ def test_records_that_come_back_while_they_are_marked_are_told(
     assert voucherify.customers["c3"]["metadata"]["active"] is True
 
 
+@pytest.mark.parametrize("nobody", [" ", "\0c2"], ids=["blank", "NUL"])
+def test_a_row_whose_id_says_nothing_could_be_anyone_s(
+    voucherify: LocalVoucherify, books: dict[str, Any], nobody: str
+) -> None:
+    marks = {"on_removed": {"metadata": {"active": False}}, "max_removed_ratio": None}
+    night([{"source_id": "c1"}, {"source_id": "c2"}], **marks, **books)
+
+    second = night([{"source_id": "c1"}, {"source_id": nobody}], **marks, **books).xcom("sync")
+
+    assert (second["refused"], second["unchanged"], second["submitted"]) == (1, 1, 0)
+    assert "rows without an id, which could be anyone's" in second["warning"]
+    assert not voucherify.customers["c2"].get("metadata")
+
+
 def test_a_state_that_is_gone_is_told_if_there_were_runs(voucherify: LocalVoucherify, tables: dict[str, Any]) -> None:
     first = night([{"source_id": "a"}], **tables).xcom("sync")
     execute("DELETE FROM voucherify_state")
