@@ -107,7 +107,7 @@ def voucherify(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalVoucherify]:
     """
     A local Voucherify, with the connection ``voucherify_default`` leading to it.
 
-    Afterwards every request that it received is checked against the vendor's API description, where that is at hand.
+    Afterwards every request that it received is held against the contract.
     """
     with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY, keep_bodies=True) as server:
         connect(monkeypatch, server)

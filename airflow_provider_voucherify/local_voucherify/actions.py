@@ -4,7 +4,8 @@ Async actions: their place in the queue, their processing and the object that th
 An action's times are fixed when it is scheduled, so its status is a function of the clock and nothing runs in the
 background. Fields and values are the contract's; where the vendor is silent the choice is named here:
 ``operation_status`` is ``UNKNOWN`` until the end, then ``FAILED`` only if every record failed; a failed record is in
-the report with ``updated`` false.
+the report with ``updated`` false. Against the contract, which has errors alone there, results of metadata updates have
+counts and reports too, as in the vendor's examples.
 """
 
 from __future__ import annotations

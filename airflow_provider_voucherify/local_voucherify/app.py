@@ -28,6 +28,7 @@ from airflow_provider_voucherify.local_voucherify.contract import Operation
 from airflow_provider_voucherify.local_voucherify.endpoints import (
     GET_ACTION,
     GET_SCHEMA,
+    GRANT_TYPES,
     INTROSPECT_TOKEN,
     ISSUE_TOKEN,
     LIST_ACTIONS,
@@ -277,6 +278,7 @@ class _Routes:
     # Metadata schemas
 
     async def _list_schemas(self, request: Request) -> Response:
+        """Answer with ``schemas`` as the contract describes, though it then requires ``data``, which it does not."""
         schemas = self._project.schemas_wire()
         return _json({"object": "list", "data_ref": "schemas", "schemas": schemas, "total": len(schemas)})
 
@@ -288,7 +290,7 @@ class _Routes:
 
     async def _issue_token(self, request: Request) -> Response:
         form = await _read_form(request)
-        if form.get("grant_type") != "client_credentials":
+        if form.get("grant_type") not in GRANT_TYPES:
             raise errors.oauth_error("invalid_grant_type", "Invalid grant_type")
         scope = form.get("scope", "")
         if not scope.split() or not SCOPES.issuperset(scope.split()):
@@ -303,7 +305,7 @@ class _Routes:
         now = self._project.now()
         token = self._project.tokens.live(form["access_token"], now)
         if token is None:
-            return _json({"active": False})
+            return _json({"active": False})  # the vendor's example; the contract requires the token's members too
         return _json({**token.wire(self._project.options.app_id, now), "active": True})
 
     async def _revoke_token(self, request: Request) -> Response:

@@ -129,6 +129,7 @@ GET_ACTION = operation("GET", "/v1/async-actions/{asyncActionId}")
 LIST_SCHEMAS = operation("GET", "/v1/metadata-schemas")
 GET_SCHEMA = operation("GET", "/v1/metadata-schemas/{resource}")
 ISSUE_TOKEN = operation("POST", "/v1/oauth/token")
+GRANT_TYPES = words("OAuthTokenGenerateRequestBody", "grant_type")
 INTROSPECT_TOKEN = operation("POST", "/v1/oauth/introspect")
 REVOKE_TOKEN = operation("POST", "/v1/oauth/token/revoke")
 

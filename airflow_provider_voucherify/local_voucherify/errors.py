@@ -122,7 +122,7 @@ def body_too_large(max_body_bytes: int) -> ApiError:
 
 
 def too_many_requests() -> ApiError:
-    """Return the documented 429, which has no key."""
+    """Return the 429 of the vendor's example: without a key, and with a number as ``code``, not a string."""
     return ApiError(429, {"code": 429, "message": "Too many requests hit the API too quickly."})
 
 

@@ -34,7 +34,8 @@ class ObjectKind:
     :param name: value of ``object`` and of ``resource_type``.
     :param key: ``source_id`` or ``code``.
     :param id_prefix: what Voucherify's own ids start with.
-    :param never_updated: what is shown of ``updated_at`` before the first update: null, or nothing.
+    :param never_updated: what is shown of ``updated_at`` before the first update: null, or nothing. Null is what the
+        vendor's examples have for vouchers; the contract has a time there.
     :param describe: stored fields to the fields that the API shows besides ids, dates and ``object``.
     """
 

@@ -139,7 +139,7 @@ class SingleRecords:
         with self.project.lock:
             events = list(self.project.history.events.get(self._key(identifier), ()))
         since, until = time(query, "start_date"), time(query, "end_date")
-        order = query.get("order", "-created_at")
+        order = query.get("order", "-created_at")  # the older list takes other orders too, which make no sense there
         if order not in LIST_ACTIVITY.choices("order"):
             raise errors.invalid_query_params("Property .order must be one of the allowed values")
         events = [

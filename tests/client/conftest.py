@@ -25,7 +25,7 @@ def start() -> Iterator[Callable[..., LocalVoucherify]]:
     Give a function that starts a local Voucherify with options.
 
     Each has a secret key of its own, since tokens are cached per process and connection. What a server has received is
-    held against the vendor's description at the end of the test.
+    held against the contract at the end of the test.
     """
     with ExitStack() as cleanup:
         servers: list[LocalVoucherify] = []
@@ -48,7 +48,7 @@ def server(start: Callable[..., LocalVoucherify]) -> LocalVoucherify:
 
 @pytest.fixture
 def unjudged() -> Iterator[LocalVoucherify]:
-    """A local Voucherify whose requests are not held against the description, since they are wrong on purpose."""
+    """A local Voucherify whose requests are not held against the contract, since they are wrong on purpose."""
     with LocalVoucherify(app_id="shop-app-id", secret_key=f"sk-{uuid.uuid4()}", keep_bodies=True) as server:
         yield server
 

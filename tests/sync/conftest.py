@@ -64,7 +64,7 @@ def read() -> Callable[..., Read]:
     Give a function that reads rows into a plan and returns what would be sent.
 
     It checks what holds for every plan: the counts add up, no body is larger than allowed or than announced, and each
-    fits the vendor's description.
+    fits the contract.
     """
 
     def read_rows(
