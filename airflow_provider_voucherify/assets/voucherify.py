@@ -42,7 +42,7 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
             f"{uri.geturl()!r}"
         )
     if "@" in uri.netloc:
-        raise ValueError("an asset's URI is no place for credentials")
+        raise ValueError("an asset's URI must not have credentials")
     region = REGIONS.get(uri.netloc.lower())
     host = urlsplit(region).netloc if region is not None else uri.netloc.lower()
     return uri._replace(netloc=host, path=f"/{resource}")

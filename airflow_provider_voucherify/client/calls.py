@@ -246,4 +246,4 @@ def validated(model: type[T], answer: Any, context: Mapping[str, Any] | None = N
         return model.model_validate(answer, context=context)  # type: ignore[attr-defined,no-any-return]
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in error.errors()[:3])
-        raise VoucherifyUnexpectedAnswerError(f"the answer is no {model.__name__}: {wrong}") from None
+        raise VoucherifyUnexpectedAnswerError(f"the answer is not a valid {model.__name__}: {wrong}") from None

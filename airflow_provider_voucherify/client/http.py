@@ -285,9 +285,9 @@ class _Download:
         try:
             parts = urlsplit(self.url)
         except ValueError as error:
-            raise VoucherifyReportError(f"the report's address is no URL: {error}") from None
+            raise VoucherifyReportError(f"the report's address is not a URL: {error}") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise VoucherifyReportError(f"the report's address is no http(s) URL: {self.shown}")
+            raise VoucherifyReportError(f"the report's address is not an http(s) URL: {self.shown}")
         downgraded = parts.scheme == "http" and self._settings.base_url.startswith("https")
         if downgraded and not self._settings.extra.allow_http:
             raise VoucherifyReportError(f"the report is offered over plain http, which is refused: {self.shown}")
@@ -301,7 +301,7 @@ class _Download:
         try:
             self.url = urljoin(self.url, response.headers["location"])
         except ValueError as error:
-            raise VoucherifyReportError(f"the report is redirected to no URL ({error}): {self.shown}") from None
+            raise VoucherifyReportError(f"the report's redirect is not a URL ({error}): {self.shown}") from None
         return True
 
     def needs_token(self, response: httpx.Response, headers: Mapping[str, str]) -> bool:

@@ -249,7 +249,7 @@ def parse_time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise VoucherifyConfigurationError(f"{text!r} is no ISO-8601 time") from None
+        raise VoucherifyConfigurationError(f"{text!r} is not an ISO-8601 time") from None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 

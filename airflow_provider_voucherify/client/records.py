@@ -77,7 +77,7 @@ def form_body(**fields: str) -> Body:
 def path_of(resource: str, record_id: str, *more: str) -> str:
     """Return the path of a record, or of what is below it; its id is one segment, whatever it holds."""
     if not isinstance(record_id, str) or record_id in ("", ".", ".."):
-        raise VoucherifyConfigurationError(f"{record_id!r} is no id")
+        raise VoucherifyConfigurationError(f"{record_id!r} is not an id")
     return "/".join(("/v1", resource, quote(record_id, safe=""), *more))
 
 

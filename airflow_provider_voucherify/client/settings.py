@@ -202,7 +202,7 @@ def _base_url(host: str | None, scheme: str | None, port: int | None, *, allow_h
             authority = f"{authority}:{number}"
         urlsplit(f"//{authority}").port, httpx.URL(f"//{authority}")  # each raises on what the other takes
     except (ValueError, httpx.InvalidURL):
-        raise VoucherifyConfigurationError("the Voucherify connection's host (or port) is no URL") from None
+        raise VoucherifyConfigurationError("the Voucherify connection's host (or port) is not a URL") from None
     name = parts.hostname or ""
     if parts.scheme not in ("http", "https") or not (_HOST_NAME.fullmatch(name) or _is_ip(name, 4, 6)):
         raise VoucherifyConfigurationError(

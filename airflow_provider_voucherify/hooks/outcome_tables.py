@@ -123,7 +123,7 @@ class OutcomeTables:
 
     def __init__(self, conn_id: str, table: str, sync_name: str, resource: str) -> None:
         if not _NAME.fullmatch(table):
-            raise VoucherifyConfigurationError(f"outcomes_table {table!r} is no table name")
+            raise VoucherifyConfigurationError(f"outcomes_table {table!r} is not a table name")
         if len(sync_name) > LONGEST_NAME:
             raise VoucherifyConfigurationError(f"the sync's name has more than {LONGEST_NAME} characters")
         self._conn_id = conn_id

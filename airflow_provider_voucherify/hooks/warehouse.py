@@ -63,7 +63,7 @@ def database_hook(conn_id: str) -> Any:
     if not hasattr(hook, "get_records") or not hasattr(hook, "get_conn"):
         raise VoucherifyConfigurationError(
             f"{conn_id!r} is a connection of type {getattr(hook, 'conn_type', None)!r}, whose "
-            f"{type(hook).__name__} cannot run queries (it is no DbApiHook)"
+            f"{type(hook).__name__} cannot run queries (it is not a DbApiHook)"
         )
     return hook
 
@@ -205,7 +205,7 @@ def _rows(cursor: Any, reader: Callable[[Sequence[Any]], _Reader | None]) -> Row
     """Fetch first and ask for the columns afterwards: a named cursor knows them only then."""
     first: Sequence[Sequence[Any]] | None = cursor.fetchmany(ROWS_AT_FIRST)
     if cursor.description is None:
-        raise VoucherifyConfigurationError("the sql is no query: it returns no rows")
+        raise VoucherifyConfigurationError("the sql is not a query: it returns no rows")
     described = ((place, reader(column)) for place, column in enumerate(cursor.description))
     readers = {place: read_bytes for place, read_bytes in described if read_bytes is not None}
 

@@ -2,7 +2,7 @@
 A CSV file on its way to an import: checked as a whole, and cut into parts that a request takes.
 
 What a column means and whether a row is right is Voucherify's business, which answers row by row. Checked here is what
-would make it misread the file: a file that is no CSV in UTF-8, rows with too few or too many values, no header row (a
+would make it misread the file: a file that is not CSV in UTF-8, rows with too few or too many values, no header row (a
 first line without any column that is a field), two columns of one name, names with white space (vendor's importCSV
 pages), a missing column that the vendor requires.
 Such a file is refused as a whole, before anything is sent.

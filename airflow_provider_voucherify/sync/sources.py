@@ -348,7 +348,9 @@ class _GivenRows:
         kinds = set(map(type, some))
         if self.columns is not None:
             fit = kinds <= {list, tuple} and set(map(len, some)) == {len(self.columns)}
-            return Chunk(tuple(self.columns), list(map(tuple, some))) if fit else None
+            if not fit or any(map(_is_list_of_sequences, some)):
+                return None
+            return Chunk(tuple(self.columns), list(map(tuple, some)))
         if kinds == {dict}:
             return _chunk_of_dicts(some)
         if self.takes_ids and kinds <= {str, int}:
@@ -408,9 +410,24 @@ class _GivenRows:
     def _values(self, record: Any, number: int) -> tuple[Any, ...] | BadLine:
         if isinstance(record, Mapping) or _names_of_values(record) is not None:
             raise VoucherifyConfigurationError(f"{_COLUMNS_ARE_FOR_SEQUENCES}; row {number} has its own")
+        if _is_list_of_sequences(record):
+            raise VoucherifyConfigurationError(
+                f"row {number} is a list of rows; give them one by one (in a function with yield from), since nobody "
+                "could count them otherwise"
+            )
         if isinstance(record, Iterable) and not isinstance(record, str | bytes | bytearray | Set):
             return tuple(record)
         return BadLine(number, f"it must be a sequence of values, not {type(record).__name__}")
+
+
+def _is_list_of_sequences(record: Any) -> bool:
+    """Say whether what is given for a row is surely several, as no id is a sequence of values."""
+    return (
+        isinstance(record, list | tuple)
+        and bool(record)
+        and isinstance(record[0], list | tuple)
+        and all(isinstance(value, list | tuple) for value in record)
+    )
 
 
 def _is_table(value: Any) -> bool:
@@ -702,11 +719,11 @@ def _json_lines(
         except _UNREADABLE_JSON as error:
             if _has_another_object(line):
                 raise _several_rows(name, number) from None
-            yield BadLine(number, f"line {number} is no JSON: {error}")
+            yield BadLine(number, f"line {number} is not valid JSON: {error}")
             continue
         if isinstance(row, list) and len(row) > 1 and isinstance(row[0], dict):
             raise _several_rows(name, number)
-        yield row if isinstance(row, dict) else BadLine(number, f"line {number} is no JSON object")
+        yield row if isinstance(row, dict) else BadLine(number, f"line {number} is not a JSON object")
 
 
 def _has_another_object(line: bytes) -> bool:
@@ -809,7 +826,7 @@ def _arrow_value(scalar: Any) -> Any:
             shown: Any = scalar.cast("string").as_py()
         except Exception:
             shown = str(scalar.type)
-        return LostValue(shown, f"is none that Python can hold: {error}")
+        return LostValue(shown, f"cannot be held by Python: {error}")
 
 
 def _has_maps(kind: Any) -> bool:

@@ -127,9 +127,9 @@ def _head(line: bytes) -> dict[str, object]:
     try:
         head = json.loads(line)
     except (ValueError, RecursionError):
-        raise ValueError("it is no state of a sync, or its beginning is damaged") from None
+        raise ValueError("it is not the state of a sync, or its beginning is damaged") from None
     if not isinstance(head, dict) or head.get("format") != FORMAT:
-        raise ValueError("it is no state of a sync")
+        raise ValueError("it is not the state of a sync")
     if head.get("version") != VERSION:
         raise ValueError(f"it has version {head.get('version')!r}, and this provider knows version {VERSION}")
     return head

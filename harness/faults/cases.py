@@ -270,7 +270,7 @@ _SHOWN: Sequence[tuple[str, Callable[[int, Action, Wire], Wire], bool]] = (
     ("counts without a report", _result(reports=[]), False),
     (_LONG_TEXT, _result(errors=[{"message": "x" * 30_000_000}], failed_count=1), False),
     ("the report's address on a port that nobody serves", _result(reports=["http://127.0.0.1:9/report"]), False),
-    ("the report's address is no URL", _result(reports=["{{report}}"]), False),
+    ("the report's address is not a URL", _result(reports=["{{report}}"]), False),
 )
 
 SCRIPTED: Sequence[tuple[str, Mapping[str, Any]]] = (

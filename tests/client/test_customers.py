@@ -167,7 +167,7 @@ def test_a_slash_in_an_id_is_no_slash_of_the_path(unjudged: LocalVoucherify, con
 @pytest.mark.parametrize("nothing", ["", ".", "..", None, 7])
 def test_what_is_no_id_is_refused_before_sending(nothing: Any) -> None:
     for call in (customers.get_customer, customers.delete_customer, customers.delete_customer_permanently):
-        with pytest.raises(VoucherifyConfigurationError, match="is no id"):
+        with pytest.raises(VoucherifyConfigurationError, match="is not an id"):
             call(nothing)
 
 

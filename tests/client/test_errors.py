@@ -142,7 +142,7 @@ def test_an_action_without_an_id_is_unexpected(server: LocalVoucherify, connect_
     action_id = client.bulk_update("customers", [])
     server.misbehave("poll", Malformed(body))
 
-    with pytest.raises(errors.VoucherifyUnexpectedAnswerError, match="but the answer is no AsyncAction: "):
+    with pytest.raises(errors.VoucherifyUnexpectedAnswerError, match="but the answer is not a valid AsyncAction: "):
         client.get_async_action(action_id)
 
 
@@ -150,7 +150,7 @@ def test_an_action_without_an_id_is_unexpected(server: LocalVoucherify, connect_
 def test_a_list_of_another_form_is_unexpected(server: LocalVoucherify, connect_to: Connect, body: bytes) -> None:
     server.misbehave("list", Malformed(body))
 
-    with pytest.raises(errors.VoucherifyUnexpectedAnswerError, match="but the answer is no AsyncActionList: "):
+    with pytest.raises(errors.VoucherifyUnexpectedAnswerError, match="but the answer is not a valid AsyncActionList: "):
         connect_to(server).list_async_actions()
 
 

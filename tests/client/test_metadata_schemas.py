@@ -107,7 +107,7 @@ def test_an_answer_without_definitions_is_no_schema(server: LocalVoucherify, con
     server.set_metadata_schema("customers", {"properties": {}})
     server.misbehave("/v1/metadata-schemas", Malformed(json.dumps(body).encode()))
 
-    with pytest.raises(VoucherifyUnexpectedAnswerError, match="the answer is no MetadataSchema"):
+    with pytest.raises(VoucherifyUnexpectedAnswerError, match="the answer is not a valid MetadataSchema"):
         connect_to(server).get_metadata_schema("customers")
 
 
@@ -122,5 +122,5 @@ def test_a_list_is_read_under_either_documented_name_and_without_what_is_no_sche
 
 @pytest.mark.parametrize("body", [{}, [], {"schemas": None}], ids=str)
 def test_an_answer_without_a_list_is_unexpected(body: Any) -> None:
-    with pytest.raises(VoucherifyUnexpectedAnswerError, match="the answer is no MetadataSchemaList"):
+    with pytest.raises(VoucherifyUnexpectedAnswerError, match="the answer is not a valid MetadataSchemaList"):
         calls.list_metadata_schemas().parse(body)

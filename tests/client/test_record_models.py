@@ -55,13 +55,13 @@ def test_a_value_of_another_type_counts_as_absent(odd: dict[str, Any], rest: dic
 
 @pytest.mark.parametrize("answer", [None, [], "x", {}, {"id": None}, {"id": ""}, {"id": 7}, {"name": "Ann"}])
 def test_what_has_no_id_is_no_customer(answer: Any) -> None:
-    with pytest.raises(VoucherifyUnexpectedAnswerError, match="the answer is no Customer"):
+    with pytest.raises(VoucherifyUnexpectedAnswerError, match="the answer is not a valid Customer"):
         read(answer)
 
 
 @pytest.mark.parametrize("answer", [{}, {"customers": None}, {"customers": {}}, {"customers": [{"name": "Ann"}]}, []])
 def test_a_list_is_read_whole_or_not_at_all(answer: Any) -> None:
-    with pytest.raises(VoucherifyUnexpectedAnswerError, match="the answer is no CustomerList"):
+    with pytest.raises(VoucherifyUnexpectedAnswerError, match="the answer is not a valid CustomerList"):
         read_list(answer)
 
 

@@ -70,9 +70,9 @@ def test_a_folder_of_part_files_is_read_in_the_order_of_their_names(folder: str)
         },
     )
 
-    expected = ["c1", "c2", "c3", "part_2.jsonl: line 2 is no JSON object"]
+    expected = ["c1", "c2", "c3", "part_2.jsonl: line 2 is not a JSON object"]
     assert ids(f"{folder}/out") == ids(f"{folder}/out/") == ids(f"{folder}/out/*") == expected
-    assert ids(f"{folder}/o*/part_*.jsonl") == ["c3", "line 2 is no JSON object"]
+    assert ids(f"{folder}/o*/part_*.jsonl") == ["c3", "line 2 is not a JSON object"]
 
 
 def test_a_folder_named_as_a_file_is_a_folder(folder: str) -> None:

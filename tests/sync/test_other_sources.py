@@ -78,7 +78,7 @@ def test_lines_that_are_no_objects_are_refused_and_counted(read: ReadRows) -> No
     assert [record["source_id"] for record in done.records] == ["c1", "c4"]
     assert (done.rows_read, done.refused) == (9, 7)
     assert {key for key, _ in done.reasons} == {"invalid_line"}
-    assert (done.reasons[0][1] or "").startswith("line 4 is no JSON: ")
+    assert (done.reasons[0][1] or "").startswith("line 4 is not valid JSON: ")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_date_that_python_does_not_have_refuses_its_row_alone(read: ReadRows) 
     assert [record["source_id"] for record in done.records] == ["c1"]
     (first, why), (second, _) = done.reasons
     assert (first, second) == ("invalid_value", "invalid_value")
-    assert why == "metadata.since (column since) is none that Python can hold: date value out of range ('20000-12-31')"
+    assert why == "metadata.since (column since) cannot be held by Python: date value out of range ('20000-12-31')"
     assert json.loads(done.failures[0])["since"] == "20000-12-31"
     done = read(
         "customers",

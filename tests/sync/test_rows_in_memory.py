@@ -259,6 +259,22 @@ def test_what_the_instances_of_a_mapped_task_return_is_joined(read: ReadRows) ->
         ids([[("c1", "Ann")]])
 
 
+@pytest.mark.parametrize(
+    "batches",
+    [
+        [[("c1", "Ann")], [("c2", "Bob"), ("c3", "Cy")]],
+        [[("c1", "Ann"), ("c2", "Bob")]],
+        [(["c1", "Ann"], ["c2", "Bob"])],
+    ],
+    ids=["of other lengths than a row", "of the length of a row", "a tuple of lists"],
+)
+def test_batches_of_rows_without_names_are_refused_since_nobody_could_count_them(
+    read: ReadRows, batches: list[Any]
+) -> None:
+    with pytest.raises(VoucherifyConfigurationError, match="row 1 is a list of rows; give them one by one"):
+        read("customers", from_records(iter(batches), "source_id", columns=NAMES))
+
+
 @pytest.mark.parametrize("columns", ["source_id", [], {"source_id": 1}, [1], ["a", "a"]], ids=repr)
 def test_columns_that_are_no_list_of_names_are_a_mistake(columns: Any) -> None:
     with pytest.raises(VoucherifyConfigurationError, match="columns"):
