@@ -15,7 +15,7 @@ import json
 import re
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -191,17 +191,17 @@ def written(node: Any, indent: int = 0, ahead: int = 0) -> str:
     return "{\n" + ",\n".join(inner + text for text in texts) + f"\n{outer}}}"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Write the contract, or compare it."""
     parser = ArgumentParser(description="Makes the contract from the vendor's OpenAPI files.")
     parser.add_argument("folder", type=Path, help="folder with the OpenAPI files")
     parser.add_argument("--check", action="store_true", help="only say whether the contract is up to date")
-    arguments = parser.parse_args()
-    text = written(Description(arguments.folder).contract()) + "\n"
-    if not arguments.check:
+    given = parser.parse_args(arguments)
+    text = written(Description(given.folder).contract()) + "\n"
+    if not given.check:
         CONTRACT.write_text(text, encoding="utf-8")
     elif text != CONTRACT.read_text(encoding="utf-8"):
-        sys.exit(f"{CONTRACT} is not what {arguments.folder} gives")
+        sys.exit(f"{CONTRACT} is not what {given.folder} gives")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import make_contract
 import pytest
 from make_contract import CONTRACT, OPERATIONS, Description, facts_of_schema, written
 
@@ -68,6 +69,20 @@ def test_a_call_that_the_description_lacks_is_an_error(folder: Path) -> None:
 
     with pytest.raises(SystemExit, match="has no POST /v1/skus/importCSV"):
         Description(folder).contract()
+
+
+def test_a_check_tells_whether_the_contract_is_up_to_date(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(make_contract, "CONTRACT", tmp_path / "contract.txt")
+    (tmp_path / "contract.txt").write_text("{}", encoding="utf-8")
+
+    with pytest.raises(SystemExit, match="is not what"):
+        make_contract.main([str(folder), "--check"])
+    assert (tmp_path / "contract.txt").read_text(encoding="utf-8") == "{}"
+
+    make_contract.main([str(folder)])
+    make_contract.main([str(folder), "--check"])
 
 
 ENUM = {"type": "string", "enum": ["b", "a"], "nullable": True}
