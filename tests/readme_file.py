@@ -18,16 +18,19 @@ class Block(NamedTuple):
     code: str
 
 
-BLOCKS = [Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)]
+def blocks_of(text: str) -> list[Block]:
+    """Return the code blocks of a page."""
+    return [Block(language, code) for _, language, code in FENCED.findall(text)]
 
 
-def blocks(language: str) -> list[str]:
-    """Return the code of all blocks in a language."""
-    return [block.code for block in BLOCKS if block.language == language]
+def page(name: str) -> str:
+    """Return the text of a page: of ``docs``, or (in capitals) one that lies beside it."""
+    folder = ROOT if name.isupper() else ROOT / "docs"
+    return (folder / f"{name}.md").read_text(encoding="utf-8")
 
 
-def first_column(header: str) -> list[str]:
-    """Return the names in backquotes in the first column of the table that follows a text."""
-    table = TEXT.partition(header)[2].partition("\n|")[2].partition("\n\n")[0]
+def first_column(text: str, header: str) -> list[str]:
+    """Return the names in backquotes in the first column of the table that follows a header."""
+    table = text.partition(header)[2].partition("\n|")[2].partition("\n\n")[0]
     cells = [line.split("|")[0] for line in table.replace("\n|", "\n").splitlines()]
     return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]

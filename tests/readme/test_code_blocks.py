@@ -1,4 +1,4 @@
-"""Every code block of README.md does what the text around it says."""
+"""The code blocks of README.md and of the pages do what the text around them says."""
 
 from __future__ import annotations
 
@@ -6,30 +6,36 @@ import json
 import re
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import tomllib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 from dags import DagRunResult, run_dag
-from readme_file import BLOCKS, ROOT, blocks
+from readme_file import ROOT, TEXT, blocks_of, page
 
 from airflow_provider_voucherify import exceptions
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Options
-from airflow_provider_voucherify.local_voucherify.__main__ import _parser as local_voucherify_parser
 
 Fill = Callable[..., None]
 
-FAILURE = next(code for code in blocks("json") if "_failure" in code)
-CONNECTION = next(code for code in blocks("json") if "conn_type" in code)
-RECORD = next(code for code in blocks("json") if code not in (FAILURE, CONNECTION))
+BLOCKS = blocks_of(TEXT)
+DAGS = "".join(page(path.stem) for path in sorted((ROOT / "docs").glob("*.md"))) + TEXT
+"""All pages, whose DAGs have names of their own but for one that the quick start builds up."""
 
 
-def dag_of(code: str, tmp_path: Path) -> DAG:
+def json_block(name: str, mark: str) -> str:
+    (code,) = [code for language, code in blocks_of(page(name)) if language == "json" and mark in code]
+    return code
+
+
+def dag_of(code: str, dag_id: str, tmp_path: Path) -> DAG:
     """Load a block as Airflow loads a DAG file."""
     from airflow.dag_processing.dagbag import DagBag
 
@@ -37,17 +43,16 @@ def dag_of(code: str, tmp_path: Path) -> DAG:
     file.write_text(code, encoding="utf-8")
     bag = DagBag(file)
     assert bag.import_errors == {}
-    (dag,) = bag.dags.values()
-    return dag
+    return bag.dags[dag_id]
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., DagRunResult]:
-    """Give a function that runs the block with a DAG of that id."""
+    """Give a function that runs the block of README.md or a page with a DAG of that id."""
 
     def run(dag_id: str, conf: dict[str, Any] | None = None) -> DagRunResult:
-        (code,) = [code for code in blocks("python") if f'DAG("{dag_id}"' in code]
-        finished = run_dag(dag_of(code, tmp_path), conf)
+        (code,) = [code for language, code in blocks_of(DAGS) if language == "python" and f'DAG("{dag_id}"' in code]
+        finished = run_dag(dag_of(code, dag_id, tmp_path), conf)
         assert finished.state == "success"
         return finished
 
@@ -57,74 +62,88 @@ def run(tmp_path: Path) -> Callable[..., DagRunResult]:
 Run = Callable[..., DagRunResult]
 
 
-def test_every_block_has_a_test_here() -> None:
+def test_every_block_of_the_readme_has_a_test_here() -> None:
     """The text block is the demo's output: ``test_examples.py`` compares it with what the demo's DAG gives."""
-    assert [block.language for block in BLOCKS if block.language not in ("bash", "json", "python")] == ["text"]
-    tested = Path(__file__).read_text(encoding="utf-8")
-    dag_ids = re.findall(r'DAG\("(\w+)"', "".join(blocks("python")))
-    assert len(dag_ids) == len(blocks("python")) - 1, "all Python blocks but the hook's have one DAG"
-    assert [dag_id for dag_id in dag_ids if f'run("{dag_id}"' not in tested] == []
-    assert len(blocks("json")) == 3
+    assert [block.language for block in BLOCKS if block.language != "bash"] == ["text", "python"]
+    assert 'DAG("customers_to_voucherify"' in BLOCKS[-2].code
 
 
-def test_the_first_dag(voucherify: LocalVoucherify, fill_warehouse: Fill, run: Run) -> None:
-    row = ("c1", "Zoë", None, None, None, None, "Łódź", "PL", "vip")
-    fill_warehouse("customers", row)
+def test_the_first_dag_sends_only_what_changed(
+    voucherify: LocalVoucherify, fill_warehouse: Fill, slack: list[dict[str, Any]], run: Run
+) -> None:
+    fill_warehouse("customers", ("c1", "Zoë", None, None, None, None, "Łódź", "PL", "vip"))
 
-    run("customers_to_voucherify")
+    first, second = run("customers_to_voucherify"), run("customers_to_voucherify")
 
-    customer = voucherify.customers["c1"]
-    assert (customer["name"], customer["address"], customer["metadata"]) == (
-        "Zoë",
-        {"city": "Łódź"},
-        {"segment": "vip"},
-    )
+    assert voucherify.customers["c1"]["address"] == {"city": "Łódź"}
+    assert (voucherify.customers["c1"]["name"], voucherify.customers["c1"]["metadata"]) == ("Zoë", {"segment": "vip"})
+    assert (first.xcom("sync_customers")["created"], second.xcom("sync_customers")["unchanged"]) == (1, 1)
+    assert len(voucherify.requests("POST", "/v1/customers/bulk/async")) == 1
+    assert slack == []
 
 
-def test_one_metadata_for_all_ids(voucherify: LocalVoucherify, run: Run) -> None:
-    run("tag_customers")
+def test_one_metadata_for_all_ids_and_one_for_each(voucherify: LocalVoucherify, run: Run) -> None:
+    run("metadata_of_customers")
 
     assert list(voucherify.customers) == ["c1", "c2", "c3"]
     assert voucherify.customers["c3"]["metadata"] == {"audience": "spring-2027"}
+    assert voucherify.customers["c1"]["metadata"]["orders"] == 12
 
 
 def test_records_of_a_task_become_the_record_that_is_shown(voucherify: LocalVoucherify, run: Run) -> None:
+    record = json.loads(json_block("sources", '"address": {'))
+
     run("customers_from_a_task")
 
     (request,) = voucherify.requests("POST", "/v1/customers/bulk/async")
-    assert json.loads(request.body or b"") == [json.loads(RECORD)]
-    assert voucherify.customers["c1"]["address"] == json.loads(RECORD)["address"]
+    assert json.loads(request.body or b"") == [record]
+    assert voucherify.customers["c1"]["address"] == record["address"]
+
+
+def test_the_rows_of_another_task_s_query_are_named(
+    voucherify: LocalVoucherify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "shop.sqlite")) as shop, shop:
+        shop.execute("CREATE TABLE customers (id, full_name, city)")
+        shop.execute("INSERT INTO customers VALUES ('c1', 'Zoë', 'Łódź')")
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", f"sqlite:///{tmp_path}/shop.sqlite")
+
+    run("customers_of_another_task")
+
+    assert (voucherify.customers["c1"]["name"], voucherify.customers["c1"]["address"]) == ("Zoë", {"city": "Łódź"})
 
 
 def test_a_function_gives_the_rows(voucherify: LocalVoucherify, run: Run) -> None:
-    run("customers_of_a_function")
+    run("tiers_of_a_function")
 
-    assert list(voucherify.customers) == ["c0", "c1", "c2"]
-    assert voucherify.customers["c2"]["metadata"] == {"segment": "new"}
+    assert len(voucherify.customers) == 3_000
+    assert voucherify.customers["PL-10"]["metadata"] == {"tier": "gold"}
 
 
 def test_slack_is_told_of_failures(
-    voucherify: LocalVoucherify, fill_warehouse: Fill, reports: Path, slack: list[dict[str, Any]], run: Run
+    voucherify: LocalVoucherify, fill_warehouse: Fill, slack: list[dict[str, Any]], run: Run
 ) -> None:
-    voucherify.add_voucher("KNOWN")
-    fill_warehouse("vouchers", ("KNOWN", "app"), ("UNKNOWN", "app"))
+    others = (None, None, None, None, None, None, None, "vip")
+    fill_warehouse("customers", *((f"c{number}", *others) for number in range(199)), (" ", *others))
 
-    run("vouchers_with_an_alert")
+    run("customers_with_an_alert")
 
-    assert voucherify.vouchers["KNOWN"]["metadata"] == {"channel": "app"}
+    assert len(voucherify.customers) == 199
     (message,) = slack
-    assert "UNKNOWN" in message["text"]
-    assert json.loads((reports / "vouchers" / "failures.jsonl").read_text())["code"] == "UNKNOWN"
+    assert "customers_with_an_alert" in message["text"]
+    assert "source_id" in message["text"]
 
 
 def test_an_asset_event_has_the_summary(voucherify: LocalVoucherify, run: Run) -> None:
-    [extra] = run("customers_with_an_asset").asset_extras("voucherify://api.voucherify.io/customers")
+    [extra] = run("sync_that_tells").asset_extras("voucherify://api.voucherify.io/customers")
 
-    assert (extra["rows_read"], extra["created"]) == (2, 2)
+    assert (extra["rows_read"], extra["created"]) == (1, 1)
 
 
-def test_the_shown_line_of_failures_is_sent_again(voucherify: LocalVoucherify, tmp_path: Path, run: Run) -> None:
-    (tmp_path / "failures.jsonl").write_text(FAILURE, encoding="utf-8")
+def test_the_shown_line_of_failures_is_sent_again(
+    voucherify: LocalVoucherify, tmp_path: Path, reports: Path, run: Run
+) -> None:
+    (tmp_path / "failures.jsonl").write_text(json_block("sources", "_failure"), encoding="utf-8")
 
     run("send_failures_again", {"failures": str(tmp_path / "failures.jsonl")})
 
@@ -133,12 +152,11 @@ def test_the_shown_line_of_failures_is_sent_again(voucherify: LocalVoucherify, t
 
 
 def test_the_retry_policy_names_errors_that_exist(voucherify: LocalVoucherify, run: Run) -> None:
-    (code,) = [code for code in blocks("python") if "ExceptionRetryPolicy" in code]
-    named = re.findall(r"airflow_provider_voucherify\.exceptions\.(\w+)", code)
+    named = re.findall(r"\{ERRORS\}\.(\w+)", page("errors"))
     assert set(named) == {"VoucherifyNotFoundError", "VoucherifyRateLimitError"}
     assert [name for name in named if not hasattr(exceptions, name)] == []
 
-    run("retries")
+    run("patient_with_limits")
 
     assert "c1" in voucherify.customers
 
@@ -153,14 +171,22 @@ def test_a_csv_file_is_imported(voucherify: LocalVoucherify, reports: Path, run:
 
 
 def test_a_sensor_waits(voucherify: LocalVoucherify, run: Run) -> None:
-    summary = run("send_then_wait").xcom("wait")
+    summary = run("two_tasks").xcom("wait")
 
     assert (summary["resource"], summary["created"]) == ("products", 1)
     assert voucherify.products["p1"]["price"] == 450
 
 
+def test_the_hook_reads_all_there_is(voucherify: LocalVoucherify, run: Run) -> None:
+    with VoucherifyHook() as hook:
+        for number, city in enumerate(["Berlin", "Łódź", "Berlin"]):
+            hook.create_customer({"source_id": f"c{number}", "address": {"city": city}})
+
+    assert run("read_with_the_hook").xcom("count_customers_of_berlin") == 2
+
+
 def test_the_hook_sends_what_it_is_given(voucherify: LocalVoucherify, capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = [code for code in blocks("python") if "DAG" not in code]
+    (code,) = [code for language, code in blocks_of(page("hook")) if language == "python" and "DAG" not in code]
 
     exec(code, {})
 
@@ -171,7 +197,7 @@ def test_the_hook_sends_what_it_is_given(voucherify: LocalVoucherify, capsys: py
 
 
 def test_the_json_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_VOUCHERIFY_DEFAULT", CONNECTION)
+    monkeypatch.setenv("AIRFLOW_CONN_VOUCHERIFY_DEFAULT", json_block("connection", "conn_type"))
 
     settings = VoucherifyHook().settings
 
@@ -235,15 +261,24 @@ def _pip(arguments: list[str], _: pytest.MonkeyPatch) -> None:
     assert "local" in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
 
-def _python(arguments: list[str], _: pytest.MonkeyPatch) -> None:
-    assert arguments[:2] == ["-m", "airflow_provider_voucherify.local_voucherify"]
-    assert local_voucherify_parser().parse_args(arguments[2:]).action_seconds == 5
+COMMANDS = {"airflow": _airflow, "export": _export, "make": _make, "pip": _pip}
 
 
-COMMANDS = {"airflow": _airflow, "export": _export, "make": _make, "pip": _pip, "python": _python}
+def commands(text: str) -> list[list[str]]:
+    """Return the commands of a page's shell blocks as words; one may go over several lines."""
+    lines = "".join(code for language, code in blocks_of(text) if language == "bash").replace("\\\n", " ")
+    return [shlex.split(line) for line in re.findall(r"(?:[^\n']|'[^']*')+", lines)]
 
 
-@pytest.mark.parametrize("line", "".join(blocks("bash")).splitlines())
-def test_each_command(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    command, *arguments = shlex.split(line)
+@pytest.mark.parametrize("words", commands(TEXT))
+def test_each_command_of_the_readme(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    command, *arguments = words
+    COMMANDS[command](arguments, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "words", [one for one in commands(page("connection")) if one[:2] != ["airflow", "connections"] or one[2] == "add"]
+)
+def test_each_way_to_keep_a_connection(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    command, *arguments = words
     COMMANDS[command](arguments, monkeypatch)

@@ -23,11 +23,13 @@ from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOpe
 from airflow_provider_voucherify.operators.import_csv import VoucherifyImportCsvOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 from airflow_provider_voucherify.sync.summary import SyncSummary
+from docs_site import hooks
 from docs_site.hooks import WRITTEN_BY_RUNS, without
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
-TEXTS = [ROOT / "README.md", *PAGES]
+FORGE = [ROOT / name for name in hooks.FORGE]
+TEXTS = [ROOT / "README.md", *FORGE, *PAGES]
 SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
 
 LINK = re.compile(r"(?<!\\)\]\(([^)\s]+)\)")
@@ -75,7 +77,7 @@ def links() -> Iterator[tuple[Path, str]]:
 
 def code(language: str) -> Iterator[Any]:
     """Give the code blocks of the pages in a language, as parameters of a test."""
-    for file in PAGES:
+    for file in [*FORGE, *PAGES]:
         for number, (_, found, text) in enumerate(FENCED.findall(file.read_text(encoding="utf-8")), start=1):
             if found == language:
                 yield pytest.param(text, id=f"{file.stem}-{number}")
@@ -83,7 +85,7 @@ def code(language: str) -> Iterator[Any]:
 
 def test_the_navigation_has_every_page_once() -> None:
     listed = sorted(in_navigation(SITE["nav"]))
-    there = [page.name for page in PAGES]
+    there = sorted([*(page.name for page in PAGES), *map(hooks.page_path, hooks.FORGE)])
 
     assert listed == sorted({*there, *WRITTEN_BY_RUNS})
     assert sorted(in_navigation(without(set(listed) - set(there), SITE["nav"]))) == there
@@ -163,7 +165,7 @@ def test_a_command_is_there(words: list[str], tmp_path: Path, monkeypatch: pytes
     ("page", "after", "fields"),
     [
         ("operators.md", "### Parameters", VoucherifyBulkUpdateOperator.template_fields),
-        ("operators.md", 'path="s3://aws_default@incoming/skus.csv"', VoucherifyImportCsvOperator.template_fields),
+        ("operators.md", '"import_products"', VoucherifyImportCsvOperator.template_fields),
         ("sensor.md", "## Parameters", VoucherifyAsyncActionSensor.template_fields),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -19,9 +21,22 @@ def test_a_file_outside_becomes_a_page() -> None:
 def test_links_to_such_files_lead_to_their_pages_and_others_are_left_alone() -> None:
     text = "[a](../dags_examples/nightly_changes.py) [b](sensor.md#parameters) [c](https://example.com/../x)"
 
-    led = hooks.on_page_markdown(text, None, None, None)  # type: ignore[arg-type]
+    assert led(text, "operators.md") == "[a](source/dags_examples/nightly_changes.py.md) " + text.partition(" ")[2]
+    assert led("[a](../CHANGELOG.md)", "index.md") == "[a](source/CHANGELOG.md)"
 
-    assert led == "[a](source/dags_examples/nightly_changes.py.md) " + text.partition(" ")[2]
+
+def test_the_pages_that_a_forge_looks_for_link_into_the_docs() -> None:
+    page = hooks.page_of("SECURITY.md")
+
+    assert "[changelog](CHANGELOG.md)" in page
+    assert "[Security](../security.md)" in page
+    assert led(page, "source/SECURITY.md") == page
+
+
+def led(text: str, page: str) -> str:
+    """Return a page's text as the site has it."""
+    shown: Any = SimpleNamespace(file=SimpleNamespace(src_uri=page))
+    return hooks.on_page_markdown(text, shown, None, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

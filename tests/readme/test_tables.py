@@ -1,14 +1,14 @@
-"""The tables of README.md name what the code has: each thing once, and nothing else. Its links lead somewhere."""
+"""What README.md and the docstrings list is what the code has: each thing once, and nothing else."""
 
 from __future__ import annotations
 
 import inspect
 import re
 
+import pytest
 from example_dags import EXAMPLES
-from readme_file import ROOT, TEXT, first_column
+from readme_file import ROOT, TEXT, first_column, page
 
-from airflow_provider_voucherify.client.settings import ConnectionExtra
 from airflow_provider_voucherify.notifications.texts import ready_texts
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.operators.import_csv import VoucherifyImportCsvOperator
@@ -20,60 +20,43 @@ def parameters(operator: type) -> list[str]:
     return [name for name in inspect.signature(operator.__init__).parameters if name not in ("self", "kwargs")]
 
 
-def test_operator_parameters() -> None:
-    assert sorted(first_column("Parameters of both bulk operators:")) == sorted(
-        parameters(VoucherifyBulkUpdateOperator)
-    )
-    also = first_column("`VoucherifyBulkMetadataOperator` also takes")
-    assert sorted(["resource", *also]) == sorted(parameters(VoucherifyBulkMetadataOperator))
+def documented(operator: type) -> list[str]:
+    return re.findall(r":param (\w+):", operator.__doc__ or "")
 
 
-def test_import_parameters() -> None:
-    assert sorted(first_column("Its parameters:")) == sorted(parameters(VoucherifyImportCsvOperator))
+@pytest.mark.parametrize(
+    "operator", [VoucherifyBulkUpdateOperator, VoucherifyImportCsvOperator, VoucherifyAsyncActionSensor]
+)
+def test_every_parameter_is_documented_once(operator: type) -> None:
+    assert sorted(documented(operator)) == sorted(parameters(operator))
 
 
-def test_sensor_parameters() -> None:
-    assert sorted(first_column("Parameters of the sensor")) == sorted(parameters(VoucherifyAsyncActionSensor))
+def test_the_metadata_operator_documents_what_only_it_has() -> None:
+    own = set(parameters(VoucherifyBulkMetadataOperator)) - set(parameters(VoucherifyBulkUpdateOperator))
 
-
-def test_summary_members() -> None:
-    assert sorted(first_column("return the same summary")) == sorted(SyncSummary.model_fields)
+    assert own == {"metadata", "plan"}
+    assert own <= set(documented(VoucherifyBulkMetadataOperator))
 
 
 def test_names_for_the_templates_of_notifiers() -> None:
     summary = SyncSummary(
         resource=None, rows_read=0, submitted=0, refused=0, superseded=0, async_action_ids=[], requests=0, bytes_sent=0
     )
-    assert sorted(first_column("Its context, and so")) == sorted(ready_texts(summary.as_xcom()))
+    assert sorted(first_column(page("alerts"), "Its context has,")) == sorted(ready_texts(summary.as_xcom()))
 
 
-def test_connection_extras() -> None:
-    assert sorted(first_column("## Connection")) == sorted(ConnectionExtra.model_fields)
+def test_every_example_dag_is_among_the_recipes_or_in_the_readme() -> None:
+    there = {path.name for path in EXAMPLES.glob("*.py")}
+
+    assert set(re.findall(r"dags_examples/(\w+\.py)", page("recipes") + TEXT)) == there
 
 
-def test_example_dags() -> None:
-    assert sorted(first_column("has more.")) == sorted(path.name for path in EXAMPLES.glob("*.py"))
+def test_the_folders_that_contributing_names_are_there() -> None:
+    folders = first_column(page("CONTRIBUTING"), "Beside the package:")
+
+    assert len(folders) > 10
+    assert [folder for folder in folders if not (ROOT / folder).exists()] == []
 
 
-def test_folders() -> None:
-    assert [folder for folder in first_column("the ones that take longest.") if not (ROOT / folder).is_dir()] == []
-
-
-def test_links() -> None:
-    links = re.findall(r"\]\((?!https:)([^)]+)\)", TEXT)
-
-    assert len(links) > 2
-    assert [link for link in links if not (ROOT / link).exists()] == []
-
-
-def test_what_it_costs_is_what_was_measured() -> None:
-    """Every figure of the section is on the page that ``make bench`` has written."""
-    section = TEXT.partition("## What it costs")[2].partition("\n## ")[0]
-    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
-    figures = re.findall(r"\d[\d,.]*\d|\d", section.partition("[Performance]")[0])
-    spelled = {"100", "5", "20", "27", "277"}  # of the setting, and in names
-
-    assert len(figures) > 20
-    assert [
-        figure for figure in figures if figure not in spelled and not re.search(rf"(?<![\d,.]){figure}\b", page)
-    ] == []
+def test_the_readme_is_short() -> None:
+    assert len(TEXT.splitlines()) <= 160
