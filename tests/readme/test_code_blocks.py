@@ -106,7 +106,8 @@ def test_the_rows_of_another_task_s_query_are_named(
     with closing(sqlite3.connect(tmp_path / "shop.sqlite")) as shop, shop:
         shop.execute("CREATE TABLE customers (id, full_name, city)")
         shop.execute("INSERT INTO customers VALUES ('c1', 'Zoë', 'Łódź')")
-    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", f"sqlite:///{tmp_path}/shop.sqlite")
+    connection = {"conn_type": "sqlite", "host": str(tmp_path / "shop.sqlite")}
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(connection))
 
     run("customers_of_another_task")
 
