@@ -94,24 +94,30 @@ class Bookkeeping:
         elif not ledger.known and tables.has_runs_of_others(ledger.run):
             yield GONE
 
-    def before_sending(self, ledger: Ledger, *, again: bool = False) -> None:
+    def note_overtaken(self, ledger: Ledger) -> None:
+        """
+        Note in a retry's ledger which records another run has been about to send since this run's last try.
+
+        What this run has sent before that is not the last that Voucherify was told. Once ``before_sending`` has written
+        this run's name over the other's, no later try can tell.
+        """
+        if self.tables is not None:
+            ledger.doubt()
+            ledger.note_overtaken(self.tables.sent_by_others(ledger.doubted(), ledger.run))
+        elif self.state_path is not None and self._writer(self.state_path) != ledger.run:
+            ledger.note_overtaken(None)
+
+    def before_sending(self, ledger: Ledger) -> None:
         """
         Let the state say who is about to be sent and by which run, so that nobody knows what Voucherify has of them.
 
         A file that is not the one any more that was loaded is another run's, which is sending too: what that one has
         taken out of it stays out, and what this run sends is not confirmed by it.
-
-        :param again: an earlier try of the run has done so too. Records that another run has been about to send since
-            are noted in the ledger: what this run has sent before that is not the last that Voucherify was told.
         """
         if self.tables is not None:
             ledger.doubt()
-            if again:
-                ledger.note_overtaken(self.tables.sent_by_others(ledger.doubted(), ledger.run))
             self.tables.doubt(ledger.doubted(), ledger.run)
         elif self.state_path is not None:
-            if again and self._writer(self.state_path) != ledger.run:
-                ledger.note_overtaken(None)
             if self._state_file(self.state_path) != ledger.state_file:
                 ledger.state_is_contested = True
                 self._reload_state(ledger)

@@ -93,7 +93,7 @@ _STATE = {
     "confirmed_at": "varchar(40)",
     "fields": "varchar(4000)",
     "not_cleared": "varchar(4000)",
-    "sent_by": "varchar(760)",
+    "sent_by": "varchar(32)",
 }
 
 
@@ -107,8 +107,9 @@ class OutcomeTables:
     the same run again replaces it.
 
     Times are ISO-8601 in UTC. Times and text are ``varchar``, which every database has (in SQL Server ``nvarchar``, in
-    MySQL of ``utf8mb4``). ``record_key``, a digest of the sync's name, the resource and the record's id, is the key of
-    ``state``, since databases limit the length of keys, and some take ``a`` and ``A`` for the same. An id that is read
+    MySQL of ``utf8mb4``). ``sent_by`` is a digest of the key of the run that was the last to be about to send a record.
+    ``record_key``, a digest of the sync's name, the resource and the record's id, is the key of ``state``, since
+    databases limit the length of keys, and some take ``a`` and ``A`` for the same. An id that is read
     from ``state`` counts only if it has that digest: the database may have changed it, and what it made of it is
     nobody's id.
 
@@ -208,12 +209,24 @@ class OutcomeTables:
             return any(name == self._sync_name for (name,) in cursor.fetchall())
 
     def doubt(self, ids: Iterable[str], run_key: str) -> None:
-        """Take the confirmation from records that a run is about to send, and say which run that is."""
+        """
+        Take the confirmation from records that a run is about to send, and say which run that is.
+
+        It is looked whether that has come to pass: a row that another run's transaction has just replaced was not there
+        for the update.
+        """
+        run = _digest(run_key)
         update = f"update {self._state} set digest = null, sent_by = {self._mark} where record_key in"  # noqa: S608
         with closing(self._connection()) as connection, closing(connection.cursor()) as cursor:
-            for some in _some(map(self._key, ids), MOST_PARAMETERS - 1):
-                cursor.execute(f"{update} {self._marks(len(some))}", [self._text(run_key, 760), *some])
-            connection.commit()
+            for keys in _some(map(self._key, ids), MOST_PARAMETERS - 1):
+                left = keys
+                for _ in range(TRIES):
+                    cursor.execute(f"{update} {self._marks(len(left))}", [run, *left])
+                    connection.commit()
+                    left = [key for key, sent_by in self._there(cursor, keys).items() if sent_by != run]
+                    connection.commit()
+                    if not left:
+                        break
 
     def sent_by_others(self, ids: Iterable[str], run_key: str) -> Iterator[str]:
         """Give those of some records that another run was the last to be about to send."""
@@ -221,7 +234,7 @@ class OutcomeTables:
             for some in _some(ids, MOST_PARAMETERS):
                 keys = {self._key(record_id): record_id for record_id in some}
                 there = self._there(cursor, list(keys))
-                yield from (keys[key] for key, run in there.items() if run != self._text(run_key, 760))
+                yield from (keys[key] for key, run in there.items() if run != _digest(run_key))
 
     def write(
         self,
@@ -267,8 +280,8 @@ class OutcomeTables:
                     continue
                 keys = [self._key(state.id) for state in some]
                 there = self._there(cursor, keys)
-                of_others = {key for key, sent_by in there.items() if sent_by != self._text(run["run_key"], 760)}
-                contested += sum(s.digest is not None and k in of_others for s, k in zip(some, keys, strict=True))
+                of_others = {key for key, sent_by in there.items() if sent_by != _digest(run["run_key"])}
+                contested += sum(_says_what_is_there(s) and k in of_others for s, k in zip(some, keys, strict=True))
                 if there:
                     cursor.execute(
                         f"delete from {self._state} where record_key in {self._marks(len(there))}",  # noqa: S608
@@ -373,14 +386,15 @@ class OutcomeTables:
 
     def _state_row(self, run: Mapping[str, Any], key: str, state: RecordState, *, contested: bool) -> list[Any]:
         told = (state.fields, state.not_cleared)
+        key_of_reason = "reported" if contested and _is_marked(state) else state.key
         return [
             *(key, self._sync_name, self._resource, state.id, state.settings),
             *(None if contested else state.digest, state.failed_digest, state.attempts, state.outcome),
-            *(self._text(state.key, 100), self._text(state.message, LONGEST_ID), self._text(state.run, 760)),
+            *(self._text(key_of_reason, 100), self._text(state.message, LONGEST_ID), self._text(state.run, 760)),
             run["finished_at"],
             None if state.confirmed_at is None else iso(state.confirmed_at),
             *(None if names is None or len(names) > LONGEST_FIELDS else names for names in told),
-            self._text(run["run_key"], 760),
+            _digest(run["run_key"]),
         ]
 
     def _entry(self, outcome: RowOutcome) -> list[Any]:
@@ -439,6 +453,19 @@ class OutcomeTables:
                 connection.rollback()
                 if not self._exists(connection, table):  # else another task has just created it
                     raise
+
+
+def _digest(run_key: str) -> str:
+    return blake2b(run_key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _says_what_is_there(state: RecordState) -> bool:
+    """Say whether a run that comes later believes what a state says of Voucherify."""
+    return state.digest is not None or _is_marked(state)
+
+
+def _is_marked(state: RecordState) -> bool:
+    return state.outcome == "removed" and state.key == "marked"
 
 
 def iso(epoch: float) -> str:

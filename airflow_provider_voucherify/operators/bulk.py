@@ -215,8 +215,6 @@ class _BulkOperator(SubmittingOperator):
             if plan.batches:
                 self._mind_newer_runs(context)
             context["ti"].xcom_push(key=REFUSED_XCOM_KEY, value=[failure.sample() for failure in plan.refused_sample])
-            if plan.ledger is not None:
-                self._bookkeeping(context).before_sending(plan.ledger, again=context["ti"].try_number > 1)
             if plan.batches:
                 self._announce_links(context, hook)
             sync = self._submit(context, plan, hook)
@@ -667,7 +665,14 @@ class _BulkOperator(SubmittingOperator):
         self.log.info("::group::Sending %d requests", len(plan.batches))
         try:
             journal = self._journal_to_go_on(context, hook)
-            return Submission(plan, hook.get_conn(), journal, self.max_in_flight, killed=self._is_killed).run()
+            submission = Submission(plan, hook.get_conn(), journal, self.max_in_flight, killed=self._is_killed)
+            if plan.ledger is not None:
+                bookkeeping = self._bookkeeping(context)
+                if any(journal):
+                    bookkeeping.note_overtaken(plan.ledger)
+                    submission.doubt_overtaken(plan.ledger)
+                bookkeeping.before_sending(plan.ledger)
+            return submission.run()
         finally:
             self.log.info("::endgroup::")
 

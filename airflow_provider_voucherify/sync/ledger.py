@@ -327,6 +327,11 @@ class Ledger:
         else:
             self._db.executemany("insert or ignore into overtaken values (?)", ((record_id,) for record_id in ids))
 
+    @property
+    def has_overtaken(self) -> bool:
+        """Whether another run may have sent anybody after an earlier try of this one."""
+        return bool(self._about("overtaken")) or bool(self._number("select exists (select 1 from overtaken)"))
+
     def is_overtaken(self, ids: Sequence[str]) -> bool:
         """Say whether another run may have sent one of these after an earlier try of this one has."""
         if self._about("overtaken"):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, MutableSet, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from itertools import islice
 from numbers import Integral
 from operator import itemgetter
 from pathlib import PurePosixPath
+from types import NoneType
 from typing import IO, Any, TypeVar
+from uuid import UUID
 
 import msgspec
 
@@ -46,7 +50,9 @@ LOST_MEMBER = "as_text"
 
 _WHAT_ROWS_ARE = "a list or another iterable of dicts or named tuples, or a table such as a DataFrame"
 _COLUMNS_ARE_FOR_SEQUENCES = "columns= names the values of rows that have no column names"
-_CHANGEABLE = frozenset({dict, list, tuple})
+_LASTING = frozenset({str, int, float, bool, NoneType, bytes, Decimal, UUID, date, datetime, time, timedelta})
+"""Types of values that nobody can change."""
+
 _ROWS_PER_LOOK = 40
 _ROWS_PER_SAMPLE = 10
 
@@ -529,22 +535,35 @@ def _check_names(names: Sequence[Any], who_has: str) -> None:
         raise VoucherifyConfigurationError(f"{who_has} more than one column named {', '.join(map(repr, twice))}")
 
 
-def _as_it_is_now(row: Any, depth: int = 0) -> Any:
-    """Return a copy of a row, which a generator may change and give again as its next one."""
+def _as_it_is_now(row: Any, memo: dict[int, Any] | None = None, depth: int = 0) -> Any:
+    """
+    Return a copy of a row, which a generator may change and give again as its next one.
+
+    :param memo: the copies of what is being copied, by the id of the original: a row may refer to itself.
+    """
     kind = type(row)
-    if depth > MAX_DEPTH or hasattr(kind, "as_py"):  # refused, or of an Arrow array, which nothing changes
+    if kind in _LASTING or depth > MAX_DEPTH or hasattr(kind, "as_py"):  # the last is of an Arrow array
         return row
-    if kind is dict:
-        copied = row.copy()
-        for name, value in row.items():
-            if type(value) in _CHANGEABLE:
-                copied[name] = _as_it_is_now(value, depth + 1)
-        return copied
-    if kind is list or kind is tuple:
-        return kind(_as_it_is_now(value, depth + 1) for value in row)
+    if memo is not None and id(row) in memo:
+        return memo[id(row)]
+    memo = {} if memo is None else memo
     if isinstance(row, Mapping):
-        return {name: _as_it_is_now(value, depth + 1) for name, value in row.items()}
-    return row.copy() if kind.__module__.partition(".")[0] == "numpy" else row
+        copied = memo[id(row)] = dict(row)
+        if not _LASTING.issuperset(map(type, copied.values())):
+            copied.update((name, _as_it_is_now(value, memo, depth + 1)) for name, value in row.items())
+        return copied
+    if isinstance(row, list | tuple):
+        if _LASTING.issuperset(map(type, row)):
+            return row.copy() if isinstance(row, list) else row
+        if isinstance(row, list):
+            of_list = memo[id(row)] = list[Any]()
+            of_list.extend(_as_it_is_now(value, memo, depth + 1) for value in row)
+            return of_list
+        values = (_as_it_is_now(value, memo, depth + 1) for value in row)
+        return row._make(values) if hasattr(row, "_make") else tuple(values)
+    if isinstance(row, MutableSet | bytearray | deque) or kind.__module__.partition(".")[0] == "numpy":
+        return row.copy()
+    return row
 
 
 def _what(value: Any) -> str:

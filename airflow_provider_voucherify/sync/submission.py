@@ -24,6 +24,7 @@ from airflow_provider_voucherify.models.errors import (
 )
 from airflow_provider_voucherify.sync.failures import ids_of
 from airflow_provider_voucherify.sync.journal import Journal, JournalEntry
+from airflow_provider_voucherify.sync.ledger import Ledger
 from airflow_provider_voucherify.sync.outcomes import outcome_of
 from airflow_provider_voucherify.sync.plan import Plan
 from airflow_provider_voucherify.sync.spool import Batch
@@ -80,12 +81,24 @@ class Submission:
     killed: Callable[[], bool] = lambda: False
     clock: Callable[[], float] = field(default=time.time, repr=False)
     _digests: list[str] = field(default_factory=list, init=False)
+    _were_split: set[str] = field(default_factory=set, init=False)
     _sent_again: list[int] = field(default_factory=list, init=False)
     _waiting: deque[Batch] = field(default_factory=deque, init=False)
     _too_large: float = field(default=math.inf, init=False)
     _reattached: int = field(default=0, init=False)
     _in_doubt: dict[str, JournalEntry] = field(default_factory=dict, init=False)
     _posted_bytes: int = field(default=0, init=False)
+
+    def doubt_overtaken(self, ledger: Ledger) -> None:
+        """Let the batches be sent again whose records another run of the sync may have sent since an earlier try."""
+        if not ledger.has_overtaken:
+            return
+        self._find_in_journal()
+        for batch, digest in zip(self.plan.batches, self._digests, strict=True):
+            entry = self.journal.find(digest)
+            if entry is not None and entry.async_action_id is not None and ledger.is_overtaken(self._ids_of(batch)):
+                log.warning("Batch %d may not be the last that Voucherify was told of its records", batch.number)
+                self.journal.doubt_action(entry.async_action_id)
 
     def run(self) -> SubmittedSync:
         """
@@ -97,16 +110,11 @@ class Submission:
         :raises VoucherifyTaskKilledError: the task was told to end.
         :raises VoucherifyError: a post failed. What was posted until then is in the journal.
         """
-        split: set[str] = set()
-        for batch in self.plan.batches:  # grows by the batches of records that are sent again, and by halves
-            digest = self._digest(batch)
-            while (entry := self.journal.find(digest)) is not None and entry.split:
-                split.add(digest)
-                digest = self._digest(self.plan.split(batch)[0])
-                batch = self.plan.batches[batch.number - 1]
-            self._digests.append(digest)
+        self._find_in_journal()
+        for batch in self.plan.batches:  # grows by the batches of records that are sent again
             self._sent_again.append(self._plan_again(batch))
-        if changed := self.journal.forget_all_but(split.union(self._digests)):
+            self._find_in_journal()
+        if changed := self.journal.forget_all_but(self._were_split.union(self._digests)):
             log.warning(
                 "%d batches that an earlier try has sent are not the same any more, and are sent again as they are now:"
                 " the source has changed, or gives its rows in another order",
@@ -141,21 +149,27 @@ class Submission:
             resubmitted=sum(times),
         )
 
+    def _find_in_journal(self) -> None:
+        """Digest the batches that are new in the plan; one that an earlier try has sent in halves becomes these."""
+        while len(self._digests) < len(self.plan.batches):
+            self._digests.append(self._digest_unless_split(self.plan.batches[len(self._digests)]))
+
+    def _digest_unless_split(self, batch: Batch) -> str:
+        digest = self._digest(batch)
+        while (entry := self.journal.find(digest)) is not None and entry.split:
+            self._were_split.add(digest)
+            batch, _ = self.plan.split(batch)
+            digest = self._digest(batch)
+        return digest
+
     def _plan_again(self, batch: Batch) -> int:
         """
         Add a batch of the records that Voucherify has rejected of this one, where the journal asks for it.
 
-        If it cannot be told any more which those are (the report is gone), the whole batch is sent again. So is one
-        whose records another run of the sync may have sent since.
+        If it cannot be told any more which those are (the report is gone), the whole batch is sent again.
         """
         entry = self.journal.find(self._digests[batch.number - 1])
-        if entry is None or entry.async_action_id is None:
-            return 0
-        if self.plan.ledger is not None and self.plan.ledger.is_overtaken(self._ids_of(batch)):
-            log.warning("Batch %d may not be the last that Voucherify was told of its records", batch.number)
-            self.journal.doubt_action(entry.async_action_id)
-            return 0
-        if not entry.failed:
+        if entry is None or entry.async_action_id is None or not entry.failed:
             return 0
         action = self.api.get_async_action(entry.async_action_id)
         failures = outcome_of(action, batch.records, batch.destination.endpoint, self.api, self._ids_of(batch)).failures

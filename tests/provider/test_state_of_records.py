@@ -19,8 +19,11 @@ from installed import needs_store
 from airflow_provider_voucherify.bookkeeping import Bookkeeping
 from airflow_provider_voucherify.hooks.outcome_tables import OutcomeTables
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
+from airflow_provider_voucherify.models.errors import VoucherifyNoAnswerError
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sync.ledger import Ledger
+from airflow_provider_voucherify.sync.submission import Submission
+from airflow_provider_voucherify.sync.submitted import SubmittedSync
 
 TIERS = {"properties": {"tier": {"type": "string", "array": False, "optional": True, "eq": ["gold", "silver"]}}}
 
@@ -240,6 +243,71 @@ def test_a_retry_sends_again_what_another_run_has_sent_since(
     assert (retried["succeeded"], retried["resubmitted"]) == (2, 1)
     assert following["unchanged"] == 2
     assert [voucherify.customers[name]["metadata"]["v"] for name in "rs"] == [2, 2]
+
+
+@needs_store
+def test_what_another_run_has_sent_is_not_forgotten_by_a_try_that_dies(
+    books: dict[str, Any], voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second try has written its own name over that of the other run when it dies."""
+    rows = [{"source_id": "r", "v": 1}, {"source_id": "s", "v": 1}]
+    night(rows, **books)
+    for row in rows:
+        row["v"] = 2
+    tries: list[int] = []
+    send = Submission.run
+
+    def send_or_die(submission: Submission) -> SubmittedSync:
+        tries.append(len(tries) + 1)
+        if len(tries) == 2:
+            raise VoucherifyNoAnswerError("the second try dies")
+        return send(submission)
+
+    def between_tries(context: Any) -> None:
+        if len(tries) == 1:
+            voucherify.behave()
+            send_and_die(voucherify, books)
+
+    monkeypatch.setattr(Submission, "run", send_or_die)
+    voucherify.misbehave("poll", Status(500), times=None)
+    with DAG("nightly", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator(
+            task_id="sync",
+            resource="customers",
+            records=rows,
+            retries=2,
+            retry_delay=timedelta(0),
+            completion_timeout=0.2,
+            on_retry_callback=between_tries,
+            **books,
+        )
+    retried = run_dag(dag).xcom("sync")
+
+    assert (len(tries), retried["succeeded"], retried["resubmitted"]) == (3, 2, 1)
+    assert [voucherify.customers[name]["metadata"]["v"] for name in "rs"] == [2, 2]
+
+
+def test_a_record_that_another_run_has_sent_is_marked_as_removed_again(
+    books: dict[str, Any], voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removing = {**books, "on_removed": {"metadata": {"active": False}}, "max_removed_ratio": None}
+    night([{"source_id": "r", "v": 1}, {"source_id": "s", "v": 1}], **removing)
+
+    def overtake(*_: Any) -> None:
+        monkeypatch.undo()
+        connect(monkeypatch, voucherify)
+        if "outcomes_conn_id" in books:
+            monkeypatch.setenv("AIRFLOW_CONN_BOOKS", books_connection)
+        send_and_die(voucherify, books)
+
+    books_connection = os.environ.get("AIRFLOW_CONN_BOOKS", "")
+    monkeypatch.setattr(VoucherifyBulkUpdateOperator, "_announce", overtake)
+    overtaken = night([{"source_id": "r", "v": 2}], **removing).xcom("sync")
+    following, last = (night([{"source_id": "r", "v": 2}], **removing).xcom("sync") for _ in range(2))
+
+    assert (overtaken["removed_to_mark"], "another run of this sync" in overtaken["warning"]) == (1, True)
+    assert (following["removed_to_mark"], voucherify.customers["s"]["metadata"]["active"]) == (1, False)
+    assert (last["unchanged"], last["removed_to_mark"]) == (1, 0)
 
 
 @pytest.fixture

@@ -125,6 +125,11 @@ def changed_lists() -> Iterator[Any]:
         yield row
 
 
+class Tagged(NamedTuple):
+    source_id: str
+    metadata: Any
+
+
 def changed_mappings() -> Iterator[Any]:
     row = OtherMapping()
     for one in changed_dicts():
@@ -139,7 +144,16 @@ def changed_parts() -> Iterator[Any]:
         yield part
 
 
-@pytest.mark.parametrize("rows", [changed_dicts, changed_lists, changed_mappings, changed_parts])
+def changed_members() -> Iterator[Any]:
+    """Give named tuples whose member, of a type of its own, is the same one."""
+    metadata = OrderedDict[str, Any](tags=[], number=0)
+    for number in range(3):
+        metadata["tags"].append(number)
+        metadata["number"] = number
+        yield Tagged(f"c{number}", metadata)
+
+
+@pytest.mark.parametrize("rows", [changed_dicts, changed_lists, changed_mappings, changed_parts, changed_members])
 def test_a_generator_may_change_a_row_and_give_it_again(read: ReadRows, rows: Callable[[], Any]) -> None:
     """As functions do that fill one dict for each line; read late, all rows would be the last one."""
     columns = ["source_id", "metadata"] if rows is changed_lists else None
@@ -166,9 +180,11 @@ def test_a_generator_may_change_a_numpy_record(read: ReadRows) -> None:
     ]
 
 
-def test_a_row_without_an_end_is_refused_alone(read: ReadRows) -> None:
+@pytest.mark.parametrize("times", [1, 10])
+def test_a_row_without_an_end_is_refused_alone(read: ReadRows, times: int) -> None:
+    """Ten copies of each of its ten parts, and of theirs, would never end."""
     endless: list[Any] = []
-    endless.append(endless)
+    endless.extend([endless] * times)
 
     done = read("customers", from_records(iter([{"source_id": "c1", "x": endless}, ANN_AND_BOB[1]]), "source_id"))
 
