@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -179,7 +180,8 @@ def test_what_is_staged_for_a_resumed_task_has_to_be_there(
 
     voucherify.script_action(look)
 
-    run = sync([{"source_id": "a"}, {"source_id": None}], report_path=str(tmp_path), deferrable=True, retries=1)
+    rows = [{"source_id": "a"}, {"source_id": None}]
+    run = sync(rows, report_path=str(tmp_path), deferrable=True, retries=1, retry_delay=timedelta(0))
 
     assert "all workers share" in task_log()
     assert run.dag_run.get_task_instance("sync").try_number == 2
