@@ -125,6 +125,7 @@ docs: $(DOCS_INSTALLED)
 lint: $(INSTALLED)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(VENV)/bin/lint-imports --no-logo --no-cache
 
 types: $(INSTALLED)
 	$(PY) -m mypy
@@ -143,7 +144,7 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@test -x $(VENV)/bin/pip || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(NO_VENV)"; exit 1; }
 	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
 	test -x $(VENV)/bin/uv || $(PY) -m pip install --quiet --disable-pip-version-check uv
-	$(VENV)/bin/uv pip install --quiet --python $(PY) --constraint $(CONSTRAINTS) --editable '.[local,parquet]' --group dev
+	$(VENV)/bin/uv pip install --quiet --python $(PY) --constraint $(CONSTRAINTS) --editable '.[local,parquet]' --group dev --group lint
 	touch $@
 
 $(BROWSER_INSTALLED): $(INSTALLED)

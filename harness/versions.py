@@ -45,7 +45,7 @@ LIMIT = 3_600
 NEW = ("apache-airflow-providers-common-compat", "asgiref")
 """Packages that are newer than the Airflow: the first has its compatibility code, the second is asked for by it."""
 
-OTHER_GROUPS = ("browser", "docs", "scale-out")
+OTHER_GROUPS = ("browser", "docs", "lint", "scale-out")
 """Dependency groups of the newest Airflow's pins, beside the tests' own."""
 
 

@@ -19,7 +19,7 @@ create table earlier.state(
 """
 """
 ``confirmed_at`` is in milliseconds. A digest is 64 bits, with a sign. ``fields`` are those of which Voucherify has a
-value of this sync, ``not_cleared`` the ones among them of which the source had none any more; both are numbers of lists
+value of this sync, ``not_cleared`` the ones among them that the source no longer had; both are numbers of lists
 in the table ``fields``, whose names are JSON.
 """
 

@@ -15,7 +15,6 @@ from airflow_provider_voucherify.sync.record_state import NotCleared
 MOST_KEYS, LONGEST_KEY = 20, 100
 """How many keys of reasons a summary has, and how many characters of each: the API may give any."""
 
-
 _OTHER = "other"
 
 
@@ -152,7 +151,7 @@ class SyncSummary(BaseModel):
             state = "" if counts else "nothing to do"
         lines = [f"{what}: {rows or 0:,} rows - {', '.join(filter(None, (state, counts)))}"]
         if self.warning:
-            lines += [f"Warning: {warning}" for warning in self.warning.splitlines()]
+            lines += [f"Warning: {warning}" for warning in self.warning.split("\n")]
         lines += [f"- {failure_text(failure)}" for failure in self.failures]
         hidden = (self.failed or 0) + self.refused - len(self.failures)
         if hidden > 0:
