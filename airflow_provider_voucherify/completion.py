@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.finished import HeldBackError
     from airflow_provider_voucherify.sync.ledger import Ledger
     from airflow_provider_voucherify.sync.plan import Plan
-    from airflow_provider_voucherify.sync.settlement import ActionOutcome
+    from airflow_provider_voucherify.sync.settled import Listener
     from airflow_provider_voucherify.sync.submitted import SubmittedSync
     from airflow_provider_voucherify.sync.summary import SyncSummary
 
@@ -482,7 +482,7 @@ class CompletesAsyncActions(ChecksParameters, EmitsLineage):
                 max_attempts=self.max_attempts,
                 seen=seen,
                 on_all_finished=self._settle_here,
-                on_outcome=self._note,
+                listeners=self._listeners(),
             )
             return self._keep_books(context, ledger, self._with_warnings(summary))
 
@@ -523,9 +523,9 @@ class CompletesAsyncActions(ChecksParameters, EmitsLineage):
         """Return what the summary shows of the rows that were refused before the task was deferred."""
         return ()
 
-    def _note(self, async_action_id: str, outcome: ActionOutcome) -> None:
-        """Take note of an action's outcome."""
-        self._metrics().failures_of(outcome)
+    def _listeners(self) -> list[Listener]:
+        """Return who is told of each batch beside the summary and the files."""
+        return [self._metrics()]
 
     def _prepare_retry(self, context: Context, message: str) -> None:
         """Where a retry can do better, prepare it and raise an error that Airflow retries."""

@@ -10,7 +10,7 @@ from airflow_provider_voucherify.compat import Stats
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.meter import Meter
-    from airflow_provider_voucherify.sync.settlement import ActionOutcome
+    from airflow_provider_voucherify.sync.settled import Settled
     from airflow_provider_voucherify.sync.summary import SyncSummary
 
 OTHER_KEY = "other"
@@ -65,9 +65,9 @@ class Metrics:
         """Note how long Voucherify took to work the updates off."""
         self._time("completion_wait", seconds)
 
-    def failures_of(self, outcome: ActionOutcome) -> None:
-        """Count the failed records of an action by the keys that Voucherify gives."""
-        for key, count in outcome.failures_by_key.items():
+    def add(self, settled: Settled) -> None:
+        """Count the failed records of a batch by the keys that Voucherify gives."""
+        for key, count in settled.outcome.failures_by_key.items():
             self._count_failures(key, count)
 
     def concluded(self, summary: SyncSummary) -> None:

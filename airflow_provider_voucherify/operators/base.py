@@ -28,11 +28,21 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
     from airflow_provider_voucherify.sync.journal import Journal
+    from airflow_provider_voucherify.sync.settled import Listener, Settled
     from airflow_provider_voucherify.sync.settlement import ActionOutcome
 
 
 SECONDS_FOR_UNKNOWN_ACTIONS = 10.0
 """Seconds that a call may wait for a rate limit, of those that look which other actions Voucherify does not know."""
+
+
+class FailedOutcomes(dict[str, "ActionOutcome"]):
+    """What became of the batches of which records failed, by the id of their action: what a retry has to know."""
+
+    def add(self, settled: Settled) -> None:
+        """Keep what became of a batch, without its records' names, if some failed."""
+        if settled.outcome.failed:
+            self[settled.async_action_id] = settled.outcome.without_names()
 
 
 class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedWhenParsed):  # type: ignore[misc]
@@ -53,7 +63,7 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedW
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._failed_outcomes: dict[str, ActionOutcome] = {}
+        self._failed_outcomes = FailedOutcomes()
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
@@ -164,10 +174,8 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedW
         """Let the next try deal with an action that Voucherify does not know."""
         raise NotImplementedError
 
-    def _note(self, async_action_id: str, outcome: ActionOutcome) -> None:
-        super()._note(async_action_id, outcome)
-        if outcome.failed:
-            self._failed_outcomes[async_action_id] = outcome.without_names()
+    def _listeners(self) -> list[Listener]:
+        return [*super()._listeners(), self._failed_outcomes]
 
     def _journal(self, context: Context, hook: VoucherifyHook | None = None) -> Journal:
         """

@@ -255,7 +255,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
                 file=partial(self._file_as_sent, context, stack, sync),
                 seen=seen,
                 on_all_finished=self._settle_here,
-                on_outcome=self._note,
+                listeners=self._listeners(),
             )
         return self._with_warnings(summary)
 

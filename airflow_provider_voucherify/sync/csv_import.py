@@ -11,10 +11,11 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Protocol, TypeVar
+from itertools import accumulate
+from typing import IO, Any, Literal, Protocol, TypeVar
 
 from airflow_provider_voucherify.client.calls import Call
 from airflow_provider_voucherify.client.csv_imports import csv_import
@@ -28,8 +29,9 @@ from airflow_provider_voucherify.models.errors import (
 from airflow_provider_voucherify.sync.csv_file import CsvFile, CsvPart
 from airflow_provider_voucherify.sync.failure_files import FailuresFolder, copy_into
 from airflow_provider_voucherify.sync.failures import Failure, failure_line
-from airflow_provider_voucherify.sync.finished import ActionsLookedAt, check_all_finished, finished_actions
+from airflow_provider_voucherify.sync.finished import ActionsLookedAt
 from airflow_provider_voucherify.sync.journal import Journal, JournalEntry
+from airflow_provider_voucherify.sync.settled import Listener, Settled, settle_all
 from airflow_provider_voucherify.sync.settlement import ActionOutcome, settle
 from airflow_provider_voucherify.sync.submitted import SubmittedBatch, SubmittedSync, resubmission_warning
 from airflow_provider_voucherify.sync.summary import SyncSummary
@@ -200,83 +202,84 @@ def collect_import_outcomes(
     resource: str,
     folder: FailuresFolder | None = None,
     file: Callable[[], CsvFile | None] = lambda: None,
+    listeners: Iterable[Listener] = (),
     seen: dict[str, AsyncAction] | None = None,
     on_all_finished: Callable[[], None] = lambda: None,
-    on_outcome: Callable[[str, ActionOutcome], None] = lambda async_action_id, outcome: None,
 ) -> SyncSummary:
     """
     Fetch every action once and say what became of every row.
 
     :param folder: gets ``failures.jsonl``.
     :param file: gives what was sent, so that ``failures.jsonl`` has whole rows; None where it cannot be had any more.
-    :param seen: actions that are known to have finished and need not be fetched; each is taken out at its turn.
-    :param on_all_finished: called when every action is known to have finished, and before anything is done.
-    :param on_outcome: told of each action's outcome.
-    :raises UnfinishedActionsError: an action is not finished; nothing has been done then.
-    :raises HeldBackError: it could not be found out whether all are finished; nothing has been done then.
+    :param listeners: who else is told of each part.
+    :param seen: see ``settle_all``, as for ``on_all_finished`` and for what is raised.
     """
-    seen = {} if seen is None else seen
-    check_all_finished(sync, api, seen)
-    on_all_finished()
     totals = Totals(sync)
-    first_row = 1
-    sent = cache(file)
+    first_rows = [0, *accumulate(batch.records or 0 for batch in sync.batches)]
+
+    def judge(number: int, batch: SubmittedBatch, action: AsyncAction) -> Settled:
+        outcome = settle(action, batch.records, upserts=True, key="source_id")
+        named = _named(action, first_rows[number - 1] + 1, batch.records or 0)
+        unnamed = None if outcome.failed <= len(named) else _unnamed(action, outcome)
+        return Settled(action.id, number, outcome, outcome, named, unnamed)
+
     with tempfile.TemporaryFile(prefix="voucherify-") as lines:
-        actions = finished_actions(sync, api, seen)
-        for place, (batch, action) in enumerate(zip(sync.batches, actions, strict=True)):
-            outcome = settle(action, batch.records, upserts=True, key="source_id")
-            on_outcome(action.id, outcome)
-            failures = _Failures(action, outcome, first_row, batch.records or 0)
-            totals.add(action.id, outcome, failures.told())
-            if folder is not None and outcome.failed:
-                lines.writelines(failures.lines(sent(), place))
-            first_row += batch.records or 0
+        of_rows = () if folder is None else (_FailedRows(lines, cache(file)),)
+        settle_all(sync, api, judge, [*listeners, totals, *of_rows], seen=seen, on_all_finished=on_all_finished)
         if folder is not None:
             copy_into(folder, "failures.jsonl", lines)
     return totals.summary(resource, folder)
 
 
-class _Failures:
-    """The failed rows of one part, with their numbers in the whole file."""
+def _named(action: AsyncAction, first_row: int, rows: int) -> list[Failure]:
+    """Return the failures that name a row of a part, each row once, with its number in the whole file."""
+    named: dict[int, Failure] = {}
+    for told in BulkResult.of(action).failed:
+        if len(named) == rows:
+            break
+        if told.row is not None and 1 <= told.row <= rows and (row := first_row + told.row - 1) not in named:
+            place = f"row {row} of the file"
+            named[row] = Failure("failed", told.record_id("source_id"), None, told.reason, place, action.id, row)
+    return [*named.values()]
 
-    def __init__(self, action: AsyncAction, outcome: ActionOutcome, first_row: int, rows: int) -> None:
-        self._outcome = outcome
-        self._named: dict[int, Failure] = {}
-        for told in BulkResult.of(action).failed:
-            if len(self._named) == rows:
-                break
-            if told.row is not None and 1 <= told.row <= rows and (row := first_row + told.row - 1) not in self._named:
-                record_id = told.record_id("source_id")
-                place = f"row {row} of the file"
-                self._named[row] = Failure("failed", record_id, None, told.reason, place, action.id, row)
-        said = "Voucherify does not say which rows failed"
-        self._unnamed = Failure("failed", None, None, said, None, action.id)
-        if outcome.unnamed_reason is not None and outcome.unnamed_reason.row is None:
-            self._unnamed = outcome.unnamed_reason
-        self._hidden = outcome.failed - len(self._named)
 
-    def told(self) -> Iterator[Failure]:
-        """Give the failures that Voucherify gives a reason for."""
-        yield from self._named.values()
-        if self._hidden > 0:
-            yield self._unnamed
+def _unnamed(action: AsyncAction, outcome: ActionOutcome) -> Failure:
+    """Return the reason of the failures that name no row."""
+    if outcome.unnamed_reason is not None and outcome.unnamed_reason.row is None:
+        return outcome.unnamed_reason
+    return Failure("failed", None, None, "Voucherify does not say which rows failed", None, action.id)
 
-    def lines(self, file: CsvFile | None, place: int) -> Iterator[bytes]:
-        """
-        Give the lines of ``failures.jsonl``.
 
-        Where Voucherify counts more failures than it names, every row of the part that it does not name is given.
+class _FailedRows:
+    """
+    Writes the failed rows of each part down.
 
-        :param file: what was sent; None where it cannot be had any more.
-        :param place: of the part in it.
-        """
-        if file is None:
-            for failure in self._named.values():
-                yield failure_line(failure, "id", {} if failure.id is None else {"source_id": failure.id})
-            if self._hidden > 0:
-                yield failure_line(self._unnamed, "id", {})
+    Where Voucherify counts more failures than it names, every row of the part that it does not name is given.
+
+    :param lines: the lines of ``failures.jsonl``.
+    :param sent: gives what was sent; None where it cannot be had any more.
+    """
+
+    def __init__(self, lines: IO[bytes], sent: Callable[[], CsvFile | None]) -> None:
+        self._lines = lines
+        self._sent = sent
+
+    def add(self, settled: Settled) -> None:
+        """Write the failed rows of one part."""
+        if not settled.outcome.failed:
             return
-        part = file.parts[place]
-        wanted = range(part.first_row, part.first_row + part.rows) if self._hidden > 0 else self._named.keys()
+        if (file := self._sent()) is None:
+            for failure in settled.failures:
+                self._write(failure, "id", {} if failure.id is None else {"source_id": failure.id})
+            if settled.unnamed is not None:
+                self._write(settled.unnamed, "id", {})
+            return
+        part = file.parts[settled.number - 1]
+        named = {failure.row: failure for failure in settled.failures if failure.row is not None}
+        wanted = named.keys() if settled.unnamed is None else range(part.first_row, part.first_row + part.rows)
         for row, values in file.values(part, wanted):
-            yield failure_line(self._named.get(row) or replace(self._unnamed, row=row), "row", values)
+            failure = named.get(row) or replace(settled.unnamed or named[row], row=row)
+            self._write(failure, "row", values)
+
+    def _write(self, failure: Failure, form: Literal["row", "id"], content: Mapping[str, Any]) -> None:
+        self._lines.write(failure_line(failure, form, content))

@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import IO, Any, Literal, Protocol
 
-from airflow_provider_voucherify.models.endpoints import BulkEndpoint
 from airflow_provider_voucherify.sync.failures import Attempts, EarlierFailures, Failure, failure_line, records_of
 from airflow_provider_voucherify.sync.ledger import Ledger
-from airflow_provider_voucherify.sync.settlement import WRITTEN, ActionOutcome
+from airflow_provider_voucherify.sync.settled import Settled
+from airflow_provider_voucherify.sync.settlement import WRITTEN
 
 _REPORT_NAME = re.compile(r"report-\d{5,}(-\d+)?\.csv")
 
@@ -90,13 +90,16 @@ class FailureLines:
             failures.writelines(sent.refused_lines())
             set_aside.writelines(sent.set_aside_lines())
 
-    def write(self, outcome: ActionOutcome, endpoint: BulkEndpoint | None, body: bytes | None) -> None:
+    def add(self, settled: Settled) -> None:
         """
-        Write one action's failed records.
+        Write one batch's failed records.
 
         Where the API counts more failures than it names, every record that is not known to have been written is given:
         all of them are safe to send again, and leaving the wrong one out is not.
         """
+        outcome, endpoint, body = settled.outcome, settled.endpoint, settled.body
+        if not outcome.failed:
+            return
         unnamed = outcome.unnamed_reason
         reason = unnamed or Failure("failed", None, None, "Voucherify does not say which records failed")
         if endpoint is None or body is None:

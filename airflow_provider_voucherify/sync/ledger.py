@@ -41,7 +41,7 @@ from airflow_provider_voucherify.sync.record_state import (
     RowOutcome,
     confirmed_by,
 )
-from airflow_provider_voucherify.sync.settlement import ActionOutcome
+from airflow_provider_voucherify.sync.settled import Settled
 from airflow_provider_voucherify.sync.unnamed_database import UnnamedDatabase
 from airflow_provider_voucherify.sync.values import json_safe_text
 
@@ -181,7 +181,7 @@ class Ledger:
 
     # What the source has
 
-    def add(self, ids: Sequence[str], items: Sequence[bytes]) -> None:
+    def add_records(self, ids: Sequence[str], items: Sequence[bytes]) -> None:
         """Write down records that could be sent, in the order of the source."""
         if not ids:
             return
@@ -341,13 +341,15 @@ class Ledger:
 
     # What Voucherify answers
 
-    def settle(self, async_action_id: str, outcome: ActionOutcome, *, upserts: bool) -> None:
+    def add(self, settled: Settled) -> None:
         """
         Note what became of a batch's records; see ``settlement.told_of_records`` for where the answer is not clear.
 
-        :param outcome: of an action of which it is known what was sent.
-        :param upserts: whether unknown ids are created (customers and products).
+        Of one of which it is not known what was sent there is nothing to note.
         """
+        if settled.body is None or settled.endpoint is None:
+            return
+        outcome, upserts = settled.whole, settled.endpoint.upserts
         self._script("delete from batch; delete from named; delete from told")
         failures = ((record_id, *_reason(failure)) for record_id, failure in outcome.failures.items())
         self._db.executemany("insert or ignore into named values (?, ?, ?, ?)", failures)
@@ -356,7 +358,7 @@ class Ledger:
         self._db.executemany("insert into told values (?, ?, ?)", rows)
         reason = zip(("key", "message", "details"), _reason(outcome.reason_of_silent()), strict=True)
         counted = not outcome.failed_as_a_whole
-        self._db.execute(sql.ANSWER, {"action": async_action_id, "counted": counted, **dict(reason)})
+        self._db.execute(sql.ANSWER, {"action": settled.async_action_id, "counted": counted, **dict(reason)})
 
     def not_cleared(self) -> NotCleared | None:
         """

@@ -19,12 +19,13 @@ from airflow_provider_voucherify.sync.failure_files import (
     copy_into,
     remove_reports,
 )
-from airflow_provider_voucherify.sync.failures import Failure, ids_of
-from airflow_provider_voucherify.sync.finished import ActionsLookedAt, check_all_finished, finished_actions
+from airflow_provider_voucherify.sync.failures import ids_of
+from airflow_provider_voucherify.sync.finished import ActionsLookedAt
 from airflow_provider_voucherify.sync.ledger import Ledger
 from airflow_provider_voucherify.sync.report import ReportRow, read_report
+from airflow_provider_voucherify.sync.settled import Listener, Settled, settle_all
 from airflow_provider_voucherify.sync.settlement import ActionOutcome, settle
-from airflow_provider_voucherify.sync.submitted import SubmittedSync
+from airflow_provider_voucherify.sync.submitted import SubmittedBatch, SubmittedSync
 from airflow_provider_voucherify.sync.summary import SyncSummary
 from airflow_provider_voucherify.sync.totals import Totals
 
@@ -51,9 +52,9 @@ def collect_outcomes(
     sent: SentRecords | None = None,
     ledger: Ledger | None = None,
     max_attempts: int | None = None,
+    listeners: Iterable[Listener] = (),
     seen: dict[str, AsyncAction] | None = None,
     on_all_finished: Callable[[], None] = lambda: None,
-    on_outcome: Callable[[str, ActionOutcome], None] = lambda async_action_id, outcome: None,
 ) -> SyncSummary:
     """
     Fetch every action once, read its report, and say what became of every row.
@@ -68,46 +69,36 @@ def collect_outcomes(
     :param sent: what was sent; without it ``failures.jsonl`` names failed records by id alone.
     :param ledger: is told of every record's outcome; needs ``sent``.
     :param max_attempts: records that have failed so often go into ``set_aside.jsonl`` instead of ``failures.jsonl``.
-    :param on_all_finished: called when every action is known to have finished, and before anything is done.
-    :param on_outcome: told of each action's outcome.
-    :param seen: actions that are known to have finished and need not be fetched; each is taken out at its turn.
-    :raises UnfinishedActionsError: an action is not finished; nothing has been done then.
-    :raises HeldBackError: it could not be found out whether all are finished; nothing has been done then.
+    :param listeners: who else is told of each batch.
+    :param seen: see ``settle_all``, as for ``on_all_finished`` and for what is raised.
     """
-    seen = {} if seen is None else seen
-    check_all_finished(sync, api, seen)
-    on_all_finished()
     totals = Totals(sync, refused_sample)
     kept: set[str] = set()
-    resources: set[str | None] = {resource} if resource is not None else set()
+
+    def judge(number: int, batch: SubmittedBatch, action: AsyncAction) -> Settled:
+        endpoint = batch.endpoint(action)
+        body = sent.body(number) if sent is not None else None
+        ids = ids_of(body, endpoint) if body is not None and endpoint is not None else None
+        with closing(_Reports(action, api, endpoint, folder, number, resubmitted=batch.resubmitted)) as reports:
+            kept.update(reports.kept)
+            whole = _settle(action, batch.records, endpoint, reports, ids)
+        outcome = whole.without(batch.sent_again)
+        unnamed = outcome.unnamed_reason if outcome.unnamed_failures else None
+        return Settled(action.id, number, whole, outcome, outcome.failures.values(), unnamed, endpoint, body)
+
     with (
         tempfile.TemporaryFile(prefix="voucherify-") as failures,
         tempfile.TemporaryFile(prefix="voucherify-") as set_aside,
     ):
         lines = FailureLines(failures, set_aside, sent, ledger, max_attempts)
-        actions = finished_actions(sync, api, seen)
-        for number, (batch, action) in enumerate(zip(sync.batches, actions, strict=True), start=1):
-            of_action = batch.endpoint(action)
-            body = sent.body(number) if sent is not None else None
-            ids = ids_of(body, of_action) if body is not None and of_action is not None else None
-            with closing(_Reports(action, api, of_action, folder, number, resubmitted=batch.resubmitted)) as reports:
-                kept.update(reports.kept)
-                whole = _settle(action, batch.records, of_action, reports, ids)
-            if ledger is not None and ids is not None and of_action is not None:
-                ledger.settle(action.id, whole, upserts=of_action.upserts)
-            outcome = whole.without(batch.sent_again)
-            on_outcome(action.id, outcome)
-            if resource is None:
-                resources.add(of_action.resource if of_action is not None else None)
-            totals.add(action.id, outcome, _failures(outcome))
-            if outcome.failed:
-                lines.write(outcome, of_action, body)
+        first = () if ledger is None else (ledger,)
+        settle_all(sync, api, judge, [*first, *listeners, totals, lines], seen=seen, on_all_finished=on_all_finished)
         if folder is not None:
             copy_into(folder, "failures.jsonl", failures)
             if sent is not None:
                 copy_into(folder, "set_aside.jsonl", set_aside)
             remove_reports(folder, but=kept)
-    summary = totals.summary(next(iter(resources)) if len(resources) == 1 else None, folder)
+    summary = totals.summary(resource, folder)
     left = ledger.not_cleared() if ledger is not None else None
     return summary if left is None else summary.with_values_not_cleared(left)
 
@@ -205,9 +196,3 @@ class _Reports:
     def close(self) -> None:
         for file in self._files:
             file.close()
-
-
-def _failures(outcome: ActionOutcome) -> Iterator[Failure]:
-    yield from outcome.failures.values()
-    if outcome.unnamed_failures and outcome.unnamed_reason is not None:
-        yield outcome.unnamed_reason

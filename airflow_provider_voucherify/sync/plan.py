@@ -355,7 +355,7 @@ class Plan:
         joined = b"".join(lines)
         self._spool.add(joined, ids, keys)
         if self.ledger is not None:
-            self.ledger.add(ids, joined.split(b"\n")[:-1])
+            self.ledger.add_records(ids, joined.split(b"\n")[:-1])
 
     def _take_failed(self, chunk: Chunk) -> None:
         """Take lines of a ``failures.jsonl``, but for records that failed too often or are newer by now."""

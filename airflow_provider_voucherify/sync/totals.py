@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from airflow_provider_voucherify.sync.failure_files import FailuresFolder
-from airflow_provider_voucherify.sync.failures import Failure
 from airflow_provider_voucherify.sync.plan import SAMPLE_SIZE
+from airflow_provider_voucherify.sync.settled import Settled
 from airflow_provider_voucherify.sync.settlement import ActionOutcome
 from airflow_provider_voucherify.sync.submitted import SubmittedSync
 from airflow_provider_voucherify.sync.summary import FailureSample, SyncSummary, first_samples, joined, most_frequent
@@ -33,26 +33,32 @@ class Totals:
         self._failed_ids: list[str] = []
         self._size_is_known = True
         self._others = 0
+        self._resources: set[str | None] = set()
 
-    def add(self, async_action_id: str, outcome: ActionOutcome, failures: Iterable[Failure]) -> None:
-        """
-        Add one action.
-
-        :param failures: those that its answer gives a reason for; no more are asked for than the summary shows.
-        """
+    def add(self, settled: Settled) -> None:
+        """Add one batch."""
+        outcome = settled.outcome
+        self._resources.add(settled.endpoint.resource if settled.endpoint is not None else None)
         self._total += outcome
         self._others += outcome.others
         self._created_at_least += outcome.created or 0
         if outcome.failed_as_a_whole:
-            self._failed_ids.append(async_action_id)
+            self._failed_ids.append(settled.async_action_id)
             self._size_is_known &= bool(outcome.records)
+        failures = chain(settled.failures, () if settled.unnamed is None else (settled.unnamed,))
         shown = islice(failures, SAMPLE_SIZE - len(self._failed))
         self._failed += [FailureSample.model_validate(failure.sample()) for failure in shown]
         self._by_key.update({key: count for key, count in outcome.failures_by_key.items() if key is not None})
 
     def summary(self, resource: str | None, folder: FailuresFolder | None) -> SyncSummary:
-        """Return the summary of what was added; what failed as a whole and has no known size makes counts unknown."""
+        """
+        Return the summary of what was added; what failed as a whole and has no known size makes counts unknown.
+
+        :param resource: None to take it from where the batches went, if that is one.
+        """
         sync, total = self._sync, self._total
+        if resource is None and len(self._resources) == 1:
+            (resource,) = self._resources
         room = max(SAMPLE_SIZE - len(self._failed), SAMPLE_SIZE // 2)
         warnings = list(sync.warnings)
         if self._others:

@@ -210,7 +210,7 @@ from airflow_provider_voucherify.storage import replacing
 from airflow_provider_voucherify.sync.failures import EarlierFailures
 from airflow_provider_voucherify.sync.ledger import Ledger
 ledger, failures = Ledger("run", "settings"), EarlierFailures()
-ledger.add(["c1"], [b"{}"])
+ledger.add_records(["c1"], [b"{}"])
 failures.add([("c1", {})])
 with replacing(sys.argv[1] + "/reports/failures.jsonl") as file:
     file.write(b"{}" * 100_000)

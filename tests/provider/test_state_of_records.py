@@ -157,7 +157,7 @@ def test_a_run_that_another_one_overtakes_confirms_nothing(
         other = Bookkeeping("customers", "nightly.sync", state_path=state_path)
         with Ledger("another run", "settings") as ledger:
             other.load_state(ledger)
-            ledger.add(["r"], [b"{}"])
+            ledger.add_records(["r"], [b"{}"])
             other.before_sending(ledger)
         voucherify.customers["r"]["metadata"] = {"v": 0}
 
@@ -179,7 +179,7 @@ def send_and_die(voucherify: LocalVoucherify, books: dict[str, Any]) -> None:
     other = Bookkeeping("customers", "nightly.sync", state_path=books.get("state_path"), tables=tables)
     with Ledger("another run", "settings") as ledger:
         other.load_state(ledger)
-        ledger.add(["r", "s"], [b"{}", b"{}"])
+        ledger.add_records(["r", "s"], [b"{}", b"{}"])
         other.before_sending(ledger)
     for record_id in "rs":
         voucherify.customers[record_id]["metadata"] = {"v": 0}

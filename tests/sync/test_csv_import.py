@@ -26,7 +26,8 @@ from airflow_provider_voucherify.sync.csv_file import CsvFile
 from airflow_provider_voucherify.sync.csv_import import CsvSubmission, RowsWithoutIdsError, collect_import_outcomes
 from airflow_provider_voucherify.sync.finished import UnfinishedActionsError
 from airflow_provider_voucherify.sync.journal import Attempt, Journal
-from airflow_provider_voucherify.sync.settlement import ActionOutcome, settle
+from airflow_provider_voucherify.sync.settled import Settled
+from airflow_provider_voucherify.sync.settlement import settle
 from airflow_provider_voucherify.sync.submitted import SubmittedBatch, SubmittedSync
 from airflow_provider_voucherify.sync.summary import SyncSummary
 
@@ -186,8 +187,9 @@ def test_few_failures_are_remembered_however_many_parts_have_some(
     seen: dict[str, AsyncAction] = {}
     remembered: list[int] = []
 
-    def count(async_action_id: str, outcome: ActionOutcome) -> None:
-        remembered.append(sum(len((action.result or {})["failed"]) for action in seen.values()))
+    class Counter:
+        def add(self, settled: Settled) -> None:
+            remembered.append(sum(len((action.result or {})["failed"]) for action in seen.values()))
 
     summary = collect_import_outcomes(
         SubmittedSync(tuple(SubmittedBatch(f"aa_{n}", 30) for n in range(12)), 0.0),
@@ -195,7 +197,7 @@ def test_few_failures_are_remembered_however_many_parts_have_some(
         resource="customers",
         folder=Folder(tmp_path),
         seen=seen,
-        on_outcome=count,
+        listeners=[Counter()],
     )
 
     assert (summary.succeeded, summary.failed, len(lines(tmp_path))) == (120, 240, 240)

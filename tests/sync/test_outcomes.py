@@ -29,7 +29,7 @@ from airflow_provider_voucherify.sync.failures import EarlierFailures
 from airflow_provider_voucherify.sync.finished import UnfinishedActionsError
 from airflow_provider_voucherify.sync.outcomes import collect_outcomes
 from airflow_provider_voucherify.sync.plan import Plan
-from airflow_provider_voucherify.sync.settlement import ActionOutcome
+from airflow_provider_voucherify.sync.settled import Settled
 from airflow_provider_voucherify.sync.sources import from_file, from_records
 from airflow_provider_voucherify.sync.submitted import SubmittedBatch, SubmittedSync
 from airflow_provider_voucherify.sync.summary import SyncSummary
@@ -447,11 +447,12 @@ def test_few_errors_are_remembered_however_many_actions_have_some(send: Send, mo
     monkeypatch.setattr(finished, "MOST_BYTES_REMEMBERED", 5 * size + size // 2)
     remembered: list[int] = []
 
-    def count(async_action_id: str, outcome: ActionOutcome) -> None:
-        assert async_action_id not in seen
-        remembered.append(sum(len((action.result or {})["errors"]) for action in seen.values()))
+    class Counter:
+        def add(self, settled: Settled) -> None:
+            assert settled.async_action_id not in seen
+            remembered.append(sum(len((action.result or {})["errors"]) for action in seen.values()))
 
-    summary = sync.settle(seen=seen, on_outcome=count)
+    summary = sync.settle(seen=seen, listeners=[Counter()])
 
     assert (summary.failed, len(sync.folder.failures)) == (240, 240)
     assert remembered == [80, 60, 40, 20, *[0] * 8], "of the first five actions, each until its turn"

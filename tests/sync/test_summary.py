@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.models.numbers import NO_FAILURES
 from airflow_provider_voucherify.sync.failures import Failure
+from airflow_provider_voucherify.sync.settled import Settled
 from airflow_provider_voucherify.sync.settlement import ActionOutcome
 from airflow_provider_voucherify.sync.submitted import SubmittedSync
 from airflow_provider_voucherify.sync.summary import (
@@ -173,7 +174,8 @@ def test_reasons_are_bounded_however_many_keys_the_api_gives() -> None:
 def test_refused_rows_do_not_hide_why_voucherify_rejected_others(refused: int, failed: int, shown: str) -> None:
     totals = Totals(SubmittedSync((), 0.0), [failure(f"r{n}", "refused").model_dump() for n in range(refused)])
     failures = {f"f{n}": Failure("failed", f"f{n}", "not_found", "no such voucher") for n in range(failed)}
-    totals.add("aa_1", ActionOutcome(0, 0, 0, 0, failed, 0, failures), failures.values())
+    outcome = ActionOutcome(0, 0, 0, 0, failed, 0, failures)
+    totals.add(Settled("aa_1", 1, outcome, outcome, failures.values()))
 
     summary = totals.summary("vouchers", None)
 
