@@ -681,15 +681,9 @@ class _BulkOperator(SubmittingOperator):
         from airflow_provider_voucherify.sync.summary import SyncSummary, first_samples, joined, most_frequent
 
         return SyncSummary(
+            **plan.counts.as_summary(unchanged=plan.unchanged if sync is None else None),
             resource=self.resource,
-            rows_read=plan.rows_read,
-            blank_rows=plan.blank_rows,
             submitted=None if sync is None else sync.submitted,
-            refused=plan.refused,
-            superseded=plan.superseded,
-            unchanged=plan.unchanged if sync is None else None,
-            removed=plan.removed,
-            removed_to_mark=plan.removed_to_mark,
             warning=joined(plan.warnings if sync is None else sync.warnings),
             async_action_ids=[] if sync is None else sync.async_action_ids,
             requests=len(plan.batches) if sync is None else sync.requests,

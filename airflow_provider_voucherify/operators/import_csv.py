@@ -222,12 +222,9 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         from airflow_provider_voucherify.sync.summary import SyncSummary, joined
 
         return SyncSummary(
+            **sync.counts.as_summary(unchanged=None),
             resource=self.resource,
-            rows_read=sync.rows_read,
-            blank_rows=sync.blank_rows,
             submitted=sync.submitted,
-            refused=0,
-            superseded=0,
             async_action_ids=sync.async_action_ids,
             requests=sync.requests,
             bytes_sent=sync.bytes_sent,

@@ -26,6 +26,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyTaskKilledError,
     was_not_taken,
 )
+from airflow_provider_voucherify.sync.counts import Counts
 from airflow_provider_voucherify.sync.csv_file import CsvFile, CsvPart
 from airflow_provider_voucherify.sync.failure_files import FailuresFolder, copy_into
 from airflow_provider_voucherify.sync.failures import Failure, failure_line
@@ -119,8 +120,7 @@ class CsvSubmission:
         return SubmittedSync(
             tuple(batches),
             submitted_at=self.clock(),
-            rows_read=self.file.rows,
-            blank_rows=self.file.blank_rows,
+            counts=Counts(self.file.rows, self.file.blank_rows),
             requests=len(batches) - self._reattached,
             bytes_sent=self._posted_bytes,
             reattached=self._reattached,

@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 import msgspec
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.counts import Counts
 from airflow_provider_voucherify.sync.destination import BatchLimits, Destination
 from airflow_provider_voucherify.sync.encoding import (
     EncodedRows,
@@ -218,6 +219,20 @@ class Plan:
         self.batches[batch.number - 1] = halves[0]
         self.batches.append(halves[1])
         return halves
+
+    @property
+    def counts(self) -> Counts:
+        """How many rows there were, and what became of those that are not in the batches."""
+        return Counts(
+            self.rows_read,
+            self.blank_rows,
+            self.unchanged,
+            self.refused,
+            self.superseded,
+            self.removed,
+            self.removed_to_mark,
+            dict(self.refused_by_key),
+        )
 
     @property
     def bytes_to_send(self) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import groupby, repeat
 from typing import Any
 
 from airflow_provider_voucherify.models.async_action import AsyncAction
 from airflow_provider_voucherify.models.endpoints import METADATA_ENDPOINTS, UPDATE_ENDPOINTS, BulkEndpoint
+from airflow_provider_voucherify.sync.counts import Counts
 
 ENDPOINTS_BY_ACTION_TYPE = {
     endpoint.action_type: endpoint for table in (UPDATE_ENDPOINTS, METADATA_ENDPOINTS) for endpoint in table.values()
@@ -44,11 +45,7 @@ class SubmittedSync:
     A sync whose batches are all submitted: the state that outlives a deferral, ids and numbers only.
 
     :param submitted_at: when the last batch was submitted, Unix epoch seconds.
-    :param rows_read: None where somebody else read and sent the rows.
-    :param blank_rows: rows without any value, which were skipped and are not in ``rows_read``.
-    :param unchanged: rows that were not sent, because Voucherify has them already.
-    :param removed: records that left the source; ``removed_to_mark`` of them are in the batches.
-    :param refused_by_key: refused rows by the key of their reason.
+    :param counts: of the rows that it was made of.
     :param warnings: what of the plan deserves a look.
     :param requests: batches that this try posted; ``bytes_sent`` are theirs.
     :param reattached: batches that an earlier try had posted.
@@ -57,18 +54,11 @@ class SubmittedSync:
 
     batches: tuple[SubmittedBatch, ...]
     submitted_at: float
-    rows_read: int | None = None
-    refused: int = 0
-    superseded: int = 0
+    counts: Counts = field(default_factory=Counts)
     requests: int = 0
     bytes_sent: int = 0
     reattached: int = 0
     resubmitted: int = 0
-    blank_rows: int = 0
-    unchanged: int = 0
-    removed: int = 0
-    removed_to_mark: int = 0
-    refused_by_key: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -84,7 +74,7 @@ class SubmittedSync:
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads, which is all but the ids: whoever waits has them already."""
-        numbers = {name: getattr(self, name) for name in self.__slots__ if name not in ("batches", "warnings")}
+        numbers = {name: getattr(self, name) for name in _NUMBERS} | asdict(self.counts)
         columns = {name: _folded(getattr(batch, name) for batch in self.batches) for name in _COLUMNS}
         return numbers | {"columns": columns, "warnings": list(self.warnings)}
 
@@ -96,16 +86,18 @@ class SubmittedSync:
         :param async_action_ids: in the order of submission; an earlier version has them in its state.
         :raises ValueError: they are not as many as the state is about.
         """
-        known = {name: state[name] for name in cls.__slots__ if name in state and name not in ("batches", "warnings")}
+        known = {name: state[name] for name in _NUMBERS if name in state}
+        counts = Counts(**{name: state[name] for name in Counts.__slots__ if name in state})
         if "batches" in state:
             rows: Iterable[Sequence[Any]] = state["batches"]
         else:
             columns = (_unfolded(state["columns"][name]) for name in _COLUMNS if name in state["columns"])
             rows = zip(async_action_ids, *columns, strict=True)
         batches = tuple(SubmittedBatch(*row) for row in rows)
-        return cls(batches=batches, warnings=tuple(state.get("warnings", ())), **known)
+        return cls(batches=batches, counts=counts, warnings=tuple(state.get("warnings", ())), **known)
 
 
+_NUMBERS = ("submitted_at", "requests", "bytes_sent", "reattached", "resubmitted")
 _COLUMNS = ("records", "sent_again", "action_type", "resubmitted")
 
 

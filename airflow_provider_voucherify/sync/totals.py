@@ -27,7 +27,7 @@ class Totals:
         self._sync = sync
         self._refused = first_samples(refused_sample)
         self._failed: list[FailureSample] = []
-        self._by_key: Counter[str] = Counter(sync.refused_by_key)
+        self._by_key: Counter[str] = Counter(sync.counts.refused_by_key)
         self._total = ActionOutcome(0, 0, 0, 0, 0, 0)
         self._created_at_least = 0
         self._failed_ids: list[str] = []
@@ -64,20 +64,14 @@ class Totals:
         if self._others:
             warnings.append(f"the reports name {self._others:,} records that were not sent")
         return SyncSummary(
+            **sync.counts.as_summary(unchanged=total.unchanged + sync.counts.unchanged),
             resource=resource,
-            rows_read=sync.rows_read,
-            blank_rows=sync.blank_rows,
             submitted=total.records if self._size_is_known else None,
             succeeded=total.succeeded,
             updated=total.updated,
             created=total.created,
             created_at_least=self._created_at_least,
-            unchanged=total.unchanged + sync.unchanged,
-            removed=sync.removed,
-            removed_to_mark=sync.removed_to_mark,
             failed=total.failed if self._size_is_known else None,
-            refused=sync.refused,
-            superseded=sync.superseded,
             not_reported=total.not_reported,
             async_action_ids=sync.async_action_ids,
             failed_async_action_ids=self._failed_ids,

@@ -22,6 +22,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyServerError,
 )
 from airflow_provider_voucherify.sync import finished
+from airflow_provider_voucherify.sync.counts import Counts
 from airflow_provider_voucherify.sync.csv_file import CsvFile
 from airflow_provider_voucherify.sync.csv_import import CsvSubmission, RowsWithoutIdsError, collect_import_outcomes
 from airflow_provider_voucherify.sync.finished import UnfinishedActionsError
@@ -84,7 +85,7 @@ def collect(
     *actions: dict[str, Any], rows: tuple[int, ...] = (4,), folder: Folder | None = None, file: CsvFile | None = None
 ) -> SyncSummary:
     batches = tuple(SubmittedBatch(f"aa_{n}", count) for n, count in enumerate(rows))
-    sync = SubmittedSync(batches, submitted_at=0.0, rows_read=sum(rows), requests=len(rows))
+    sync = SubmittedSync(batches, submitted_at=0.0, counts=Counts(sum(rows)), requests=len(rows))
     return collect_import_outcomes(sync, Answers(*actions), resource="customers", folder=folder, file=lambda: file)
 
 
@@ -300,7 +301,7 @@ class TestSubmission:
     def test_each_part_is_sent_once(self, server: LocalVoucherify, submit: Callable[..., SubmittedSync]) -> None:
         first, second = submit(), submit()
 
-        assert (first.requests, first.rows_read, first.bytes_sent) == (2, 4, 55)
+        assert (first.requests, first.counts.rows_read, first.bytes_sent) == (2, 4, 55)
         assert (second.requests, second.reattached, second.async_action_ids) == (0, 2, first.async_action_ids)
         assert self.posts(server) == 2
 

@@ -141,9 +141,7 @@ def send() -> Iterator[Send]:
                 )
                 for b in plan.batches
             ]
-            sync = SubmittedSync(
-                tuple(batches), 0.0, plan.rows_read, plan.refused, plan.superseded, len(batches), plan.bytes_to_send
-            )
+            sync = SubmittedSync(tuple(batches), 0.0, plan.counts, len(batches), plan.bytes_to_send)
             return Sync(server, client, plan, sync)
 
         yield start

@@ -1,0 +1,35 @@
+"""How many rows there were, and what became of those that were not sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """
+    The rows of a sync that is about to be sent, or was sent.
+
+    :param rows_read: None where somebody else read and sent the rows.
+    :param blank_rows: rows without any value, which were skipped and are in no other count.
+    :param unchanged: rows that were not sent, because Voucherify has them already.
+    :param refused: rows that were not sent, because they cannot be valid; ``refused_by_key`` has them by the key of
+        their reason.
+    :param superseded: rows that were not sent, because a later row has the same id.
+    :param removed: records that left the source; ``removed_to_mark`` of them are sent.
+    """
+
+    rows_read: int | None = None
+    blank_rows: int = 0
+    unchanged: int = 0
+    refused: int = 0
+    superseded: int = 0
+    removed: int = 0
+    removed_to_mark: int = 0
+    refused_by_key: Mapping[str, int] = field(default_factory=dict)
+
+    def as_summary(self, **others: Any) -> dict[str, Any]:
+        """Return the members of a summary that have the same names, and others, which take their place."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "refused_by_key"} | others
