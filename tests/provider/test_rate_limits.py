@@ -54,7 +54,7 @@ def test_a_deferrable_task_does_not_wait_on_its_worker_for_a_limit(
 ) -> None:
     monkeypatch.setattr(completion, "WORKER_SECONDS", 1.5)
     run_dag(update(dry_run=True))  # lest the first run, which prepares the database, outlast the period
-    server = start(api_calls=(2, 6), action_seconds=0.2) if known else start()
+    server = start(api_calls=(2, 6), action_seconds=3) if known else start()
     if not known:
         server.misbehave("poll", RateLimited(retry_after=2.5))
 

@@ -15,7 +15,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from connections import APP_ID, SECRET_KEY, connect
 
-from airflow_provider_voucherify.compat import get_connection
+from airflow_provider_voucherify.compat import BaseHook
 from airflow_provider_voucherify.hooks import voucherify as hooks
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import Action, Delay, LocalVoucherify, Status
@@ -225,7 +225,7 @@ def test_a_secrets_backend_that_hangs_holds_up_its_own_connection_alone(
         asked.append(conn_id)
         if conn_id == "slow":
             released.wait(30)
-        return get_connection("voucherify_default")
+        return BaseHook.get_connection("voucherify_default")
 
     async def from_a_backend(conn_id: str) -> Any:
         return await sync_to_async(look_up)(conn_id)
