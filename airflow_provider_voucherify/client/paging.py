@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from airflow_provider_voucherify.client.calls import Call
+from airflow_provider_voucherify.models.async_action import iso
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, VoucherifyUnexpectedAnswerError
 
 P = TypeVar("P")
@@ -181,7 +182,7 @@ class TimeOrder(Generic[R]):
             since = max(since, parse_time(query[after]))
         if before in query:
             until = min(until, parse_time(query[before]))
-        return {**query, after: iso_time(since), before: iso_time(until)}
+        return {**query, after: iso(since), before: iso(until)}
 
 
 def by_time(pages: Pages[P, R], query: Query, order: TimeOrder[R]) -> Listing[P, R]:
@@ -198,7 +199,7 @@ def by_time(pages: Pages[P, R], query: Query, order: TimeOrder[R]) -> Listing[P,
     total: int | None = None
     read = 0
     while True:
-        at = {} if cursor is None else {order.cursor: iso_time(cursor)}
+        at = {} if cursor is None else {order.cursor: iso(cursor)}
         page = yield pages.call({**query, "limit": PAGE_SIZE, **at})
         if cursor is None:  # later totals may count the rest alone
             total = pages.total(page)
@@ -209,7 +210,7 @@ def by_time(pages: Pages[P, R], query: Query, order: TimeOrder[R]) -> Listing[P,
             return
         first, last = (order.time(pages, pages.records(page)[place]) for place in (0, -1))
         if cursor is not None and order.is_beyond(cursor, last):
-            raise pages.stuck(f"the API gives records from before the cursor {iso_time(cursor)}")
+            raise pages.stuck(f"the API gives records from before the cursor {iso(cursor)}")
         behind = last - order.step
         if first != last and (cursor is None or order.is_beyond(behind, cursor)):
             cursor, known = behind, pages.keys(page)
@@ -251,9 +252,3 @@ def parse_time(text: str) -> datetime:
     except ValueError:
         raise VoucherifyConfigurationError(f"{text!r} is not an ISO-8601 time") from None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
-def iso_time(moment: datetime) -> str:
-    """Write a time as the API does, e.g. ``2022-09-05T11:40:17.098Z``; one without a time zone is taken as UTC."""
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

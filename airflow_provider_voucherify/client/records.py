@@ -30,7 +30,7 @@ from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
 
 from airflow_provider_voucherify.client.calls import Body, Call, encode, validated
-from airflow_provider_voucherify.client.paging import iso_time
+from airflow_provider_voucherify.models.async_action import iso
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.models.records import ANSWER, Record
 
@@ -113,7 +113,7 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, str | list[str]]]:
     elif isinstance(value, bool):
         yield name, str(value).lower()
     else:
-        yield name, iso_time(value) if isinstance(value, datetime) else str(value)
+        yield name, iso(value) if isinstance(value, datetime) else str(value)
 
 
 def reads(model: type[R]) -> Callable[[Any], R]:

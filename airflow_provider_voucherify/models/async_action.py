@@ -65,9 +65,16 @@ def epoch(moment: str | None) -> float | None:
     return seconds if 0 <= seconds < _YEAR_5000 else None
 
 
-def iso(seconds: float) -> str:
-    """Write Unix epoch seconds as the API does, e.g. ``2022-09-05T11:40:17.098Z``."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def iso(moment: float | datetime) -> str:
+    """
+    Write a time as the API does, e.g. ``2022-09-05T11:40:17.098Z``.
+
+    :param moment: Unix epoch seconds, or a time; one without a time zone is taken as UTC.
+    """
+    if not isinstance(moment, datetime):
+        moment = datetime.fromtimestamp(moment, UTC)
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 _Text = Annotated[str | None, BeforeValidator(_text_or_none)]

@@ -137,10 +137,6 @@ class ActionOutcome:
             unnamed_failures=failed,
         )
 
-    def of_record(self, record_id: str) -> str:
-        """Say what may be told of a record that was sent."""
-        return self.told[self.said[record_id]]
-
     def reason_of_silent(self) -> Failure | None:
         """Return why records that are mentioned nowhere have not arrived, as far as that can be said of each."""
         told = self.told.get("")
