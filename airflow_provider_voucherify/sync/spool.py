@@ -18,7 +18,6 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import lt
-from types import TracebackType
 from typing import IO, Any, Self
 
 import msgspec
@@ -289,9 +288,7 @@ class Spool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _batch(self, items: Sequence[_Block], number: int) -> Batch:
