@@ -143,7 +143,7 @@ def _run(folder: Path, size: Size, cases: list[Case]) -> list[Result]:
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(HEARTBEAT_TIMEOUT),
         "AIRFLOW_CONN_VOUCHERIFY_DEFAULT": json.dumps(voucherify),
         "SCALE_OUT_BATCH_RECORDS": str(size.batch_records),
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'scale_out' / 'settings'}",
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'harness' / 'scale_out' / 'settings'}",
     }
     cluster = Cluster(folder, folder / "dags", environment)
     warehouse = {
