@@ -148,6 +148,17 @@ class Cluster:
         process.kill()
         process.wait()
 
+    def restart_what_has_ended(self) -> None:
+        """
+        Start components again that have ended by themselves, as systemd or Kubernetes does.
+
+        A scheduler that meets its database in the moment of a restart ends with an error.
+        """
+        for component in [name for name, process in self._processes.items() if process.poll() is not None]:
+            print(f"{component} has ended by itself and is started again", file=sys.stderr)
+            self._orphans += _processes_of_group(self._processes.pop(component).pid)
+            self.start(component)
+
     def log_of(self, component: str) -> Path:
         """Return the file that a component writes its log into."""
         return self._folder / f"{component}.log"
@@ -201,3 +212,12 @@ class Cluster:
         for orphan in self._orphans:
             with contextlib.suppress(psutil.NoSuchProcess):
                 orphan.kill()
+
+
+def _processes_of_group(group: int) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(process.pid) == group:
+                found.append(process)
+    return found

@@ -167,6 +167,7 @@ def _follow(cluster: Cluster, runs: list[Run]) -> None:
     waiting = {run.prefix: run for run in runs}
     deadline = time.monotonic() + SECONDS_FOR_ALL
     while waiting and time.monotonic() < deadline:
+        cluster.restart_what_has_ended()
         states = dict(cluster.query("SELECT run_id, state FROM task_instance"))
         ended = {
             run_id for (run_id,) in cluster.query("SELECT run_id FROM dag_run WHERE state IN ('success', 'failed')")
