@@ -36,7 +36,7 @@ def test_a_large_result_is_streamed(growth_mb: GrowthMb) -> None:
         first = [chunk.rows[0][0] for chunk in islice(rows, 2_000) if isinstance(chunk, Chunk)]
         grown = growth_mb()
 
-    assert first[:3] == [1, 1001, 2001]
+    assert first[:3] == [1, 51, 1051], "the first fetch is small"
     assert grown < 150, "the whole result takes some 650 MB"
 
 
