@@ -51,7 +51,8 @@ def update_customers(source: Source, url: str) -> None:
 def tag_customers(source: Source, url: str) -> None:
     """Give as many ids as the source has rows the same metadata."""
     ids = (row["source_id"] for row in dicts(source.rows))
-    _send(from_records(ids, "source_id"), metadata_destination("customers", {"audience": "spring"}), url)
+    rows = from_records(ids, "source_id", takes_ids=True)
+    _send(rows, metadata_destination("customers", {"audience": "spring"}), url)
 
 
 def _send(rows: Rows, destination: Destination, url: str) -> None:
