@@ -109,9 +109,8 @@ class OutcomeTables:
     Times are ISO-8601 in UTC. Times and text are ``varchar``, which every database has (in SQL Server ``nvarchar``, in
     MySQL of ``utf8mb4``). ``sent_by`` is a digest of the key of the run that was the last to be about to send a record.
     ``record_key``, a digest of the sync's name, the resource and the record's id, is the key of ``state``, since
-    databases limit the length of keys, and some take ``a`` and ``A`` for the same. An id that is read
-    from ``state`` counts only if it has that digest: the database may have changed it, and what it made of it is
-    nobody's id.
+    databases limit the length of keys, and some take ``a`` and ``A`` for the same. An id that is read from ``state``
+    counts only if it has that digest: the database may have changed it, and what it made of it is nobody's id.
 
     Tables of a character set that cannot keep every text (MySQL's ``latin1``, SQL Server's ``varchar``) are found out
     by a probe before anything is sent. Ids that they cannot keep have no state there, and other text is escaped.
@@ -230,11 +229,12 @@ class OutcomeTables:
 
     def sent_by_others(self, ids: Iterable[str], run_key: str) -> Iterator[str]:
         """Give those of some records that another run was the last to be about to send."""
+        run = _digest(run_key)
         with closing(self._hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
             for some in _some(ids, MOST_PARAMETERS):
                 keys = {self._key(record_id): record_id for record_id in some}
                 there = self._there(cursor, list(keys))
-                yield from (keys[key] for key, run in there.items() if run != _digest(run_key))
+                yield from (keys[key] for key, sent_by in there.items() if sent_by != run)
 
     def write(
         self,
@@ -268,7 +268,7 @@ class OutcomeTables:
     def _write(
         self, run: Mapping[str, Any], outcomes: Iterable[RowOutcome], states: Iterable[RecordState]
     ) -> list[str]:
-        contested = left_out = 0
+        contested, left_out, this_run = 0, 0, _digest(run["run_key"])
         with closing(self._connection()) as connection, closing(connection.cursor()) as cursor:
             self._forget(cursor, run["run_key"])
             entries = ([run["run_key"], number, *self._entry(o)] for number, o in enumerate(outcomes, start=1))
@@ -280,7 +280,7 @@ class OutcomeTables:
                     continue
                 keys = [self._key(state.id) for state in some]
                 there = self._there(cursor, keys)
-                of_others = {key for key, sent_by in there.items() if sent_by != _digest(run["run_key"])}
+                of_others = {key for key, sent_by in there.items() if sent_by != this_run}
                 contested += sum(_says_what_is_there(s) and k in of_others for s, k in zip(some, keys, strict=True))
                 if there:
                     cursor.execute(
@@ -288,7 +288,7 @@ class OutcomeTables:
                         list(there),
                     )
                 rows = [
-                    self._state_row(run, key, state, contested=key in of_others)
+                    [*self._state_row(run, key, state, contested=key in of_others), this_run]
                     for key, state in zip(keys, some, strict=True)
                 ]
                 self._insert(cursor, self._state, _STATE, rows)
@@ -394,7 +394,6 @@ class OutcomeTables:
             run["finished_at"],
             None if state.confirmed_at is None else iso(state.confirmed_at),
             *(None if names is None or len(names) > LONGEST_FIELDS else names for names in told),
-            _digest(run["run_key"]),
         ]
 
     def _entry(self, outcome: RowOutcome) -> list[Any]:
@@ -413,7 +412,7 @@ class OutcomeTables:
         return "".join(c if ord(c) <= self._highest else f"\\u{ord(c):04x}" for c in kept)[:most]
 
     def _key(self, record_id: str) -> str:
-        return blake2b(f"{self._sync_name}\n{self._resource}\n{record_id}".encode(), digest_size=16).hexdigest()
+        return _digest(f"{self._sync_name}\n{self._resource}\n{record_id}")
 
     @property
     def _mark(self) -> str:
@@ -455,8 +454,8 @@ class OutcomeTables:
                     raise
 
 
-def _digest(run_key: str) -> str:
-    return blake2b(run_key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+def _digest(text: str) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _says_what_is_there(state: RecordState) -> bool:

@@ -860,11 +860,10 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
     ``metadata/async`` where that takes fewer requests in all (or fewer bytes in as many), and the others by
     ``POST /v1/{resource}/bulk/async``, since ``metadata/async`` takes a request for each distinct metadata.
 
-    Whether the members of ``metadata`` are
-    merged with the stored ones or replace them all is not documented: send all that should remain.
-    The API description promises neither counts nor ids in the results of ``metadata/async``, though its examples have
-    them; records that no answer mentions are ``not_reported``. ``plan="bulk"`` has every record named, at the price of
-    more bytes, and in a large sync of few distinct metadata of more requests.
+    Whether the members of ``metadata`` are merged with the stored ones or replace them all is not documented: send all
+    that should remain. The API description promises neither counts nor ids in the results of ``metadata/async``, though
+    its examples have them; records that no answer mentions are ``not_reported``. ``plan="bulk"`` has every record
+    named, at the price of more bytes, and in a large sync of few distinct metadata of more requests.
 
     Customers and products that do not exist are created, nameless (vouchers are not): the summary warns of them unless
     ``max_created`` or ``warn_created`` says how many are expected.

@@ -3,9 +3,9 @@ The state of earlier syncs as one file: a line of JSON that says what it is, the
 
 The line has the version of the format, the resource, the SHA-256 of the rest, and a text that no other file has
 (``written``), by which a run sees that another one has written in the meantime; and which run that was (``run``), so
-that a retry sees it too. A file that is damaged or of another
-version is not used: then every row is sent again. Under which settings (project, mapping, null policy, constant
-metadata) a record was made is said record by record, by a digest, so a changed setting makes rows be sent again too.
+that a retry sees it too. A file that is damaged or of another version is not used: then every row is sent again. Under
+which settings (project, mapping, null policy, constant metadata) a record was made is said record by record, by a
+digest, so a changed setting makes rows be sent again too.
 """
 
 from __future__ import annotations

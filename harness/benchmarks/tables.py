@@ -362,7 +362,20 @@ def changes(measured: Sequence[Figures], *, quick: bool) -> Judged:
         )
     few, many = measured
     beyond = sum(figures["rows"] - figures["written"] - figures["unchanged"] for figures in measured)
-    million = (many["cpu"] - many["reading_cpu"]) * MILLION / many["rows"]
+    finding = many["cpu"] - many["reading_cpu"]
+    seconds = Target(
+        "CPU of finding the changes among a million rows, on top of reading them",
+        finding * MILLION / many["rows"],
+        2,
+        unit=" s",
+        margin=0.25,
+        digits=2,
+    )
+    # Seconds are those of a machine: a quick check on any of them sees how many times the reading it takes. With the
+    # 1.74 s that reading takes on the page, these bounds are the 2 s, and at most 8 s.
+    times = Target(
+        "CPU of finding the changes, × reading the rows", finding / many["reading_cpu"], 1.15, margin=3.0, digits=2
+    )
     about = (
         '`sync_mode="changed"` under `dag.test()`, from SQLite, with the state in a file: the second of two nights, '
         "between which one row in a hundred has changed. CPU includes Airflow's own for a DAG run."
@@ -372,14 +385,7 @@ def changes(measured: Sequence[Figures], *, quick: bool) -> Judged:
         [
             Target("rows neither sent nor unchanged", beyond, 0),
             Target("requests for one changed row in a hundred", many["requests"], 1),
-            Target(
-                "CPU of finding the changes among a million rows, on top of reading them",
-                million,
-                2,
-                unit=" s",
-                margin=9.0 if quick else 0.25,  # seconds, on whichever machine; the others are ratios
-                digits=2,
-            ),
+            times if quick else seconds,
             Target(
                 f"growth of the peak memory from {few['rows']:,} to {many['rows']:,} rows, of which few have changed",
                 many["peak_mb"] - few["peak_mb"],

@@ -185,14 +185,10 @@ def send_and_die(voucherify: LocalVoucherify, books: dict[str, Any]) -> None:
         voucherify.customers[record_id]["metadata"] = {"v": 0}
 
 
-def test_a_run_confirms_nothing_that_another_one_has_sent_after_it(
-    books: dict[str, Any], voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
+def let_another_run_send_next(
+    voucherify: LocalVoucherify, books: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other one begins when this one has sent its rows, and finds no confirmation that it could take away."""
-    rows = [{"source_id": "r", "v": 1}, {"source_id": "s", "v": 1}]
-    night(rows, **books)
-    for row in rows:
-        row["v"] = 2
+    """Let another run of the sync ``send_and_die`` when the next one has sent its rows."""
 
     def overtake(*_: Any) -> None:
         monkeypatch.undo()
@@ -203,6 +199,18 @@ def test_a_run_confirms_nothing_that_another_one_has_sent_after_it(
 
     books_connection = os.environ.get("AIRFLOW_CONN_BOOKS", "")
     monkeypatch.setattr(VoucherifyBulkUpdateOperator, "_announce", overtake)
+
+
+def test_a_run_confirms_nothing_that_another_one_has_sent_after_it(
+    books: dict[str, Any], voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one begins when this one has sent its rows, and finds no confirmation that it could take away."""
+    rows = [{"source_id": "r", "v": 1}, {"source_id": "s", "v": 1}]
+    night(rows, **books)
+    for row in rows:
+        row["v"] = 2
+
+    let_another_run_send_next(voucherify, books, monkeypatch)
     overtaken, following, last = (night(rows, **books).xcom("sync") for _ in range(3))
 
     assert (overtaken["updated"], "another run of this sync" in overtaken["warning"]) == (2, True)
@@ -226,18 +234,8 @@ def test_a_retry_sends_again_what_another_run_has_sent_since(
         send_and_die(voucherify, books)
 
     voucherify.misbehave("poll", Status(500), times=None)
-    with DAG("nightly", schedule=None) as dag:
-        VoucherifyBulkUpdateOperator(
-            task_id="sync",
-            resource="customers",
-            records=rows,
-            retries=1,
-            retry_delay=timedelta(0),
-            completion_timeout=0.2,
-            on_retry_callback=between_tries,
-            **books,
-        )
-    retried = run_dag(dag).xcom("sync")
+    again = {"retries": 1, "retry_delay": timedelta(0), "on_retry_callback": between_tries}
+    retried = night(rows, completion_timeout=0.2, **again, **books).xcom("sync")
     following = night(rows, **books).xcom("sync")
 
     assert (retried["succeeded"], retried["resubmitted"]) == (2, 1)
@@ -270,18 +268,8 @@ def test_what_another_run_has_sent_is_not_forgotten_by_a_try_that_dies(
 
     monkeypatch.setattr(Submission, "run", send_or_die)
     voucherify.misbehave("poll", Status(500), times=None)
-    with DAG("nightly", schedule=None) as dag:
-        VoucherifyBulkUpdateOperator(
-            task_id="sync",
-            resource="customers",
-            records=rows,
-            retries=2,
-            retry_delay=timedelta(0),
-            completion_timeout=0.2,
-            on_retry_callback=between_tries,
-            **books,
-        )
-    retried = run_dag(dag).xcom("sync")
+    again = {"retries": 2, "retry_delay": timedelta(0), "on_retry_callback": between_tries}
+    retried = night(rows, completion_timeout=0.2, **again, **books).xcom("sync")
 
     assert (len(tries), retried["succeeded"], retried["resubmitted"]) == (3, 2, 1)
     assert [voucherify.customers[name]["metadata"]["v"] for name in "rs"] == [2, 2]
@@ -293,15 +281,7 @@ def test_a_record_that_another_run_has_sent_is_marked_as_removed_again(
     removing = {**books, "on_removed": {"metadata": {"active": False}}, "max_removed_ratio": None}
     night([{"source_id": "r", "v": 1}, {"source_id": "s", "v": 1}], **removing)
 
-    def overtake(*_: Any) -> None:
-        monkeypatch.undo()
-        connect(monkeypatch, voucherify)
-        if "outcomes_conn_id" in books:
-            monkeypatch.setenv("AIRFLOW_CONN_BOOKS", books_connection)
-        send_and_die(voucherify, books)
-
-    books_connection = os.environ.get("AIRFLOW_CONN_BOOKS", "")
-    monkeypatch.setattr(VoucherifyBulkUpdateOperator, "_announce", overtake)
+    let_another_run_send_next(voucherify, books, monkeypatch)
     overtaken = night([{"source_id": "r", "v": 2}], **removing).xcom("sync")
     following, last = (night([{"source_id": "r", "v": 2}], **removing).xcom("sync") for _ in range(2))
 
