@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -27,10 +29,10 @@ def outcomes() -> Iterator[RowOutcome]:
     return (RowOutcome(number, f"c{number}", "updated") for number in range(1, RECORDS + 1))
 
 
-def states(run: str, digest: int = 7) -> Iterator[RecordState]:
+def states(run: str, digest: int = 7, records: int = RECORDS) -> Iterator[RecordState]:
     return (
         RecordState(f"c{number}", "settings", digest, None, 0, "updated", None, None, run, 1_790_000_000.0)
-        for number in range(1, RECORDS + 1)
+        for number in range(1, records + 1)
     )
 
 
@@ -78,6 +80,35 @@ def test_runs_of_one_sync_that_end_at_the_same_time_all_write_theirs(
 
     (runs,) = BaseHook.get_hook("books").get_records(f"SELECT count(*) FROM {name}_runs")
     assert runs[0] == 40
+
+
+def test_a_run_that_is_about_to_send_waits_for_one_that_writes_and_then_has_the_last_word(
+    server: None, request: pytest.FixtureRequest
+) -> None:
+    """Its update waits for rows that the other's transaction replaces, and would find none of them in PostgreSQL."""
+    name, records = f"waits_{request.node.callspec.id}", 3_000
+    ids = [f"c{number}" for number in range(1, records + 1)]
+    tables = OutcomeTables("books", name, "sync", "customers")
+    tables.create()
+    tables.write(run_of("sync/1"), outcomes, lambda: states("sync/1", records=records))
+    has_replaced_some, may_end = Event(), Event()
+
+    def slowly() -> Iterator[RecordState]:
+        yield from islice(states("sync/1", 8, records), records - 1)
+        has_replaced_some.set()
+        may_end.wait(20)
+
+    with ThreadPoolExecutor(2) as tasks:
+        writing = tasks.submit(tables.write, run_of("sync/1"), outcomes, slowly)
+        assert has_replaced_some.wait(20)
+        announcing = tasks.submit(OutcomeTables("books", name, "sync", "customers").doubt, ids, "sync/2")
+        assert not wait([announcing], 1).done, "it waits"
+        may_end.set()
+        writing.result()
+        announcing.result()
+
+    assert {state.digest for state in tables.states()} == {None}
+    assert list(tables.sent_by_others(ids, "sync/2")) == []
 
 
 def test_what_cannot_be_written_whole_is_not_written(server: None, request: pytest.FixtureRequest) -> None:
