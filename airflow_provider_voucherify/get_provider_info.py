@@ -7,7 +7,8 @@ from typing import Any
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's metadata, in the form of Airflow's ``provider_info.schema.json``."""
-    from airflow_provider_voucherify import __version__, connection_form
+    from airflow_provider_voucherify import __version__
+    from airflow_provider_voucherify.connection import form as connection_form
 
     package = "airflow_provider_voucherify"
 

@@ -88,9 +88,9 @@ def task_log(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 @pytest.fixture(autouse=True)
 def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tests look at async actions more often than a second apart."""
-    from airflow_provider_voucherify.sync import waiting
+    from airflow_provider_voucherify.sync.waiting import pauses
 
-    monkeypatch.setattr(waiting, "SHORTEST_PAUSE", 0.01)
+    monkeypatch.setattr(pauses, "SHORTEST_PAUSE", 0.01)
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList, epoch, iso
 from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyNotFoundError
-from airflow_provider_voucherify.sync.action_list import PAGE
-from airflow_provider_voucherify.sync.queue_watch import Look, QueueWatch
-from airflow_provider_voucherify.sync.waits import Wait
+from airflow_provider_voucherify.sync.waiting.action_list import PAGE
+from airflow_provider_voucherify.sync.waiting.queue_watch import Look, QueueWatch
+from airflow_provider_voucherify.sync.waiting.waits import Wait
 
 EPOCH = 1_700_000_000.0
 """The simulation's time 0, Unix epoch seconds."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from airflow_provider_voucherify import connection_form
 from airflow_provider_voucherify.compat import (
     BaseHook,
     get_async_connection,
     get_async_extra_dejson,
 )
+from airflow_provider_voucherify.connection import form as connection_form
 from airflow_provider_voucherify.hooks.records import RecordMethods
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class VoucherifyHook(RecordMethods, BaseHook):
         The one call takes 20 seconds at most and changes nothing; with OAuth a token is fetched first. See
         ``connection_check`` for what it cannot find out.
         """
-        from airflow_provider_voucherify.connection_check import check_connection
+        from airflow_provider_voucherify.connection.check import check_connection
         from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 
         try:

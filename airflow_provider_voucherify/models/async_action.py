@@ -119,7 +119,7 @@ class AsyncAction(_Answer):
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing more will happen. ``DONE`` is not success: see ``sync.settlement``."""
+        """Whether nothing more will happen. ``DONE`` is not success: see ``sync.results.settlement``."""
         return self.status in ("DONE", "FAILED")
 
 

@@ -9,7 +9,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_provider_voucherify.sync.summary import SyncSummary
+    from airflow_provider_voucherify.sync.results.summary import SyncSummary
 
 SUMMARY_KEY = "voucherify_summary"
 TEXT_KEY = "voucherify_text"
@@ -35,7 +35,7 @@ def ready_texts(summary: Mapping[str, Any]) -> dict[str, Any]:
     :returns: ``voucherify_summary`` (the same dict), ``voucherify_text`` (a few lines of plain text),
         ``voucherify_slack_text`` (see ``slack_text``) and ``voucherify_html`` (see ``html_text``).
     """
-    from airflow_provider_voucherify.sync.summary import SyncSummary
+    from airflow_provider_voucherify.sync.results.summary import SyncSummary
 
     told = SyncSummary.model_validate(summary)
     text = told.text()
@@ -67,7 +67,7 @@ def texts_without_summary(task_id: str, why: str | None = None) -> dict[str, Any
 
     :param why: what it failed with; the texts tell it. The members of ``voucherify_summary`` are None.
     """
-    from airflow_provider_voucherify.sync.summary import SyncSummary
+    from airflow_provider_voucherify.sync.results.summary import SyncSummary
 
     if why is None:
         text = f"Voucherify task {task_id} has returned no summary"
@@ -98,7 +98,7 @@ def html_text(summary: SyncSummary) -> str:
 
     Every text is escaped, so that none can add an element, an attribute or a link. Long texts are cut.
     """
-    from airflow_provider_voucherify.sync.summary import name_of
+    from airflow_provider_voucherify.sync.results.summary import name_of
 
     first, *lines = (line for line in summary.text().splitlines() if not line.startswith(FAILURE_LINE))
     html = [f"<p>{_cell(first)}</p>"]

@@ -14,7 +14,6 @@ from airflow_provider_voucherify.compat import (
     get_task_state_store,
     partial_of_expand_kwargs,
 )
-from airflow_provider_voucherify.completion import CompletesAsyncActions, seconds
 from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
 from airflow_provider_voucherify.models.errors import (
     VoucherifyConfigurationError,
@@ -22,14 +21,15 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyNotFoundError,
     is_permanent,
 )
-from airflow_provider_voucherify.parameters import CheckedWhenParsed, Wrong
+from airflow_provider_voucherify.task.completion import CompletesAsyncActions, seconds
+from airflow_provider_voucherify.task.parameters import CheckedWhenParsed, Wrong
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-    from airflow_provider_voucherify.sync.journal import Journal
-    from airflow_provider_voucherify.sync.settled import Listener, Settled
-    from airflow_provider_voucherify.sync.settlement import ActionOutcome
+    from airflow_provider_voucherify.sync.sending.journal import Journal
+    from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
+    from airflow_provider_voucherify.sync.types.settled import Listener, Settled
 
 
 SECONDS_FOR_UNKNOWN_ACTIONS = 10.0
@@ -183,7 +183,7 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedW
 
         :param hook: whose project it has to be; None for whichever it is.
         """
-        from airflow_provider_voucherify.sync.journal import Attempt, Journal
+        from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
 
         ti, clears = context["ti"], getattr(context["dag_run"], "clear_number", 0)
         attempt = Attempt(ti.try_number, ti.max_tries, int(self.retries or 0), clears or 0)

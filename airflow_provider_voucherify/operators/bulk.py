@@ -15,7 +15,6 @@ from airflow_provider_voucherify.compat import (
     is_from_mapped_task,
     set_asset_state,
 )
-from airflow_provider_voucherify.completion import Callback, seconds
 from airflow_provider_voucherify.exceptions import VoucherifyNewerRunError
 from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES, RESOURCES
 from airflow_provider_voucherify.models.errors import (
@@ -26,25 +25,26 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyRecordsRejectedError,
 )
 from airflow_provider_voucherify.models.numbers import NO_FAILURES, check_number
-from airflow_provider_voucherify.newer_runs import may_be_late, newer_run
 from airflow_provider_voucherify.operators.base import SubmittingOperator, project_of
-from airflow_provider_voucherify.parameters import Wrong, told_by
+from airflow_provider_voucherify.task.completion import Callback, seconds
+from airflow_provider_voucherify.task.newer_runs import may_be_late, newer_run
+from airflow_provider_voucherify.task.parameters import Wrong, told_by
 
 if TYPE_CHECKING:
-    from airflow_provider_voucherify.bookkeeping import Bookkeeping
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-    from airflow_provider_voucherify.storage import StorageReportFolder
-    from airflow_provider_voucherify.sync.destination import Destination
-    from airflow_provider_voucherify.sync.grouping import MetadataPlan
-    from airflow_provider_voucherify.sync.journal import Journal
-    from airflow_provider_voucherify.sync.ledger import Ledger
-    from airflow_provider_voucherify.sync.mapping import MappingRules
-    from airflow_provider_voucherify.sync.metadata_schema import MetadataRules
-    from airflow_provider_voucherify.sync.plan import Changes, Plan
-    from airflow_provider_voucherify.sync.sources import Rows
-    from airflow_provider_voucherify.sync.submitted import SubmittedSync
-    from airflow_provider_voucherify.sync.summary import SyncSummary
+    from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
+    from airflow_provider_voucherify.sync.batches.destination import Destination
+    from airflow_provider_voucherify.sync.batches.grouping import MetadataPlan
+    from airflow_provider_voucherify.sync.batches.plan import Changes, Plan
+    from airflow_provider_voucherify.sync.results.summary import SyncSummary
+    from airflow_provider_voucherify.sync.rows.mapping import MappingRules
+    from airflow_provider_voucherify.sync.rows.metadata_rules import MetadataRules
+    from airflow_provider_voucherify.sync.rows.sources import Rows
+    from airflow_provider_voucherify.sync.sending.journal import Journal
+    from airflow_provider_voucherify.sync.state.ledger import Ledger
+    from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
+    from airflow_provider_voucherify.task.row_tracking import Bookkeeping
 
 
 ASSET_STATE_KEY = "voucherify_last_sync"
@@ -195,7 +195,7 @@ class _BulkOperator(SubmittingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read, check, send, wait; see the class for what is returned and raised."""
-        from airflow_provider_voucherify.sync.failure_files import remove_reports
+        from airflow_provider_voucherify.sync.results.failure_files import remove_reports
 
         started = time.time()
         with ExitStack() as stack:
@@ -273,7 +273,7 @@ class _BulkOperator(SubmittingOperator):
         if self.null_policy == "omit" and all(one is None for one in given):
             return
         if all(map(is_known, ("mapping", "metadata_columns", "exclude_columns", "metadata"))):
-            from airflow_provider_voucherify.sync.mapping import check_mapping
+            from airflow_provider_voucherify.sync.rows.mapping import check_mapping
 
             def check() -> None:
                 rules = self._rules()  # which checks the null_policy that the destination goes by
@@ -287,16 +287,16 @@ class _BulkOperator(SubmittingOperator):
         if self.columns is not None and self.records is None:
             yield Wrong("columns= is for records= alone: a query and a file have column names of their own")
         elif self.columns is not None and is_known("columns"):
-            from airflow_provider_voucherify.sync.sources import check_names_of_values
+            from airflow_provider_voucherify.sync.rows.sources import check_names_of_values
 
             columns = self.columns
             yield from told_by(lambda: check_names_of_values(columns))
         if self.path is not None and is_known("path"):
-            from airflow_provider_voucherify.storage import given_paths
+            from airflow_provider_voucherify.storage.paths import given_paths
 
             yield from told_by(given_paths, self.path)
         if self.csv_dialect is not None:
-            from airflow_provider_voucherify.sync.csv_rows import csv_options
+            from airflow_provider_voucherify.sync.rows.csv_rows import csv_options
 
             yield from told_by(csv_options, self.csv_dialect)
             if self.path is None:
@@ -352,13 +352,14 @@ class _BulkOperator(SubmittingOperator):
                 dry_run_goes_on=True,
             )
         if isinstance(self.outcomes_path, str | os.PathLike) and is_known("outcomes_path"):
-            from airflow_provider_voucherify.sync.outcome_file import outcomes_format
+            from airflow_provider_voucherify.sync.state.outcome_file import outcomes_format
 
             yield from told_by(outcomes_format, str(self.outcomes_path))
 
     def _prepare(self, context: Context) -> None:
         """Find the files, make sure that results can be kept, and remove what an earlier try has staged."""
-        from airflow_provider_voucherify.storage import StagedRecords, remove_forgotten, source_files
+        from airflow_provider_voucherify.storage.paths import source_files
+        from airflow_provider_voucherify.task.staging import StagedRecords, remove_forgotten
 
         if self.path is not None:
             self.source_files = source_files(self.path)
@@ -454,7 +455,7 @@ class _BulkOperator(SubmittingOperator):
 
     def _schema(self, hook: VoucherifyHook) -> MetadataRules | None:
         """Fetch the project's metadata schema, where it is asked for and there is one."""
-        from airflow_provider_voucherify.sync.metadata_schema import compile_schema
+        from airflow_provider_voucherify.sync.rows.metadata_rules import compile_schema
 
         if self.validate_metadata is None:
             return None
@@ -466,14 +467,14 @@ class _BulkOperator(SubmittingOperator):
         return compile_schema(schema, hook.list_metadata_schemas().schemas if schema.object_types else ())
 
     def _rules(self, schema: MetadataRules | None = None) -> MappingRules:
-        from airflow_provider_voucherify.sync.mapping import MappingRules
+        from airflow_provider_voucherify.sync.rows.mapping import MappingRules
 
         return MappingRules(self.mapping, self.metadata_columns, self.exclude_columns or (), self.null_policy, schema)
 
     def _plan(self, context: Context, hook: VoucherifyHook) -> Plan:
-        from airflow_provider_voucherify.sync.destination import BatchLimits
-        from airflow_provider_voucherify.sync.plan import Plan
-        from airflow_provider_voucherify.sync.sources import first_rows
+        from airflow_provider_voucherify.sync.batches.destination import BatchLimits
+        from airflow_provider_voucherify.sync.batches.plan import Plan
+        from airflow_provider_voucherify.sync.rows.sources import first_rows
 
         schema = self._schema(hook)
         changes = self._changes(schema)
@@ -499,9 +500,9 @@ class _BulkOperator(SubmittingOperator):
 
     def _ledger(self, context: Context, hook: VoucherifyHook) -> tuple[Ledger | None, list[str]]:
         """Open a ledger where outcomes or the state of records are kept, with what earlier syncs have left."""
-        from airflow_provider_voucherify.bookkeeping import run_key
-        from airflow_provider_voucherify.sync.ledger import Ledger
-        from airflow_provider_voucherify.sync.state_file import settings_digest
+        from airflow_provider_voucherify.sync.batches.settings import settings_digest
+        from airflow_provider_voucherify.sync.state.ledger import Ledger
+        from airflow_provider_voucherify.task.row_tracking import run_key
 
         if not self._keeps_books:
             return None, []
@@ -531,8 +532,8 @@ class _BulkOperator(SubmittingOperator):
         ]
 
     def _changes(self, schema: MetadataRules | None) -> Changes:
-        from airflow_provider_voucherify.sync.destination import metadata_destination
-        from airflow_provider_voucherify.sync.plan import Changes
+        from airflow_provider_voucherify.sync.batches.destination import metadata_destination
+        from airflow_provider_voucherify.sync.batches.plan import Changes
 
         removed: Any = self.on_removed
         if isinstance(removed, Mapping):
@@ -544,9 +545,9 @@ class _BulkOperator(SubmittingOperator):
         return any((self.outcomes_path, self.outcomes_conn_id, self.state_path))
 
     def _bookkeeping(self, context: Context) -> Bookkeeping:
-        from airflow_provider_voucherify.bookkeeping import Bookkeeping, sync_name
-        from airflow_provider_voucherify.hooks.outcome_tables import OutcomeTables
-        from airflow_provider_voucherify.storage import own_file, path_text
+        from airflow_provider_voucherify.storage.paths import own_file, path_text
+        from airflow_provider_voucherify.task.row_tracking import Bookkeeping, sync_name
+        from airflow_provider_voucherify.warehouse.outcome_tables import OutcomeTables
 
         map_index, name = context["ti"].map_index, self.sync_name or sync_name(context)
         own_name = None if self._name_is_shared() else self.sync_name
@@ -577,15 +578,15 @@ class _BulkOperator(SubmittingOperator):
 
     @contextmanager
     def _rows(self) -> Iterator[Rows]:
-        from airflow_provider_voucherify.sync import sources
+        from airflow_provider_voucherify.sync.rows import sources
 
         if self.sql is not None and self.sql_conn_id is not None:
-            from airflow_provider_voucherify.hooks.warehouse import query
+            from airflow_provider_voucherify.warehouse.queries import query
 
             with query(self.sql_conn_id, self.sql, self.sql_parameters) as rows:
                 yield rows
         elif self.path is not None:
-            from airflow_provider_voucherify.storage import open_source
+            from airflow_provider_voucherify.storage.files import open_source
 
             yield sources.from_files(self.source_files, open_source, self.csv_dialect)
         else:
@@ -659,7 +660,7 @@ class _BulkOperator(SubmittingOperator):
         journal.doubt_action(async_action_id)
 
     def _submit(self, context: Context, plan: Plan, hook: VoucherifyHook) -> SubmittedSync:
-        from airflow_provider_voucherify.sync.submission import Submission
+        from airflow_provider_voucherify.sync.sending.submission import Submission
 
         self._warn_without_store(context)
         self.log.info("::group::Sending %d requests", len(plan.batches))
@@ -678,7 +679,7 @@ class _BulkOperator(SubmittingOperator):
 
     def _unsettled(self, plan: Plan, sync: SubmittedSync | None, folder: StorageReportFolder | None) -> SyncSummary:
         """Return the summary of a sync whose outcome is not waited for, or (None) of one that is not sent at all."""
-        from airflow_provider_voucherify.sync.summary import SyncSummary, first_samples, joined, most_frequent
+        from airflow_provider_voucherify.sync.results.summary import SyncSummary, first_samples, joined, most_frequent
 
         return SyncSummary(
             **plan.counts.as_summary(unchanged=plan.unchanged if sync is None else None),
@@ -697,7 +698,7 @@ class _BulkOperator(SubmittingOperator):
 
     def _dry_run(self, plan: Plan) -> dict[str, Any]:
         """Log what would be sent and what it would cost, and return it; this needs no connection."""
-        from airflow_provider_voucherify.sync.estimate import estimate
+        from airflow_provider_voucherify.sync.batches.estimate import estimate
 
         try:
             with self._hook() as hook:
@@ -730,7 +731,7 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     request, onto local disk and not into memory; the warehouse's connection is closed by then. Rows that cannot be
     valid are refused one by one, with a reason, and the rest goes on; of rows with the same id the last one is sent.
 
-    Returns a summary, see ``sync.summary.SyncSummary`` for its fields and for what None means. Raises
+    Returns a summary, see ``sync.results.summary.SyncSummary`` for its fields and for what None means. Raises
     ``VoucherifyRecordsFailedError``, which Airflow does not retry, where more rows failed than allowed, and the other
     errors of ``airflow_provider_voucherify.exceptions``.
 
@@ -761,7 +762,7 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
         hold for the members of objects too. A dict sets it per column.
     :param validate_metadata: ``schema`` reads the project's metadata schema first (one or two API calls, with OAuth the
         scope ``metadata-schemas``) and refuses rows that it surely forbids, with Voucherify's own kind of message. What
-        the vendor does not document is left to Voucherify; see ``sync.metadata_schema``.
+        the vendor does not document is left to Voucherify; see ``sync.rows.metadata_rules``.
     :param wait_for_completion: wait until Voucherify has worked the updates off, and count what became of the rows.
         False returns when they are queued: nothing has been updated then. The thresholds know of refused rows alone
         in that case: where these are too many the task fails after it has sent the others, and a sensor after it does
@@ -802,9 +803,9 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
         bytes each. One task at a time may use it; a mapped task has its own, in a folder ``map_index=…`` beside it (or
         ``sync_name=…``, if each instance has a name of its own).
     :param outcomes_path: ``.jsonl``, ``.csv`` or ``.parquet`` file (local or object storage) for the outcome of every
-        row, see ``sync.ledger.RowOutcome``; replaced by the next run that gives the same path.
+        row, see ``sync.state.ledger.RowOutcome``; replaced by the next run that gives the same path.
     :param outcomes_conn_id: database whose hook is a ``DbApiHook``, for outcomes and state; see
-        ``hooks.outcome_tables``.
+        ``warehouse.outcome_tables``.
     :param outcomes_table: what the names of its three tables begin with: ``…_runs``, ``…_changelog``, ``…_state``.
     :param on_removed: what is done with records that earlier syncs had and the source has no more: ``ignore``,
         ``report`` (once, as outcome ``removed``), or ``{"metadata": {...}}`` to mark them so, since Voucherify has no
@@ -827,11 +828,11 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
         the task is deferred: one that is resumed where it is not there fails, and is retried. Mapped tasks get a
         folder each in it.
     :param dry_run: read and check, log and return the plan and what it would cost (requests, bytes, share of the rate
-        limit, minutes; see ``sync.estimate``), send nothing. Without a connection it works too, unless with
+        limit, minutes; see ``sync.batches.estimate``), send nothing. Without a connection it works too, unless with
         ``validate_metadata``, but without the state of earlier syncs.
     :param durable: on Airflow 3.3 and later a retry waits for what an earlier try has sent instead of sending it
-        again; see ``sync.journal``. Batches are known by their content, so a query should give its rows in a stable
-        order (``ORDER BY``). A clear sends everything again.
+        again; see ``sync.sending.journal``. Batches are known by their content, so a query should give its rows in a
+        stable order (``ORDER BY``). A clear sends everything again.
     :param retry_failed_records: where more records failed than allowed, let Airflow retry the task, and let the retry
         send the failed records again and nothing else. Needs ``durable`` and ``retries``. Default: the task fails for
         good, since the same records would be rejected again.
@@ -844,7 +845,7 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     """
 
     def _destination(self, schema: MetadataRules | None = None) -> Destination:
-        from airflow_provider_voucherify.sync.destination import update_destination
+        from airflow_provider_voucherify.sync.batches.destination import update_destination
 
         return update_destination(self.resource)
 
@@ -898,7 +899,7 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
             yield Wrong("metadata= goes to metadata/async; plan='bulk' needs metadata per row")
 
     def _destination(self, schema: MetadataRules | None = None) -> Destination:
-        from airflow_provider_voucherify.sync.destination import metadata_destination
+        from airflow_provider_voucherify.sync.batches.destination import metadata_destination
 
         return metadata_destination(self.resource, self.metadata, schema, self.null_policy)
 

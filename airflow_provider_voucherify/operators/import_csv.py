@@ -11,25 +11,26 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import conf
-from airflow_provider_voucherify.completion import Callback, seconds
 from airflow_provider_voucherify.exceptions import VoucherifyRowsWithoutIdsError
 from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS, MAX_BODY_BYTES
 from airflow_provider_voucherify.models.errors import VoucherifyActionFailedError, VoucherifyConfigurationError
 from airflow_provider_voucherify.models.numbers import NO_FAILURES, check_number
 from airflow_provider_voucherify.operators.base import SubmittingOperator
-from airflow_provider_voucherify.parameters import Wrong, told_by
+from airflow_provider_voucherify.task.completion import Callback, seconds
+from airflow_provider_voucherify.task.parameters import Wrong, told_by
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import VoucherifyClient
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
     from airflow_provider_voucherify.models.async_action import AsyncAction
-    from airflow_provider_voucherify.storage import StagedRecords, StorageReportFolder
-    from airflow_provider_voucherify.sync.csv_file import CsvFile
-    from airflow_provider_voucherify.sync.failure_files import SentRecords
-    from airflow_provider_voucherify.sync.journal import Journal
-    from airflow_provider_voucherify.sync.submitted import SubmittedSync
-    from airflow_provider_voucherify.sync.summary import SyncSummary
+    from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
+    from airflow_provider_voucherify.sync.batches.csv_file import CsvFile
+    from airflow_provider_voucherify.sync.results.failure_files import SentRecords
+    from airflow_provider_voucherify.sync.results.summary import SyncSummary
+    from airflow_provider_voucherify.sync.sending.journal import Journal
+    from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
+    from airflow_provider_voucherify.task.staging import StagedRecords
 
 DIGESTS_XCOM_KEY = "voucherify_csv_digests"
 
@@ -62,13 +63,13 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
     Rows with the same id are sent and counted one by one. The vendor does not document which of them remains.
 
     A file that Voucherify might misread, such as one that does not begin with the names of its columns, is refused as a
-    whole before anything is sent: see ``sync.csv_file``. Whether a row is right, Voucherify says: failed rows are
-    counted and shown with their number in the file, from 1, the header and rows without any value not counted, and the
-    reason.
+    whole before anything is sent: see ``sync.batches.csv_file``. Whether a row is right, Voucherify says: failed rows
+    are counted and shown with their number in the file, from 1, the header and rows without any value not counted, and
+    the reason.
 
-    Returns the summary of the bulk operators (``sync.summary.SyncSummary``); ``updated`` and ``created`` are None
-    unless nothing was written, since imports do not tell them apart. Raises ``VoucherifyRecordsFailedError``, which
-    Airflow does not retry, where more rows failed than allowed, and the other errors of
+    Returns the summary of the bulk operators (``sync.results.summary.SyncSummary``); ``updated`` and ``created`` are
+    None unless nothing was written, since imports do not tell them apart. Raises ``VoucherifyRecordsFailedError``,
+    which Airflow does not retry, where more rows failed than allowed, and the other errors of
     ``airflow_provider_voucherify.exceptions``.
 
     :param resource: ``customers``, ``products`` or ``skus``.
@@ -94,10 +95,10 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         reasons: whole if ``path`` can be read again and has not changed meanwhile, else by number and id. Mapped tasks
         get a folder each in it.
     :param durable: on Airflow 3.3 and later a retry waits for what an earlier try has sent instead of sending it again;
-        see ``sync.csv_import`` for a request whose answer was lost. A clear sends everything again. Without it, and
-        below Airflow 3.3, a retry sends everything again too; a file that has rows without ids is refused in a second
-        or later try then (``VoucherifyRowsWithoutIdsError``, which Airflow does not retry), whether of a retry or of a
-        clear.
+        see ``sync.sending.csv_submission`` for a request whose answer was lost. A clear sends everything again. Without
+        it, and below Airflow 3.3, a retry sends everything again too; a file that has rows without ids is refused in a
+        second or later try then (``VoucherifyRowsWithoutIdsError``, which Airflow does not retry), whether of a retry
+        or of a clear.
     :param on_failed_records_callback: notifier or callable (or several) that is told of failed rows, even where the
         task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
     :param voucherify_conn_id: connection of type ``voucherify``.
@@ -182,8 +183,9 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
 
     def _file(self) -> CsvFile:
         from airflow_provider_voucherify.client.csv_imports import FORM_BYTES, import_endpoint
-        from airflow_provider_voucherify.storage import open_source, source_files
-        from airflow_provider_voucherify.sync.csv_file import CsvFile
+        from airflow_provider_voucherify.storage.files import open_source
+        from airflow_provider_voucherify.storage.paths import source_files
+        from airflow_provider_voucherify.sync.batches.csv_file import CsvFile
 
         path, *others = source_files(self.path)
         if others:
@@ -196,7 +198,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         return file
 
     def _submit(self, context: Context, file: CsvFile, hook: VoucherifyHook) -> SubmittedSync:
-        from airflow_provider_voucherify.sync.csv_import import CsvSubmission, RowsWithoutIdsError
+        from airflow_provider_voucherify.sync.sending.csv_submission import CsvSubmission, RowsWithoutIdsError
 
         if not file.has_ids:
             self.log.warning("Some rows have no source_id: each time they are imported they create something new")
@@ -219,7 +221,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
             raise VoucherifyRowsWithoutIdsError(f"{error}. {TWICE}, and {CLEAR}") from error
 
     def _unsettled(self, sync: SubmittedSync) -> SyncSummary:
-        from airflow_provider_voucherify.sync.summary import SyncSummary, joined
+        from airflow_provider_voucherify.sync.results.summary import SyncSummary, joined
 
         return SyncSummary(
             **sync.counts.as_summary(unchanged=None),
@@ -241,7 +243,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         sent: StagedRecords | SentRecords | None,
         seen: dict[str, AsyncAction],
     ) -> SyncSummary:
-        from airflow_provider_voucherify.sync.csv_import import collect_import_outcomes
+        from airflow_provider_voucherify.sync.results.collect_import import collect_import_outcomes
 
         with ExitStack() as stack:
             summary = collect_import_outcomes(

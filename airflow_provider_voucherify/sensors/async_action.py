@@ -16,17 +16,17 @@ from airflow_provider_voucherify.compat import (
     PokeReturnValue,
     conf,
 )
-from airflow_provider_voucherify.completion import Callback, CompletesAsyncActions
 from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, VoucherifyError, may_pass
 from airflow_provider_voucherify.models.numbers import NO_FAILURES
-from airflow_provider_voucherify.parameters import CheckedWhenParsed, Wrong
+from airflow_provider_voucherify.task.completion import Callback, CompletesAsyncActions
+from airflow_provider_voucherify.task.parameters import CheckedWhenParsed, Wrong
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-    from airflow_provider_voucherify.sync.finished import HeldBackError
-    from airflow_provider_voucherify.sync.submitted import SubmittedSync
+    from airflow_provider_voucherify.sync.results.finished import HeldBackError
+    from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
 
 
 class VoucherifyAsyncActionSensor(  # type: ignore[misc]
@@ -155,8 +155,8 @@ class VoucherifyAsyncActionSensor(  # type: ignore[misc]
         The same with the results of several actions, until one of them was fetched: for the rest it waits here.
         """
         from airflow_provider_voucherify.client.calls import get_async_action
-        from airflow_provider_voucherify.sync.action_list import unfinished_in_list
-        from airflow_provider_voucherify.sync.finished import HeldBackError, UnfinishedActionsError
+        from airflow_provider_voucherify.sync.results.finished import HeldBackError, UnfinishedActionsError
+        from airflow_provider_voucherify.sync.waiting.action_list import unfinished_in_list
 
         sync = self._submitted()
         with self._hook() as hook:
@@ -200,7 +200,7 @@ class VoucherifyAsyncActionSensor(  # type: ignore[misc]
         raise AirflowSensorTimeout(f"{message}; it goes on at Voucherify, whose API has no way to cancel it")
 
     def _submitted(self) -> SubmittedSync:
-        from airflow_provider_voucherify.sync.submitted import SubmittedBatch, SubmittedSync
+        from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync
 
         given = self.async_action_id if self.async_action_ids is None else self.async_action_ids
         ids = list(dict.fromkeys(_flat(given)))

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import BaseTrigger, TriggerEvent
 from airflow_provider_voucherify.models.errors import VoucherifyError
-from airflow_provider_voucherify.sync.waiting import DEFAULT_POLL_INTERVAL, MOST_FAILED_LOOKS, pause
+from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL, MOST_FAILED_LOOKS, pause
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import AsyncVoucherifyClient
-    from airflow_provider_voucherify.sync.waits import End
+    from airflow_provider_voucherify.sync.waiting.waits import End
     from airflow_provider_voucherify.triggers.poller import Poller
 
 EVENT_VERSION = 2
@@ -42,8 +42,8 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
 
     It only says *when* to look at results, never what they are: results can be large, and the worker that resumes the
     task reads them. It sends GETs only, through a poller that all triggers of the same connection in the same triggerer
-    share (see ``sync.queue_watch`` for what is looked at). Everything that it needs is in its arguments, and all times
-    are absolute, so it can be moved or restarted at any moment.
+    share (see ``sync.waiting.queue_watch`` for what is looked at). Everything that it needs is in its arguments,
+    and all times are absolute, so it can be moved or restarted at any moment.
 
     There is deliberately no ``on_kill``: the API has no way to cancel an async action, and after a clear the next try
     may be waiting for the same one. The action goes on at Voucherify, whatever becomes of the task.
@@ -125,7 +125,7 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait until the actions have finished, time is up, or looking fails for good; then fire once."""
-        from airflow_provider_voucherify.sync.waits import End, Wait
+        from airflow_provider_voucherify.sync.waiting.waits import End, Wait
         from airflow_provider_voucherify.triggers.poller import Poller
 
         wait = Wait(
@@ -161,7 +161,7 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
 
         That a connection does not exist may pass: Airflow says so too where a secrets backend fails for a moment.
         """
-        from airflow_provider_voucherify.sync.waits import End
+        from airflow_provider_voucherify.sync.waiting.waits import End
 
         began, failures = time.time(), 0
         while True:

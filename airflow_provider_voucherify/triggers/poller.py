@@ -1,4 +1,4 @@
-"""One poller for all triggers of a connection in one event loop: ``sync.queue_watch`` says what it does."""
+"""One poller for all triggers of a connection in one event loop: ``sync.waiting.queue_watch`` says what it does."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from airflow_provider_voucherify.models.errors import VoucherifyError
-from airflow_provider_voucherify.sync.queue_watch import Look, QueueWatch
-from airflow_provider_voucherify.sync.waits import End, Wait
+from airflow_provider_voucherify.sync.waiting.queue_watch import Look, QueueWatch
+from airflow_provider_voucherify.sync.waiting.waits import End, Wait
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import AsyncVoucherifyClient

@@ -13,11 +13,11 @@ from typing import Any
 
 from airflow_provider_voucherify.client.http import VoucherifyClient
 from airflow_provider_voucherify.client.settings import ConnectionSettings
-from airflow_provider_voucherify.sync.destination import Destination, metadata_destination, update_destination
-from airflow_provider_voucherify.sync.journal import Attempt, Journal
-from airflow_provider_voucherify.sync.plan import Plan
-from airflow_provider_voucherify.sync.sources import Rows, from_cursor, from_file, from_records
-from airflow_provider_voucherify.sync.submission import Submission
+from airflow_provider_voucherify.sync.batches.destination import Destination, metadata_destination, update_destination
+from airflow_provider_voucherify.sync.batches.plan import Plan
+from airflow_provider_voucherify.sync.rows.sources import Rows, from_cursor, from_file, from_records
+from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
+from airflow_provider_voucherify.sync.sending.submission import Submission
 from harness.benchmarks.rows import COLUMNS, Sender, Source, cursor, dicts
 from harness.process import ROOT
 
@@ -63,8 +63,8 @@ def _send(rows: Rows, destination: Destination, url: str) -> None:
 
 def settle(async_action_ids: Iterable[str], submitted_at: float, url: str) -> int:
     """Fetch the results of finished actions as a task does when it is resumed; return how many records succeeded."""
-    from airflow_provider_voucherify.sync.outcomes import collect_outcomes
-    from airflow_provider_voucherify.sync.submitted import SubmittedBatch, SubmittedSync
+    from airflow_provider_voucherify.sync.results.collect import collect_outcomes
+    from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync
 
     batches = tuple(SubmittedBatch(action_id, 1) for action_id in async_action_ids)
     with _client(url) as client:

@@ -110,7 +110,7 @@ def prepare(source: str, rows: int, folder: Path, servers: dict[str, dict[str, A
 
 def read(wanted: dict[str, Any]) -> dict[str, float]:
     """Read a source to its end in this process; return rows, MB and seconds."""
-    from airflow_provider_voucherify.sync.sources import Chunk, from_file
+    from airflow_provider_voucherify.sync.rows.sources import Chunk, from_file
 
     if "path" in wanted:
         if wanted["path"].endswith(".parquet"):
@@ -126,7 +126,7 @@ def read(wanted: dict[str, Any]) -> dict[str, float]:
             pymysql.install_as_MySQLdb()
         elif wanted.get("driver") == "psycopg2":
             sys.modules["psycopg"] = None  # type: ignore[assignment]
-        from airflow_provider_voucherify.hooks.warehouse import query
+        from airflow_provider_voucherify.warehouse.queries import query
 
         with query("warehouse", "select 1 as warm_up") as chunks:
             list(chunks)

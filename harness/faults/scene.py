@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_voucherify.local_voucherify import Action, LocalVoucherify
-from airflow_provider_voucherify.sync.record_state import confirmed_by
+from airflow_provider_voucherify.sync.types.outcome import confirmed_by
 from harness.faults.task import Ended, Task
 from harness.faults.tls import front_door
 from harness.faults.wire import free_port

@@ -23,13 +23,13 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyReportError,
     VoucherifyUnexpectedAnswerError,
 )
-from airflow_provider_voucherify.sync.csv_file import CsvFile
-from airflow_provider_voucherify.sync.failures import Attempts
-from airflow_provider_voucherify.sync.ledger import Ledger
-from airflow_provider_voucherify.sync.report import read_report
-from airflow_provider_voucherify.sync.settlement import settle
-from airflow_provider_voucherify.sync.sources import BadLine, BlankRows, Chunk, from_file
-from airflow_provider_voucherify.sync.state_file import read_state
+from airflow_provider_voucherify.sync.batches.csv_file import CsvFile
+from airflow_provider_voucherify.sync.results.report import read_report
+from airflow_provider_voucherify.sync.results.settlement import settle
+from airflow_provider_voucherify.sync.rows.failure_lines import Attempts
+from airflow_provider_voucherify.sync.rows.sources import BadLine, BlankRows, Chunk, from_file
+from airflow_provider_voucherify.sync.state.ledger import Ledger
+from airflow_provider_voucherify.sync.state.state_file import read_state
 
 NOW = 1_790_000_000.0
 HEADERS = ("x-rate-limit-limit", "x-rate-limit-remaining", "x-rate-limit-retry", "retry-after", "date")

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from standalone import Standalone, wait_until
 
-from airflow_provider_voucherify.connection_form import ADVANCED, EXTRA_FIELDS
+from airflow_provider_voucherify.connection.form import ADVANCED, EXTRA_FIELDS
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from harness.demo import warehouse
 

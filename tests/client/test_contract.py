@@ -22,8 +22,8 @@ from airflow_provider_voucherify.models.endpoints import (
     UPDATE_ENDPOINTS,
     BulkEndpoint,
 )
-from airflow_provider_voucherify.sync.settlement import settle
-from airflow_provider_voucherify.sync.submitted import ENDPOINTS_BY_ACTION_TYPE
+from airflow_provider_voucherify.sync.results.settlement import settle
+from airflow_provider_voucherify.sync.types.submitted import ENDPOINTS_BY_ACTION_TYPE
 
 ENDPOINTS = [*UPDATE_ENDPOINTS.values(), *METADATA_ENDPOINTS.values()]
 EMPTY = Body.of(b"[]")

@@ -32,15 +32,15 @@ if __name__ == "__main__":
     from airflow.providers.common.compat.sdk import DAG, task
     from dags import run_dag
 
-    from airflow_provider_voucherify import completion
     from airflow_provider_voucherify.assets.voucherify import create_asset
     from airflow_provider_voucherify.local_voucherify import LocalVoucherify
     from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
     from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
-    from airflow_provider_voucherify.sync import waiting
+    from airflow_provider_voucherify.sync.waiting import pauses
+    from airflow_provider_voucherify.task import completion
 
     completion.WORKER_SECONDS = 0.0
-    waiting.SHORTEST_PAUSE = 0.01
+    pauses.SHORTEST_PAUSE = 0.01
     with sqlite3.connect(f"{folder}/warehouse.sqlite") as warehouse:
         warehouse.executescript("CREATE TABLE products (sku TEXT); INSERT INTO products VALUES ('p1');")
     (Path(folder) / "vouchers.jsonl").write_text('{"code": "KNOWN", "channel": "app"}\n')

@@ -67,7 +67,7 @@ def test_an_asset_is_made_of_its_parts() -> None:
 def test_the_event_has_the_summary_without_rows(
     voucherify: LocalVoucherify, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_provider_voucherify import completion
+    from airflow_provider_voucherify.task import completion
 
     monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
     with DAG("assets", schedule=None) as dag:

@@ -155,7 +155,7 @@ def test_sql_may_name_a_file_and_nothing_else_does(
 
 
 def test_a_deferrable_task_waits_in_a_trigger(voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_voucherify import completion
+    from airflow_provider_voucherify.task import completion
 
     monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
 
@@ -171,7 +171,7 @@ def test_a_deferrable_task_waits_in_a_trigger(voucherify: LocalVoucherify, monke
 def test_more_actions_than_a_trigger_can_hold_are_waited_for_on_the_worker(
     voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, task_log: Callable[[], str]
 ) -> None:
-    from airflow_provider_voucherify import completion
+    from airflow_provider_voucherify.task import completion
     from airflow_provider_voucherify.triggers import async_action
 
     monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
@@ -189,7 +189,7 @@ def test_more_actions_than_a_trigger_can_hold_are_waited_for_on_the_worker(
 def test_what_was_sent_outlives_the_deferral_for_the_failures_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from airflow_provider_voucherify import completion
+    from airflow_provider_voucherify.task import completion
 
     monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
     schema = {"properties": {"tier": {"type": "string", "array": False, "optional": True, "eq": ["gold"]}}}

@@ -12,9 +12,9 @@ import pytest
 from installed import AIRFLOW
 
 from airflow_provider_voucherify.client.settings import ConnectionExtra, ConnectionSettings
-from airflow_provider_voucherify.connection_form import EXTRA_FIELDS
+from airflow_provider_voucherify.connection.form import EXTRA_FIELDS
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-from airflow_provider_voucherify.sync.waiting import DEFAULT_POLL_INTERVAL
+from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL
 
 reads_metadata = pytest.mark.needs_airflow("3.2", "older ones take the form from the hook, which cannot say this")
 

@@ -22,7 +22,7 @@ from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActi
 
 @pytest.fixture
 def defer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_voucherify import completion
+    from airflow_provider_voucherify.task import completion
 
     monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
 

@@ -367,7 +367,7 @@ def test_a_batch_in_doubt_still_is_when_it_is_refused_the_next_time(voucherify: 
 def test_execution_timeout_ends_the_waiting_in_the_trigger_too(
     voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_provider_voucherify import completion
+    from airflow_provider_voucherify.task import completion
 
     monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
     voucherify.next_actions(times=3, stuck="ENQUEUED")

@@ -21,7 +21,7 @@ from airflow_provider_voucherify.notifications.summary import VoucherifySummaryN
 from airflow_provider_voucherify.notifications.texts import MOST_CHARACTERS, html_text, slack_text
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
-from airflow_provider_voucherify.sync.summary import FailureSample, SyncSummary
+from airflow_provider_voucherify.sync.results.summary import FailureSample, SyncSummary
 
 RECORDS = [{"source_id": "c1"}, {"source_id": "c2", "birthdate": "soon"}]
 

@@ -108,7 +108,7 @@ def test_each_mapped_task_has_parameters_of_its_own_from_another_task(voucherify
 def test_one_deferred_sensor_waits_for_all_mapped_tasks(
     voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_provider_voucherify import completion
+    from airflow_provider_voucherify.task import completion
 
     monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
     with DAG("mapped_with_deferred_sensor", schedule=None) as dag:

@@ -20,10 +20,10 @@ from installed import AIRFLOW
 from airflow_provider_voucherify.compat import Stats
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.local_voucherify.misbehaviour import RateLimited
-from airflow_provider_voucherify.metrics import FAILURE_KEYS, OTHER_KEY
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.operators.import_csv import VoucherifyImportCsvOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
+from airflow_provider_voucherify.task.metrics import FAILURE_KEYS, OTHER_KEY
 
 DOCUMENTED = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 
@@ -92,7 +92,7 @@ def _use(logger: Any, monkeypatch: pytest.MonkeyPatch, cleanup: ExitStack) -> No
 
 @pytest.fixture
 def defer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_voucherify import completion
+    from airflow_provider_voucherify.task import completion
 
     monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
 

@@ -13,8 +13,8 @@ from airflow.utils.types import DagRunType
 from dags import DagRunResult, run_dag
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
-from airflow_provider_voucherify.newer_runs import latest_at_work, may_be_late
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.task.newer_runs import latest_at_work, may_be_late
 
 OLDER, NEWER = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
 ASSET_TRIGGERED = next(kind.value for kind in DagRunType if kind.value in ("asset_triggered", "dataset_triggered"))

@@ -21,19 +21,16 @@ from fsspec.implementations.arrow import ArrowFSWrapper
 from fsspec.spec import AbstractBufferedFile
 from object_store import S3
 
-from airflow_provider_voucherify import completion, storage
 from airflow_provider_voucherify.local_voucherify import Action, LocalVoucherify
 from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
-from airflow_provider_voucherify.storage import (
-    StorageReportFolder,
-    first_line,
-    open_source,
-    remove_forgotten,
-    replacing,
-)
-from airflow_provider_voucherify.sync.csv_file import CsvFile
-from airflow_provider_voucherify.sync.sources import Chunk, from_file
+from airflow_provider_voucherify.storage import files
+from airflow_provider_voucherify.storage.files import first_line, open_source, replacing
+from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
+from airflow_provider_voucherify.sync.batches.csv_file import CsvFile
+from airflow_provider_voucherify.sync.rows.sources import Chunk, from_file
+from airflow_provider_voucherify.task import completion
+from airflow_provider_voucherify.task.staging import remove_forgotten
 
 
 @pytest.fixture(params=["object storage", "local disk"])
@@ -110,7 +107,7 @@ def test_a_file_system_that_writes_in_place_does_not_hide_what_went_wrong(
 ) -> None:
     local = pytest.importorskip("pyarrow.fs").LocalFileSystem()
     target = SimpleNamespace(protocol="hdfs", fs=ArrowFSWrapper(local), path=str(tmp_path / "state"))
-    monkeypatch.setattr(storage, "ObjectStoragePath", lambda _: target)
+    monkeypatch.setattr(files, "ObjectStoragePath", lambda _: target)
 
     with pytest.raises(KeyError, match="the real reason"), replacing("hdfs://host/state"):
         raise KeyError("the real reason")
@@ -206,9 +203,9 @@ def test_what_was_staged_and_forgotten_is_removed_after_a_week(folder: str) -> N
 def test_a_process_that_is_killed_leaves_no_file(tmp_path: Path) -> None:
     script = """
 import sys, time
-from airflow_provider_voucherify.storage import replacing
-from airflow_provider_voucherify.sync.failures import EarlierFailures
-from airflow_provider_voucherify.sync.ledger import Ledger
+from airflow_provider_voucherify.storage.files import replacing
+from airflow_provider_voucherify.sync.rows.failure_lines import EarlierFailures
+from airflow_provider_voucherify.sync.state.ledger import Ledger
 ledger, failures = Ledger("run", "settings"), EarlierFailures()
 ledger.add_records(["c1"], [b"{}"])
 failures.add([("c1", {})])

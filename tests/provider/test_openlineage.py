@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
-from airflow_provider_voucherify.sync.summary import SyncSummary
+from airflow_provider_voucherify.sync.results.summary import SyncSummary
 
 OPENLINEAGE = tuple(map(int, version("apache-airflow-providers-openlineage").split(".")[:2]))
 

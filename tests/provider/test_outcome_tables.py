@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_voucherify.hooks.outcome_tables import CONTESTED, OutcomeTables
-from airflow_provider_voucherify.sync.record_state import RecordState, RowOutcome
+from airflow_provider_voucherify.sync.state.record_state import RecordState
+from airflow_provider_voucherify.sync.types.outcome import RowOutcome
+from airflow_provider_voucherify.warehouse.outcome_tables import CONTESTED, OutcomeTables
 
 RECORDS = 60
 

@@ -17,9 +17,9 @@ from connections import APP_ID, SECRET_KEY, connect
 from dags import DagRunResult, run_dag
 from installed import HAS_TASK_STATE_STORE
 
-from airflow_provider_voucherify import completion
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.task import completion
 
 TIERS = {"properties": {"tier": {"type": "string", "array": False, "optional": True, "eq": ["gold", "silver"]}}}
 ROWS: list[dict[str, Any]] = [

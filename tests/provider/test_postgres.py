@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_voucherify.hooks.warehouse import query
-from airflow_provider_voucherify.sync.destination import update_destination
-from airflow_provider_voucherify.sync.plan import Plan
-from airflow_provider_voucherify.sync.sources import Chunk
+from airflow_provider_voucherify.sync.batches.destination import update_destination
+from airflow_provider_voucherify.sync.batches.plan import Plan
+from airflow_provider_voucherify.sync.rows.sources import Chunk
+from airflow_provider_voucherify.warehouse.queries import query
 
 GrowthMb = Callable[[], float]
 LARGE = "SELECT i, repeat('x', 200) FROM generate_series(1, %(n)s) i"

@@ -12,11 +12,11 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 from dags import DagRunResult, run_dag
 
-from airflow_provider_voucherify import completion
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, RateLimited, Status
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
+from airflow_provider_voucherify.task import completion
 
 MODES = [{"deferrable": True}, {"deferrable": False, "mode": "poke"}, {"deferrable": False, "mode": "reschedule"}]
 

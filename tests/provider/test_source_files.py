@@ -16,10 +16,11 @@ from airflow_provider_voucherify.exceptions import VoucherifyConfigurationError
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.operators.import_csv import VoucherifyImportCsvOperator
-from airflow_provider_voucherify.storage import open_source, source_files
-from airflow_provider_voucherify.sync.destination import update_destination
-from airflow_provider_voucherify.sync.plan import Plan
-from airflow_provider_voucherify.sync.sources import BadLine, Chunk, from_files
+from airflow_provider_voucherify.storage.files import open_source
+from airflow_provider_voucherify.storage.paths import source_files
+from airflow_provider_voucherify.sync.batches.destination import update_destination
+from airflow_provider_voucherify.sync.batches.plan import Plan
+from airflow_provider_voucherify.sync.rows.sources import BadLine, Chunk, from_files
 
 
 def update(path: Any, **kwargs: Any) -> DagRunResult:

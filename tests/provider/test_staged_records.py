@@ -15,12 +15,12 @@ from dags import DagRunResult, run_dag
 from airflow_provider_voucherify.exceptions import VoucherifyError
 from airflow_provider_voucherify.local_voucherify import Action, LocalVoucherify, Status
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
-from airflow_provider_voucherify.storage import staged_name
+from airflow_provider_voucherify.task.staging import staged_name
 
 
 @pytest.fixture(autouse=True)
 def _defer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_voucherify import completion
+    from airflow_provider_voucherify.task import completion
 
     monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
 

@@ -16,14 +16,14 @@ from connections import APP_ID, SECRET_KEY, connect
 from dags import DagRunResult, run_dag
 from installed import needs_store
 
-from airflow_provider_voucherify.bookkeeping import Bookkeeping
-from airflow_provider_voucherify.hooks.outcome_tables import OutcomeTables
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
 from airflow_provider_voucherify.models.errors import VoucherifyNoAnswerError
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
-from airflow_provider_voucherify.sync.ledger import Ledger
-from airflow_provider_voucherify.sync.submission import Submission
-from airflow_provider_voucherify.sync.submitted import SubmittedSync
+from airflow_provider_voucherify.sync.sending.submission import Submission
+from airflow_provider_voucherify.sync.state.ledger import Ledger
+from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
+from airflow_provider_voucherify.task.row_tracking import Bookkeeping
+from airflow_provider_voucherify.warehouse.outcome_tables import OutcomeTables
 
 TIERS = {"properties": {"tier": {"type": "string", "array": False, "optional": True, "eq": ["gold", "silver"]}}}
 

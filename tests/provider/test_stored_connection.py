@@ -11,9 +11,9 @@ from airflow.providers.common.compat.sdk import DAG
 from airflow.utils.session import create_session
 from dags import run_dag
 
-from airflow_provider_voucherify import completion
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.task import completion
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import DropAfter, LocalVoucherify, RateLimited, Status
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
-from airflow_provider_voucherify.sync.submitted import SubmittedBatch, SubmittedSync
+from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync
 from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncActionTrigger
 
 

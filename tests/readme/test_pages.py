@@ -17,12 +17,12 @@ from installed import AIRFLOW
 from readme_file import FENCED, ROOT
 
 from airflow_provider_voucherify.client.settings import ConnectionExtra
-from airflow_provider_voucherify.connection_form import EXTRA_FIELDS, LABELS
+from airflow_provider_voucherify.connection.form import EXTRA_FIELDS, LABELS
 from airflow_provider_voucherify.local_voucherify.__main__ import _parser as local_voucherify_parser
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.operators.import_csv import VoucherifyImportCsvOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
-from airflow_provider_voucherify.sync.summary import SyncSummary
+from airflow_provider_voucherify.sync.results.summary import SyncSummary
 from docs_site import hooks
 from docs_site.hooks import WRITTEN_BY_RUNS, without
 

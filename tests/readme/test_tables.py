@@ -13,7 +13,7 @@ from airflow_provider_voucherify.notifications.texts import ready_texts
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.operators.import_csv import VoucherifyImportCsvOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
-from airflow_provider_voucherify.sync.summary import SyncSummary
+from airflow_provider_voucherify.sync.results.summary import SyncSummary
 
 
 def parameters(operator: type) -> list[str]:

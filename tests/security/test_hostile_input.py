@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Malformed, Status
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
-from airflow_provider_voucherify.sync.ledger import RowOutcome
-from airflow_provider_voucherify.sync.outcome_file import write_outcomes
+from airflow_provider_voucherify.sync.state.ledger import RowOutcome
+from airflow_provider_voucherify.sync.state.outcome_file import write_outcomes
 
 HOSTILE = "harmless\n::group::evil\r\n[2026-11-21] ERROR everything is lost\x1b[31mred\x07\u2028\x85end"
 

@@ -13,7 +13,7 @@ from airflow_provider_voucherify.client.retry import RetryPolicy
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
 from airflow_provider_voucherify.models.async_action import AsyncActionList, epoch, iso
-from airflow_provider_voucherify.sync.action_list import ListSweep, unfinished_in_list
+from airflow_provider_voucherify.sync.waiting.action_list import ListSweep, unfinished_in_list
 
 
 class Project:

@@ -24,18 +24,18 @@ from airflow_provider_voucherify.client.calls import Body
 from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList
 from airflow_provider_voucherify.models.endpoints import BulkEndpoint
 from airflow_provider_voucherify.models.errors import VoucherifyReportError
-from airflow_provider_voucherify.sync.destination import BatchLimits, update_destination
-from airflow_provider_voucherify.sync.failures import EarlierFailures
-from airflow_provider_voucherify.sync.journal import Attempt, Journal
-from airflow_provider_voucherify.sync.ledger import Ledger, RowOutcome
-from airflow_provider_voucherify.sync.mapping import MappingRules
-from airflow_provider_voucherify.sync.outcomes import collect_outcomes
-from airflow_provider_voucherify.sync.plan import Changes, Plan
-from airflow_provider_voucherify.sync.record_state import confirmed_by
-from airflow_provider_voucherify.sync.sources import Rows, from_cursor, from_records
-from airflow_provider_voucherify.sync.state_file import read_state, write_state
-from airflow_provider_voucherify.sync.submission import Submission
-from airflow_provider_voucherify.sync.summary import SyncSummary
+from airflow_provider_voucherify.sync.batches.destination import BatchLimits, update_destination
+from airflow_provider_voucherify.sync.batches.plan import Changes, Plan
+from airflow_provider_voucherify.sync.results.collect import collect_outcomes
+from airflow_provider_voucherify.sync.results.summary import SyncSummary
+from airflow_provider_voucherify.sync.rows.failure_lines import EarlierFailures
+from airflow_provider_voucherify.sync.rows.mapping import MappingRules
+from airflow_provider_voucherify.sync.rows.sources import Rows, from_cursor, from_records
+from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
+from airflow_provider_voucherify.sync.sending.submission import Submission
+from airflow_provider_voucherify.sync.state.ledger import Ledger, RowOutcome
+from airflow_provider_voucherify.sync.state.state_file import read_state, write_state
+from airflow_provider_voucherify.sync.types.outcome import confirmed_by
 
 ANSWERS = ["report", "old report", "no report", "errors only", "expired", "whole", "silent"]
 UNCLEAR = ["errors only", "whole", "silent"]

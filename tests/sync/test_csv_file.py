@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
-from airflow_provider_voucherify.sync.csv_file import CsvFile
+from airflow_provider_voucherify.sync.batches.csv_file import CsvFile
 
 
 def read(content: bytes, resource: str = "customers", max_bytes: int = 10_000) -> CsvFile:

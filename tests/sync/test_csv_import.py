@@ -21,16 +21,17 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyPermissionError,
     VoucherifyServerError,
 )
-from airflow_provider_voucherify.sync import finished
-from airflow_provider_voucherify.sync.counts import Counts
-from airflow_provider_voucherify.sync.csv_file import CsvFile
-from airflow_provider_voucherify.sync.csv_import import CsvSubmission, RowsWithoutIdsError, collect_import_outcomes
-from airflow_provider_voucherify.sync.finished import UnfinishedActionsError
-from airflow_provider_voucherify.sync.journal import Attempt, Journal
-from airflow_provider_voucherify.sync.settled import Settled
-from airflow_provider_voucherify.sync.settlement import settle
-from airflow_provider_voucherify.sync.submitted import SubmittedBatch, SubmittedSync
-from airflow_provider_voucherify.sync.summary import SyncSummary
+from airflow_provider_voucherify.sync.batches.csv_file import CsvFile
+from airflow_provider_voucherify.sync.results import finished
+from airflow_provider_voucherify.sync.results.collect_import import collect_import_outcomes
+from airflow_provider_voucherify.sync.results.finished import UnfinishedActionsError
+from airflow_provider_voucherify.sync.results.settlement import settle
+from airflow_provider_voucherify.sync.results.summary import SyncSummary
+from airflow_provider_voucherify.sync.sending.csv_submission import CsvSubmission, RowsWithoutIdsError
+from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
+from airflow_provider_voucherify.sync.types.counts import Counts
+from airflow_provider_voucherify.sync.types.settled import Settled
+from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync
 
 CUSTOMERS = b"Source_id,Name\nc1,Ann\nc2,Bo\nc3,Cy\nc4,Di\n"
 

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
-from airflow_provider_voucherify.sync.csv_rows import csv_options
-from airflow_provider_voucherify.sync.destination import update_destination
-from airflow_provider_voucherify.sync.mapping import MappingRules
-from airflow_provider_voucherify.sync.plan import Plan
-from airflow_provider_voucherify.sync.sources import from_file
+from airflow_provider_voucherify.sync.batches.destination import update_destination
+from airflow_provider_voucherify.sync.batches.plan import Plan
+from airflow_provider_voucherify.sync.rows.csv_rows import csv_options
+from airflow_provider_voucherify.sync.rows.mapping import MappingRules
+from airflow_provider_voucherify.sync.rows.sources import from_file
 
 ReadRows = Callable[..., Any]
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -249,7 +249,7 @@ def test_a_file_that_is_not_what_its_name_says_is_a_mistake(
 def test_a_line_without_end_is_a_mistake_and_not_held_in_memory(
     read: ReadRows, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    monkeypatch.setattr("airflow_provider_voucherify.sync.text_files.MAX_LINE_BYTES", 100_000)
+    monkeypatch.setattr("airflow_provider_voucherify.sync.rows.text_files.MAX_LINE_BYTES", 100_000)
 
     packed = gzip.compress(b"source_id\n" + b"x" * 1_000_000)
     with pytest.raises(VoucherifyConfigurationError, match=f"line 2 of rows.{ending}.gz has more than 100,000 bytes"):

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_voucherify.sync.destination import BatchLimits, metadata_destination, update_destination
-from airflow_provider_voucherify.sync.plan import Plan
-from airflow_provider_voucherify.sync.sources import from_records
-from airflow_provider_voucherify.sync.spool import Spool
+from airflow_provider_voucherify.sync.batches.destination import BatchLimits, metadata_destination, update_destination
+from airflow_provider_voucherify.sync.batches.plan import Plan
+from airflow_provider_voucherify.sync.batches.spool import Spool
+from airflow_provider_voucherify.sync.rows.sources import from_records
 
 ReadRows = Callable[..., Any]
 BETWEEN_BRACKETS = update_destination("customers")

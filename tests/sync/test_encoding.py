@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_voucherify.sync.destination import Destination, metadata_destination, update_destination
-from airflow_provider_voucherify.sync.mapping import MappingRules
-from airflow_provider_voucherify.sync.sources import Chunk
+from airflow_provider_voucherify.sync.batches.destination import Destination, metadata_destination, update_destination
+from airflow_provider_voucherify.sync.rows.mapping import MappingRules
+from airflow_provider_voucherify.sync.rows.sources import Chunk
 
 ReadRows = Callable[..., Any]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.client.rate_limits import CallLimit
-from airflow_provider_voucherify.sync.estimate import BUSINESS_PLAN, estimate
+from airflow_provider_voucherify.sync.batches.estimate import BUSINESS_PLAN, estimate
 
 PATH, OTHER = "/v1/customers/bulk/async", "/v1/customers/metadata/async"
 COUNTS = st.integers(0, 5_000)

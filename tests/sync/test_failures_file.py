@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.endpoints import METADATA_ENDPOINTS, UPDATE_ENDPOINTS
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
-from airflow_provider_voucherify.sync.destination import metadata_destination
-from airflow_provider_voucherify.sync.failures import Failure, failure_line, records_of, shortened
-from airflow_provider_voucherify.sync.mapping import MappingRules
-from airflow_provider_voucherify.sync.sources import from_file, from_records
+from airflow_provider_voucherify.sync.batches.bodies import records_of
+from airflow_provider_voucherify.sync.batches.destination import metadata_destination
+from airflow_provider_voucherify.sync.rows.failure_lines import failure_line
+from airflow_provider_voucherify.sync.rows.mapping import MappingRules
+from airflow_provider_voucherify.sync.rows.sources import from_file, from_records
+from airflow_provider_voucherify.sync.types.failure import Failure
+from airflow_provider_voucherify.sync.types.text import shortened
 
 ReadRows = Callable[..., Any]
 FAILED = Failure("failed", "c1", "invalid_payload", "Invalid payload", "and why", "aa_1")

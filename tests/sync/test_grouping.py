@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_voucherify.sync.destination import BatchLimits, metadata_destination
-from airflow_provider_voucherify.sync.grouping import Group, MetadataPlan, choose_groups
-from airflow_provider_voucherify.sync.plan import Plan
-from airflow_provider_voucherify.sync.sources import Chunk
+from airflow_provider_voucherify.sync.batches.destination import BatchLimits, metadata_destination
+from airflow_provider_voucherify.sync.batches.grouping import Group, MetadataPlan, choose_groups
+from airflow_provider_voucherify.sync.batches.plan import Plan
+from airflow_provider_voucherify.sync.rows.sources import Chunk
 
 GROUPS = st.lists(
     st.builds(
@@ -106,9 +106,9 @@ def test_a_large_group_is_found_among_any_number_of_small_ones(distinct: int) ->
 
 PLAN = """
 import hashlib
-from airflow_provider_voucherify.sync.destination import BatchLimits, metadata_destination
-from airflow_provider_voucherify.sync.plan import Plan
-from airflow_provider_voucherify.sync.sources import Chunk
+from airflow_provider_voucherify.sync.batches.destination import BatchLimits, metadata_destination
+from airflow_provider_voucherify.sync.batches.plan import Plan
+from airflow_provider_voucherify.sync.rows.sources import Chunk
 
 rows = [(f"c{i:05}", "AB"[i % 2]) for i in range(3_000)]
 with Plan(metadata_destination("customers", None), limits=BatchLimits(60_000), metadata_plan="PLAN") as plan:

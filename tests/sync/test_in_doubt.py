@@ -15,14 +15,14 @@ from airflow_provider_voucherify.client.http import VoucherifyClient
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.local_voucherify import DropAfter, DropBefore, LocalVoucherify, Status
 from airflow_provider_voucherify.models.errors import VoucherifyNoAnswerError, VoucherifyPermissionError
-from airflow_provider_voucherify.sync.destination import update_destination
-from airflow_provider_voucherify.sync.journal import Attempt, Journal
-from airflow_provider_voucherify.sync.outcomes import collect_outcomes
-from airflow_provider_voucherify.sync.plan import Plan
-from airflow_provider_voucherify.sync.sources import from_records
-from airflow_provider_voucherify.sync.submission import Submission
-from airflow_provider_voucherify.sync.submitted import SubmittedSync
-from airflow_provider_voucherify.sync.summary import SyncSummary
+from airflow_provider_voucherify.sync.batches.destination import update_destination
+from airflow_provider_voucherify.sync.batches.plan import Plan
+from airflow_provider_voucherify.sync.results.collect import collect_outcomes
+from airflow_provider_voucherify.sync.results.summary import SyncSummary
+from airflow_provider_voucherify.sync.rows.sources import from_records
+from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
+from airflow_provider_voucherify.sync.sending.submission import Submission
+from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
 
 OURS = [{"source_id": "c1", "email": "c1@example.com"}, {"source_id": "c2", "email": "c2@example.com"}]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
-from airflow_provider_voucherify.sync.journal import ENTRIES_PER_PAGE, Attempt, Journal, JournalEntry
+from airflow_provider_voucherify.sync.sending.journal import ENTRIES_PER_PAGE, Attempt, Journal, JournalEntry
 
 FIRST = Attempt(try_number=1, max_tries=2, retries=2, clear_number=0)
 RETRY = replace(FIRST, try_number=2)

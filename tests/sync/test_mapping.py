@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.endpoints import UPDATE_ENDPOINTS
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
-from airflow_provider_voucherify.sync.destination import metadata_destination
-from airflow_provider_voucherify.sync.mapping import MappingRules, check_mapping, compile_mapping
-from airflow_provider_voucherify.sync.sources import from_cursor
+from airflow_provider_voucherify.sync.batches.destination import metadata_destination
+from airflow_provider_voucherify.sync.rows.mapping import MappingRules, check_mapping, compile_mapping
+from airflow_provider_voucherify.sync.rows.sources import from_cursor
 
 ReadRows = Callable[..., Any]
 CUSTOMERS = UPDATE_ENDPOINTS["customers"]

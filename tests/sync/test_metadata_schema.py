@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_voucherify.models.metadata_schema import MetadataSchema
-from airflow_provider_voucherify.sync.metadata_schema import MetadataRules, RefusedMetadataError, compile_schema
+from airflow_provider_voucherify.sync.rows.metadata_rules import MetadataRules, RefusedMetadataError, compile_schema
 
 PLACE = {
     "related_object": "Place",

@@ -22,8 +22,8 @@ from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.models.async_action import BulkResult
 from airflow_provider_voucherify.models.endpoints import UPDATE_ENDPOINTS
-from airflow_provider_voucherify.sync.metadata_schema import RefusedMetadataError, compile_schema
-from airflow_provider_voucherify.sync.values import to_object
+from airflow_provider_voucherify.sync.rows.metadata_rules import RefusedMetadataError, compile_schema
+from airflow_provider_voucherify.sync.rows.values import to_object
 
 Metadata = dict[str, Any]
 Schema = dict[str, Any]

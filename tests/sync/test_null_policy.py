@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
-from airflow_provider_voucherify.sync.destination import metadata_destination
-from airflow_provider_voucherify.sync.mapping import MappingRules
-from airflow_provider_voucherify.sync.sources import Rows, from_cursor, from_file
+from airflow_provider_voucherify.sync.batches.destination import metadata_destination
+from airflow_provider_voucherify.sync.rows.mapping import MappingRules
+from airflow_provider_voucherify.sync.rows.sources import Rows, from_cursor, from_file
 
 ReadRows = Callable[..., Any]
 EMPTY_ROW = {

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
-from airflow_provider_voucherify.sync.destination import update_destination
-from airflow_provider_voucherify.sync.mapping import MappingRules
-from airflow_provider_voucherify.sync.plan import Plan
-from airflow_provider_voucherify.sync.sources import (
+from airflow_provider_voucherify.sync.batches.destination import update_destination
+from airflow_provider_voucherify.sync.batches.plan import Plan
+from airflow_provider_voucherify.sync.rows.mapping import MappingRules
+from airflow_provider_voucherify.sync.rows.sources import (
     ROWS_AT_FIRST,
     ROWS_PER_CHUNK,
     Chunk,

@@ -18,21 +18,21 @@ from airflow_provider_voucherify.client.http import VoucherifyClient
 from airflow_provider_voucherify.client.retry import RetryPolicy
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Malformed, Status, Truncate
-from airflow_provider_voucherify.sync import finished
-from airflow_provider_voucherify.sync.destination import (
+from airflow_provider_voucherify.sync.batches.destination import (
     BatchLimits,
     Destination,
     metadata_destination,
     update_destination,
 )
-from airflow_provider_voucherify.sync.failures import EarlierFailures
-from airflow_provider_voucherify.sync.finished import UnfinishedActionsError
-from airflow_provider_voucherify.sync.outcomes import collect_outcomes
-from airflow_provider_voucherify.sync.plan import Plan
-from airflow_provider_voucherify.sync.settled import Settled
-from airflow_provider_voucherify.sync.sources import from_file, from_records
-from airflow_provider_voucherify.sync.submitted import SubmittedBatch, SubmittedSync
-from airflow_provider_voucherify.sync.summary import SyncSummary
+from airflow_provider_voucherify.sync.batches.plan import Plan
+from airflow_provider_voucherify.sync.results import finished
+from airflow_provider_voucherify.sync.results.collect import collect_outcomes
+from airflow_provider_voucherify.sync.results.finished import UnfinishedActionsError
+from airflow_provider_voucherify.sync.results.summary import SyncSummary
+from airflow_provider_voucherify.sync.rows.failure_lines import EarlierFailures
+from airflow_provider_voucherify.sync.rows.sources import from_file, from_records
+from airflow_provider_voucherify.sync.types.settled import Settled
+from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync
 
 STRICT = {"customers": {"properties": {"n": {"type": "number", "optional": True}}}}
 

@@ -19,8 +19,8 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyRateLimitError,
     VoucherifyServerError,
 )
-from airflow_provider_voucherify.sync.queue_watch import Look, QueueWatch
-from airflow_provider_voucherify.sync.waits import Wait
+from airflow_provider_voucherify.sync.waiting.queue_watch import Look, QueueWatch
+from airflow_provider_voucherify.sync.waiting.waits import Wait
 
 NEVER = float("inf")
 
@@ -28,9 +28,9 @@ NEVER = float("inf")
 @pytest.fixture(autouse=True)
 def _true_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Undo what makes the other tests quick: here the clock is turned by hand."""
-    from airflow_provider_voucherify.sync import waiting
+    from airflow_provider_voucherify.sync.waiting import pauses
 
-    monkeypatch.setattr(waiting, "SHORTEST_PAUSE", 1.0)
+    monkeypatch.setattr(pauses, "SHORTEST_PAUSE", 1.0)
 
 
 # A queue in the documented order

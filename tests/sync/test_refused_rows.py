@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from parameter_ids import without_address
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
-from airflow_provider_voucherify.sync.destination import (
+from airflow_provider_voucherify.sync.batches.destination import (
     BatchLimits,
     metadata_destination,
     update_destination,
 )
-from airflow_provider_voucherify.sync.mapping import MappingRules
-from airflow_provider_voucherify.sync.plan import Plan
+from airflow_provider_voucherify.sync.batches.plan import Plan
+from airflow_provider_voucherify.sync.rows.mapping import MappingRules
 
 ReadRows = Callable[..., Any]
 

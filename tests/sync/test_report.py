@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.errors import VoucherifyReportError
-from airflow_provider_voucherify.sync.report import ReportRow, read_report
+from airflow_provider_voucherify.sync.results.report import ReportRow, read_report
 
 IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=6)
 FLAGS = st.none() | st.booleans()

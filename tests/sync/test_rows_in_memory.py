@@ -15,9 +15,9 @@ import pytest
 import sqlalchemy
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
-from airflow_provider_voucherify.sync.destination import metadata_destination
-from airflow_provider_voucherify.sync.mapping import MappingRules
-from airflow_provider_voucherify.sync.sources import from_records
+from airflow_provider_voucherify.sync.batches.destination import metadata_destination
+from airflow_provider_voucherify.sync.rows.mapping import MappingRules
+from airflow_provider_voucherify.sync.rows.sources import from_records
 
 ReadRows = Callable[..., Any]
 ANN_AND_BOB = [{"source_id": "c1", "name": "Ann"}, {"source_id": "c2", "name": "Bob"}]

@@ -11,8 +11,9 @@ import pytest
 from airflow_provider_voucherify.client import calls
 from airflow_provider_voucherify.models.async_action import AsyncAction
 from airflow_provider_voucherify.models.errors import VoucherifyReportError
-from airflow_provider_voucherify.sync.report import ReportRow
-from airflow_provider_voucherify.sync.settlement import ActionOutcome, settle
+from airflow_provider_voucherify.sync.results.report import ReportRow
+from airflow_provider_voucherify.sync.results.settlement import settle
+from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
 
 UPDATED, CREATED, UNCHANGED, MISSING = (True, True), (False, True), (True, False), (False, False)
 

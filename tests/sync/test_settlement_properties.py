@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.async_action import AsyncAction
 from airflow_provider_voucherify.models.errors import VoucherifyReportError
-from airflow_provider_voucherify.sync.report import ReportRow
-from airflow_provider_voucherify.sync.settlement import WRITTEN, settle
+from airflow_provider_voucherify.sync.results.report import ReportRow
+from airflow_provider_voucherify.sync.results.settlement import settle
+from airflow_provider_voucherify.sync.types.outcome import WRITTEN
 
 IDS = st.sampled_from("abcdefgh")
 FLAGS = st.none() | st.booleans()

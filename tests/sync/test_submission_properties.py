@@ -21,13 +21,13 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyNoAnswerError,
     VoucherifyPermissionError,
 )
-from airflow_provider_voucherify.sync.destination import BatchLimits, update_destination
-from airflow_provider_voucherify.sync.journal import Attempt, Journal
-from airflow_provider_voucherify.sync.mapping import MappingRules
-from airflow_provider_voucherify.sync.plan import Plan
-from airflow_provider_voucherify.sync.sources import from_records
-from airflow_provider_voucherify.sync.submission import Submission
-from airflow_provider_voucherify.sync.submitted import SubmittedSync
+from airflow_provider_voucherify.sync.batches.destination import BatchLimits, update_destination
+from airflow_provider_voucherify.sync.batches.plan import Plan
+from airflow_provider_voucherify.sync.rows.mapping import MappingRules
+from airflow_provider_voucherify.sync.rows.sources import from_records
+from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
+from airflow_provider_voucherify.sync.sending.submission import Submission
+from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
 
 FAULTS = ["crash before", "crash after", "lost before", "lost after", "refused"]
 

@@ -11,18 +11,22 @@ from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.models.numbers import NO_FAILURES
-from airflow_provider_voucherify.sync.failures import Failure
-from airflow_provider_voucherify.sync.settled import Settled
-from airflow_provider_voucherify.sync.settlement import ActionOutcome
-from airflow_provider_voucherify.sync.submitted import SubmittedSync
-from airflow_provider_voucherify.sync.summary import (
+from airflow_provider_voucherify.sync.results.summary import (
     FailureSample,
     SyncSummary,
     joined,
     most_frequent,
 )
-from airflow_provider_voucherify.sync.thresholds import FailureThresholds, told_by_thresholds, unusually_superseded
-from airflow_provider_voucherify.sync.totals import Totals
+from airflow_provider_voucherify.sync.results.thresholds import (
+    FailureThresholds,
+    told_by_thresholds,
+    unusually_superseded,
+)
+from airflow_provider_voucherify.sync.results.totals import Totals
+from airflow_provider_voucherify.sync.types.failure import Failure
+from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
+from airflow_provider_voucherify.sync.types.settled import Settled
+from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
 
 COUNTS = st.integers(0, 1_000)
 

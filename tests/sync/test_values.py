@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parameter_ids import without_address
 
-from airflow_provider_voucherify.sync.mapping import MappingRules
+from airflow_provider_voucherify.sync.rows.mapping import MappingRules
 
 ReadRows = Callable[..., Any]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_voucherify.sync.waiting import (
+from airflow_provider_voucherify.sync.waiting.pauses import (
     DEFAULT_POLL_INTERVAL,
     EARLIEST_LOOK,
     action_to_look_at,

@@ -18,9 +18,9 @@ from typing import Any
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from airflow_provider_voucherify import completion
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.task import completion
 from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncActionTrigger
 from harness.crash import moments
 from harness.crash.dags import BATCHES_OF_A_RUN, RECORDS_OF_A_RUN, RETRIES, RETRIES_FILE
@@ -106,7 +106,7 @@ class CrashingOperator(VoucherifyBulkUpdateOperator):
 
     def execute(self, context: Any) -> Any:
         from airflow_provider_voucherify.client.http import VoucherifyClient
-        from airflow_provider_voucherify.sync.journal import Journal
+        from airflow_provider_voucherify.sync.sending.journal import Journal
 
         conf = context["dag_run"].conf
         killer = Killer(conf)

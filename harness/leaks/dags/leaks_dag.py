@@ -9,10 +9,10 @@ from typing import Any
 
 from airflow.sdk import DAG, task
 
-from airflow_provider_voucherify import completion
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
+from airflow_provider_voucherify.task import completion
 
 completion.WORKER_SECONDS = 0.0
 REPORTS = os.environ.get("LEAKS_REPORTS", "")

@@ -1,0 +1,1 @@
+"""The connection: its form, and the check behind the Test button."""

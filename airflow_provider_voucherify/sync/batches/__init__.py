@@ -1,0 +1,1 @@
+"""Records packed into the bodies of as few requests as possible."""

@@ -1,0 +1,405 @@
+"""
+Checked records on disk, between reading the source and sending.
+
+Reading everything before the first request lets a duplicate id be sent once (the last row wins), releases the
+warehouse before the waiting for rate limits begins, and lets a batch be sent again without reading twice. The files
+have no name, so nothing is left behind when the process is killed, and memory does not grow with the rows.
+
+Items are kept as JSON lines in blocks of a thousand or so, however few are added at a time: a line break cannot occur
+inside an item, so the single items are only looked for where one matters, at a batch's edge or where an id comes twice.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from array import array
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from operator import lt
+from typing import IO, Any, Self
+
+import msgspec
+
+from airflow_provider_voucherify.sync.batches.destination import Destination
+
+_HASHES_PER_READ = 65_536
+_BYTES_PER_READ = 262_144
+_MAX_PARTITIONS = 256
+_ITEMS_PER_WRITE = 1_000
+_BYTES_PER_BLOCK = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """
+    One request's worth of records.
+
+    :param number: counts from 1.
+    :param records: how many.
+    :param length: bytes of the body.
+    :param destination: where it goes.
+    :param ranges: where the items are in the spool: (offset, bytes), each item followed by a line break.
+    """
+
+    number: int
+    records: int
+    length: int
+    destination: Destination
+    ranges: tuple[tuple[int, int], ...] = field(repr=False)
+    spool: Spool = field(repr=False, compare=False)
+
+    def body(self) -> Iterator[bytes]:
+        """Give the body piece by piece; can be called again, and from another thread."""
+        yield self.destination.form.prefix
+        for index, (offset, length) in enumerate(self.ranges, start=1):
+            end = offset + length - (index == len(self.ranges))
+            while offset < end:
+                piece = self.spool.read(offset, min(_BYTES_PER_READ, end - offset))
+                offset += len(piece)
+                yield piece.replace(b"\n", b",")
+        yield self.destination.form.suffix
+
+    def items(self) -> Iterator[bytes]:
+        """Give the encoded items, in order."""
+        for offset, length in self.ranges:
+            rest = b""
+            for start in range(offset, offset + length, _BYTES_PER_READ):
+                lines = (rest + self.spool.read(start, min(_BYTES_PER_READ, offset + length - start))).split(b"\n")
+                rest = lines.pop()
+                yield from lines
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    offset: int
+    length: int
+    items: int
+
+
+class Spool:
+    """
+    Encoded items in order. A context manager; closing it frees the disk.
+
+    :param destination: where the items will go.
+    :param id_of: reads the id of an encoded item.
+    """
+
+    def __init__(self, destination: Destination, id_of: Callable[[bytes], str]) -> None:
+        self.destination = destination
+        self.id_of = id_of
+        self.count = 0
+        self._items = _file()
+        self._hashes = _file()
+        self._blocks: list[_Block] = []
+        self._size = 0
+        self._ascending = True
+        self._last: Any = None
+        self._superseded: list[int] = []
+        self._superseded_bytes = 0
+
+    def add(self, lines: bytes, ids: Sequence[str], keys: Sequence[Any] | None = None) -> None:
+        """
+        Append encoded items.
+
+        :param lines: the items, each followed by a line break.
+        :param ids: of the items' records.
+        :param keys: what the source had for the ids, where that is comparable: as long as each is greater than the one
+            before, no id can come twice.
+        """
+        if not ids:
+            return
+        if self._ascending and not (keys is not None and self._ascends(keys)):
+            self._ascending = False
+            self._hash_earlier()
+        if not self._ascending:
+            array("q", map(hash, ids)).tofile(self._hashes)
+        self.add_distinct(lines, len(ids))
+
+    def add_distinct(self, lines: bytes, count: int) -> None:
+        """
+        Append encoded items whose ids are known to come only once.
+
+        :param lines: the items, each followed by a line break.
+        :param count: how many.
+        """
+        self._items.write(lines)
+        block = _Block(self._size, len(lines), count)
+        if self._blocks:
+            last = self._blocks[-1]
+            if last.items + count <= _ITEMS_PER_WRITE and last.length + len(lines) <= _BYTES_PER_BLOCK:
+                block = _Block(last.offset, last.length + len(lines), last.items + count)
+                self._blocks.pop()
+        self._blocks.append(block)
+        self._size += len(lines)
+        self.count += count
+
+    @property
+    def sendable(self) -> int:
+        """Items that are not superseded."""
+        return self.count - len(self._superseded)
+
+    @property
+    def sendable_bytes(self) -> int:
+        """Bytes of the items that are not superseded, a separator after each included."""
+        return self._size - self._superseded_bytes
+
+    def find_superseded(self) -> int:
+        """
+        Find the items whose id comes again later; they will not be sent. Returns how many.
+
+        Memory grows with the number of ids that come more than once, not with the number of items.
+        """
+        if self._ascending or not (twice := self._hashes_seen_twice()):
+            return 0
+        last: dict[str, tuple[int, int]] = {}
+        first = 0
+        for block, hashes in self._blocks_with_hashes():
+            if not twice.isdisjoint(hashes):
+                lines = self._lines(block)
+                for place, hashed in enumerate(hashes):
+                    if hashed in twice:
+                        record_id = self.id_of(lines[place])
+                        if record_id in last:
+                            index, size = last[record_id]
+                            self._superseded.append(index)
+                            self._superseded_bytes += size
+                        last[record_id] = first + place, len(lines[place]) + 1
+            first += block.items
+        self._superseded.sort()
+        return len(self._superseded)
+
+    @property
+    def superseded(self) -> Sequence[int]:
+        """The items (from 0) that ``find_superseded`` has found."""
+        return self._superseded
+
+    def only(self, items: Iterator[int]) -> Spool:
+        """
+        Make a spool of some of the items; this one is closed.
+
+        :param items: from 0, in order.
+        """
+        some = Spool(self.destination, self.id_of)
+        lines = self.items(items)
+        while taken := list(islice(lines, _ITEMS_PER_WRITE)):
+            some.add_distinct(b"\n".join(taken) + b"\n", len(taken))
+        self.close()
+        return some
+
+    def items(self, items: Iterator[int]) -> Iterator[bytes]:
+        """
+        Give some of the items.
+
+        :param items: from 0, in order.
+        """
+        wanted, first = next(items, None), 0
+        for block in self._blocks:
+            after = first + block.items
+            if wanted is not None and wanted < after:
+                lines = self._lines(block)
+                while wanted is not None and wanted < after:
+                    yield lines[wanted - first]
+                    wanted = next(items, None)
+            first = after
+
+    def batches(self, max_bytes: int, max_records: int | None, first: int = 1) -> Iterator[Batch]:
+        """
+        Cut the items that are not superseded into batches, in order, each as full as the limits allow.
+
+        :param max_bytes: largest body; every single item must fit (``item + form.overhead``).
+        :param max_records: most items in one batch, None for as many as fit.
+        :param first: number of the first batch.
+        """
+        overhead = self.destination.form.overhead
+        room = max_bytes - overhead + 1
+        most = max_records or self.count
+        number, records, size = first, 0, 0
+        ranges: list[tuple[int, int]] = []
+        for run in self._runs():
+            cuts: Iterator[_Block] = iter((run,))
+            if size + run.length > room or records + run.items > most:
+                cuts = self._single(run)
+            for cut in cuts:
+                if records and (size + cut.length > room or records + cut.items > most):
+                    yield Batch(number, records, overhead + size - 1, self.destination, tuple(ranges), self)
+                    number, records, size, ranges = number + 1, 0, 0, []
+                _extend(ranges, cut)
+                records += cut.items
+                size += cut.length
+        if records:
+            yield Batch(number, records, overhead + size - 1, self.destination, tuple(ranges), self)
+
+    def subset(self, batch: Batch, number: int, ids: Container[str]) -> Batch:
+        """
+        Make a batch of some of the items of another.
+
+        :param number: of the new batch.
+        :param ids: of the items to take.
+        :raises LookupError: none of the batch's items is among them, and a request of nothing is never sent.
+        """
+        taken: list[_Block] = []
+        for offset, length in batch.ranges:
+            for item in self._single(_Block(offset, length, 0)):
+                if self.id_of(self.read(item.offset, item.length - 1)) in ids:
+                    taken.append(item)
+        if not taken:
+            raise LookupError("none of the items is in the batch")
+        return self._batch(taken, number)
+
+    def halves(self, batch: Batch, number: int) -> tuple[Batch, Batch]:
+        """
+        Cut a batch of at least two items in two; the first half keeps its number.
+
+        :param number: of the second half.
+        """
+        items = [item for offset, length in batch.ranges for item in self._single(_Block(offset, length, 0))]
+        middle = len(items) // 2
+        first, second = (
+            self._batch(some, which) for some, which in ((items[:middle], batch.number), (items[middle:], number))
+        )
+        return first, second
+
+    def blocks(self) -> Iterator[list[bytes]]:
+        """Give the items that are not superseded, some thousand at a time."""
+        skipped = iter(self._superseded)
+        skip = next(skipped, None)
+        first = 0
+        for block in self._blocks:
+            lines = self._lines(block)
+            out = set()
+            while skip is not None and skip < first + block.items:
+                out.add(skip - first)
+                skip = next(skipped, None)
+            first += block.items
+            yield [line for place, line in enumerate(lines) if place not in out] if out else lines
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read from the items' file; safe to call from several threads."""
+        self._items.flush()
+        return os.pread(self._items.fileno(), length, offset)
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        for file in (self._items, self._hashes):
+            file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _batch(self, items: Sequence[_Block], number: int) -> Batch:
+        ranges: list[tuple[int, int]] = []
+        for item in items:
+            _extend(ranges, item)
+        length = self.destination.form.overhead + sum(item.length for item in items) - 1
+        return Batch(number, len(items), length, self.destination, tuple(ranges), self)
+
+    def _ascends(self, keys: Sequence[Any]) -> bool:
+        try:
+            ascends = (self._last is None or self._last < keys[0]) and all(map(lt, keys, islice(keys, 1, None)))
+        except TypeError:
+            return False
+        self._last = keys[-1]
+        return bool(ascends)
+
+    def _hash_earlier(self) -> None:
+        """Write down the hashes that were not needed while the ids ascended."""
+        for block in self._blocks:
+            array("q", [hash(self.id_of(line)) for line in self._lines(block)]).tofile(self._hashes)
+
+    def _lines(self, block: _Block) -> list[bytes]:
+        return self.read(block.offset, block.length).split(b"\n")[:-1]
+
+    def _single(self, block: _Block) -> Iterator[_Block]:
+        offset = block.offset
+        for line in self._lines(block):
+            yield _Block(offset, len(line) + 1, 1)
+            offset += len(line) + 1
+
+    def _runs(self) -> Iterator[_Block]:
+        """Give the blocks, split where items are superseded."""
+        skipped = iter(self._superseded)
+        skip = next(skipped, None)
+        first = 0
+        for block in self._blocks:
+            after = first + block.items
+            if skip is None or skip >= after:
+                yield block
+            else:
+                for place, item in enumerate(self._single(block), start=first):
+                    if place == skip:
+                        skip = next(skipped, None)
+                    else:
+                        yield item
+            first = after
+
+    def _blocks_with_hashes(self) -> Iterator[tuple[_Block, array[int]]]:
+        offset = 0
+        for block in self._blocks:
+            hashes = _read(self._hashes, offset, block.items)
+            offset += block.items
+            yield block, hashes
+
+    def _hashes_seen_twice(self) -> set[int]:
+        partitions = min(_MAX_PARTITIONS, self.count // _HASHES_PER_READ + 1)
+        if partitions == 1:
+            return _repeated(_read(self._hashes, 0, self.count))
+        twice: set[int] = set()
+        files: list[IO[bytes]] = [_file() for _ in range(partitions)]
+        try:
+            for start in range(0, self.count, _HASHES_PER_READ):
+                parts: list[list[int]] = [[] for _ in range(partitions)]
+                for hashed in _read(self._hashes, start, _HASHES_PER_READ):
+                    parts[hashed % partitions].append(hashed)
+                for part, file in zip(parts, files, strict=True):
+                    array("q", part).tofile(file)
+            for file in files:
+                twice |= _repeated(_read(file, 0, self.count))
+        finally:
+            for file in files:
+                file.close()
+        return twice
+
+
+def decode_id(item: bytes) -> str:
+    """Return the id that is an encoded item."""
+    return msgspec.json.decode(item, type=str)
+
+
+def _extend(ranges: list[tuple[int, int]], block: _Block) -> None:
+    """Add a block's range, as part of the last one where it follows on that."""
+    if ranges and sum(ranges[-1]) == block.offset:
+        ranges[-1] = (ranges[-1][0], ranges[-1][1] + block.length)
+    else:
+        ranges.append((block.offset, block.length))
+
+
+def _file() -> IO[bytes]:
+    return tempfile.TemporaryFile(prefix="voucherify-")
+
+
+def _read(file: IO[bytes], first: int, most: int) -> array[int]:
+    """Read at most so many 64-bit numbers of a file, from the given one on."""
+    file.flush()
+    numbers: array[int] = array("q")
+    size = os.fstat(file.fileno()).st_size
+    length = min(most * numbers.itemsize, size - first * numbers.itemsize)
+    numbers.frombytes(os.pread(file.fileno(), length, first * numbers.itemsize))
+    return numbers
+
+
+def _repeated(hashes: array[int]) -> set[int]:
+    seen: set[int] = set(hashes)
+    if len(seen) == len(hashes):
+        return set()
+    repeated: set[int] = set()
+    for hashed in hashes:
+        if hashed in seen:
+            seen.remove(hashed)
+        else:
+            repeated.add(hashed)
+    return repeated

@@ -1,0 +1,1 @@
+"""From finished actions to a summary."""

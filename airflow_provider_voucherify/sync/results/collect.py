@@ -1,0 +1,199 @@
+"""From finished async actions to a summary: results fetched once, reports read, failures written down."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from itertools import islice
+from typing import Any, BinaryIO, Protocol
+
+from airflow_provider_voucherify.models.async_action import AsyncAction, BulkResult
+from airflow_provider_voucherify.models.endpoints import BulkEndpoint
+from airflow_provider_voucherify.models.errors import VoucherifyReportError
+from airflow_provider_voucherify.sync.batches.bodies import ids_of
+from airflow_provider_voucherify.sync.results.failure_files import (
+    FailureLines,
+    ReportFolder,
+    SentRecords,
+    copy_into,
+    remove_reports,
+)
+from airflow_provider_voucherify.sync.results.finished import ActionsLookedAt, settle_all
+from airflow_provider_voucherify.sync.results.report import ReportRow, read_report
+from airflow_provider_voucherify.sync.results.settlement import settle
+from airflow_provider_voucherify.sync.results.summary import SyncSummary
+from airflow_provider_voucherify.sync.results.totals import Totals
+from airflow_provider_voucherify.sync.state.ledger import Ledger
+from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
+from airflow_provider_voucherify.sync.types.settled import Listener, Settled
+from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync
+
+log = logging.getLogger(__name__)
+
+MOST_REPORTS = 100
+"""Files in which the report of one request may be."""
+
+
+class ActionsApi(ActionsLookedAt, Protocol):
+    """The part of a Voucherify client that is needed here."""
+
+    def download(self, url: str, file: BinaryIO) -> int:
+        """Fetch a report into a file."""
+
+
+def collect_outcomes(
+    sync: SubmittedSync,
+    api: ActionsApi,
+    *,
+    resource: str | None = None,
+    refused_sample: Iterable[Mapping[str, Any]] = (),
+    folder: ReportFolder | None = None,
+    sent: SentRecords | None = None,
+    ledger: Ledger | None = None,
+    max_attempts: int | None = None,
+    listeners: Iterable[Listener] = (),
+    seen: dict[str, AsyncAction] | None = None,
+    on_all_finished: Callable[[], None] = lambda: None,
+) -> SyncSummary:
+    """
+    Fetch every action once, read its report, and say what became of every row.
+
+    The reports are read even where no ``folder`` keeps them: only they tell created from updated records, and
+    missing vouchers from updated ones. A report that cannot be had costs only that knowledge.
+
+    :param resource: what the batches update; None to take it from the actions.
+    :param refused_sample: what the summary shows of the refused rows.
+    :param folder: keeps ``report-*.csv``, ``failures.jsonl`` and, if it is known what was ``sent``,
+        ``set_aside.jsonl``. Of an earlier sync nothing is left in it.
+    :param sent: what was sent; without it ``failures.jsonl`` names failed records by id alone.
+    :param ledger: is told of every record's outcome; needs ``sent``.
+    :param max_attempts: records that have failed so often go into ``set_aside.jsonl`` instead of ``failures.jsonl``.
+    :param listeners: who else is told of each batch.
+    :param seen: see ``settle_all``, as for ``on_all_finished`` and for what is raised.
+    """
+    totals = Totals(sync, refused_sample)
+    kept: set[str] = set()
+
+    def judge(number: int, batch: SubmittedBatch, action: AsyncAction) -> Settled:
+        endpoint = batch.endpoint(action)
+        body = sent.body(number) if sent is not None else None
+        ids = ids_of(body, endpoint) if body is not None and endpoint is not None else None
+        with closing(_Reports(action, api, endpoint, folder, number, resubmitted=batch.resubmitted)) as reports:
+            kept.update(reports.kept)
+            whole = _settle(action, batch.records, endpoint, reports, ids)
+        outcome = whole.without(batch.sent_again)
+        unnamed = outcome.unnamed_reason if outcome.unnamed_failures else None
+        return Settled(action.id, number, whole, outcome, outcome.failures.values(), unnamed, endpoint, body)
+
+    with (
+        tempfile.TemporaryFile(prefix="voucherify-") as failures,
+        tempfile.TemporaryFile(prefix="voucherify-") as set_aside,
+    ):
+        lines = FailureLines(failures, set_aside, sent, ledger, max_attempts)
+        first = () if ledger is None else (ledger,)
+        settle_all(sync, api, judge, [*first, *listeners, totals, lines], seen=seen, on_all_finished=on_all_finished)
+        if folder is not None:
+            copy_into(folder, "failures.jsonl", failures)
+            if sent is not None:
+                copy_into(folder, "set_aside.jsonl", set_aside)
+            remove_reports(folder, but=kept)
+    summary = totals.summary(resource, folder)
+    left = ledger.not_cleared() if ledger is not None else None
+    return summary if left is None else summary.with_values_not_cleared(left)
+
+
+def outcome_of(
+    action: AsyncAction, records: int, endpoint: BulkEndpoint, api: ActionsApi, ids: Iterable[str] | None = None
+) -> ActionOutcome:
+    """
+    Say what became of the records of one finished action, its report read.
+
+    :param ids: of the records; without them the answer may name failures of others.
+    """
+    with closing(_Reports(action, api, endpoint, None, 1)) as reports:
+        return _settle(action, records, endpoint, reports, ids)
+
+
+def _settle(
+    action: AsyncAction,
+    sent: int | None,
+    endpoint: BulkEndpoint | None,
+    reports: _Reports,
+    ids: Iterable[str] | None,
+) -> ActionOutcome:
+    upserts = endpoint is None or endpoint.upserts
+    key = endpoint.key if endpoint is not None else None
+    outcome = settle(action, sent, upserts=upserts, report=reports.rows(), ids=ids, key=key)
+    if outcome.others:
+        log.warning(
+            "The report of %s names %s records that were not sent; they count for nothing",
+            action.id,
+            f"{outcome.others:,}",
+        )
+    return outcome
+
+
+class _Reports:
+    """The report files of one action, fetched to local disk."""
+
+    def __init__(
+        self,
+        action: AsyncAction,
+        api: ActionsApi,
+        endpoint: BulkEndpoint | None,
+        folder: ReportFolder | None,
+        number: int,
+        *,
+        resubmitted: bool = False,
+    ) -> None:
+        self._resubmitted = resubmitted and (endpoint is None or endpoint.upserts)
+        self._key = endpoint.key if endpoint is not None else None
+        self.kept: list[str] = []
+        self._files: list[BinaryIO] = []
+        self._missing: VoucherifyReportError | None = None
+        urls = list(islice(BulkResult.of(action).reports, MOST_REPORTS + 1))
+        try:
+            if len(urls) > MOST_REPORTS:
+                raise VoucherifyReportError(f"it is in more than {MOST_REPORTS} files")
+            for part, url in enumerate(urls, start=1):
+                file: Any = tempfile.TemporaryFile(prefix="voucherify-")  # noqa: SIM115
+                with ExitStack() as undo:
+                    undo.callback(file.close)
+                    api.download(url, file)
+                    undo.pop_all()
+                self._files.append(file)
+                if folder is not None:
+                    name = f"report-{number:05}" + (f"-{part}" if len(urls) > 1 else "") + ".csv"
+                    copy_into(folder, name, file)
+                    self.kept.append(name)
+        except VoucherifyReportError as error:
+            self._missing = error
+        except BaseException:
+            self.close()
+            raise
+
+    def rows(self) -> Iterator[ReportRow] | None:
+        """
+        Return the rows of all reports; None where there is none.
+
+        Where one could not be fetched the rows of those before it are followed by ``VoucherifyReportError``. Whether a
+        record of a batch that was sent twice existed before the first request, no report tells.
+        """
+        if not self._files and self._missing is None:
+            return None
+        rows = self._rows()
+        if not self._resubmitted:
+            return rows
+        return (row._replace(found=None) if row.found and row.updated else row for row in rows)
+
+    def _rows(self) -> Iterator[ReportRow]:
+        for file in self._files:
+            yield from read_report(file, self._key)
+        if self._missing is not None:
+            raise self._missing
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()

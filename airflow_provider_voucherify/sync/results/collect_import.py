@@ -1,0 +1,118 @@
+"""
+What became of the rows of a CSV import.
+
+The result of an import has no report. It counts rows as done and failed and names the failed ones by their number in
+the file, so ``updated`` and ``created`` cannot be told apart. Rows that it does not count are ``not_reported``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import cache
+from itertools import accumulate
+from typing import IO, Any, Literal
+
+from airflow_provider_voucherify.models.async_action import AsyncAction, BulkResult
+from airflow_provider_voucherify.sync.batches.csv_file import CsvFile
+from airflow_provider_voucherify.sync.results.failure_files import FailuresFolder, copy_into
+from airflow_provider_voucherify.sync.results.finished import ActionsLookedAt, settle_all
+from airflow_provider_voucherify.sync.results.settlement import settle
+from airflow_provider_voucherify.sync.results.summary import SyncSummary
+from airflow_provider_voucherify.sync.results.totals import Totals
+from airflow_provider_voucherify.sync.rows.failure_lines import failure_line
+from airflow_provider_voucherify.sync.types.failure import Failure
+from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
+from airflow_provider_voucherify.sync.types.settled import Listener, Settled
+from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync
+
+
+def collect_import_outcomes(
+    sync: SubmittedSync,
+    api: ActionsLookedAt,
+    *,
+    resource: str,
+    folder: FailuresFolder | None = None,
+    file: Callable[[], CsvFile | None] = lambda: None,
+    listeners: Iterable[Listener] = (),
+    seen: dict[str, AsyncAction] | None = None,
+    on_all_finished: Callable[[], None] = lambda: None,
+) -> SyncSummary:
+    """
+    Fetch every action once and say what became of every row.
+
+    :param folder: gets ``failures.jsonl``.
+    :param file: gives what was sent, so that ``failures.jsonl`` has whole rows; None where it cannot be had any more.
+    :param listeners: who else is told of each part.
+    :param seen: see ``settle_all``, as for ``on_all_finished`` and for what is raised.
+    """
+    totals = Totals(sync)
+    first_rows = [0, *accumulate(batch.records or 0 for batch in sync.batches)]
+
+    def judge(number: int, batch: SubmittedBatch, action: AsyncAction) -> Settled:
+        outcome = settle(action, batch.records, upserts=True, key="source_id")
+        named = _named(action, first_rows[number - 1] + 1, batch.records or 0)
+        unnamed = None if outcome.failed <= len(named) else _unnamed(action, outcome)
+        return Settled(action.id, number, outcome, outcome, named, unnamed)
+
+    with tempfile.TemporaryFile(prefix="voucherify-") as lines:
+        of_rows = () if folder is None else (_FailedRows(lines, cache(file)),)
+        settle_all(sync, api, judge, [*listeners, totals, *of_rows], seen=seen, on_all_finished=on_all_finished)
+        if folder is not None:
+            copy_into(folder, "failures.jsonl", lines)
+    return totals.summary(resource, folder)
+
+
+def _named(action: AsyncAction, first_row: int, rows: int) -> list[Failure]:
+    """Return the failures that name a row of a part, each row once, with its number in the whole file."""
+    named: dict[int, Failure] = {}
+    for told in BulkResult.of(action).failed:
+        if len(named) == rows:
+            break
+        if told.row is not None and 1 <= told.row <= rows and (row := first_row + told.row - 1) not in named:
+            place = f"row {row} of the file"
+            named[row] = Failure("failed", told.record_id("source_id"), None, told.reason, place, action.id, row)
+    return [*named.values()]
+
+
+def _unnamed(action: AsyncAction, outcome: ActionOutcome) -> Failure:
+    """Return the reason of the failures that name no row."""
+    if outcome.unnamed_reason is not None and outcome.unnamed_reason.row is None:
+        return outcome.unnamed_reason
+    return Failure("failed", None, None, "Voucherify does not say which rows failed", None, action.id)
+
+
+class _FailedRows:
+    """
+    Writes the failed rows of each part down.
+
+    Where Voucherify counts more failures than it names, every row of the part that it does not name is given.
+
+    :param lines: the lines of ``failures.jsonl``.
+    :param sent: gives what was sent; None where it cannot be had any more.
+    """
+
+    def __init__(self, lines: IO[bytes], sent: Callable[[], CsvFile | None]) -> None:
+        self._lines = lines
+        self._sent = sent
+
+    def add(self, settled: Settled) -> None:
+        """Write the failed rows of one part."""
+        if not settled.outcome.failed:
+            return
+        if (file := self._sent()) is None:
+            for failure in settled.failures:
+                self._write(failure, "id", {} if failure.id is None else {"source_id": failure.id})
+            if settled.unnamed is not None:
+                self._write(settled.unnamed, "id", {})
+            return
+        part = file.parts[settled.number - 1]
+        named = {failure.row: failure for failure in settled.failures if failure.row is not None}
+        wanted = named.keys() if settled.unnamed is None else range(part.first_row, part.first_row + part.rows)
+        for row, values in file.values(part, wanted):
+            failure = named.get(row) or replace(settled.unnamed or named[row], row=row)
+            self._write(failure, "row", values)
+
+    def _write(self, failure: Failure, form: Literal["row", "id"], content: Mapping[str, Any]) -> None:
+        self._lines.write(failure_line(failure, form, content))

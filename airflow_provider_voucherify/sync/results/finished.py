@@ -1,0 +1,131 @@
+"""Finished async actions: each is fetched once, and nothing is done with one before all are known to have finished."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
+
+from airflow_provider_voucherify.client.budgets import held_until
+from airflow_provider_voucherify.models.async_action import AsyncAction
+from airflow_provider_voucherify.models.errors import PortableError, VoucherifyRateLimitError
+from airflow_provider_voucherify.sync.types.settled import Listener, Settled
+from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync
+
+MOST_BYTES_REMEMBERED = 10_000_000
+"""
+Bytes of the results of all actions together that are kept until it is their turn. An action that would make it more is
+fetched once more then.
+"""
+
+
+class ActionsLookedAt(Protocol):
+    """The part of a Voucherify client that tells whether actions have finished."""
+
+    def get_async_action(self, async_action_id: str) -> AsyncAction:
+        """Get one async action."""
+
+
+class UnfinishedActionsError(PortableError):
+    """
+    An action has not finished, although a later one has: the queue's order is not what is documented.
+
+    :param async_action_ids: the unfinished action and those after it that were not looked at.
+    """
+
+    def __init__(self, async_action_ids: Sequence[str]) -> None:
+        self.async_action_ids = list(async_action_ids)
+        super().__init__(f"{async_action_ids[0]} has not finished, although a later action has")
+
+    @property
+    def to_wait_for(self) -> list[str]:
+        """The same actions, the one that is known to be unfinished last: whoever waits looks at the last one first."""
+        return [*self.async_action_ids[1:], self.async_action_ids[0]]
+
+
+class HeldBackError(PortableError):
+    """
+    A rate limit holds back what became of finished actions, and nothing has been done with what is known.
+
+    :param error: what the call for the first action that is held back ended with.
+    :param until: when such calls are allowed again, Unix epoch seconds.
+    :param fetched: how many actions were fetched before.
+    """
+
+    def __init__(self, error: VoucherifyRateLimitError, until: float, fetched: int) -> None:
+        self.error = error
+        self.until = until
+        self.fetched = fetched
+        super().__init__(str(error))
+
+
+def check_all_finished(sync: SubmittedSync, api: ActionsLookedAt, seen: dict[str, AsyncAction]) -> None:
+    """
+    Look at every action before anything is done with one.
+
+    :param seen: actions that are known to have finished; afterwards those that ``MOST_BYTES_REMEMBERED`` allows.
+    :raises UnfinishedActionsError: an action is not finished.
+    :raises HeldBackError: a rate limit forbids to find it out, for longer than the client waits.
+    """
+    ids = sync.async_action_ids
+    remembered = calls = 0
+    for place, action_id in enumerate(ids):
+        if action_id in seen:
+            action = seen.pop(action_id)
+        else:
+            action = _fetched(action_id, api, calls)
+            calls += 1
+        if not action.is_finished:
+            raise UnfinishedActionsError(ids[place:])
+        if remembered + (size := len(action.result_json or b"")) <= MOST_BYTES_REMEMBERED:
+            seen[action_id] = action
+            remembered += size
+
+
+def _fetched(async_action_id: str, api: ActionsLookedAt, before: int) -> AsyncAction:
+    """
+    Get an action while nothing has been done yet.
+
+    :param before: how many were got before.
+    """
+    try:
+        return api.get_async_action(async_action_id)
+    except VoucherifyRateLimitError as error:
+        if (until := held_until(error, time.time())) is None:
+            raise
+        raise HeldBackError(error, until, before) from error
+
+
+def finished_actions(sync: SubmittedSync, api: ActionsLookedAt, seen: dict[str, AsyncAction]) -> Iterator[AsyncAction]:
+    """Give the actions in order, after ``check_all_finished``; one that was given is not kept in ``seen``."""
+    for action_id in sync.async_action_ids:
+        yield seen.pop(action_id) if action_id in seen else api.get_async_action(action_id)
+
+
+def settle_all(
+    sync: SubmittedSync,
+    api: ActionsLookedAt,
+    judge: Callable[[int, SubmittedBatch, AsyncAction], Settled],
+    listeners: Iterable[Listener],
+    *,
+    seen: dict[str, AsyncAction] | None = None,
+    on_all_finished: Callable[[], None] = lambda: None,
+) -> None:
+    """
+    Fetch every action once, and tell all listeners what became of its batch before the next one is fetched.
+
+    :param judge: says what became of a batch, by its number and its finished action.
+    :param seen: actions that are known to have finished and need not be fetched; each is taken out at its turn.
+    :param on_all_finished: called when every action is known to have finished, and before anything is done.
+    :raises UnfinishedActionsError: an action is not finished; nothing has been done then.
+    :raises HeldBackError: it could not be found out whether all are finished; nothing has been done then.
+    """
+    seen = {} if seen is None else seen
+    check_all_finished(sync, api, seen)
+    on_all_finished()
+    told = [*listeners]
+    actions = finished_actions(sync, api, seen)
+    for number, (batch, action) in enumerate(zip(sync.batches, actions, strict=True), start=1):
+        settled = judge(number, batch, action)
+        for listener in told:
+            listener.add(settled)

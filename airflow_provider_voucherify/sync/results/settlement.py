@@ -1,0 +1,381 @@
+"""
+What became of the records of one async action.
+
+Neither ``202`` nor ``DONE`` means success. All that Voucherify says is weighed together (``status``,
+``operation_status``, the counts, ``errors[]``, the report), and where it contradicts itself the worse reading counts.
+What it does not say is reported as unknown, never guessed:
+
+* Only what is said of ids that were sent counts, as far as they are known, and it counts once. Of what is said of the
+  same id several times the worst counts: failed, then not updated, then updated.
+* ``updated`` and ``created`` can be told apart only by the report; without one they are None and ``succeeded`` has the
+  sum that the action's own count gives.
+* A voucher is never created. In an older format an unknown code was counted as done (examples of 2023), so without the
+  report ``updated`` is None for vouchers too.
+* A record that was found, was not updated, and has no error is counted as ``unchanged``: the vendor's examples have
+  such rows among the processed ones and say nothing about them. Where the action counts fewer records as done than
+  that, the rest is ``not_reported``.
+* Results of metadata updates may have no counts at all: a record that is neither counted, nor in ``errors[]``, nor in
+  the report is ``not_reported``, even if the action as a whole says ``SUCCESS``.
+* Counts that do not fit the number of records sent prove nothing: an action that counts more records as done than were
+  sent is about others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+
+from airflow_provider_voucherify.models.async_action import AsyncAction, BulkResult
+from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES
+from airflow_provider_voucherify.models.errors import VoucherifyReportError
+from airflow_provider_voucherify.sync.results.report import ReportRow
+from airflow_provider_voucherify.sync.types.failure import Failure
+from airflow_provider_voucherify.sync.types.outcome import WRITTEN, ActionOutcome
+
+log = logging.getLogger(__name__)
+
+
+MOST_RECORDS = MAX_BODY_BYTES // len('"a",')
+"""Records that a request can have at most; no more are remembered of an action that somebody else has sent."""
+
+ENTRIES_PER_RECORD = 10
+"""Entries of an answer's lists that are read for each record sent. If there are more errors, all records failed."""
+
+
+class _Tally:
+    """
+    What an answer says, gathered by id.
+
+    :param ids: what was sent; None if that is not known, and everybody is taken for one of those that were sent.
+    :param records: how many were sent, None if that is not known either.
+    :param key: of the endpoint, ``source_id`` or ``code``; None if it is not known which of the two.
+    """
+
+    def __init__(
+        self, action: AsyncAction, ids: Iterable[str] | None, records: int | None, key: str | None, *, upserts: bool
+    ) -> None:
+        self.said: dict[str, str] = {} if ids is None else dict.fromkeys(ids, "")
+        self.named: dict[str, Failure] = {}
+        self.unnamed = 0
+        self.reason: Failure | None = None
+        self.has_report = False
+        self.others = 0
+        self.others_written = 0
+        self._action, self._key, self._upserts = action, key, upserts
+        self._knows_ids = ids is not None
+        self._records = records
+        self._most = MOST_RECORDS if records is None else max(records, len(self.said))
+        self._most_entries = max(1_000, ENTRIES_PER_RECORD * self._most)
+        self._strangers: set[str] = set()
+        self.too_many = False
+
+    def take_errors(self, result: BulkResult) -> None:
+        """Take note of the failures that the answer itself has."""
+        errors, rows = result.errors, result.failed
+        for error in islice(errors, self._most_entries):
+            reason = Failure("failed", None, error.key, error.message, error.details, self._action.id)
+            self._fail(error.record_id(self._key, self._sent), reason)
+        rows_seen: set[int] = set()
+        for failed in islice(rows, self._most_entries):
+            row = failed.row if failed.row is not None and 1 <= failed.row <= self._most else None
+            if row in rows_seen:
+                continue
+            place = None if row is None else f"row {row} of the file"
+            reason = Failure("failed", None, None, failed.reason, place, self._action.id, row)
+            record_id = failed.record_id(self._key, self._sent)
+            if row is not None:
+                rows_seen.add(row)
+            self._fail(record_id if record_id not in self.named else None, reason)
+        self.too_many = next(errors, None) is not None or next(rows, None) is not None
+
+    def take_report(self, rows: Iterable[ReportRow] | None) -> None:
+        """
+        Take note of a report.
+
+        One that breaks off confirms nobody, since nobody knows what its rest says; what it says failed has failed.
+        """
+        if rows is None:
+            return
+        try:
+            self._take_rows(rows)
+            self.has_report = True
+        except VoucherifyReportError as error:
+            log.warning("The report of %s confirms nobody: %s", self._action.id, error)
+            self.believe_failures_only()
+
+    def rows_in(self, result: BulkResult) -> Iterator[ReportRow] | None:
+        """Give the rows that answers of before August 2024 have instead of a report; None of other answers."""
+        if not result.has_results:
+            return None
+        return self._rows_of(result)
+
+    def _rows_of(self, result: BulkResult) -> Iterator[ReportRow]:
+        for number, row in enumerate(result.results, start=1):
+            if number > self._most_entries:
+                raise VoucherifyReportError(f"the answer has more than {self._most_entries:,} rows")
+            yield ReportRow(row.record_id(self._key, self._sent), row.found, row.updated)
+
+    def blame(self, records: int) -> int:
+        """
+        Find failures that the API counts without naming them among the records that were found and not written.
+
+        A metadata update's errors have no id: such rows are all that its report tells of them.
+
+        :param records: how many failures are not named.
+        :returns: how many are left that count as unchanged.
+        """
+        unchanged = [record_id for record_id, said in self.said.items() if said == "unchanged"]
+        if len(unchanged) > records:
+            return len(unchanged) - records
+        message = "Voucherify counts it as failed and names no reason for this record"
+        reason = self.reason if self.unnamed == 1 and self.reason else Failure("failed", None, None, message)
+        for record_id in unchanged:
+            self.said[record_id] = "failed"
+            self.named[record_id] = replace(reason, id=record_id)
+        return 0
+
+    def believe_failures_only(self) -> None:
+        """Take nothing for true that is said of records, but that they failed."""
+        for record_id, said in self.said.items():
+            if said != "failed":
+                self.said[record_id] = ""
+
+    @property
+    def _sent(self) -> Collection[str] | None:
+        return self.said if self._knows_ids else None
+
+    def _fail(self, record_id: str | None, reason: Failure) -> None:
+        if record_id is not None and self._is_ours(record_id):
+            self.named.setdefault(record_id, replace(reason, id=record_id))
+            self.said[record_id] = "failed"
+        elif record_id is None or self._is_new_stranger(record_id):
+            self.unnamed += 1
+            self.reason = self.reason or reason
+
+    def _is_ours(self, record_id: str) -> bool:
+        return record_id in self.said or (not self._knows_ids and len(self.said) < self._most)
+
+    def _is_new_stranger(self, record_id: str) -> bool:
+        """Whether an id that was not sent comes for the first time: it may stand for a record that was."""
+        if record_id in self._strangers:
+            return False
+        if len(self._strangers) < self._most:
+            self._strangers.add(record_id)
+        return True
+
+    def _take_rows(self, rows: Iterable[ReportRow]) -> None:
+        said, statuses = self.said, _STATUSES[self._upserts]
+        for record_id, found, updated in rows:
+            status = statuses[found, updated]
+            before = said.get(record_id) if record_id is not None else None
+            if before is None:
+                if record_id is None or not self._is_ours(record_id):
+                    self.others += 1
+                    self.others_written += status in WRITTEN
+                    continue
+                before = said[record_id] = ""
+            if status != before and before != "failed":
+                said[record_id] = worse = _worse(before, status)  # type: ignore[index]
+                if worse == "failed":
+                    self.named[str(record_id)] = _not_written(self._action, record_id, self._upserts)
+
+
+def settle(
+    action: AsyncAction,
+    sent: int | None,
+    *,
+    upserts: bool,
+    report: Iterable[ReportRow] | None = None,
+    ids: Iterable[str] | None = None,
+    key: str | None = None,
+) -> ActionOutcome:
+    """
+    Say what became of the records of a finished action.
+
+    :param action: as ``GET /v1/async-actions/{id}`` gives it, finished.
+    :param sent: how many records were sent; None where the caller did not send them (a sensor), and the action's own
+        count is taken.
+    :param upserts: whether unknown ids are created (customers and products).
+    :param report: the rows of the action's report or reports, or None where there is none to be had.
+        Read once; it may raise ``VoucherifyReportError``.
+    :param ids: of the records that were sent; None where they are not known. Then every id that the answer has is taken
+        for one that was sent, as far as there are not more of them than records.
+    :param key: which member of an error names the record, ``source_id`` or ``code``; None where that is not known.
+    """
+    result = BulkResult.of(action)
+    tally = _Tally(action, ids, sent, key, upserts=upserts)
+    tally.take_errors(result)
+    in_errors = len(tally.named) + tally.unnamed
+    tally.take_report(tally.rows_in(result) if report is None else report)
+    # An error without an id and a row of the report may be about the same record, so they are not added.
+    failed = max(in_errors, len(tally.named), result.failed_count or 0)
+    count = sent if sent is not None else _size(result, max(len(tally.said), failed))
+    if tally.too_many:
+        failed = count
+    as_a_whole = _failed_as_a_whole(action, result, failed, has_report=tally.has_report)
+    if as_a_whole:
+        done = result.done_count or 0 if action.status == "FAILED" else 0
+        failed = max(failed, count - done if done < count else count)
+        tally.unnamed += 1
+        tally.reason = tally.reason or _whole(action)
+        if failed == count:
+            tally.believe_failures_only()
+    outcome = _balanced(count, failed, tally, result, upserts=upserts, knows_ids=ids is not None)
+    outcome = replace(outcome, failed_as_a_whole=as_a_whole, others=0 if sent is None else tally.others)
+    if ids is None:
+        return outcome
+    return replace(outcome, said=tally.said, told=told_of_records(Counter(tally.said.values()), outcome))
+
+
+def _failed_as_a_whole(action: AsyncAction, result: BulkResult, failed: int, *, has_report: bool) -> bool:
+    """
+    Say whether an action came to nothing, or to nothing that anybody can vouch for.
+
+    That is so if it says ``FAILED``, as status or, if it names no failure, as operation status; if it gives neither
+    counts nor errors nor a report, and does not say ``SUCCESS`` either, though its description promises counts (a
+    metadata update's does not); and if it counts nothing as done, whatever it says, unless it is a metadata update that
+    says ``SUCCESS``.
+    """
+    if action.status == "FAILED":
+        return True
+    told = has_report or result.done_count is not None or result.failed_count is not None
+    if action.operation_status == "FAILED":
+        return failed == 0 or not told
+    if failed:
+        return False
+    promises_counts = not (action.type or "").endswith(".METADATA_UPDATE")
+    nothing_done = not has_report and result.done_count == 0
+    is_open = action.operation_status != "SUCCESS"
+    return (nothing_done and (promises_counts or is_open)) or (promises_counts and is_open and not told)
+
+
+def _status(found: bool | None, updated: bool | None, *, upserts: bool) -> str:
+    """
+    Say what a row of the report says of its record.
+
+    ``succeeded`` is a record that was written, whether it existed or not; an empty text is a row that says nothing.
+    """
+    if updated and (upserts or found is not False):
+        return {True: "updated", False: "created", None: "succeeded"}[found]
+    if updated is False and found:
+        return "unchanged"
+    return "" if updated is None else "failed"
+
+
+_TRUTHS = (True, False, None)
+_STATUSES = {
+    upserts: {(found, updated): _status(found, updated, upserts=upserts) for found in _TRUTHS for updated in _TRUTHS}
+    for upserts in (True, False)
+}
+
+
+def _worse(one: str, other: str) -> str:
+    """Return the worse of two things that are said of a record; of two ways of being written neither is known."""
+    for word in ("failed", "unchanged"):
+        if word in (one, other):
+            return word
+    return "succeeded" if one and other and one != other else one or other
+
+
+def told_of_records(said: Mapping[str, int], outcome: ActionOutcome) -> dict[str, str]:
+    """
+    Say what may be told of single records, where the counts of their action are what they are.
+
+    Never more than the counts allow: where errors and report together name more records as written than the action
+    counts, nobody knows which of them were not. Of records that are mentioned nowhere only what is true of all of them
+    is told: they were written if all were, they failed if all did, and else they are ``not_reported``.
+
+    :param said: how many records errors and report name as ``failed``, ``updated`` and so on, and how many they do not
+        mention (an empty key).
+    :param outcome: of the action.
+    :returns: by what was said of a record what is told of it.
+    """
+    told = {word: word for word in said}
+    written = sum(said.get(word, 0) for word in WRITTEN)
+    left = {
+        "succeeded": outcome.succeeded - written,
+        "unchanged": outcome.unchanged - said.get("unchanged", 0),
+        "failed": outcome.failed - said.get("failed", 0),
+        "not_reported": outcome.not_reported,
+    }
+    if left["succeeded"] < 0:
+        told |= dict.fromkeys(told.keys() & WRITTEN, "not_reported")
+    else:
+        for word, counted in (("updated", outcome.updated), ("created", outcome.created)):
+            if counted is not None and said.get(word, 0) > counted:
+                told[word] = "succeeded"
+    if left["unchanged"] < 0:
+        told["unchanged"] = "not_reported"
+    if said.get(""):
+        of_all = [word for word, count in left.items() if count > 0]
+        told[""] = of_all[0] if len(of_all) == 1 and left[of_all[0]] == said[""] else "not_reported"
+    return told
+
+
+def _not_written(action: AsyncAction, record_id: str | None, upserts: bool) -> Failure:
+    message = "the report says that it was neither found nor written" if upserts else "there is no such voucher"
+    return Failure("failed", record_id, "not_found", message, None, action.id)
+
+
+def _whole(action: AsyncAction) -> Failure:
+    said = f"the async action as a whole failed (status {action.status}, operation_status {action.operation_status})"
+    return Failure("failed", None, "async_action_failed", said, None, action.id)
+
+
+def _size(result: BulkResult, named: int) -> int:
+    """Say how many records an action was about that somebody else has sent: its own count, if it counts both kinds."""
+    counted = (result.done_count or 0) + (result.failed_count or 0)
+    if counted and result.done_count is not None and result.failed_count is not None:
+        return counted
+    return max(counted, named)
+
+
+def _balanced(
+    count: int, failed: int, tally: _Tally, result: BulkResult, *, upserts: bool, knows_ids: bool
+) -> ActionOutcome:
+    """
+    Make the parts add up to ``count``: failures first, then what was written, and the rest is not reported.
+
+    A report without a row about a record leaves it unreported, whatever the count says. What a count says of others,
+    whose rows are in the report, is not said of records that were sent; where nobody knows which rows are theirs, those
+    that were written are taken for theirs.
+    """
+    hidden = max(0, failed - len(tally.named))
+    said = Counter(tally.said.values())
+    unchanged = tally.blame(hidden) if hidden and said["unchanged"] else said["unchanged"]
+    failed = min(failed, count)
+    room = count - failed
+    written = sum(said[word] for word in WRITTEN)
+    done = result.done_count
+    if done is not None and knows_ids:
+        done = max(0, done - tally.others_written)
+    updated: int | None = None
+    created: int | None = None
+    if tally.has_report:
+        certain = written if knows_ids else max(0, written - tally.others_written)
+        unchanged = min(unchanged, room if done is None else max(0, min(room, done - certain)))
+        succeeded = min(certain if done is None else min(certain, done), room - unchanged)
+        if not said["succeeded"] and (succeeded == written or not (said["updated"] and said["created"])):
+            updated, created = min(said["updated"], succeeded), min(said["created"], succeeded)
+    else:
+        fits = done is not None and done <= count and not tally.others
+        unchanged = min(unchanged, room, done or 0)
+        succeeded = min((done or 0) - unchanged, room - unchanged) if fits else 0
+    if succeeded == 0:
+        updated = created = 0
+    if not upserts and created is None:
+        created = 0
+    return ActionOutcome(
+        succeeded=succeeded,
+        updated=updated,
+        created=created,
+        unchanged=unchanged,
+        failed=failed,
+        not_reported=room - succeeded - unchanged,
+        failures=tally.named,
+        unnamed_failures=max(0, failed - len(tally.named)),
+        unnamed_reason=tally.reason,
+    )

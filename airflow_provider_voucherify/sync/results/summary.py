@@ -1,0 +1,202 @@
+"""What a sync says of itself at its end: the XCom value of operators and sensor, and the text of alerts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from airflow_provider_voucherify.sync.state.record_state import NotCleared
+from airflow_provider_voucherify.sync.types.failure import SAMPLE_SIZE
+
+MOST_KEYS, LONGEST_KEY = 20, 100
+"""How many keys of reasons a summary has, and how many characters of each: the API may give any."""
+
+_OTHER = "other"
+
+
+class FailureSample(BaseModel):
+    """One failed or refused record, as a summary shows it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    outcome: str
+    id: str | None = None
+    row: int | None = None
+    hint: str | None = None
+    key: str | None = None
+    message: str | None = None
+    details: str | None = None
+
+
+class SyncSummary(BaseModel):
+    """
+    What became of every row. None stands for "the API does not tell"; see ``sync.results.settlement`` for when that is.
+
+    While the outcome is known, ``rows_read = succeeded + unchanged + failed + not_reported + refused + superseded``
+    and ``succeeded = updated + created`` where these two are known. Records that left the source and are marked come on
+    top of the rows that are read (``removed_to_mark``). Before it is known (``wait_for_completion=False``,
+    ``dry_run=True``) the outcome's fields are None.
+
+    :param resource: ``customers``, ``products`` or ``vouchers``; None where a sensor could not tell.
+    :param rows_read: rows of the source; None for a sensor, which does not read it.
+    :param blank_rows: rows of a file without any value, and empty lines, which were skipped and count nowhere else.
+    :param submitted: records sent.
+    :param succeeded: records written by Voucherify.
+    :param updated: of these, the ones that existed before.
+    :param created: of these, the ones that Voucherify created.
+    :param created_at_least: the same as far as it is known; where ``created`` is None, there may be more.
+    :param unchanged: rows that were not sent, because an earlier sync has confirmed them as they are, and records that
+        Voucherify found and did not write, without an error.
+    :param failed: records that Voucherify did not accept.
+    :param refused: rows that were not sent, because they cannot be valid.
+    :param superseded: rows that were not sent, because a later row has the same id.
+    :param removed: records of earlier syncs that are not in the source any more, where that is looked for.
+    :param removed_to_mark: of these, the ones that were sent to be marked.
+    :param not_reported: records that were sent and that no answer mentions.
+    :param values_not_cleared: values that Voucherify still has although the source no longer has them, since missing
+        values are not sent (``null_policy``), of records that were confirmed or have not changed. None without a state.
+    :param failed_async_action_ids: of the async actions, the ones that failed as a whole.
+    :param requests: bulk requests that this try sent; of a dry run, that it would send.
+    :param bytes_sent: bytes of their bodies.
+    :param resubmitted: requests that were sent again, because their answer was lost or no longer counts: Voucherify may
+        have taken them twice. What they created is not known then (``created`` is None), unless it was all their last
+        answer tells.
+    :param warning: what deserves a look, in words: every threshold that is exceeded, whether it fails the task or only
+        warns, a state that could not be used, records that could not be taken for removed, requests that were sent
+        again; None if there is nothing.
+    :param requests_by_endpoint: of a dry run, the API calls that it would make by path; how many looks at async actions
+        there would be is an estimate.
+    :param quota_share: of a dry run, the part of one period's rate limit that these calls take; more than 1 where they
+        need several periods.
+    :param estimated_minutes: of a dry run, how long the rate limits would make the sending last.
+    :param failures_by_key: failed and refused records by the key of their reason, as far as one is given; of a
+        failed record it is Voucherify's own (``invalid_payload``, ``not_found``, …).
+    :param report_uri: folder with the reports and ``failures.jsonl``; None where none was asked for.
+    :param failures: ten of the failed and refused records: the first refused ones, five of them at most where others
+        failed, and then the first failed ones.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    resource: str | None
+    rows_read: int | None
+    submitted: int | None
+    succeeded: int | None = None
+    updated: int | None = None
+    created: int | None = None
+    created_at_least: int = 0
+    unchanged: int | None = None
+    failed: int | None = None
+    refused: int
+    superseded: int
+    not_reported: int | None = None
+    values_not_cleared: int | None = None
+    removed: int = 0
+    removed_to_mark: int = 0
+    async_action_ids: list[str]
+    failed_async_action_ids: list[str] = []
+    requests: int
+    bytes_sent: int
+    resubmitted: int = 0
+    blank_rows: int = 0
+    warning: str | None = None
+    requests_by_endpoint: dict[str, int] | None = None
+    quota_share: float | None = None
+    estimated_minutes: float | None = None
+    failures_by_key: dict[str, int] = {}
+    report_uri: str | None = None
+    dry_run: bool = False
+    failures: list[FailureSample] = []
+
+    def as_xcom(self) -> dict[str, Any]:
+        """Return a plain dict: Airflow refuses to read back models that it was not told to trust."""
+        return self.model_dump(mode="json")
+
+    def with_warning(self, *warnings: str | None) -> SyncSummary:
+        """Return the summary with more warnings."""
+        return self.model_copy(update={"warning": joined([self.warning, *warnings])})
+
+    def with_values_not_cleared(self, left: NotCleared) -> SyncSummary:
+        """Return the summary with what Voucherify still has although the source no longer has it."""
+        return self.model_copy(update={"values_not_cleared": left.values}).with_warning(left.text())
+
+    def text(self) -> str:
+        """Return what happened in a few lines that fit a chat message or an e-mail."""
+        what = f"Voucherify {self.resource or 'update'}"
+        counts = ", ".join(
+            f"{count:,} {label}"
+            for label, count in (
+                ("updated", self.updated),
+                ("created", self.created),
+                ("written", self.succeeded if self.updated is None or self.created is None else None),
+                ("unchanged", self.unchanged),
+                ("failed", self.failed),
+                ("refused", self.refused),
+                ("superseded", self.superseded),
+                ("not reported", self.not_reported),
+                ("removed", self.removed),
+            )
+            if count
+        )
+        rows = self.rows_read if self.rows_read is not None else self.submitted
+        if self.dry_run:
+            state = f"dry run, {self.requests:,} requests not sent"
+        elif self.succeeded is None and self.async_action_ids:
+            state = f"{self.requests:,} requests queued, their outcome was not waited for"
+        else:
+            state = "" if counts else "nothing to do"
+        lines = [f"{what}: {rows or 0:,} rows - {', '.join(filter(None, (state, counts)))}"]
+        if self.warning:
+            lines += [f"Warning: {warning}" for warning in self.warning.split("\n")]
+        lines += [f"- {failure_text(failure)}" for failure in self.failures]
+        hidden = (self.failed or 0) + self.refused - len(self.failures)
+        if hidden > 0:
+            by_key = ", ".join(f"{key} {count:,}" for key, count in _by_count(self.failures_by_key))
+            lines.append(f"… and {hidden:,} more" + (f"; all of them by reason: {by_key}" if by_key else ""))
+        if self.report_uri and self.failures:
+            lines.append(f"All of them: {self.report_uri}/failures.jsonl")
+        return "\n".join(lines)
+
+
+def joined(warnings: Iterable[str | None]) -> str | None:
+    """Return warnings as a summary has them, one per line; None if there are none."""
+    return "\n".join(filter(None, warnings)) or None
+
+
+def failure_text(failure: FailureSample) -> str:
+    """
+    Return one line for a failure, e.g. ``c1: Invalid payload - price must be an integer (failed, invalid_payload)``.
+
+    A row without an id is named by its place in the source and another column: ``row 17 (name 'Ann'): …``.
+    """
+    said = " - ".join(part for part in (failure.message, failure.details) if part) or "no reason given"
+    return " ".join(f"{name_of(failure)}: {said} ({failure.outcome}, {failure.key or 'no key'})".split())
+
+
+def name_of(failure: FailureSample) -> str:
+    """Return what a failure is found by: the record's id, or the place of its row and another column."""
+    if failure.id or failure.row is None:
+        return failure.id or "(no id)"
+    return f"row {failure.row:,}" + (f" ({failure.hint})" if failure.hint else "")
+
+
+def first_samples(samples: Iterable[Mapping[str, Any]]) -> list[FailureSample]:
+    """Return as many samples as a summary has."""
+    return [FailureSample.model_validate(sample) for sample in islice(samples, SAMPLE_SIZE)]
+
+
+def most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return counts by key as a summary has them: the most frequent first, and the last of too many together."""
+    told: Counter[str] = Counter()
+    for place, (key, count) in enumerate(Counter(counts).most_common()):
+        told[key[:LONGEST_KEY] if place < MOST_KEYS else _OTHER] += count
+    return dict(told)
+
+
+def _by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return the counts, largest first and "other" last: an XCom does not keep the order of a dict's members."""
+    return sorted(counts.items(), key=lambda counted: (counted[0] == _OTHER, -counted[1], counted[0]))

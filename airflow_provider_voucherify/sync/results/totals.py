@@ -1,0 +1,91 @@
+"""What became of all actions of a sync together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import chain, islice
+from typing import Any
+
+from airflow_provider_voucherify.sync.results.failure_files import FailuresFolder
+from airflow_provider_voucherify.sync.results.summary import (
+    FailureSample,
+    SyncSummary,
+    first_samples,
+    joined,
+    most_frequent,
+)
+from airflow_provider_voucherify.sync.types.failure import SAMPLE_SIZE
+from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
+from airflow_provider_voucherify.sync.types.settled import Settled
+from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
+
+
+class Totals:
+    """
+    Adds up what became of actions, one after the other, and keeps none of their records but the first failures.
+
+    :param sync: whose actions they are.
+    :param refused_sample: what the summary may show of rows that were refused.
+    """
+
+    def __init__(self, sync: SubmittedSync, refused_sample: Iterable[Mapping[str, Any]] = ()) -> None:
+        self._sync = sync
+        self._refused = first_samples(refused_sample)
+        self._failed: list[FailureSample] = []
+        self._by_key: Counter[str] = Counter(sync.counts.refused_by_key)
+        self._total = ActionOutcome(0, 0, 0, 0, 0, 0)
+        self._created_at_least = 0
+        self._failed_ids: list[str] = []
+        self._size_is_known = True
+        self._others = 0
+        self._resources: set[str | None] = set()
+
+    def add(self, settled: Settled) -> None:
+        """Add one batch."""
+        outcome = settled.outcome
+        self._resources.add(settled.endpoint.resource if settled.endpoint is not None else None)
+        self._total += outcome
+        self._others += outcome.others
+        self._created_at_least += outcome.created or 0
+        if outcome.failed_as_a_whole:
+            self._failed_ids.append(settled.async_action_id)
+            self._size_is_known &= bool(outcome.records)
+        failures = chain(settled.failures, () if settled.unnamed is None else (settled.unnamed,))
+        shown = islice(failures, SAMPLE_SIZE - len(self._failed))
+        self._failed += [FailureSample.model_validate(failure.sample()) for failure in shown]
+        self._by_key.update({key: count for key, count in outcome.failures_by_key.items() if key is not None})
+
+    def summary(self, resource: str | None, folder: FailuresFolder | None) -> SyncSummary:
+        """
+        Return the summary of what was added; what failed as a whole and has no known size makes counts unknown.
+
+        :param resource: None to take it from where the batches went, if that is one.
+        """
+        sync, total = self._sync, self._total
+        if resource is None and len(self._resources) == 1:
+            (resource,) = self._resources
+        room = max(SAMPLE_SIZE - len(self._failed), SAMPLE_SIZE // 2)
+        warnings = list(sync.warnings)
+        if self._others:
+            warnings.append(f"the reports name {self._others:,} records that were not sent")
+        return SyncSummary(
+            **sync.counts.as_summary(unchanged=total.unchanged + sync.counts.unchanged),
+            resource=resource,
+            submitted=total.records if self._size_is_known else None,
+            succeeded=total.succeeded,
+            updated=total.updated,
+            created=total.created,
+            created_at_least=self._created_at_least,
+            failed=total.failed if self._size_is_known else None,
+            not_reported=total.not_reported,
+            async_action_ids=sync.async_action_ids,
+            failed_async_action_ids=self._failed_ids,
+            requests=sync.requests,
+            bytes_sent=sync.bytes_sent,
+            resubmitted=sync.resubmitted,
+            warning=joined(warnings),
+            failures_by_key=most_frequent(self._by_key),
+            report_uri=folder.uri if folder is not None else None,
+            failures=[*self._refused[:room], *self._failed][:SAMPLE_SIZE],
+        )

@@ -1,0 +1,1 @@
+"""Rows in: read, mapped, checked, encoded."""

@@ -1,0 +1,245 @@
+"""
+Many rows at once: checked and encoded in C, a chunk at a time.
+
+Building a dict for every row and looking at every value in Python takes most of a sync's processor time. Here the
+mapping is compiled once, for the list of columns, into a type that ``msgspec`` checks a whole chunk against and into
+one expression that makes the records as structs, which need no dicts and are encoded in one go. A row that does not
+fit is left to ``mapping.RecordBuilder``, which says why in plain words. What is encoded here is, byte for byte, what
+encoding the builder's records gives.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from types import GenericAlias
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta
+
+from airflow_provider_voucherify.models.endpoints import Field
+from airflow_provider_voucherify.sync.rows.mapping import RecordBuilder, Row, Target
+from airflow_provider_voucherify.sync.rows.values import RefusedValueError, to_object, to_string
+
+_Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+_Number = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+_Scalar = str | _Integer | _Number | bool
+
+encode_json = msgspec.json.Encoder(decimal_format="number").encode
+_encode_lines = msgspec.json.Encoder(decimal_format="number").encode_lines
+
+
+class UnfitRowsError(Exception):
+    """At least one of the rows does not fit, or does not fit as they are encoded here."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRows:
+    """
+    Some rows' items.
+
+    :param lines: the items, each followed by a line break.
+    :param ids: of the items' records.
+    :param keys: what the rows have for the ids, if that is text or whole numbers: values that can be compared.
+    """
+
+    lines: bytes
+    ids: Sequence[str]
+    keys: Sequence[Any] | None
+
+
+class RowsEncoder:
+    """
+    Encodes the rows of one list of columns for one endpoint.
+
+    Which columns hold plain values (text, numbers, booleans, which ``msgspec`` checks and encodes by itself) and which
+    have to be converted one by one (timestamps, say) is learned from the rows.
+
+    :param builder: says what goes where.
+    :param columns: how many values a row has.
+    :param ids_only: the items are bare ids and not records.
+    """
+
+    def __init__(self, builder: RecordBuilder, columns: int, *, ids_only: bool) -> None:
+        self._builder = builder
+        self._columns = columns
+        self._ids_only = ids_only
+        self._id_of: Callable[[Any], str] = attrgetter("key")
+        self._native: dict[int, Any] = {builder.key_column: str}
+        if not ids_only:
+            self._native |= {target.column: native for target in builder.targets if (native := self._type_of(target))}
+        self._compile()
+
+    def encode(self, rows: Sequence[Row]) -> EncodedRows:
+        """
+        Encode rows.
+
+        :raises UnfitRowsError: one of them does not fit.
+        """
+        while not self._fits(rows):
+            if not self._learn(rows):
+                raise UnfitRowsError
+        try:
+            records = self._make(rows)
+            lines = _encode_lines(records)
+        except (RefusedValueError, TypeError, ValueError, RecursionError):
+            raise UnfitRowsError from None
+        ids = records if self._ids_only else list(map(self._id_of, records))
+        if not all(map(str.strip, ids)) or b"\\u0000" in lines:
+            raise UnfitRowsError
+        comparable = self._native.get(self._builder.key_column) is not None
+        keys = [row[self._builder.key_column] for row in rows] if comparable else None
+        return EncodedRows(lines, ids, keys)
+
+    def _fits(self, rows: Sequence[Row]) -> bool:
+        try:
+            msgspec.convert(rows, self._rows_type)
+        except Exception:  # a value of any class may raise anything when it is looked at
+            return False
+        return True
+
+    def _type_of(self, target: Target) -> Any:
+        """Return the type of the values that need no conversion; None where all do."""
+        if target.checked:
+            return None
+        if target.field is None:
+            return _Scalar | None
+        required = target.path[0] in self._builder.required
+        match target.field:
+            case Field(type="string"):
+                return str | None
+            case Field(type="integer"):
+                return _Integer | None
+            case Field(type="object", fields={}):
+                members = GenericAlias(dict, (str, _Scalar | None if target.convert is to_object else _Scalar))
+                filled = Annotated[members, Meta(min_length=1)]  # type: ignore[valid-type]
+                return filled if required else filled | None
+        return None
+
+    def _learn(self, rows: Sequence[Row]) -> bool:
+        """Have the columns converted that do not fit as they are; False if there is no such column."""
+        unfit = []
+        for column, native in self._native.items():
+            try:
+                msgspec.convert([row[column] for row in rows], GenericAlias(list, (native,)))
+            except Exception:
+                unfit.append(column)
+        for column in unfit:
+            native = self._native.pop(column)
+            if column == self._builder.key_column and native is str:
+                self._native[column] = _Integer
+        if unfit:
+            self._compile()
+        return bool(unfit)
+
+    def _compile(self) -> None:
+        """Make the rows' type and the function that makes their records."""
+        types = [self._native.get(column, Any) for column in range(self._columns)]
+        self._rows_type = GenericAlias(list, (GenericAlias(tuple, tuple(types)),))
+        names: dict[str, Any] = {"refuse": _refuse}
+        key = self._key(names)
+        made = key if self._ids_only else self._record(key, names)
+        used = {self._builder.key_column, *(target.column for target in self._builder.targets)}
+        unpacked = ", ".join(f"c{column}" if column in used else "_" for column in range(self._columns))
+        # Only numbers of columns go into the code, and no names or values.
+        self._make = eval(f"lambda rows: [{made} for ({unpacked},) in rows]", names)  # noqa: S307
+
+    def _key(self, names: dict[str, Any]) -> str:
+        column = self._builder.key_column
+        native = self._native.get(column)
+        if native is str:
+            return f"c{column}"
+        names["key"] = str if native is _Integer else to_string
+        return f"key(c{column})"
+
+    def _record(self, key: str, names: dict[str, Any]) -> str:
+        """Return the expression that makes a record, and put what it calls into ``names``."""
+        members = [_Member("key", self._builder.key, key)]
+        by_name: dict[str, list[Target]] = {}
+        for target in self._builder.targets:
+            by_name.setdefault(target.path[0], []).append(target)
+        for name, targets in by_name.items():
+            first = targets[0]
+            attribute = f"f{first.column}"
+            if len(first.path) == 2:
+                members.append(_Member(attribute, name, self._object(name, targets, names)))
+                continue
+            value = self._value(first.column, first.convert, names)
+            required = name in self._builder.required
+            members.append(_Member(attribute, name, f"({value} or refuse())" if required else value, first.send_null))
+        return _call("record", members, names)
+
+    def _object(self, name: str, targets: Sequence[Target], names: dict[str, Any]) -> str:
+        values = {target.column: self._value(target.column, target.convert, names) for target in targets}
+        present = [f"c{column} is not None" for column in values if column in self._native]
+        omits = not any(target.send_null for target in targets)
+        if omits and (converted := [column for column in values if column not in self._native]):
+            # All of them are converted before it is known whether one of them is there.
+            present.insert(0, " | ".join(f"((v{column} := {values[column]}) is not None)" for column in converted))
+            values |= {column: f"v{column}" for column in converted}
+        members = [
+            _Member(f"f{target.column}", target.path[1], values[target.column], target.send_null) for target in targets
+        ]
+        made = _call(f"object{targets[0].column}", members, names)
+        if not omits:
+            return made
+        otherwise = "refuse()" if name in self._builder.required else "None"
+        return f"({made} if {' or '.join(present)} else {otherwise})"
+
+    def _value(self, column: int, convert: Callable[[Any], Any], names: dict[str, Any]) -> str:
+        if column in self._native:
+            return f"c{column}"
+        names[f"convert{column}"] = _present(convert)
+        return f"convert{column}(c{column})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """
+    A member of a JSON object.
+
+    :param attribute: what it is called in the struct; an identifier.
+    :param name: what it is called in JSON.
+    :param value: the expression of its value.
+    :param send_null: whether it is ``null`` where its value is None; otherwise it is left out.
+    """
+
+    attribute: str
+    name: str
+    value: str
+    send_null: bool = False
+
+
+def _call(function: str, members: Sequence[_Member], names: dict[str, Any]) -> str:
+    """Return the expression that makes an object, and put the type of it into ``names``."""
+    names[function] = msgspec.defstruct(
+        function,
+        [(member.attribute, Any, UNSET if member.send_null else None) for member in members],
+        rename={member.attribute: member.name for member in members},
+        omit_defaults=True,
+        gc=False,
+    )
+    return f"{function}({', '.join(member.value for member in members)})"
+
+
+def _present(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a converter that lets None pass."""
+    return lambda value: None if value is None else convert(value)
+
+
+def _refuse() -> Any:
+    raise RefusedValueError
+
+
+def rows_encoder(builder: RecordBuilder, columns: int, *, ids_only: bool) -> RowsEncoder | None:
+    """Return the encoder of a builder's rows; None where only the builder itself can make them."""
+    paths = {target.path for target in builder.targets}
+    if any(len(path) == 2 and path[:1] in paths for path in paths):
+        return None
+    try:
+        return RowsEncoder(builder, columns, ids_only=ids_only)
+    except (ValueError, UnicodeEncodeError):
+        return None

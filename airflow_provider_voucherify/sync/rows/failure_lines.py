@@ -1,0 +1,146 @@
+"""
+Failed and refused records, as lines of ``failures.jsonl``: readable by a person, and by ``path=``.
+
+A line is the record with one more member, ``_failure``::
+
+    {"source_id": "c1", "name": "Ann", "_failure": {"form": "record", "outcome": "failed", "key": "invalid_payload", …}}
+
+``form`` is ``record`` where the other members are the record as it was sent, and ``row`` where they are the source's
+columns (a refused row): reading the file again applies the mapping to rows and not to records. Columns whose values
+have no JSON form (NaN, say) are shown as text and named in ``as_text``: they are refused again until they are mended
+and no longer named there, so that the text is never sent for the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import IO, Any, Literal
+
+import msgspec
+
+from airflow_provider_voucherify.sync.rows.sources import FAILURE_MEMBER, LOST_MEMBER
+from airflow_provider_voucherify.sync.rows.values import has_json_form, json_safe
+from airflow_provider_voucherify.sync.types.failure import Failure
+from airflow_provider_voucherify.sync.types.text import json_safe_text, shortened
+from airflow_provider_voucherify.sync.types.unnamed_database import UnnamedDatabase
+
+MOST_HISTORY = 10
+"""Earlier failures that a line remembers."""
+
+_encode = msgspec.json.Encoder(decimal_format="number", enc_hook=json_safe_text).encode
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """
+    How often Voucherify has not accepted a record, in this sync and in earlier ones.
+
+    :param number: how often; that an action failed as a whole does not count.
+    :param at: when the record failed, or its row was refused, last, Unix epoch seconds; 0 where that is not known.
+    :param history: the last of the failures, oldest first.
+    """
+
+    number: int
+    at: float
+    history: tuple[Mapping[str, Any], ...] = ()
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> Attempts:
+        """
+        Read the ``_failure`` of a line, which is itself the last failure of its history.
+
+        It may come from a person's hand; one that does not say how often the record failed stands for one failure.
+        """
+        number, at, history = told.get("attempts"), told.get("at"), told.get("history")
+        earlier = [item for item in history if isinstance(item, Mapping)] if isinstance(history, list) else []
+        this = {name: told[name] for name in ("at", "key", "message", "details", "async_action_id") if name in told}
+        return cls(
+            number if type(number) is int and number >= 0 else 1,
+            float(at) if isinstance(at, int | float | Decimal) and not isinstance(at, bool) else 0.0,
+            (*earlier, this)[-MOST_HISTORY:],
+        )
+
+    def again(self, at: float, *, counts: bool = True) -> Attempts:
+        """Add one more failure, whose reason the line itself says."""
+        return Attempts(self.number + counts, at, self.history)
+
+
+def failure_line(
+    failure: Failure,
+    form: Literal["record", "row", "id"],
+    content: Mapping[str, Any],
+    attempts: Attempts | None = None,
+    *,
+    at: float | None = None,
+) -> bytes:
+    """
+    Encode one line of ``failures.jsonl``.
+
+    :param form: what ``content`` is: the record as sent, the source's row, or nothing but a record's id.
+    :param attempts: how often Voucherify has not accepted the record.
+    :param at: when the row was refused, which Voucherify has never seen; Unix epoch seconds.
+    """
+    told = {name: value for name, value in asdict(failure).items() if value is not None and name != "hint"}
+    if at is not None:
+        told["at"] = round(at, 3)
+    if attempts is not None:
+        told |= {"attempts": attempts.number, "at": round(attempts.at, 3), "history": list(attempts.history)}
+    for name in ("message", "details"):
+        if name in told:
+            told[name] = shortened(told[name])
+    line = {json_safe_text(name): json_safe(value) for name, value in content.items()}
+    if lost := [json_safe_text(name) for name, value in content.items() if not has_json_form(value)]:
+        told[LOST_MEMBER] = lost
+    line[FAILURE_MEMBER] = {"form": form, **told}
+    return _encode(line) + b"\n"
+
+
+class EarlierFailures:
+    """
+    What a ``failures.jsonl`` says of records that are sent again, by id: on local disk, since it may be long.
+
+    :param content: what ``save`` wrote; None starts with nothing.
+    """
+
+    def __init__(self, content: IO[bytes] | None = None) -> None:
+        self._database: UnnamedDatabase | None = None
+        if content is not None:
+            self._open(content)
+
+    def __bool__(self) -> bool:
+        return self._database is not None
+
+    def add(self, failures: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Remember failures; a later one of the same id counts."""
+        database = self._database or self._open(None)
+        encoded = ((record_id, _encode(told)) for record_id, told in failures)
+        database.db.executemany("insert or replace into failures values (?, ?)", encoded)
+
+    def find(self, record_id: str) -> Attempts:
+        """Return how often an id's record has failed; no attempts where it is not known."""
+        found = None
+        if self._database is not None:
+            found = self._database.db.execute("select told from failures where id = ?", (record_id,)).fetchone()
+        return Attempts(0, 0.0) if found is None else Attempts.read(_decode(found[0]))
+
+    def save(self, file: IO[bytes]) -> None:
+        """Write what is remembered into a file."""
+        if self._database is not None:
+            self._database.db.execute("commit")
+            self._database.copy("main", file)
+            self._database.db.execute("begin")
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        if self._database is not None:
+            self._database.close()
+
+    def _open(self, content: IO[bytes] | None) -> UnnamedDatabase:
+        self._database = UnnamedDatabase(content)
+        db = self._database.db
+        db.execute("create table if not exists failures(id text primary key, told blob not null) without rowid")
+        db.execute("begin")
+        return self._database

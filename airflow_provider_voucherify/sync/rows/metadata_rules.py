@@ -1,0 +1,404 @@
+"""
+A project's metadata schema as fast checks: rows that Voucherify would refuse are refused before they cost a request.
+
+The texts follow the ``metadata_validation_failed`` details that the vendor has published (reference/OpenAPI.json of
+2023, documentation/openapi/validations.json and publications.json), as far as those go.
+
+A check refuses only what the vendor documents as refused (documentation/prepare/metadata.mdx and
+documentation/openapi/metadata-schemas.json). Where its answer is not documented, the value passes and Voucherify
+decides:
+
+- ``null``, also in a list and for a required key: the dashboard can store it, the API is silent;
+- a required key that is missing: the object that is updated may have it;
+- keys whose definition is deleted, has an unknown type, or does not say whether it is a list;
+- ``eq`` and ``ne`` of other types than string and number, bounds of other types than number, lengths of other types
+  than string; an empty ``eq``, and an ``eq`` whose values are not all of the definition's type;
+- a number that only one reading of its digits (exact, or as a double) puts outside what is allowed;
+- a string that has another length in characters than in UTF-16 units, where one of the two is allowed;
+- a date-time for a ``date`` and a date for a ``datetime``, since one ISO-8601 rule is documented for both; a day that
+  its month does not have;
+- for ``image_url``, everything about the text but that it names JPG, JPEG or PNG somewhere;
+- the range of a ``geopoint``'s two numbers;
+- nested objects of a schema that was not given; in those of one that was, keys that it does not define, and what a
+  further object holds.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from airflow_provider_voucherify.models.metadata_schema import MetadataDefinition, MetadataSchema, is_number
+from airflow_provider_voucherify.sync.rows.values import RefusedValueError
+
+Check = Callable[[Any], None]
+_Accepts = Callable[[Any], bool]
+
+METADATA_VALIDATION_FAILED = "metadata_validation_failed"
+"""The server's ``key`` of such an error."""
+
+_MAX_SHOWN_VALUE = 150
+_MAX_SHOWN_LIST = 200
+
+_BOUNDS: dict[str, Callable[[Any, Any], bool]] = {
+    "lt": operator.lt,
+    "lte": operator.le,
+    "gt": operator.gt,
+    "gte": operator.ge,
+}
+_DEMANDS = {
+    "eq": "must be equal to one of {}",
+    "ne": "must not be equal to any of {}",
+    "lt": "must be less than {}",
+    "lte": "must be less than or equal to {}",
+    "gt": "must be greater than {}",
+    "gte": "must be greater than or equal to {}",
+    "min_length": "must have a minimum length of {}",
+    "max_length": "must have a maximum length of {}",
+    "exact_length": "must have a length of {}",
+}
+_ISO_8601 = re.compile(
+    r"""
+    ( [+-] ( \d{2} )? )? \d{4}
+    ( -? W ( 0[1-9] | [1-4]\d | 5[0-3] ) ( -? [1-7] )?
+    | -? [0-3]\d{2}
+    | -? ( 0[1-9] | 1[0-2] ) ( -? ( 0[1-9] | [12]\d | 3[01] ) )?
+    )?
+    ( [Tt ] ( [01]\d | 2[0-4] ) ( :? [0-5]\d ( :? ( [0-5]\d | 60 ) )? )? ( [.,]\d+ )?
+      ( \ ? ( [Zz] | [+-]\d{2} ( :? \d{2} )? ) )?
+    )?
+    """,
+    re.ASCII | re.VERBOSE,
+)
+_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+_IMAGE = re.compile("jpe?g|png", re.IGNORECASE)
+
+
+class RefusedMetadataError(RefusedValueError):
+    """
+    Metadata that the project's schema refuses.
+
+    The message is like the ``details`` of the server's error, its ``key`` is ``METADATA_VALIDATION_FAILED``. Unlike
+    that of other refused values it begins with the metadata key. Long values and lists are cut short.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataRules:
+    """
+    What a project demands of the metadata of one kind of object; made by ``compile_schema``, safe to share.
+
+    All checks take values that ``values.to_metadata`` has converted.
+
+    :param allow_defined_only: whether a key that the schema does not define is refused.
+    """
+
+    allow_defined_only: bool
+    _rules: Mapping[str, _Rule]
+
+    def check(self, metadata: Mapping[str, Any]) -> None:
+        """
+        Check a whole metadata object.
+
+        :raises RefusedMetadataError: naming every key that is wrong.
+        """
+        problems = [*self._problems(metadata)]
+        if self.allow_defined_only:
+            problems += [_undefined(key, value) for key, value in metadata.items() if self._refuses(key, value)]
+        if problems:
+            raise RefusedMetadataError("; ".join(problems))
+
+    def column_check(self, name: str) -> Check | None:
+        """
+        Return the check of one key's values, None where there is nothing to check.
+
+        The check returns nothing, or raises ``RefusedMetadataError``. It knows nothing of missing keys.
+
+        :param name: metadata key.
+        """
+        if name in self._rules:
+            return self._rules[name].check
+        return _refusal_of(name) if self.allow_defined_only else None
+
+    def unknown_key(self, name: str) -> bool:
+        """Say whether a metadata key is refused, whatever its value (but null), because the schema lacks it."""
+        return self.allow_defined_only and name not in self._rules
+
+    def _refuses(self, key: str, value: Any) -> bool:
+        return value is not None and self.unknown_key(key)
+
+    def _problems(self, metadata: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+        for key, rule in self._rules.items():
+            if key in metadata:
+                yield from rule.problems(prefix + key, metadata[key])
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """
+    What the schema says of one key.
+
+    :param demands: everything it demands, in the vendor's words.
+    :param accepts: False only for what is surely refused; None where nothing is checked.
+    :param array: whether the value is a list.
+    :param nested: the rules of an object, or of a list's objects.
+    :param check: ``accepts`` as a check that raises.
+    """
+
+    demands: str
+    accepts: _Accepts | None = None
+    array: bool = False
+    nested: MetadataRules | None = None
+    check: Check | None = None
+
+    def problems(self, name: str, value: Any) -> Iterator[str]:
+        """Give what is wrong with a value, for the keys of nested objects one by one."""
+        objects = None if self.nested is None else self._objects(value)
+        if self.nested is not None and objects is not None:
+            for item in objects:
+                yield from self.nested._problems(item, prefix=f"{name}.")
+        elif self.accepts is not None and not self.accepts(value):
+            yield _problem(name, self.demands, value)
+
+    def _objects(self, value: Any) -> list[dict[str, Any]] | None:
+        """Return the nested objects, None where there is something else in their place."""
+        if self.array and not isinstance(value, list):
+            return None
+        present = [item for item in (value if self.array else [value]) if item is not None]
+        return present if all(isinstance(item, dict) for item in present) else None
+
+
+def compile_schema(schema: MetadataSchema, nested: Iterable[MetadataSchema] = ()) -> MetadataRules:
+    """
+    Turn a metadata schema into checks, once for all rows.
+
+    :param schema: of the objects whose metadata will be checked.
+    :param nested: the custom schemas for nested objects, as ``GET /v1/metadata-schemas`` lists them beside others;
+        those that ``schema.object_types`` names are used.
+    """
+    by_name = {other.related_object: _rules(other, {}) for other in nested if other.related_object is not None}
+    return _rules(schema, by_name)
+
+
+def _rules(schema: MetadataSchema, nested: Mapping[str, MetadataRules]) -> MetadataRules:
+    return MetadataRules(
+        allow_defined_only=schema.allow_defined_only is True,
+        _rules={key: _rule(key, definition, nested) for key, definition in schema.properties.items()},
+    )
+
+
+def _rule(key: str, definition: MetadataDefinition, nested: Mapping[str, MetadataRules]) -> _Rule:
+    demands = _demands(definition)
+    if definition.deleted or definition.array is None or definition.type not in _TYPES:
+        return _Rule(demands)
+    inner = nested.get(definition.object_type or "") if definition.type == "object" else None
+    one = _TYPES[definition.type][1](definition) if inner is None else _object(inner)
+    accepts = _list_of(one) if definition.array else one
+    rule = _Rule(demands, accepts, definition.array, inner)
+    return replace(rule, check=_check(key, rule, accepts))
+
+
+def _check(key: str, rule: _Rule, accepts: _Accepts) -> Check:
+    def check(value: Any) -> None:
+        if not accepts(value):
+            raise RefusedMetadataError("; ".join(rule.problems(key, value)))
+
+    return check
+
+
+def _refusal_of(key: str) -> Check:
+    def check(value: Any) -> None:
+        if value is not None:
+            raise RefusedMetadataError(_undefined(key, value))
+
+    return check
+
+
+# What a value must be. Each function returns a predicate that lets ordinary good values through at once, and looks
+# closely only at the others.
+
+
+def _list_of(accepts: _Accepts) -> _Accepts:
+    return lambda value: (isinstance(value, list) and all(map(accepts, value))) or value is None
+
+
+def _string(definition: MetadataDefinition) -> _Accepts:
+    allowed = _values_of(definition.eq, lambda value: isinstance(value, str))
+    banned = frozenset(value for value in definition.ne or () if isinstance(value, str))
+    exact = definition.exact_length
+    shortest = max(definition.min_length or 0, exact or 0)
+    longest = min(sys.maxsize if length is None else length for length in (definition.max_length, exact))
+
+    def accepts(value: Any) -> bool:
+        if (
+            type(value) is str
+            and (allowed is None or value in allowed)
+            and value not in banned
+            and shortest <= len(value) <= longest
+        ):
+            return True
+        return value is None or (isinstance(value, str) and closely(value))
+
+    def closely(value: str) -> bool:
+        utf_16_units = len(value.encode("utf-16-le", "surrogatepass")) // 2
+        listed = (allowed is None or value in allowed) and value not in banned
+        return listed and shortest <= utf_16_units <= longest
+
+    if allowed is None and not banned and not shortest and longest == sys.maxsize:
+        return lambda value: type(value) is str or value is None or isinstance(value, str)
+    return accepts
+
+
+def _number(definition: MetadataDefinition) -> _Accepts:
+    as_it_is = _number_test(definition, lambda number: number)
+    as_double = _number_test(definition, float)
+    exactly = _number_test(definition, lambda number: Decimal(str(number)))
+
+    def accepts(value: Any) -> bool:
+        kind = type(value)
+        if kind is int or kind is float:
+            if as_it_is(value):
+                return True
+        elif kind is Decimal and exactly(value):
+            return True
+        is_number_like = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+        return value is None or (is_number_like and as_double(float(value)))
+
+    return accepts
+
+
+def _number_test(definition: MetadataDefinition, convert: Callable[[Any], Any]) -> Callable[[Any], bool]:
+    """Return the test of a definition's constraints, with their numbers converted to those that will be tested."""
+    bounds = [
+        (holds, convert(bound)) for name, holds in _BOUNDS.items() if (bound := getattr(definition, name)) is not None
+    ]
+    listed = _values_of(definition.eq, is_number)
+    allowed = None if listed is None else frozenset(map(convert, listed))
+    banned = frozenset(convert(value) for value in definition.ne or () if is_number(value))
+
+    def fits(value: Any) -> bool:
+        for holds, bound in bounds:
+            if not holds(value, bound):
+                return False
+        return (allowed is None or value in allowed) and value not in banned
+
+    return fits
+
+
+def _values_of(values: list[Any] | None, of_type: Callable[[Any], bool]) -> frozenset[Any] | None:
+    """Return the values of an ``eq`` that can be relied on, None for any other."""
+    return frozenset(values) if values and all(map(of_type, values)) else None
+
+
+def _boolean(_: MetadataDefinition) -> _Accepts:
+    return lambda value: value is True or value is False or value is None
+
+
+def _iso_8601(_: MetadataDefinition) -> _Accepts:
+    def accepts(value: Any) -> bool:
+        if type(value) is str:
+            try:
+                datetime.fromisoformat(value)
+            except ValueError:
+                return _ISO_8601.fullmatch(value.strip()) is not None
+            return True
+        return value is None or (isinstance(value, str) and accepts(str(value)))
+
+    return accepts
+
+
+def _geopoint(_: MetadataDefinition) -> _Accepts:
+    def accepts(value: Any) -> bool:
+        if not isinstance(value, str):
+            return value is None
+        try:
+            latitude, longitude = value.split(",")
+            float(latitude)
+            float(longitude)
+        except ValueError:
+            return False
+        return True
+
+    return accepts
+
+
+def _image_url(_: MetadataDefinition) -> _Accepts:
+    def accepts(value: Any) -> bool:
+        if not isinstance(value, str):
+            return value is None
+        return value.endswith(_IMAGE_ENDINGS) or _IMAGE.search(value) is not None
+
+    return accepts
+
+
+def _object(nested: MetadataRules | None) -> _Accepts:
+    if nested is None:
+        return lambda value: isinstance(value, dict) or value is None
+    members = [(key, rule.accepts) for key, rule in nested._rules.items() if rule.accepts is not None]
+
+    def accepts(value: Any) -> bool:
+        is_object = isinstance(value, dict)
+        for key, member_accepts in members if is_object else ():
+            if key in value and not member_accepts(value[key]):
+                return False
+        return is_object or value is None
+
+    return accepts
+
+
+_TYPES: dict[str, tuple[str, Callable[[MetadataDefinition], _Accepts]]] = {
+    "string": ("must be a string", _string),
+    "number": ("must be a number", _number),
+    "boolean": ("must be a boolean", _boolean),
+    "date": ("must be an ISO-8601 date", _iso_8601),
+    "datetime": ("must be an ISO-8601 date time", _iso_8601),
+    "image_url": ("must be a URL pointing to JPG/JPEG or PNG resource", _image_url),
+    "geopoint": ("must be a geopoint", _geopoint),
+    "object": ("must be an object", lambda _: _object(None)),
+}
+
+
+# What is said
+
+
+def _demands(definition: MetadataDefinition) -> str:
+    of_type = [_TYPES[definition.type][0]] if definition.type in _TYPES else []
+    required = ["property is required"] if definition.optional is False else []
+    constraints = [
+        words.format(_listed(bound))
+        for name, words in _DEMANDS.items()
+        if (bound := getattr(definition, name)) is not None
+    ]
+    if not definition.array:
+        return ", ".join([*of_type, *required, *constraints])
+    every_element = ", ".join([*of_type, *constraints])
+    return ", ".join(["must be an array", *required, f"and every element: {every_element}"])
+
+
+def _problem(key: str, demands: str, value: Any) -> str:
+    return f"{key}: {demands} (actual value is '{_cut(_shown(value), _MAX_SHOWN_VALUE)}')"
+
+
+def _undefined(key: str, value: Any) -> str:
+    return _problem(key, "property is not defined", value)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str | Decimal):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False, default=float)
+
+
+def _listed(bound: Any) -> str:
+    return _cut(",".join(map(_shown, bound)), _MAX_SHOWN_LIST) if isinstance(bound, list) else _shown(bound)
+
+
+def _cut(text: str, characters: int) -> str:
+    return text if len(text) <= characters else text[: characters - 1] + "…"

@@ -1,0 +1,1 @@
+"""Batches sent once each, with a journal for the next try."""

@@ -1,0 +1,1 @@
+"""What earlier syncs left, and what becomes of each row."""

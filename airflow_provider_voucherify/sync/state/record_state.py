@@ -1,0 +1,77 @@
+"""What is said of single rows and records: the outcome of a row, and what the last syncs of a record came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from airflow_provider_voucherify.sync.types.outcome import Outcome
+
+MOST_FIELDS = 10
+"""Fields that a warning names."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordState:
+    """
+    What the last syncs of one id came to.
+
+    :param settings: digest of the settings under which its record was made.
+    :param digest: of the record, while Voucherify's last answer was that it has it.
+    :param failed_digest: of the record that it did not accept last.
+    :param attempts: in how many runs it did not accept that one.
+    :param outcome: of the last sync that did something about the record.
+    :param run: that sync's run.
+    :param confirmed_at: when Voucherify last confirmed any record of that id, Unix epoch seconds; None for never.
+    :param fields: of which Voucherify has a value of this sync, as a JSON list of paths such as ``metadata.tier``; None
+        if that is not known.
+    :param not_cleared: those of them of which the source had no value any more; None for none.
+    """
+
+    id: str
+    settings: str
+    digest: int | None
+    failed_digest: int | None
+    attempts: int
+    outcome: Outcome
+    key: str | None
+    message: str | None
+    run: str
+    confirmed_at: float | None
+    fields: str | None = None
+    not_cleared: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotCleared:
+    """
+    Values that Voucherify still has although the source no longer has them, because missing values are not sent.
+
+    :param records: of how many records, by the path of the field, the most frequent first.
+    :param columns: name of the column that a field comes from, by its path.
+    """
+
+    records: Mapping[str, int]
+    columns: Mapping[str, str]
+
+    @property
+    def values(self) -> int:
+        """How many values."""
+        return sum(self.records.values())
+
+    def text(self) -> str | None:
+        """Say so in words, and what clears them; None if there are none."""
+        if not self.records:
+            return None
+        shown = [f"{path} ({number:,})" for path, number in islice(self.records.items(), MOST_FIELDS)]
+        more = len(self.records) - len(shown)
+        fields = ", ".join(shown) + (f" and {more} more fields" if more else "")
+        clear = {self.columns[path]: "send" for path in self.records if path.startswith(("metadata.", "address"))}
+        stay = any(not path.startswith(("metadata.", "address")) for path in self.records)
+        how = f"null_policy={dict(islice(clear.items(), MOST_FIELDS))} sends null for them" if clear else ""
+        not_all = "the API takes null in metadata and in the address only" if stay else ""
+        return (
+            f"Voucherify still has {self.values:,} values that the source no longer has, as missing values are "
+            f"not sent: {fields}; {', and '.join(filter(None, (how, not_all)))}"
+        )

@@ -1,0 +1,167 @@
+"""The kinds of outcome: of a row, and of all records of one action."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from airflow_provider_voucherify.sync.types.failure import Failure
+
+Outcome = Literal[
+    "updated", "created", "succeeded", "unchanged", "failed", "refused", "superseded", "not_reported", "removed"
+]
+
+
+MAX_ATTEMPTS = "max_attempts"
+"""Key of records that are not sent, because they have failed so often."""
+
+
+def confirmed_by(outcome: str, *, upserts: bool) -> bool:
+    """
+    Say whether Voucherify has a record after this answer.
+
+    A voucher that is only counted as done need not exist (examples of 2023 count unknown codes as done), and a record
+    that was found and not written (``unchanged``) may be the same already, or may have been left as it was: the vendor
+    does not say which. Neither counts, so such records are sent again by the next sync.
+
+    :param upserts: whether unknown ids are created (customers and products).
+    """
+    return outcome in ("updated", "created") or (outcome == "succeeded" and upserts)
+
+
+@dataclass(frozen=True, slots=True)
+class RowOutcome:
+    """
+    What became of one row of the source, or of a record that left it.
+
+    :param row: the row's place in the source, from 1; None for a record that is not in the source any more.
+    :param id: the record's ``source_id`` or ``code``; None where the row has none.
+    :param outcome: ``updated``, ``created``, or ``succeeded`` where Voucherify does not tell which of the two;
+        ``unchanged`` (not sent, or found equal), ``failed``, ``refused`` before sending, ``superseded`` by a later row
+        of the same id or by a later sync, ``not_reported`` (sent, and no answer says what became of it), ``removed``
+        (left the source).
+    :param key: kind of the reason, where there is one. Of a ``removed`` record ``marked``, where Voucherify has
+        confirmed its mark, or ``reported``.
+    """
+
+    row: int | None
+    id: str | None
+    outcome: Outcome
+    key: str | None = None
+    message: str | None = None
+    details: str | None = None
+    async_action_id: str | None = None
+
+
+WRITTEN = frozenset({"updated", "created", "succeeded"})
+"""What is said of records that Voucherify has."""
+
+
+@dataclass(frozen=True)
+class ActionOutcome:
+    """
+    The records of one action, counted.
+
+    ``succeeded + unchanged + failed + not_reported`` is always the number of records sent.
+
+    :param succeeded: written by Voucherify.
+    :param updated: of these, the ones that existed before; None where the API does not tell.
+    :param created: of these, the ones that were created (upserted); None where the API does not tell.
+    :param unchanged: found and not written, without an error.
+    :param not_reported: sent, and mentioned nowhere in the answer.
+    :param failures: the failed records that the API names, by id.
+    :param failed_as_a_whole: the action came to nothing, so that sending its batch again may help.
+    :param unnamed_failures: failed records that it does not name, and why where it says.
+    :param others: rows of the report about records that were not sent, as far as it is known which were.
+    :param said: by each id that was sent, if these are known, what errors and report say of it: ``failed``,
+        ``unchanged``, ``updated``, ``created``, ``succeeded``, or nothing.
+    :param told: by what is said of a record what may be told of it; see ``told_of_records``.
+    """
+
+    succeeded: int
+    updated: int | None
+    created: int | None
+    unchanged: int
+    failed: int
+    not_reported: int
+    failures: dict[str, Failure] = field(default_factory=dict)
+    failed_as_a_whole: bool = False
+    unnamed_failures: int = 0
+    unnamed_reason: Failure | None = None
+    others: int = 0
+    said: Mapping[str, str] = field(default_factory=dict, repr=False)
+    told: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def records(self) -> int:
+        """How many records the action was about."""
+        return self.succeeded + self.unchanged + self.failed + self.not_reported
+
+    @property
+    def failures_by_key(self) -> Counter[str | None]:
+        """Failed records by the key that Voucherify gives; None where it gives none."""
+        counts = Counter(failure.key for failure in self.failures.values())
+        if self.unnamed_failures:
+            counts[self.unnamed_reason.key if self.unnamed_reason is not None else None] += self.unnamed_failures
+        return counts
+
+    def __add__(self, other: ActionOutcome) -> ActionOutcome:
+        """Add counts up: one unknown part makes their sum unknown. Names and reasons are not kept."""
+        return ActionOutcome(
+            succeeded=self.succeeded + other.succeeded,
+            updated=None if self.updated is None or other.updated is None else self.updated + other.updated,
+            created=None if self.created is None or other.created is None else self.created + other.created,
+            unchanged=self.unchanged + other.unchanged,
+            failed=self.failed + other.failed,
+            not_reported=self.not_reported + other.not_reported,
+        )
+
+    def without_names(self) -> ActionOutcome:
+        """Forget the single records, which may be many."""
+        return replace(self, failures={}, said={}, told={})
+
+    def without(self, sent_again: int) -> ActionOutcome:
+        """
+        Take records out that are in a later batch again, which says what became of them.
+
+        They had failed. Where less is known of the action than when they were sent again, because its report is gone,
+        they are taken from what it is then thought to have come to.
+        """
+        if not sent_again:
+            return self
+        failed = max(0, self.failed - sent_again)
+        left = sent_again - (self.failed - failed)
+        not_reported = max(0, self.not_reported - left)
+        left -= self.not_reported - not_reported
+        unchanged = max(0, self.unchanged - left)
+        left -= self.unchanged - unchanged
+        succeeded = max(0, self.succeeded - left)
+        return replace(
+            self,
+            succeeded=succeeded,
+            updated=_part_of(self.updated, self.succeeded, succeeded),
+            created=_part_of(self.created, self.succeeded, succeeded),
+            unchanged=unchanged,
+            failed=failed,
+            not_reported=not_reported,
+            failures={},
+            unnamed_failures=failed,
+        )
+
+    def reason_of_silent(self) -> Failure | None:
+        """Return why records that are mentioned nowhere have not arrived, as far as that can be said of each."""
+        told = self.told.get("")
+        if told == "failed":
+            return self.unnamed_reason
+        if told != "not_reported" or not self.unnamed_failures:
+            return None
+        message = f"{self.unnamed_failures:,} records of its request failed, and Voucherify does not say which"
+        said = self.unnamed_reason.message if self.unnamed_reason is not None else None
+        return Failure("failed", None, None, ": ".join(filter(None, (message, said))))
+
+
+def _part_of(part: int | None, whole: int, left: int) -> int | None:
+    """Say how many are left of a part of a whole of which some have gone; None if that depends on which."""
+    return part if left == whole else left if part == whole else 0 if part == 0 or left == 0 else None

@@ -1,0 +1,42 @@
+"""What became of one batch, as one value, and who is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+from airflow_provider_voucherify.models.endpoints import BulkEndpoint
+from airflow_provider_voucherify.sync.types.failure import Failure
+from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """
+    What became of one batch.
+
+    :param async_action_id: of its action.
+    :param number: of the batch, from 1.
+    :param whole: what became of all its records.
+    :param outcome: the same without those that are in a later batch again, which says what became of them.
+    :param failures: the records and rows that Voucherify gives a reason for; ``unnamed`` is that of the others, if any.
+    :param endpoint: where it went; None if not even its action tells.
+    :param body: what was sent; None if it is lost, or somebody else sent it.
+    """
+
+    async_action_id: str
+    number: int
+    whole: ActionOutcome
+    outcome: ActionOutcome
+    failures: Collection[Failure] = ()
+    unnamed: Failure | None = None
+    endpoint: BulkEndpoint | None = None
+    body: bytes | None = None
+
+
+class Listener(Protocol):
+    """Is told of each batch, in order."""
+
+    def add(self, settled: Settled) -> None:
+        """Take note of what became of one batch."""

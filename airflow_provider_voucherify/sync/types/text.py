@@ -1,0 +1,26 @@
+"""Text that logs, XComs and files can take, whatever it was made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def json_safe_text(value: Any) -> str:
+    """Return a value's text with everything that UTF-8 cannot carry escaped."""
+    try:
+        text = str(bytes(value) if isinstance(value, bytearray | memoryview) else value)
+    except Exception:
+        text = f"(a {type(value).__name__} that has no text)"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+MAX_TEXT = 500
+"""Characters of a message that are kept: an error text of any size must not swell logs or XComs."""
+
+
+def shortened(text: str | None) -> str | None:
+    """Return at most ``MAX_TEXT`` characters of a text, on one line, without control characters."""
+    if text is None:
+        return None
+    line = "".join(c if c.isprintable() else " " for c in json_safe_text(text[: MAX_TEXT + 1]))
+    return line if len(text) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"

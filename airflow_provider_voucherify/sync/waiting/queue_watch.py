@@ -1,0 +1,462 @@
+"""
+Which async action to look at next, and when, for everybody in one place who waits for some: a policy without I/O.
+
+Looks are the scarce thing. The queue is documented as first-in-first-out, so only its head is looked at, when it may
+be done. That order was never seen proven, so every few looks the list of actions is read instead, which costs the same.
+Once it contradicts the order, the list alone is read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from airflow_provider_voucherify.client.budgets import held_until
+from airflow_provider_voucherify.client.calls import Call, async_action_status, get_async_action, list_async_actions
+from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList, epoch
+from airflow_provider_voucherify.models.errors import (
+    VoucherifyBadRequestError,
+    VoucherifyError,
+    VoucherifyNotFoundError,
+    may_pass,
+)
+from airflow_provider_voucherify.sync.waiting import pauses
+from airflow_provider_voucherify.sync.waiting.action_list import CLOCKS, PAGE, ListSweep, most_pages
+from airflow_provider_voucherify.sync.waiting.queue_head import QueueHead
+from airflow_provider_voucherify.sync.waiting.waits import End, Wait, Waits
+
+log = logging.getLogger(__name__)
+
+UNFINISHED_LOOKS_PER_LIST = 2
+"""Looks that find the head unfinished, after which the next one reads the list."""
+
+LOOKS_PER_LIST = 10
+"""Looks after which the next one reads the list in any case."""
+
+FINISHED_AT_ONCE = 3
+"""Actions found finished without a pause between, after which the list is read for the others."""
+
+LIST_FAILURES = 3
+"""Failures of the list while single looks succeed, after which it is not tried again."""
+
+_NEVER = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """
+    The next look.
+
+    :param at: when, Unix epoch seconds. Before that time it is not settled yet what to look at: ask again then.
+    :param async_action_id: which action to get; None to get a page of the list, of 100 actions.
+    :param end_date: of the list's page.
+    """
+
+    at: float
+    async_action_id: str | None = None
+    end_date: str | None = None
+
+    @property
+    def call(self) -> Call[AsyncAction | AsyncActionList]:
+        """What to send."""
+        return self._call(get_async_action)
+
+    @property
+    def call_for_status(self) -> Call[AsyncAction | AsyncActionList]:
+        """The same for whoever has no use for results."""
+        return self._call(async_action_status)
+
+    def _call(self, get: Callable[[str], Call[AsyncAction]]) -> Call[AsyncAction | AsyncActionList]:
+        if self.async_action_id is None:
+            return list_async_actions(PAGE, self.end_date)
+        return get(self.async_action_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """
+    A rate limit that allows no look for now.
+
+    :param until: Unix epoch seconds.
+    :param why: what the look that met it said.
+    """
+
+    until: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """
+    The list being read.
+
+    :param whole: to its end at once, rather than a page now and then.
+    :param only_verifies: only for those whose last action has finished.
+    :param began: when the reading began.
+    """
+
+    sweep: ListSweep
+    whole: bool
+    only_verifies: bool
+    began: float
+
+
+class _ListPace:
+    """How often to read the whole list: one call for each end, about, and less often while nothing ends."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        self.pause = 0.0
+        self._read_at = now
+        self._ends = 0
+
+    def note_end(self) -> None:
+        """Take note that a wait has ended."""
+        self._ends += 1
+
+    def note_read(self, pages: int, now: float) -> None:
+        """Take note that the list was read."""
+        if self._ends:
+            self.pause = (now - self._read_at) * pages / self._ends
+        else:
+            self.pause = 2 * max(self.pause, pauses.SHORTEST_PAUSE)
+        self._read_at, self._ends = now, 0
+
+
+class QueueWatch:
+    """
+    Decides about the looks on behalf of everybody who waits, and tells each wait its end.
+
+    Whoever drives it asks for the ``next_look``, sleeps until its time, asks again, gets what it says, and gives back
+    what was ``found`` or how it ``failed``. Times are Unix epoch seconds by the driver's clock.
+
+    With the last action of a wait the others should have finished; the list is read to be sure, and one that it shows
+    unfinished is waited for. One that it does not show is taken to be in order. Where the list cannot be had, actions
+    are looked at one by one.
+
+    A wait ends at its ``end_time`` after a last look. A look that fails for good ends all waits; one that may pass,
+    those that have seen too many of them in a row. An action that does not exist ends only the waits for it. A rate
+    limit that says when it ends is no failure: the next look is then.
+    """
+
+    def __init__(self) -> None:
+        self.waits = Waits()
+        self.gave_up = False
+        """Whether looking has failed for everybody, so that whoever waits next should connect anew."""
+        self.hold: Hold | None = None
+        """Why the last look was not possible, where a rate limit forbade it."""
+        self._head = QueueHead()
+        self._news: dict[Wait, None] = {}
+        self._looked_at = _NEVER
+        self._looks_since_list = 0
+        self._finished_at_once = 0
+        self._contradicted = False
+        self._newest_finished = _NEVER
+        self._failures = 0
+        self._retry_at = _NEVER
+        self._list_failures = 0
+        self._list_failed = False
+        self._has_list = True
+        self._reading: _Reading | None = None
+        self._list_pace = _ListPace()
+        self._verifying: dict[Wait, None] = {}
+        self._unseen: str | None = None
+
+    def add(self, wait: Wait, now: float) -> None:
+        """Watch for a wait's actions from now on; one without actions has finished."""
+        wait.submitted_at = min(wait.submitted_at, now)  # the clock of whoever submitted may be ahead
+        if wait.unfinished:
+            self.waits.add(wait)
+        else:
+            wait.end = End("finished")
+
+    def remove(self, wait: Wait) -> None:
+        """Forget a wait, ended or not."""
+        self.waits.remove(wait)
+        self._verifying.pop(wait, None)
+
+    # What to look at
+
+    def next_look(self, now: float) -> Look | None:
+        """Return the next look, None while nobody waits; what to look at is settled once its time has come."""
+        if not self.waits:
+            return None
+        if now < self._looked_at:  # the clock was set back
+            self._looked_at, self._retry_at = now, _NEVER
+            self._head.clock_was_set(now)
+        at = min(max(self._due(now), self._retry_at), min(wait.end_time for wait in self.waits))
+        if at > now:
+            return Look(at)
+        action_id = self._choose(now)
+        if action_id is None and self._reading is not None:
+            return Look(now, end_date=self._reading.sweep.end_date)
+        return Look(now, action_id)
+
+    def _due(self, now: float) -> float:
+        if self._goes_on or self._verifying or self._unseen in self.waits.awaited:
+            return now
+        interval = self.waits.poll_interval
+        if not self._contradicted or len(self.waits.awaited) == 1:
+            due = self._head.due(self.waits.head, self._looked_at, interval)
+        elif self._has_list:
+            due = self._looked_at + pauses.within(self._list_pace.pause, interval)
+        else:
+            due = self._looked_at + pauses.within(interval / len(self.waits), interval)
+        return max(due, min(wait.not_before for wait in self.waits))
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the list is being read to its end."""
+        return self._reading is not None and self._reading.whole
+
+    def _choose(self, now: float) -> str | None:
+        """Return the action to look at, or None for a page of the list."""
+        over = {wait.key for wait in self.waits if wait.end_time <= now}
+        if self._has_list and not self._list_failed and self._reads_list(over, now):
+            return None
+        if over:
+            return next(iter(over))
+        if self._unseen in self.waits.awaited:
+            return self._unseen
+        if self._contradicted and not self._has_list:
+            return min(self.waits, key=lambda wait: wait.looked_at).key
+        if not self._has_list and self._looks_elsewhere():
+            return min(tuple(self.waits)[1:], key=lambda wait: wait.looked_at).key
+        return self.waits.head.key
+
+    def _reads_list(self, over: Collection[str], now: float) -> bool:
+        """Say whether to read a page of the list now, and begin to read it where that is not done yet."""
+        if self._goes_on:
+            return True
+        if self._unseen in self.waits.awaited:
+            return False
+        several = len(self.waits.awaited) > 1
+        many = len(over) > FINISHED_AT_ONCE or self._finished_at_once >= FINISHED_AT_ONCE
+        if self._verifying or (several and (many or (self._contradicted and not over))):
+            self._begin_to_read(now, whole=True)
+            return True
+        if several and not over and self._looks_elsewhere():
+            if self._reading is None:
+                self._begin_to_read(now, whole=False)
+            return True
+        return False
+
+    def _looks_elsewhere(self) -> bool:
+        """Say whether it is time to look at another action than the head."""
+        unfinished = self._head.unfinished_looks
+        since_list = min(unfinished, self._looks_since_list)
+        return len(self.waits) > 1 and (
+            self._looks_since_list >= LOOKS_PER_LIST or since_list >= UNFINISHED_LOOKS_PER_LIST
+        )
+
+    def _begin_to_read(self, now: float, *, whole: bool) -> None:
+        only_verifies = whole and len(self._verifying) > 0 and not self._contradicted
+        wanted = self._wanted(only_verifies)
+        sweep = ListSweep(self._newest_of(wanted), most_pages(len(wanted)))
+        self._reading = _Reading(sweep, whole, only_verifies, now)
+
+    def _wanted(self, only_verifies: bool) -> Collection[str]:
+        """Return the actions for which the list is read."""
+        if self._contradicted:
+            return self.waits.awaited.keys()
+        wanted = {action_id for wait in self._verifying for action_id in wait.unfinished}
+        return wanted if only_verifies else wanted | {wait.key for wait in self.waits}
+
+    def _newest_of(self, action_ids: Iterable[str]) -> float | None:
+        """Return a time by Voucherify's clock after which none of some actions was created; None if that is unknown."""
+        newest = float("-inf")
+        for awaited in map(self.waits.awaited.__getitem__, action_ids):
+            bounds = [wait.newest for wait in awaited.waits] if awaited.created is None else [awaited.created]
+            known = [bound for bound in bounds if bound is not None]
+            if not known:
+                return None
+            newest = max(newest, *known)
+        return newest + CLOCKS
+
+    # What was seen
+
+    def found(self, look: Look, answer: AsyncAction | AsyncActionList, asked_at: float, now: float) -> list[Wait]:
+        """
+        Take note of the answer to a look.
+
+        :param asked_at: when the look began.
+        :returns: the waits to which it tells something: those that have ended, and those for the action looked at.
+        """
+        if isinstance(answer, AsyncAction):
+            self._note_action(str(look.async_action_id), answer, asked_at, now)
+        else:
+            self._note_page(answer, asked_at, now)
+        self._failures, self._retry_at, self._list_failed, self._looked_at = 0, _NEVER, False, now
+        self.hold = None
+        return self._take_news()
+
+    def failed(self, look: Look, error: VoucherifyError, asked_at: float, now: float) -> list[Wait]:
+        """
+        Take note of a look that failed.
+
+        :returns: the waits to which it tells something, see ``found``.
+        """
+        action_id = look.async_action_id
+        until = held_until(error, now)
+        self.hold = None if until is None else Hold(until, str(error))
+        if action_id is None and self.hold is None:
+            self._note_list_failure(error)
+        self._list_failed = action_id is None and self.hold is None
+        if self.hold is not None:
+            self._note_hold(self.hold, action_id, now)
+        elif isinstance(error, VoucherifyNotFoundError | VoucherifyBadRequestError):
+            for wait in self.waits.keyed_on(action_id):
+                self._end(wait, End("unreachable", str(error)))
+        elif may_pass(error):
+            self._note_failure(error, action_id, now)
+        elif action_id is not None:
+            self.gave_up = True
+            for wait in self.waits:
+                self._end(wait, End("unreachable", str(error)))
+        self._end_those_over(asked_at, action_id)
+        self._looked_at = now
+        return self._take_news()
+
+    def _note_action(self, action_id: str, action: AsyncAction, asked_at: float, now: float) -> None:
+        self._news.update(dict.fromkeys(self.waits.keyed_on(action_id)))
+        at_once = asked_at - self._looked_at < pauses.SHORTEST_PAUSE
+        self._finished_at_once = self._finished_at_once + 1 if action.is_finished and at_once else 0
+        is_head = len(self.waits) > 0 and action_id == self.waits.head.key
+        self._looks_since_list = self._looks_since_list + 1 if is_head else 0
+        if action_id == self._unseen:
+            self._unseen = None
+        self._note({action_id: action}, asked_at, now)
+        self._end_those_over(asked_at, action_id)
+
+    def _note_page(self, page: AsyncActionList, asked_at: float, now: float) -> None:
+        actions = {action.id: action for action in page.async_actions}
+        if self.waits and self.waits.head.key in actions:
+            self._news.update(dict.fromkeys(self.waits.keyed_on(self.waits.head.key)))
+        self._looks_since_list = self._finished_at_once = self._list_failures = 0
+        self._note(actions, asked_at, now)
+        reading = self._reading
+        if reading is None:
+            return
+        wanted = self._wanted(reading.only_verifies)
+        created = [self.waits.awaited[action_id].created for action_id in wanted]
+        known = [at for at in created if at is not None]
+        reading.sweep.take(page, wanted, min(known) if known and len(known) == len(created) else None)
+        if reading.sweep.is_done:
+            self._reading = None
+            if reading.whole:
+                self._note_whole_list(reading, now)
+
+    def _note(self, actions: Mapping[str, AsyncAction], asked_at: float, now: float) -> None:
+        awaited = self.waits.awaited
+        seen = [action for action_id, action in actions.items() if action_id in awaited]
+        for action in seen:
+            created = awaited[action.id].created = epoch(action.created_at)
+            awaited[action.id].failures = 0
+            for wait in awaited[action.id].waits:
+                wait.newest = max((at for at in (created, wait.newest) if at is not None), default=None)
+        for action in sorted(seen, key=lambda action: awaited[action.id].created or 0.0):
+            if action.is_finished and action.id in awaited:
+                self._newest_finished = max(self._newest_finished, awaited[action.id].created or _NEVER)
+                self._finish(action, now)
+        unfinished = {action.id: action for action in seen if action.id in awaited}
+        for action_id, action in unfinished.items():
+            for wait in self.waits.keyed_on(action_id):
+                wait.note_unfinished(action, now)
+            if (awaited[action_id].created or self._newest_finished) < self._newest_finished:
+                self._contradict(action_id, now)
+        if self.waits and self.waits.head.key in unfinished:
+            self._head.unfinished(self.waits.head, asked_at, now)
+
+    def _finish(self, action: AsyncAction, now: float) -> None:
+        keyed = self.waits.keyed_on(action.id)
+        if keyed:
+            self._head.finished(keyed[0], action, now)
+        for wait in tuple(self.waits.awaited[action.id].waits):
+            self.waits.forget(wait, action.id)
+            if not wait.unfinished or (wait in keyed and not self._has_list):
+                self._end(wait, End("finished"))
+            elif wait in keyed:
+                self._verifying[wait] = None
+
+    def _note_whole_list(self, reading: _Reading, now: float) -> None:
+        seen = reading.sweep.seen
+        for wait in tuple(self._verifying):
+            for action_id in wait.unfinished.keys() - seen:
+                if self.waits.awaited[action_id].created is None:
+                    self.waits.forget(wait, action_id)
+            if not wait.unfinished:
+                self._end(wait, End("finished"))
+        self._verifying.clear()
+        if not reading.only_verifies:
+            self._end_those_over(reading.began, None)
+        if self._contradicted and self.waits and self.waits.head.key not in seen:
+            self._unseen = self.waits.head.key
+        self._list_pace.note_read(reading.sweep.pages, now)
+
+    def _contradict(self, action_id: str, now: float) -> None:
+        if self._contradicted:
+            return
+        self._contradicted, self._list_pace = True, _ListPace(now)
+        log.warning(
+            "Async action %s is unfinished although a later one has finished, contrary to the documented order: "
+            "from now on the list of async actions is read for all that are waited for",
+            action_id,
+        )
+
+    # What failed, and what ended
+
+    def _note_list_failure(self, error: VoucherifyError) -> None:
+        self._reading = None
+        self._list_failures += not self._failures
+        if may_pass(error) and self._list_failures < LIST_FAILURES:
+            return
+        log.warning("The list of async actions cannot be had, so they are looked at one by one: %s", error)
+        self._has_list = False
+        for wait in tuple(self._verifying):
+            self._end(wait, End("finished"))
+
+    def _note_hold(self, hold: Hold, action_id: str | None, now: float) -> None:
+        """Put everything off; a list that was being read is begun anew, since what it told is old by then."""
+        self._reading = None
+        self._retry_at = max(hold.until, now + pauses.SHORTEST_PAUSE)
+        if self.waits:
+            self._news.update(dict.fromkeys(self.waits.keyed_on(action_id or self.waits.head.key)))
+
+    def _note_failure(self, error: VoucherifyError, action_id: str | None, now: float) -> None:
+        if not self.waits:
+            return
+        self._failures += 1
+        self._retry_at = now + pauses.pause(now - self.waits.head.submitted_at, self.waits.poll_interval)
+        self._looks_since_list = LOOKS_PER_LIST if action_id == self.waits.head.key else 0
+        awaited = self.waits.awaited.get(action_id or "")
+        if awaited is not None:
+            awaited.failures += 1
+        self._news.update(dict.fromkeys(self.waits.keyed_on(action_id or self.waits.head.key)))
+        for wait in self.waits:
+            wait.failures, wait.failure = max(self._failures, self.waits.awaited[wait.key].failures), str(error)
+            if wait.failures >= wait.most_failures:
+                self.gave_up = self.gave_up or self._failures >= wait.most_failures
+                self._end(wait, End("unreachable", str(error)))
+
+    def _end_those_over(self, asked_at: float, action_id: str | None) -> None:
+        """End the waits that are too late and were looked at, by an action or, for None, by the list."""
+        for wait in self.waits if action_id is None else self.waits.keyed_on(action_id):
+            if wait.end_time <= asked_at:
+                self._end_over(wait)
+
+    def _end_over(self, wait: Wait) -> None:
+        said = f"async action {wait.key} was not finished in time"
+        if self.hold is not None:
+            said = f"whether async action {wait.key} has finished could not be found out in time: {self.hold.why}"
+        self._end(wait, End("timeout", said))
+
+    def _end(self, wait: Wait, end: End) -> None:
+        wait.end = end
+        self.remove(wait)
+        self._news[wait] = None
+        self._list_pace.note_end()
+
+    def _take_news(self) -> list[Wait]:
+        news = list(self._news)
+        self._news.clear()
+        return news

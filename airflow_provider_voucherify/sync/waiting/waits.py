@@ -1,0 +1,161 @@
+"""Who waits for which async actions: the waits of one place, oldest submission first."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL, MOST_FAILED_LOOKS
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.models.async_action import AsyncAction
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """
+    How a wait ended.
+
+    :param status: ``finished``; ``timeout``: it is too late, and the last look found an action unfinished;
+        ``unreachable``: looking failed for good.
+    :param message: what to tell a person; None where it has finished.
+    """
+
+    status: Literal["finished", "timeout", "unreachable"]
+    message: str | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Wait:
+    """
+    Somebody's waiting for a set of async actions.
+
+    :param async_action_ids: in the order of submission; the last one is looked at first.
+    :param submitted_at: when that one was submitted, Unix epoch seconds.
+    :param end_time: when to give up, Unix epoch seconds.
+    :param poll_interval: longest pause between two looks, in seconds.
+    :param not_before: earliest time at which a look is of use, Unix epoch seconds.
+    :param most_failures: failed looks in a row after which to give up.
+    """
+
+    async_action_ids: Sequence[str]
+    submitted_at: float
+    end_time: float
+    poll_interval: float = DEFAULT_POLL_INTERVAL
+    not_before: float = 0.0
+    most_failures: int = MOST_FAILED_LOOKS
+    end: End | None = field(default=None, init=False)
+    """How it ended, None while it lasts."""
+    status: str | None = field(default=None, init=False)
+    progress: int | None = field(default=None, init=False)
+    """What the last look at ``key`` showed; None before the first."""
+    failures: int = field(default=0, init=False)
+    failure: str | None = field(default=None, init=False)
+    """Failed looks since the last good one, and what the last one said."""
+    looked_at: float = field(default=float("-inf"), init=False)
+    newest: float | None = field(default=None, init=False)
+    """When the newest of its actions that were seen was created, by Voucherify's clock."""
+    unfinished: dict[str, None] = field(init=False, repr=False)
+    """Its actions that are not known to have finished, in the order of submission."""
+
+    def __post_init__(self) -> None:
+        self.unfinished = dict.fromkeys(self.async_action_ids)
+
+    @property
+    def key(self) -> str:
+        """The action that tells most about this wait: by the documented order, the last one finishes last."""
+        return next(reversed(self.unfinished))
+
+    def note_unfinished(self, action: AsyncAction, now: float) -> None:
+        """Take note of a look that found ``key`` unfinished."""
+        self.status, self.progress = action.status, action.progress
+        self.failures, self.failure, self.looked_at = 0, None, now
+
+
+@dataclass(slots=True)
+class Awaited:
+    """
+    An action that somebody waits for.
+
+    :param created: when it was created, by Voucherify's clock; None where that is not known.
+    :param failures: looks at it that failed since the last good one.
+    """
+
+    waits: list[Wait] = field(default_factory=list)
+    created: float | None = None
+    failures: int = 0
+
+
+class Waits:
+    """All waits that have not ended. Iterates over them, oldest submission first."""
+
+    def __init__(self) -> None:
+        self._waits: list[Wait] = []
+        self.awaited: dict[str, Awaited] = {}
+        """By id, every action that one of them waits for."""
+
+    def __len__(self) -> int:
+        return len(self._waits)
+
+    def __iter__(self) -> Iterator[Wait]:
+        return iter(tuple(self._waits))
+
+    @property
+    def head(self) -> Wait:
+        """The one whose action should finish first."""
+        return self._waits[0]
+
+    @property
+    def poll_interval(self) -> float:
+        """The smallest of theirs."""
+        return min(wait.poll_interval for wait in self._waits)
+
+    def add(self, wait: Wait) -> None:
+        """Add a wait."""
+        bisect.insort(self._waits, wait, key=lambda other: other.submitted_at)
+        for action_id in wait.unfinished:
+            self.awaited.setdefault(action_id, Awaited()).waits.append(wait)
+
+    def remove(self, wait: Wait) -> None:
+        """Remove a wait, if it is there."""
+        index = self._index(wait)
+        if index is not None:
+            del self._waits[index]
+            for action_id in tuple(wait.unfinished):
+                self.forget(wait, action_id)
+
+    def forget(self, wait: Wait, action_id: str) -> None:
+        """Let a wait not wait for an action any longer."""
+        del wait.unfinished[action_id]
+        waits = self.awaited[action_id].waits
+        waits.remove(wait)
+        if not waits:
+            del self.awaited[action_id]
+
+    def keyed_on(self, action_id: str | None) -> list[Wait]:
+        """Return the waits about which an action tells most."""
+        awaited = self.awaited.get(action_id) if action_id is not None else None
+        return [wait for wait in awaited.waits if wait.key == action_id] if awaited is not None else []
+
+    def position(self, wait: Wait) -> int:
+        """
+        Return how many were submitted before it.
+
+        :raises ValueError: it is not there.
+        """
+        index = self._index(wait)
+        if index is None:
+            raise ValueError(f"nobody waits for {wait.key}")
+        return index
+
+    def _index(self, wait: Wait) -> int | None:
+        """Find a wait by its time, since there may be thousands; None where it is not there."""
+        at = bisect.bisect_left(self._waits, wait.submitted_at, key=lambda other: other.submitted_at)
+        for index in range(at, len(self._waits)):
+            if self._waits[index] is wait:
+                return index
+            if self._waits[index].submitted_at > wait.submitted_at:
+                break
+        return None

@@ -1,0 +1,148 @@
+"""
+Checks of a task's parameters: as soon as a DAG is parsed, all at once, with the lines to paste.
+
+What a template, an upstream task or a mapping gives is not known by then. It is checked when the task runs, before
+anything is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow_provider_voucherify.compat import BaseOperatorMeta
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+
+
+class Wrong(NamedTuple):
+    """
+    What is wrong with a task's parameters.
+
+    :param why: a sentence.
+    :param lines: what to add to the task, as Python; examples of values that would do.
+    :param dry_run_goes_on: whether only a task that sends something needs it.
+    """
+
+    why: str
+    lines: tuple[str, ...] = ()
+    dry_run_goes_on: bool = False
+
+
+class CheckedWhenParsed(BaseOperatorMeta):
+    """
+    The class of operator classes whose instances are checked once they are whole, subclasses' constructors included.
+
+    An instance of a mapped task is not: it is made while the task runs, where Airflow would retry what is raised.
+    """
+
+    if not TYPE_CHECKING:
+
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            """Make a task and check its parameters, as far as they are known."""
+            is_mapped = kwargs.get("_airflow_from_mapped", False)
+            task = super().__call__(*args, **kwargs)
+            if not is_mapped:
+                task._check(rendered=False)
+            return task
+
+
+class ChecksParameters:
+    """
+    A task that knows what may be wrong with its parameters. A mixin of ``BaseOperator``.
+
+    A subclass overrides ``_wrong``. It is asked when the DAG is parsed, and again when the task runs.
+    """
+
+    task_id: str
+    template_fields: Iterable[str]
+    is_dry_run = False
+
+    def _wrong(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
+        """
+        Say what is wrong.
+
+        :param is_known: says of the name of a parameter whether its value is final.
+        """
+        yield from ()
+
+    def _check(self, *, rendered: bool) -> None:
+        """
+        Check the parameters.
+
+        :param rendered: whether templates have been replaced by their values.
+        :raises VoucherifyConfigurationError: naming everything that is wrong, and the task.
+        """
+
+        def is_known(name: str) -> bool:
+            return rendered or name not in self.template_fields or not _comes_later(getattr(self, name))
+
+        wrong = [one for one in self._wrong(is_known) if not (one.dry_run_goes_on and self.is_dry_run)]
+        if wrong:
+            raise VoucherifyConfigurationError(_message(self.task_id, wrong))
+
+    def _needed_to_send(self) -> list[str]:
+        """Say what a dry run does without and a task that sends something does not."""
+        return [one.why for one in self._wrong(lambda _: True) if one.dry_run_goes_on]
+
+    def _wrong_booleans(self, *names: str) -> Iterator[Wrong]:
+        for name in names:
+            if not isinstance(value := getattr(self, name), bool):
+                yield Wrong(f"{_parameter(name)} must be True or False, not {value!r}")
+
+    def _wrong_choice(self, name: str, *choices: str | None) -> Iterator[Wrong]:
+        value = getattr(self, name)
+        if not any(value is choice or value == choice for choice in choices):
+            yield Wrong(f"{name} must be {_either(map(repr, choices))}, not {value!r:.100}")
+
+    def _wrong_paths(self, is_known: Callable[[str], bool], *names: str) -> Iterator[Wrong]:
+        for name in names:
+            if (value := getattr(self, name)) not in (None, "") and is_known(name):
+                from airflow_provider_voucherify.storage.paths import path_text
+
+                yield from told_by(path_text, name, value)
+
+    def _wrong_durations(self, *names: str) -> Iterator[Wrong]:
+        for name in names:
+            value = getattr(self, name)
+            is_number = isinstance(value, int | float | timedelta) and not isinstance(value, bool)
+            seconds = value.total_seconds() if isinstance(value, timedelta) else value
+            if not is_number or not 0 < seconds < float("inf"):
+                yield Wrong(f"{name} must be seconds or a timedelta, more than 0, not {value!r}")
+
+
+def told_by(check: Callable[..., Any], *arguments: Any) -> Iterator[Wrong]:
+    """Give what a check raises."""
+    try:
+        check(*arguments)
+    except VoucherifyConfigurationError as error:
+        yield Wrong(str(error))
+
+
+def _comes_later(value: Any) -> bool:
+    """Say whether a value is a template, the output of another task, or a callable that Airflow calls when it runs."""
+    if isinstance(value, str):
+        return any(mark in value for mark in ("{{", "{%", "{#"))
+    if isinstance(value, Mapping):
+        return any(map(_comes_later, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(map(_comes_later, value))
+    return hasattr(value, "iter_references") or callable(value)
+
+
+def _message(task_id: str, wrong: list[Wrong]) -> str:
+    lines = [f"    {line}" for line in dict.fromkeys(line for one in wrong for line in one.lines)]
+    if len(wrong) == 1:
+        said = f"task {task_id!r}: {wrong[0].why}"
+    else:
+        said = "\n".join([f"task {task_id!r} has {len(wrong)} wrong parameters:", *(f"- {one.why}" for one in wrong)])
+    return "\n".join([said, "Add to it, for example:", *lines]) if lines else said
+
+
+def _parameter(attribute: str) -> str:
+    return "dry_run" if attribute == "is_dry_run" else attribute
+
+
+def _either(choices: Iterable[str]) -> str:
+    *others, last = choices
+    return f"{', '.join(others)} or {last}" if others else last

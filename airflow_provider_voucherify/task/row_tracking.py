@@ -1,0 +1,239 @@
+"""What is kept of a sync beyond its summary: the outcome of every row, and the state from which changes are told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.storage.files import check_writable, fetch, replacing
+from airflow_provider_voucherify.warehouse.outcome_tables import CONTESTED, RUN_COUNTS, OutcomeTables, iso
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.compat import Context
+    from airflow_provider_voucherify.sync.results.summary import SyncSummary
+    from airflow_provider_voucherify.sync.state.ledger import Ledger
+
+
+GONE = "the state of earlier syncs is gone, though there are runs of this sync, so every row is sent"
+
+STATE_XCOM_KEY = "voucherify_state"
+"""XCom with the path of the state that a run has written."""
+
+
+@dataclass(frozen=True)
+class Bookkeeping:
+    """
+    Where outcomes and state are kept; any part may be None.
+
+    :param resource: ``customers``, ``products`` or ``vouchers``.
+    :param sync_name: names the sync in the tables and in the file of the state.
+    :param outcomes_path: file of outcomes.
+    :param state_path: file of the state.
+    :param tables: outcomes and state in a database.
+    """
+
+    resource: str
+    sync_name: str
+    outcomes_path: str | None = None
+    state_path: str | None = None
+    tables: OutcomeTables | None = None
+
+    def check_writable(self) -> None:
+        """
+        See whether the files can be written, since it would be too late to learn it after everything is sent.
+
+        :raises VoucherifyConfigurationError: they cannot.
+        """
+        for parameter in ("outcomes_path", "state_path"):
+            if (path := getattr(self, parameter)) is not None:
+                check_writable(path, parameter)
+
+    def load_state(self, ledger: Ledger, context: Context | None = None, *, create: bool = True) -> list[str]:
+        """
+        Tell a ledger what earlier syncs have left.
+
+        :param context: of the task, whose earlier runs tell of a file that is gone.
+        :param create: create the tables where they are absent.
+        :returns: what of the state deserves a look, in words.
+        """
+        warnings = []
+        if self.state_path is not None:
+            try:
+                self._read_state_file(ledger)
+            except VoucherifyConfigurationError:  # a ValueError, but the file is somebody else's
+                raise
+            except ValueError as error:
+                ledger.state_file = self._state_file(self.state_path)
+                warnings.append(f"the state of earlier syncs cannot be used, so every row is sent: {error}")
+            if not ledger.state_file and not warnings and context is not None and self._was_written(context):
+                warnings.append(GONE)
+        elif self.tables is not None:
+            if create:
+                self.tables.create()
+            if create or self.tables.exist():
+                ledger.load_state(self.tables.states())
+                warnings.extend(self._doubts_about_tables(self.tables, ledger))
+        if ledger.has_other_settings and not ledger.sends_everything:
+            warnings.append(
+                "the mapping, the project or another setting has changed since the last sync, so every row is sent"
+            )
+        return warnings
+
+    @staticmethod
+    def _doubts_about_tables(tables: OutcomeTables, ledger: Ledger) -> Iterator[str]:
+        if tables.strangers:
+            yield (
+                f"{tables.strangers} rows of the state of earlier syncs are not used: the database has changed their "
+                "ids, or they are those of a sync whose name it takes for this one's"
+            )
+        elif not ledger.known and tables.has_runs_of_others(ledger.run):
+            yield GONE
+
+    def note_overtaken(self, ledger: Ledger) -> None:
+        """
+        Note in a retry's ledger which records another run has been about to send since this run's last try.
+
+        What this run has sent before that is not the last that Voucherify was told. Once ``before_sending`` has written
+        this run's name over the other's, no later try can tell.
+        """
+        if self.tables is not None:
+            ledger.doubt()
+            ledger.note_overtaken(self.tables.sent_by_others(ledger.doubted(), ledger.run))
+        elif self.state_path is not None and self._writer(self.state_path) != ledger.run:
+            ledger.note_overtaken(None)
+
+    def before_sending(self, ledger: Ledger) -> None:
+        """
+        Let the state say who is about to be sent and by which run, so that nobody knows what Voucherify has of them.
+
+        A file that is not the one any more that was loaded is another run's, which is sending too: what that one has
+        taken out of it stays out, and what this run sends is not confirmed by it.
+        """
+        if self.tables is not None:
+            ledger.doubt()
+            self.tables.doubt(ledger.doubted(), ledger.run)
+        elif self.state_path is not None:
+            if self._state_file(self.state_path) != ledger.state_file:
+                ledger.state_is_contested = True
+                self._reload_state(ledger)
+            ledger.doubt()
+            if ledger.has_to_send or not ledger.state_file or ledger.state_is_contested:
+                self._write_state_file(ledger)
+
+    def write(self, ledger: Ledger, summary: SyncSummary, context: Context) -> list[str]:
+        """
+        Write the outcomes down, and then the state: until then it only says what ``before_sending`` has left in it.
+
+        Doing this again, after a crash or in a retry, replaces what was written.
+
+        :returns: what deserves a look, in words.
+        """
+        from airflow_provider_voucherify.sync.state.outcome_file import write_outcomes
+
+        warnings: list[str] = []
+        if recreated := ledger.count_recreated():
+            warnings.append(
+                f"{recreated} records that an earlier sync had confirmed were created anew: they had been deleted at "
+                "Voucherify, with what it knew of them"
+            )
+        if self.outcomes_path is not None:
+            with replacing(self.outcomes_path) as file:
+                write_outcomes(ledger.outcomes(), self.outcomes_path, file)
+        if self.tables is not None:
+            ledger.update_state()
+            told = summary
+            for warning in warnings:
+                told = told.with_warning(warning)
+            run = _run(self.sync_name, ledger, told, context)
+            outcomes = partial(ledger.outcomes, with_unchanged=False)
+            warnings.extend(self.tables.write(run, outcomes, ledger.changed_states))
+        elif self.state_path is not None:
+            is_another = self._state_file(self.state_path) != ledger.state_file
+            contested = is_another or ledger.state_is_contested
+            if is_another:
+                self._reload_state(ledger)
+            if contested:
+                ledger.doubt()
+                warnings.append(CONTESTED)
+            else:
+                ledger.update_state()
+            self._write_state_file(ledger)
+            context["ti"].xcom_push(key=STATE_XCOM_KEY, value=self.state_path)
+        return warnings
+
+    def _was_written(self, context: Context) -> bool:
+        """Say whether the last run before this one, of those that have a date in Airflow, has written the file."""
+        ti: Any = context["ti"]
+        of_task = {"task_ids": ti.task_id, "map_indexes": ti.map_index, "include_prior_dates": True}
+        return bool(ti.xcom_pull(key=STATE_XCOM_KEY, **of_task) == self.state_path)
+
+    def _reload_state(self, ledger: Ledger) -> None:
+        ledger.forget_state()
+        self.load_state(ledger)
+
+    def _read_state_file(self, ledger: Ledger) -> None:
+        from airflow_provider_voucherify.sync.state.state_file import read_state
+
+        with TemporaryFile(prefix="voucherify-") as file:
+            if fetch(str(self.state_path), file):
+                ledger.state_file = read_state(ledger, self.resource, self.sync_name, file)
+
+    def _write_state_file(self, ledger: Ledger) -> None:
+        from airflow_provider_voucherify.sync.state.state_file import write_state
+
+        with replacing(str(self.state_path)) as file:
+            written = write_state(ledger, self.resource, self.sync_name, file)
+        ledger.state_file = written
+
+    @staticmethod
+    def _writer(path: str) -> str:
+        """Say which run has written the state of a file."""
+        from airflow_provider_voucherify.storage.files import first_line
+        from airflow_provider_voucherify.sync.state.state_file import writer_of
+
+        return writer_of(first_line(path))
+
+    @staticmethod
+    def _state_file(path: str) -> str:
+        """Say which state a file has, by its first line; an empty text where there is none."""
+        from airflow_provider_voucherify.storage.files import first_line
+        from airflow_provider_voucherify.sync.state.state_file import state_of
+
+        return state_of(first_line(path))
+
+
+def run_key(context: Context) -> str:
+    """Name a task's run, the same for all its tries."""
+    ti = context["ti"]
+    map_index = [] if ti.map_index is None or ti.map_index < 0 else [str(ti.map_index)]
+    return "/".join([ti.dag_id, ti.task_id, ti.run_id, *map_index])
+
+
+def sync_name(context: Context) -> str:
+    """Name the sync that a task is, the same for all its runs."""
+    ti = context["ti"]
+    mapped = "" if ti.map_index is None or ti.map_index < 0 else f"[{ti.map_index}]"
+    return f"{ti.dag_id}.{ti.task_id}{mapped}"
+
+
+def _run(sync_name: str, ledger: Ledger, summary: SyncSummary, context: Context) -> Mapping[str, Any]:
+    ti = context["ti"]
+    return {
+        "run_key": ledger.run,
+        "sync_name": sync_name,
+        "dag_id": ti.dag_id,
+        "task_id": ti.task_id,
+        "run_id": ti.run_id,
+        "map_index": -1 if ti.map_index is None else ti.map_index,
+        "try_number": ti.try_number,
+        "resource": summary.resource,
+        "settings": ledger.settings,
+        "finished_at": iso(time.time()),
+        "warning": summary.warning,
+        **{name: getattr(summary, name) for name in RUN_COUNTS},
+    }

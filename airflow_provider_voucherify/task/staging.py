@@ -1,0 +1,189 @@
+"""What was sent, kept while its outcome is not known and the task has no process to remember it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from hashlib import blake2b
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
+
+from airflow_provider_voucherify.models.errors import VoucherifyError
+from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.sync.batches.plan import Plan
+    from airflow_provider_voucherify.sync.rows.failure_lines import EarlierFailures
+    from airflow_provider_voucherify.sync.state.ledger import Ledger
+
+_STAGED = "staged-"
+_UNTIL = "until.json"
+
+_KEPT_FOR = 7 * 24 * 3600
+"""Seconds after a task's end time for which the records that were staged for it are surely left alone."""
+
+
+class StagedRecords:
+    """
+    What was sent, kept in the report folder while the task is deferred and has no process to remember it.
+
+    They have the source's data, so they are removed as soon as the outcome is known or the try has failed. Where
+    nobody is left to do that (the task is marked or cleared while it is deferred, the trigger fails), the next try
+    does it, which finds them by their name. What is older than that, since no try followed or another worker with
+    another disk went on, is removed by ``remove_forgotten``.
+
+    :param folder: where; it gets a folder ``staged-…`` with the bodies and the refused rows.
+    :param name: of the task instance, see ``staged_name``.
+    :param batches: how many bodies there are; needed to read one.
+    """
+
+    def __init__(self, folder: StorageReportFolder, name: str, batches: int = 0) -> None:
+        self._folder = folder
+        self._name = f"{_STAGED}{name}"
+        self._refused, self._set_aside, self._failed_before, self._ledger, self._state = (
+            f"{self._name}/{file}"
+            for file in ("refused.jsonl", "set_aside.jsonl", "failed_before.sqlite", "ledger.sqlite", "state.sqlite")
+        )
+        self._bodies = [f"{self._name}/{number:05}.json" for number in range(1, batches + 1)]
+        self._fetched: EarlierFailures | None = None
+
+    def stage(self, plan: Plan, until: float) -> None:
+        """
+        Write down everything of a plan.
+
+        :param until: when the task goes on at the latest, Unix epoch seconds.
+        """
+        with self._folder.write(f"{self._name}/{_UNTIL}") as file:
+            file.write(json.dumps({"until": until}).encode())
+        for batch in plan.batches:
+            with self._folder.write(self._bodies[batch.number - 1]) as file:
+                file.writelines(batch.body())
+        for name, lines in ((self._refused, plan.refused_lines()), (self._set_aside, plan.set_aside_lines())):
+            with self._folder.write(name) as file:
+                file.writelines(lines)
+        if plan.failed_before:
+            with self._folder.write(self._failed_before) as file:
+                plan.failed_before.save(file)
+        if plan.ledger is not None:
+            with self._folder.write(self._state) as file:
+                plan.ledger.save_state(file)
+            with self._folder.write(self._ledger) as file:
+                plan.ledger.save(file)
+
+    def check(self) -> None:
+        """
+        Check that what was staged is there.
+
+        :raises VoucherifyError: it is not; a retry makes it anew.
+        """
+        if self._folder.read(self._refused) is None:
+            raise self._lost()
+
+    @contextmanager
+    def ledger(self) -> Iterator[Ledger | None]:
+        """Open the sync's ledger again; None where there is none."""
+        from airflow_provider_voucherify.sync.state.ledger import Ledger
+
+        with ExitStack() as stack:
+            with TemporaryFile(prefix="voucherify-") as saved, TemporaryFile(prefix="voucherify-") as state:
+                if not self._folder.fetch(self._ledger, saved) or not self._folder.fetch(self._state, state):
+                    yield None
+                    return
+                ledger = stack.enter_context(Ledger.restore(saved, state))
+            yield ledger
+
+    @property
+    def failed_before(self) -> EarlierFailures:
+        """What an earlier sync's ``failures.jsonl`` says of records that were sent again, by id."""
+        from airflow_provider_voucherify.sync.rows.failure_lines import EarlierFailures
+
+        if self._fetched is None:
+            with TemporaryFile(prefix="voucherify-") as saved:
+                self._fetched = EarlierFailures(saved if self._folder.fetch(self._failed_before, saved) else None)
+        return self._fetched
+
+    def body(self, number: int) -> bytes:
+        """
+        Return the body of the batch with a number.
+
+        :raises VoucherifyError: it was removed from the folder.
+        """
+        body = self._folder.read(self._bodies[number - 1])
+        if body is None:
+            raise self._lost()
+        return body
+
+    def refused_lines(self) -> Iterator[bytes]:
+        """Return the refused rows as lines of ``failures.jsonl``."""
+        return self._folder.lines(self._refused)
+
+    def set_aside_lines(self) -> Iterator[bytes]:
+        """Return the records that have failed too often as lines of ``set_aside.jsonl``."""
+        return self._folder.lines(self._set_aside)
+
+    def remove(self) -> None:
+        """Remove what was staged, whatever try of the task instance has left it."""
+        self._folder.remove_folder(self._name)
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        if self._fetched is not None:
+            self._fetched.close()
+
+    def _lost(self) -> VoucherifyError:
+        return VoucherifyError(
+            f"what was kept in {self._folder.uri} while the task waited is not there: report_path has to be a folder "
+            "that all workers share; a retry reads the source again and waits for what was sent"
+        )
+
+
+def remove_forgotten(folder: StorageReportFolder) -> None:
+    """Remove what was staged for tasks that must have ended a week ago."""
+    for name in folder.names():
+        if name.startswith(_STAGED) and (about := folder.read(f"{name}/{_UNTIL}")) is not None:
+            with suppress(ValueError, KeyError, TypeError):
+                if json.loads(about)["until"] + _KEPT_FOR < time.time():
+                    folder.remove_folder(name)
+
+
+def staged_name(dag_id: str, task_id: str, run_id: str, map_index: int | None) -> str:
+    """Name what a task instance stages, the same for all its tries: what a person may read of it, and a digest."""
+    mapped = None if map_index is None or map_index < 0 else map_index
+    whole = json.dumps([dag_id, task_id, run_id, mapped])
+    readable = re.sub(r"[^A-Za-z0-9_-]", "_", f"{dag_id}-{task_id}")[:60]
+    return f"{readable}-{blake2b(whole.encode(), digest_size=8).hexdigest()}"
+
+
+class PlannedRecords:
+    """What was sent, straight from the plan that is still open."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    @contextmanager
+    def ledger(self) -> Iterator[Ledger | None]:
+        """Give the plan's ledger."""
+        yield self._plan.ledger
+
+    def body(self, number: int) -> bytes:
+        """Return the body of the batch with a number."""
+        return b"".join(self._plan.batches[number - 1].body())
+
+    def refused_lines(self) -> Iterator[bytes]:
+        """Return the refused rows as lines of ``failures.jsonl``."""
+        return self._plan.refused_lines()
+
+    def set_aside_lines(self) -> Iterator[bytes]:
+        """Return the records that have failed too often as lines of ``set_aside.jsonl``."""
+        return self._plan.set_aside_lines()
+
+    @property
+    def failed_before(self) -> EarlierFailures:
+        """What an earlier sync's ``failures.jsonl`` says of records that were sent again, by id."""
+        return self._plan.failed_before
+
+    def close(self) -> None:
+        """Do nothing: the plan is closed by whoever opened it."""

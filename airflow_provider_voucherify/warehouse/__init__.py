@@ -1,0 +1,1 @@
+"""The warehouse: rows in, tables out."""
