@@ -140,9 +140,66 @@ def bulk_metadata_update(resource: str, ids: Sequence[str], metadata: Mapping[st
     return bulk(endpoint, Body.of(encode({str(endpoint.ids_field): list(ids), "metadata": dict(metadata)})))
 
 
+def update_customers_in_bulk(customers: Sequence[Mapping[str, Any]]) -> Call[str]:
+    """
+    Queue an update of customers (``POST /v1/customers/bulk/async``); unknown ones are created.
+
+    :param customers: records with ``source_id`` and the fields to update; at most 10,485,760 bytes as JSON.
+    :returns: the ``async_action_id``.
+    """
+    return bulk_update("customers", customers)
+
+
+def update_products_in_bulk(products: Sequence[Mapping[str, Any]]) -> Call[str]:
+    """
+    Queue an update of products (``POST /v1/products/bulk/async``); unknown ones are created.
+
+    :param products: records with ``source_id`` and the fields to update (``price`` in minor units).
+    :returns: the ``async_action_id``.
+    """
+    return bulk_update("products", products)
+
+
+def update_vouchers_in_bulk(vouchers: Sequence[Mapping[str, Any]]) -> Call[str]:
+    """
+    Queue an update of vouchers' metadata (``POST /v1/vouchers/bulk/async``); unknown codes are not created.
+
+    :param vouchers: records with ``code`` and ``metadata``, which is all that this endpoint takes.
+    :returns: the ``async_action_id``.
+    """
+    return bulk_update("vouchers", vouchers)
+
+
+def update_customers_metadata_in_bulk(source_ids: Sequence[str], metadata: Mapping[str, Any]) -> Call[str]:
+    """
+    Queue one metadata update for many customers (``POST /v1/customers/metadata/async``).
+
+    :returns: the ``async_action_id``.
+    """
+    return bulk_metadata_update("customers", source_ids, metadata)
+
+
+def update_products_metadata_in_bulk(source_ids: Sequence[str], metadata: Mapping[str, Any]) -> Call[str]:
+    """
+    Queue one metadata update for many products (``POST /v1/products/metadata/async``).
+
+    :returns: the ``async_action_id``.
+    """
+    return bulk_metadata_update("products", source_ids, metadata)
+
+
+def update_vouchers_metadata_in_bulk(codes: Sequence[str], metadata: Mapping[str, Any]) -> Call[str]:
+    """
+    Queue one metadata update for many vouchers (``POST /v1/vouchers/metadata/async``).
+
+    :returns: the ``async_action_id``.
+    """
+    return bulk_metadata_update("vouchers", codes, metadata)
+
+
 def get_async_action(async_action_id: str) -> Call[AsyncAction]:
     """
-    Get one async action, with its result once it has finished.
+    Get an async action, with its result once it has finished (``DONE`` is not success).
 
     :param async_action_id: ``aa_…``.
     """
@@ -170,17 +227,20 @@ def get_metadata_schema(resource: str) -> Call[MetadataSchema]:
     """
     Get what the project demands of a resource's metadata; needs the scope ``metadata-schemas``.
 
-    Voucherify answers 404 (``VoucherifyNotFoundError``) where it knows no schema of that name.
-
     :param resource: ``customers``, ``products``, ``vouchers``, or the name of any other schema as the API has it
         (``order``, or that of a custom schema for nested objects).
+    :raises VoucherifyNotFoundError: Voucherify knows no schema of that name.
     """
     name = quote(METADATA_SCHEMA_NAMES.get(resource, resource), safe="")
     return Call("GET", f"{METADATA_SCHEMAS_PATH}/{name}", _metadata_schema, safe=True)
 
 
 def list_metadata_schemas() -> Call[MetadataSchemaList]:
-    """List all metadata schemas of the project, the custom ones included; the API does not page this list."""
+    """
+    List all metadata schemas, also the custom ones of nested objects; needs the scope ``metadata-schemas``.
+
+    The API does not page this list.
+    """
     return Call("GET", METADATA_SCHEMAS_PATH, _metadata_schema_list, safe=True)
 
 

@@ -56,6 +56,45 @@ def import_csv(resource: str, file: CsvSource) -> Call[str]:
     return csv_import(import_endpoint(resource), size, lambda: _pieces(file))
 
 
+def import_customers_using_csv(file: CsvSource) -> Call[str]:
+    """
+    Queue an import of customers (``POST /v1/customers/importCSV``).
+
+    A customer whose ``Source_id`` is in the file is overwritten whole, fields and metadata (vendor's guide on
+    importing customers): unlike in a bulk update, what the file does not have is lost.
+
+    :param file: a path or a seekable binary file of at most 10 MB; ``VoucherifyImportCsvOperator`` splits larger ones
+        and follows them to their end.
+    :returns: the ``async_action_id``. Nothing has been imported yet.
+    """
+    return import_csv("customers", file)
+
+
+def import_products_using_csv(file: CsvSource) -> Call[str]:
+    """
+    Queue an import of products (``POST /v1/products/importCSV``); see ``import_customers_using_csv``.
+
+    Of a product that exists only the name is changed. Prices are in major units: 21 is $21.00.
+
+    :param file: a path or a seekable binary file.
+    :returns: the ``async_action_id``.
+    """
+    return import_csv("products", file)
+
+
+def import_skus_using_csv(file: CsvSource) -> Call[str]:
+    """
+    Queue an import of SKUs (``POST /v1/skus/importCSV``); see ``import_customers_using_csv``.
+
+    Their products must have been imported before. Needs the OAuth scope ``skus``. Of a SKU that exists only the name
+    and the price are changed.
+
+    :param file: a path or a seekable binary file.
+    :returns: the ``async_action_id``.
+    """
+    return import_csv("skus", file)
+
+
 def csv_import(endpoint: CsvImportEndpoint, size: int, pieces: Callable[[], Iterable[bytes]]) -> Call[str]:
     """
     Queue an import of a file that need not exist as one.

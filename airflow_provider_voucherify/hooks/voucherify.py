@@ -1,8 +1,7 @@
-"""``VoucherifyHook``: a Voucherify connection, and the bulk part of its API; ``hooks.records`` has the rest."""
+"""``VoucherifyHook``: a Voucherify connection and its clients; its methods for the API are in ``hooks.api_methods``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_voucherify.compat import (
@@ -11,18 +10,16 @@ from airflow_provider_voucherify.compat import (
     get_async_extra_dejson,
 )
 from airflow_provider_voucherify.connection import form as connection_form
-from airflow_provider_voucherify.hooks.records import RecordMethods
+from airflow_provider_voucherify.hooks.api_methods import ApiMethods
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import AsyncVoucherifyClient, VoucherifyClient
     from airflow_provider_voucherify.client.retry import RetryPolicy
     from airflow_provider_voucherify.client.settings import ConnectionSettings
     from airflow_provider_voucherify.compat import Connection
-    from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList
-    from airflow_provider_voucherify.models.metadata_schema import MetadataSchema, MetadataSchemaList
 
 
-class VoucherifyHook(RecordMethods, BaseHook):
+class VoucherifyHook(ApiMethods, BaseHook):
     """
     Talks to one Voucherify project. Use it as a context manager, or call ``close``, to close its connections.
 
@@ -73,83 +70,6 @@ class VoucherifyHook(RecordMethods, BaseHook):
 
         with without_locals():
             return AsyncVoucherifyClient(await _async_settings(self.voucherify_conn_id), retry=self._retry)
-
-    def update_customers_in_bulk(self, customers: Sequence[Mapping[str, Any]]) -> str:
-        """
-        Queue an update of customers (``POST /v1/customers/bulk/async``); unknown ones are created.
-
-        :param customers: records with ``source_id`` and the fields to update; at most 10,485,760 bytes as JSON.
-        :returns: the ``async_action_id``.
-        """
-        return self.get_conn().bulk_update("customers", customers)
-
-    def update_products_in_bulk(self, products: Sequence[Mapping[str, Any]]) -> str:
-        """
-        Queue an update of products (``POST /v1/products/bulk/async``); unknown ones are created.
-
-        :param products: records with ``source_id`` and the fields to update (``price`` in minor units).
-        :returns: the ``async_action_id``.
-        """
-        return self.get_conn().bulk_update("products", products)
-
-    def update_vouchers_in_bulk(self, vouchers: Sequence[Mapping[str, Any]]) -> str:
-        """
-        Queue an update of vouchers' metadata (``POST /v1/vouchers/bulk/async``); unknown codes are not created.
-
-        :param vouchers: records with ``code`` and ``metadata``, which is all that this endpoint takes.
-        :returns: the ``async_action_id``.
-        """
-        return self.get_conn().bulk_update("vouchers", vouchers)
-
-    def update_customers_metadata_in_bulk(self, source_ids: Sequence[str], metadata: Mapping[str, Any]) -> str:
-        """
-        Queue one metadata update for many customers (``POST /v1/customers/metadata/async``).
-
-        :returns: the ``async_action_id``.
-        """
-        return self.get_conn().bulk_metadata_update("customers", source_ids, metadata)
-
-    def update_products_metadata_in_bulk(self, source_ids: Sequence[str], metadata: Mapping[str, Any]) -> str:
-        """
-        Queue one metadata update for many products (``POST /v1/products/metadata/async``).
-
-        :returns: the ``async_action_id``.
-        """
-        return self.get_conn().bulk_metadata_update("products", source_ids, metadata)
-
-    def update_vouchers_metadata_in_bulk(self, codes: Sequence[str], metadata: Mapping[str, Any]) -> str:
-        """
-        Queue one metadata update for many vouchers (``POST /v1/vouchers/metadata/async``).
-
-        :returns: the ``async_action_id``.
-        """
-        return self.get_conn().bulk_metadata_update("vouchers", codes, metadata)
-
-    def get_async_action(self, async_action_id: str) -> AsyncAction:
-        """Get an async action, with its result once it has finished (``DONE`` is not success)."""
-        return self.get_conn().get_async_action(async_action_id)
-
-    def list_async_actions(self, limit: int = 100, end_date: str | None = None) -> AsyncActionList:
-        """
-        List async actions, newest first, without results.
-
-        :param limit: 1 to 100.
-        :param end_date: ISO-8601 time; only actions scheduled before it.
-        """
-        return self.get_conn().list_async_actions(limit, end_date)
-
-    def get_metadata_schema(self, resource: str) -> MetadataSchema:
-        """
-        Get what the project demands of a resource's metadata; needs the scope ``metadata-schemas``.
-
-        :param resource: ``customers``, ``products``, ``vouchers``, or the name of any other schema as the API has it.
-        :raises VoucherifyNotFoundError: Voucherify knows no schema of that name.
-        """
-        return self.get_conn().get_metadata_schema(resource)
-
-    def list_metadata_schemas(self) -> MetadataSchemaList:
-        """List all metadata schemas, also the custom ones of nested objects; needs the scope ``metadata-schemas``."""
-        return self.get_conn().list_metadata_schemas()
 
     def download_report(self, url: str, file: BinaryIO) -> int:
         """

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from typing import Any
 import pytest
 from connections import connect
 
+from airflow_provider_voucherify.client import calls, csv_imports, customers, oauth, products, vouchers
 from airflow_provider_voucherify.exceptions import VoucherifyNotFoundError
-from airflow_provider_voucherify.hooks.records import RecordMethods
+from airflow_provider_voucherify.hooks.api_methods import ApiMethods
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 
+MODULES = (calls, csv_imports, customers, oauth, products, vouchers)
 DISCOUNT = {"type": "DISCOUNT_VOUCHER", "discount": {"type": "PERCENT", "percent_off": 10}}
 
 
@@ -131,8 +134,6 @@ def test_tokens(voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_same_calls_go_through_an_asynchronous_client(voucherify: LocalVoucherify) -> None:
-    from airflow_provider_voucherify.client import customers
-
     async def look() -> tuple[str | None, list[str | None]]:
         async with await VoucherifyHook().get_async_conn() as client:
             await client.send(customers.create_customer({"source_id": "c1", "name": "Ann"}))
@@ -142,13 +143,44 @@ def test_the_same_calls_go_through_an_asynchronous_client(voucherify: LocalVouch
     assert asyncio.run(look()) == ("Ann", ["c1"])
 
 
-def test_every_method_says_what_it_does() -> None:
-    methods = [
-        method for name, method in inspect.getmembers(RecordMethods, inspect.isfunction) if not name.startswith("_")
-    ]
+def api_methods() -> dict[str, Any]:
+    return {
+        name: method
+        for name, method in inspect.getmembers(ApiMethods, inspect.isfunction)
+        if not name.startswith("_") and name != "get_conn"
+    }
 
-    assert len(methods) > 25
-    assert [method.__name__ for method in methods if method.__name__ != "get_conn" and not method.__doc__] == []
+
+def test_every_method_has_the_docstring_and_the_parameters_of_its_call() -> None:
+    for name, method in api_methods().items():
+        [call] = [getattr(module, name) for module in MODULES if hasattr(module, name)]
+        with_self, asked = inspect.signature(method), inspect.signature(call)
+
+        assert method.__doc__ == call.__doc__ is not None
+        assert [*with_self.parameters.values()][1:] == [*asked.parameters.values()]
+        assert method.__name__ == name
+    assert len(api_methods()) > 35
+
+
+def test_a_method_says_what_it_returns() -> None:
+    returned = {name: inspect.signature(method).return_annotation for name, method in api_methods().items()}
+
+    assert returned["get_customer"] == "Customer"
+    assert returned["all_customers"] == "Iterator[Customer]"
+    assert returned["delete_customer"] == "None"
+    assert not [value for value in returned.values() if value.startswith(("Call", "Listing"))]
+
+
+def test_a_traceback_does_not_show_the_token_that_a_method_was_given(voucherify: LocalVoucherify) -> None:
+    token = "a-token-of-somebody"
+
+    with VoucherifyHook() as hook, pytest.raises(VoucherifyNotFoundError) as failed:
+        hook.revoke_oauth_token(token)
+
+    frames = [frame for frame, _ in traceback.walk_tb(failed.value.__traceback__)]
+    ours = [frame for frame in frames if frame.f_globals["__name__"].startswith("airflow_provider_voucherify.")]
+    assert ours
+    assert [frame.f_code.co_name for frame in ours if token in repr(frame.f_locals)] == []
 
 
 def test_importing_the_hook_stays_cheap() -> None:
