@@ -6,8 +6,9 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList, epoch, iso
+from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList
 from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyNotFoundError
+from airflow_provider_voucherify.models.times import epoch, iso
 from airflow_provider_voucherify.sync.waiting.action_list import PAGE
 from airflow_provider_voucherify.sync.waiting.queue_watch import Look, QueueWatch
 from airflow_provider_voucherify.sync.waiting.waits import Wait

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from airflow_provider_voucherify.client.auth import WHOLE_API, missing_scopes
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.models import errors
 from airflow_provider_voucherify.models.endpoints import (
@@ -20,9 +20,6 @@ from airflow_provider_voucherify.models.endpoints import (
 
 WRONG_REGION_KEY = "wrong_api_endpoint"
 """Key of the 403 to a project of another region; its details name the right URL (vendor's description of 2023)."""
-
-_WHOLE_API = "api"
-"""The OAuth scope that permits every call."""
 
 _ONE_REGION = " or ".join((", ".join(list(REGIONS)[:-1]), list(REGIONS)[-1]))
 
@@ -53,7 +50,7 @@ def advice(error: errors.VoucherifyError, settings: ConnectionSettings) -> str |
         case errors.VoucherifyBadRequestError(key="invalid_scope"):
             return (
                 f"Voucherify refuses the OAuth scope {settings.extra.scope!r}. It takes names of scopes separated by "
-                f"spaces, such as 'customers {ASYNC_ACTIONS_SCOPE}', or '{_WHOLE_API}'."
+                f"spaces, such as 'customers {ASYNC_ACTIONS_SCOPE}', or '{WHOLE_API}'."
             )
         case errors.VoucherifyNotFoundError(key="not_found"):
             return _not_found(error, settings)
@@ -78,13 +75,6 @@ def where(settings: ConnectionSettings) -> str:
     """Return the base URL, with its region's name if it has one."""
     region = next((f" (region {name})" for name, url in REGIONS.items() if url == settings.base_url), "")
     return settings.base_url + region
-
-
-def missing_scopes(settings: ConnectionSettings, scopes: Iterable[str]) -> list[str]:
-    """Return which of some scopes the connection's OAuth token lacks; with API keys none."""
-    given = settings.extra.scope.split()
-    has_all = settings.extra.auth_method != "oauth" or _WHOLE_API in given
-    return [] if has_all else [scope for scope in scopes if scope not in given]
 
 
 def _unauthorised(error: errors.VoucherifyApiError, settings: ConnectionSettings) -> str:

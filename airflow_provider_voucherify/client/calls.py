@@ -14,7 +14,6 @@ from airflow_provider_voucherify.client.rate_limits import Bucket
 from airflow_provider_voucherify.models.async_action import (
     AsyncAction,
     AsyncActionList,
-    OAuthToken,
     decode_action,
     decode_action_list,
     decode_status,
@@ -24,7 +23,6 @@ from airflow_provider_voucherify.models.endpoints import (
     METADATA_ENDPOINTS,
     METADATA_SCHEMA_NAMES,
     METADATA_SCHEMAS_PATH,
-    OAUTH_TOKEN_PATH,
     RESOURCES,
     UPDATE_ENDPOINTS,
     BulkEndpoint,
@@ -244,17 +242,6 @@ def list_metadata_schemas() -> Call[MetadataSchemaList]:
     return Call("GET", METADATA_SCHEMAS_PATH, _metadata_schema_list, safe=True)
 
 
-def oauth_token(scope: str) -> Call[OAuthToken]:
-    """
-    Trade the API keys for a token (OAuth 2.0 client credentials, the vendor's v1).
-
-    :param scope: space-separated scopes.
-    """
-    form = urlencode({"grant_type": "client_credentials", "scope": scope}).encode()
-    body = Body.of(form, "application/x-www-form-urlencoded")
-    return Call("POST", OAUTH_TOKEN_PATH, _oauth_token, safe=True, body=body, authorisation="keys")
-
-
 def _endpoint(table: Mapping[str, BulkEndpoint], resource: str) -> BulkEndpoint:
     try:
         return table[resource]
@@ -270,6 +257,15 @@ def encode(value: Any) -> bytes:
         return msgspec.json.encode(value)
     except (TypeError, ValueError, UnicodeEncodeError, RecursionError) as error:
         raise VoucherifyConfigurationError(f"this cannot be sent as JSON: {error}") from None
+
+
+def form_body(**fields: str) -> Body:
+    """Make the body of a form."""
+    return Body.of(urlencode(fields).encode(), "application/x-www-form-urlencoded")
+
+
+def nothing(answer: Any) -> None:
+    """Read an answer that has no body."""
 
 
 def async_action_id_of(answer: Any) -> str:
@@ -294,10 +290,6 @@ def _metadata_schema(answer: Any) -> MetadataSchema:
 
 def _metadata_schema_list(answer: Any) -> MetadataSchemaList:
     return validated(MetadataSchemaList, answer)
-
-
-def _oauth_token(answer: Any) -> OAuthToken:
-    return validated(OAuthToken, answer)
 
 
 def validated(model: type[T], answer: Any, context: Mapping[str, Any] | None = None) -> T:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict, Unpack
 
-from airflow_provider_voucherify.client.calls import Call
+from airflow_provider_voucherify.client.calls import Call, nothing
 from airflow_provider_voucherify.client.paging import Listing, Pages, TimeOrder, by_cursor, by_page, by_time
 from airflow_provider_voucherify.client.records import (
     Time,
     deprecated,
     json_body,
     named,
-    nothing,
     path_of,
     query_of,
     reads,

@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from airflow_provider_voucherify.client.calls import Call
-from airflow_provider_voucherify.models.async_action import iso
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, VoucherifyUnexpectedAnswerError
+from airflow_provider_voucherify.models.times import iso
 
 P = TypeVar("P")
 R = TypeVar("R")

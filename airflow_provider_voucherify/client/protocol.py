@@ -1,30 +1,38 @@
 """
-How a call is carried out: authorisation, pacing, retries, errors. No I/O: a generator yields what is to be done.
+How a call is carried out: authorisation, pacing, retries, errors. No I/O: see ``client.steps``.
 
-``carry_out`` yields effects (``Send``, ``Sleep``, ``Exclusive``) and is given their outcome; ``http`` performs them
-with a sync and an async httpx client. So both clients, and the tests, share one definition of every behaviour.
+``http`` performs the steps with a sync and an async httpx client. So both clients, and the tests, share one definition
+of every behaviour.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
 
 from airflow_provider_voucherify import __version__
-from airflow_provider_voucherify.client import budgets, calls
+from airflow_provider_voucherify.client import budgets
 from airflow_provider_voucherify.client.advice import advice
+from airflow_provider_voucherify.client.answer_errors import error_of
+from airflow_provider_voucherify.client.auth import Auth
 from airflow_provider_voucherify.client.budgets import Hold, budgets_of
-from airflow_provider_voucherify.client.calls import Body, Call
+from airflow_provider_voucherify.client.calls import Call
 from airflow_provider_voucherify.client.rate_limits import Bucket, CallLimit, RateLimit
 from airflow_provider_voucherify.client.redaction import blot_out
-from airflow_provider_voucherify.client.retry import RETRIED_STATUSES, Outcome, RetryPolicy, seconds_until_retry
+from airflow_provider_voucherify.client.retry import (
+    RETRIED_STATUSES,
+    Outcome,
+    RetryPolicy,
+    WaitAllowance,
+    seconds_until_retry,
+)
 from airflow_provider_voucherify.client.settings import ConnectionSettings
+from airflow_provider_voucherify.client.steps import Answer, NoAnswer, Send, Sleep, Steps
 from airflow_provider_voucherify.models import errors
 
 T = TypeVar("T")
@@ -35,121 +43,12 @@ _SHORTEST_HOLD, _LONGEST_HOLD = 0.02, 0.5
 """Seconds between two looks whether a call in flight has been answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
-    """
-    Send a request; the outcome is an ``Answer`` or a ``NoAnswer``.
-
-    :param large: whether a successful answer may be larger than others.
-    """
-
-    method: str
-    url: str
-    headers: Mapping[str, str] = field(repr=False)
-    body: Body | None
-    large: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Sleep:
-    """
-    Do nothing for so many seconds.
-
-    :param for_rate_limit: whether this is because of a rate limit, not because of a failure.
-    """
-
-    seconds: float
-    for_rate_limit: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Exclusive:
-    """Carry out a sub-generator while no other caller of this connection carries out one; gives its value."""
-
-    steps: Callable[[], Steps[Any]]
-
-
-Steps = Generator["Send | Sleep | Exclusive", Any, T]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """
-    An HTTP answer.
-
-    :param headers: lower-case names.
-    :param body: the decoded body; of an error status, its beginning.
-    """
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class NoAnswer:
-    """
-    Nothing, or nothing usable, came back.
-
-    :param sent: whether Voucherify may have received the request.
-    :param why: one line for a person, without credentials or query strings.
-    """
-
-    sent: bool
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    value: str
-    renew_at: float
-
-    def __repr__(self) -> str:
-        return f"_Token(renew_at={self.renew_at})"
-
-
-class _Patience:
-    """
-    How long a call has waited for rate limits, and how long it still may.
-
-    What the policy allows is the wait of a call that is next: it counts anew whenever another call of this process has
-    got through meanwhile. What the caller allows counts in all.
-
-    :param policy: of all calls.
-    :param most: seconds that the caller allows for this one; None for any number.
-    :param taken: gives the number of calls of a bucket that have got through in this process.
-    """
-
-    def __init__(self, policy: RetryPolicy, most: float | None, taken: Callable[[Bucket], int]) -> None:
-        self._policy, self._most, self._taken = policy, most, taken
-        self._in_all = 0.0
-        self._behind: tuple[Bucket, int] | None = None
-        self.waited = 0.0
-        """Seconds that count against the policy."""
-
-    def waits(self, seconds: float, bucket: Bucket) -> None:
-        """Take note of a wait that begins, for a limit of a bucket."""
-        self._in_all += seconds
-        self.waited += seconds
-        self._behind = bucket, self._taken(bucket)
-
-    def policy(self) -> RetryPolicy:
-        """Return what is allowed from now on."""
-        if self._behind is not None and self._taken(self._behind[0]) > self._behind[1]:
-            self.waited, self._behind = 0.0, None
-        return self._policy.waiting_at_most(None if self._most is None else self._most - self._in_all, self.waited)
-
-
-_tokens: dict[tuple[str, ...], _Token] = {}
-
-
 class Protocol:
     """
     Carries out calls for one connection.
 
-    Calls wait for the project's rate limits before they are sent, see ``client.budgets``. OAuth tokens are cached per
-    process and connection (base URL, application id, a digest of the secret key, scope), renewed before they expire and
-    once more on a 401, and never written anywhere.
+    Calls wait for the project's rate limits before they are sent, see ``client.budgets``. A token that is answered with
+    a 401 is renewed once, see ``client.auth``.
 
     :param settings: how to reach the project.
     :param retry: when to send a request again.
@@ -160,10 +59,9 @@ class Protocol:
         self, settings: ConnectionSettings, retry: RetryPolicy, clock: Callable[[], float] = time.time
     ) -> None:
         self.settings = settings
+        self.auth = Auth(settings, clock, self.carry_out)
         self._retry = retry
         self._clock = clock
-        digest = hashlib.sha256(settings.secret_key.get_secret_value().encode()).hexdigest()
-        self.token_key = (settings.base_url, settings.application_id, digest, settings.extra.scope)
 
     def carry_out(self, call: Call[T], max_rate_limit_wait: float | None = None) -> Steps[T]:
         """
@@ -173,19 +71,19 @@ class Protocol:
             retry policy says, which in any case is the most while no other call of this process gets through.
         :raises VoucherifyError: see ``models.errors``; the class says what happened and so what may be repeated.
         """
-        patience = _Patience(self._retry, max_rate_limit_wait, self._budgets.taken)
+        allowance = WaitAllowance(self._retry, max_rate_limit_wait, self._budgets.taken)
         token: str | None = None
-        uses_token = call.authorisation == "project" and self.settings.extra.auth_method == "oauth"
+        uses_token = self.auth.needs_token(call)
         renewed = perhaps_taken = False
         failures, held = 0, 0.0
         while True:
             if uses_token and token is None:
                 token = yield from self._token_for(call, None, max_rate_limit_wait)
-            left = patience.policy().max_rate_limit_wait - patience.waited
+            left = allowance.seconds_left
             reserved = self._budgets.send(call.bucket, self._limits, self._clock(), patient=left > 0)
             if isinstance(reserved, Hold):
                 wait = self._hold(call, reserved, left, held)
-                patience.waits(wait, reserved.bucket)
+                allowance.waits(wait, reserved.bucket)
                 held = held + wait if reserved.until is None else 0.0
                 token = None  # it may expire meanwhile
                 yield Sleep(wait, for_rate_limit=True)
@@ -213,15 +111,15 @@ class Protocol:
             failures += outcome.status != 429
             perhaps_taken |= outcome.sent and (outcome.status is None or outcome.status in RETRIED_STATUSES)
             now = self._clock()
-            policy = patience.policy()
+            policy = allowance.policy()
             next_wait = seconds_until_retry(
-                policy, outcome, safe=call.safe, failures=failures, waited=patience.waited, now=now
+                policy, outcome, safe=call.safe, failures=failures, waited=allowance.waited, now=now
             )
             if next_wait is None:
                 raise self._advised(error_of(call, answer, now, self._asked(call)))
             self._explain(call, answer, outcome, next_wait, now)
             if outcome.status == 429:
-                patience.waits(next_wait, call.bucket)
+                allowance.waits(next_wait, call.bucket)
             yield Sleep(next_wait, for_rate_limit=outcome.status == 429)
 
     def is_held(self, bucket: Bucket) -> bool:
@@ -231,22 +129,6 @@ class Protocol:
     def calls_left(self) -> int | None:
         """Say how many ordinary calls are left, as far as that is known; see ``VoucherifyClient.calls_left``."""
         return self._budgets.left("api_calls", self._limits)
-
-    def credentials(
-        self, url: str, refused: str | None = None, max_rate_limit_wait: float | None = None
-    ) -> Steps[dict[str, str]]:
-        """
-        Give the headers that authorise a GET of a file, or none where credentials must not go to that URL.
-
-        :param url: an opaque URL that the API gave, such as a report's.
-        :param refused: a token that was answered with a 401, not to be given again.
-        :param max_rate_limit_wait: seconds that the request for a token may wait for rate limits.
-        """
-        if not self.settings.owns(url):
-            return {}
-        if self.settings.extra.auth_method == "oauth":
-            return {"Authorization": f"Bearer {(yield from self._token(refused, max_rate_limit_wait))}"}
-        return self._api_keys()
 
     @property
     def _budgets(self) -> budgets.Budgets:
@@ -301,16 +183,10 @@ class Protocol:
             "X-Voucherify-API-Version": self.settings.extra.api_version,
             "X-Voucherify-Channel": f"Airflow-provider-v{__version__}",
         }
-        headers |= self._api_keys() if token is None else {"Authorization": f"Bearer {token}"}
+        headers |= self.auth.headers(token)
         if call.body is not None:
             headers |= {"Content-Type": call.body.content_type, "Content-Length": str(call.body.length)}
         return headers
-
-    def _api_keys(self) -> dict[str, str]:
-        return {
-            "X-App-Id": self.settings.application_id,
-            "X-App-Token": self.settings.secret_key.get_secret_value(),
-        }
 
     def _without_secrets(self, answer: Answer | NoAnswer, *secrets: str) -> Answer | NoAnswer:
         """Blot out what was sent: a gateway's error page may quote the request, and errors quote the page."""
@@ -322,7 +198,7 @@ class Protocol:
     def _token_for(self, call: Call[Any], refused: str | None, max_rate_limit_wait: float | None) -> Steps[str]:
         """Give a token; where a lost or broken answer to the token request prevents that, the call was not taken."""
         try:
-            return (yield from self._token(refused, max_rate_limit_wait))
+            return (yield from self.auth.token(refused, max_rate_limit_wait))
         except (
             errors.VoucherifyNoAnswerError,
             errors.VoucherifyServerError,
@@ -334,39 +210,6 @@ class Protocol:
             not_sent = errors.VoucherifyNotSentError(why)
             not_sent.advice = error.advice
             raise not_sent from error
-
-    def _token(self, refused: str | None = None, max_rate_limit_wait: float | None = None) -> Steps[str]:
-        token = self._cached_token(refused)
-        if token is None:
-            renewed = yield Exclusive(lambda: self._renewed_token(refused, max_rate_limit_wait))
-            if isinstance(renewed, errors.VoucherifyError):
-                raise renewed
-            token = str(renewed)
-        return token
-
-    def _cached_token(self, refused: str | None) -> str | None:
-        token = _tokens.get(self.token_key)
-        usable = token is not None and token.value != refused and self._clock() < token.renew_at
-        return token.value if token is not None and usable else None
-
-    def _renewed_token(
-        self, refused: str | None, max_rate_limit_wait: float | None
-    ) -> Steps[str | errors.VoucherifyError]:
-        """Give a token, or why there is none: what is raised in here does not reach the steps that wait for it."""
-        try:
-            return (yield from self._renew_token(refused, max_rate_limit_wait))
-        except errors.VoucherifyError as error:
-            return error
-
-    def _renew_token(self, refused: str | None, max_rate_limit_wait: float | None) -> Steps[str]:
-        cached = self._cached_token(refused)
-        if cached is not None:
-            return cached
-        now = self._clock()
-        token = yield from self.carry_out(calls.oauth_token(self.settings.extra.scope), max_rate_limit_wait)
-        lifetime = token.expires_in if token.expires_in is not None else 900
-        _tokens[self.token_key] = _Token(token.access_token, now + lifetime - min(60.0, lifetime / 10))
-        return token.access_token
 
     def _value(self, call: Call[T], answer: Answer) -> T:
         if call.empty:
@@ -401,69 +244,5 @@ class Protocol:
             log.warning("%s failed (%s); sending it again in %.1f s", self._asked(call), said, wait)
 
 
-_ERRORS_BY_STATUS: dict[int, type[errors.VoucherifyApiError]] = {
-    401: errors.VoucherifyAuthenticationError,
-    402: errors.VoucherifyPlanError,
-    403: errors.VoucherifyPermissionError,
-    404: errors.VoucherifyNotFoundError,
-    408: errors.VoucherifyServerError,
-    409: errors.VoucherifyConflictError,
-    410: errors.VoucherifyNotFoundError,
-    413: errors.VoucherifyPayloadTooLargeError,
-    423: errors.VoucherifyConflictError,
-}
-
-
 def _utc(epoch: float) -> str:
     return time.strftime("%H:%M:%S", time.gmtime(epoch))
-
-
-def error_of(
-    call: Call[Any], answer: Answer | NoAnswer, now: float, asked: str | None = None
-) -> errors.VoucherifyError:
-    """
-    Turn what came of a call into the error that says it.
-
-    :param now: Unix epoch seconds.
-    :param asked: the call with its host and connection, for the text.
-    """
-    asked = asked or str(call)
-    if isinstance(answer, NoAnswer):
-        if not answer.sent:
-            return errors.VoucherifyNotSentError(f"{asked} could not be sent: {answer.why}")
-        taken = "" if call.safe else "; Voucherify may have taken it, so it was not sent again"
-        return errors.VoucherifyNoAnswerError(f"{asked} was sent and not answered: {answer.why}{taken}")
-    told = _told(answer.body)
-    if answer.status == 429:
-        limit = RateLimit.from_headers(answer.headers)
-        cls = (
-            errors.VoucherifyQuotaExhaustedError if limit.type == "api_calls_cycle" else errors.VoucherifyRateLimitError
-        )
-        return cls(str(call), 429, limit_type=limit.type, retry_at=limit.allowed_at(now), asked=asked, **told)
-    if 300 <= answer.status < 400:
-        return errors.VoucherifyUnexpectedAnswerError(
-            f"{asked} was answered with a redirect ({answer.status}), which is not followed: credentials go to the "
-            "connection's own host only"
-        )
-    kind = _ERRORS_BY_STATUS.get(
-        answer.status,
-        errors.VoucherifyServerError if answer.status >= 500 else errors.VoucherifyBadRequestError,
-    )
-    return kind(str(call), answer.status, asked=asked, **told)
-
-
-def _told(body: bytes) -> dict[str, Any]:
-    """Read an error body of the API's or the gateway's shape; anything else is quoted shortly."""
-    try:
-        decoded = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        decoded = None
-    if not isinstance(decoded, dict):
-        return {"message": _one_line(body.decode("utf-8", "replace"), 200) or None}
-    said = {name: decoded.get(name) for name in ("key", "message", "details", "request_id")}
-    return {name: _one_line(value, 500) if isinstance(value, str) else None for name, value in said.items()}
-
-
-def _one_line(text: str, limit: int) -> str:
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[: limit * 4]).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"

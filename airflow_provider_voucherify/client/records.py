@@ -27,12 +27,12 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from airflow_provider_voucherify.client.calls import Body, Call, encode, validated
-from airflow_provider_voucherify.models.async_action import iso
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.models.records import ANSWER, Record
+from airflow_provider_voucherify.models.times import iso
 
 R = TypeVar("R", bound=Record)
 
@@ -67,11 +67,6 @@ def written(record: Record | Mapping[str, Any], fields: Collection[str]) -> dict
 def json_body(fields: Mapping[str, Any]) -> Body:
     """Make a JSON body."""
     return Body.of(encode(fields))
-
-
-def form_body(**fields: str) -> Body:
-    """Make the body of a form."""
-    return Body.of(urlencode(fields).encode(), "application/x-www-form-urlencoded")
 
 
 def path_of(resource: str, record_id: str, *more: str) -> str:
@@ -119,10 +114,6 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, str | list[str]]]:
 def reads(model: type[R]) -> Callable[[Any], R]:
     """Return what reads an answer as a model."""
     return lambda answer: validated(model, answer, ANSWER)
-
-
-def nothing(answer: Any) -> None:
-    """Read an answer that has no body."""
 
 
 def deprecated(message: str) -> None:

@@ -9,7 +9,7 @@ from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from traceback import clear_frames
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, urlsplit
 
 SHORTEST = 8
 """Shorter credentials are no real keys, and would be found in ordinary words."""
@@ -46,6 +46,15 @@ def blot_out(text: bytes, credentials: Iterable[str]) -> bytes:
     for form in sorted(found, key=len, reverse=True):
         text = text.replace(form.encode(), b"***")
     return text
+
+
+def redacted_url(url: str) -> str:
+    """Return a URL without its user, and without its query except for a mark: both may hold a token."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "?…"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?…' if parts.query else ''}"
 
 
 @contextmanager

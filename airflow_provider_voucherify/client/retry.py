@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from airflow_provider_voucherify.client.rate_limits import CYCLE, RateLimit
+from airflow_provider_voucherify.client.rate_limits import CYCLE, Bucket, RateLimit
 
 RETRIED_STATUSES = frozenset({408, 500, 502, 503, 504})
 
@@ -87,3 +88,42 @@ def _rate_limit_wait(policy: RetryPolicy, limit: RateLimit, waited: float, now: 
     else:  # a clock that runs ahead reads every X-Rate-Limit-Retry as past, so what is told is not enough
         wait = max(told, policy.backoff / 4, min(policy.max_backoff, waited / 10))
     return wait if waited + wait <= policy.max_rate_limit_wait else None
+
+
+class WaitAllowance:
+    """
+    How long a call may still wait for rate limits.
+
+    The policy's limit is for a call that is next in line: it counts anew whenever another call of this process has got
+    through. The caller's limit is for all waits together.
+
+    :param policy: of all calls.
+    :param max_wait: seconds that the caller allows for this call; None for no limit.
+    :param taken: returns how many calls of a bucket have got through in this process.
+    """
+
+    def __init__(self, policy: RetryPolicy, max_wait: float | None, taken: Callable[[Bucket], int]) -> None:
+        self._policy, self._max_wait, self._taken = policy, max_wait, taken
+        self._total = 0.0
+        self._behind: tuple[Bucket, int] | None = None
+        self.waited = 0.0
+        """Seconds that count against the policy."""
+
+    def waits(self, seconds: float, bucket: Bucket) -> None:
+        """Count a wait that begins, for the limit of a bucket."""
+        self._total += seconds
+        self.waited += seconds
+        self._behind = bucket, self._taken(bucket)
+
+    def policy(self) -> RetryPolicy:
+        """Return what is allowed from now on."""
+        if self._behind is not None and self._taken(self._behind[0]) > self._behind[1]:
+            self.waited, self._behind = 0.0, None
+        return self._policy.waiting_at_most(
+            None if self._max_wait is None else self._max_wait - self._total, self.waited
+        )
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds that the call may still wait."""
+        return self.policy().max_rate_limit_wait - self.waited

@@ -8,7 +8,8 @@ said by ``client.advice``, in tasks as well.
 
 from __future__ import annotations
 
-from airflow_provider_voucherify.client.advice import missing_scopes, where
+from airflow_provider_voucherify.client.advice import where
+from airflow_provider_voucherify.client.auth import missing_scopes
 from airflow_provider_voucherify.client.http import VoucherifyClient
 from airflow_provider_voucherify.client.retry import RetryPolicy
 from airflow_provider_voucherify.client.settings import ConnectionSettings, without_effect

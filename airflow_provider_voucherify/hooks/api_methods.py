@@ -13,7 +13,7 @@ from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from airflow_provider_voucherify.client import calls, csv_imports, customers, oauth, products, vouchers
+    from airflow_provider_voucherify.client import auth, calls, csv_imports, customers, products, vouchers
     from airflow_provider_voucherify.client.calls import Call
     from airflow_provider_voucherify.client.http import VoucherifyClient
     from airflow_provider_voucherify.client.paging import Listing
@@ -29,7 +29,7 @@ else:
             return lambda: getattr(import_module(self._name), member)
 
     calls, csv_imports, customers = _Later("calls"), _Later("csv_imports"), _Later("customers")
-    oauth, products, vouchers = _Later("oauth"), _Later("products"), _Later("vouchers")
+    auth, products, vouchers = _Later("auth"), _Later("products"), _Later("vouchers")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -130,5 +130,5 @@ class ApiMethods:
     list_vouchers = _sends(vouchers.list_vouchers)
     all_vouchers = _iterates(vouchers.all_vouchers)
 
-    introspect_oauth_token = _sends(oauth.introspect_oauth_token)
-    revoke_oauth_token = _sends(oauth.revoke_oauth_token)
+    introspect_oauth_token = _sends(auth.introspect_oauth_token)
+    revoke_oauth_token = _sends(auth.revoke_oauth_token)

@@ -14,13 +14,7 @@ from typing import Annotated, Any, TypeGuard
 from pydantic import AliasChoices, AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-
-def _text_or_none(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _flag_or_none(value: object) -> bool | None:
-    return value if isinstance(value, bool) else None
+from airflow_provider_voucherify.models.tolerant import Count, Flag, Text
 
 
 def _list_or_none(value: object) -> list[Any] | None:
@@ -29,10 +23,6 @@ def _list_or_none(value: object) -> list[Any] | None:
 
 def _number_or_none(value: object) -> int | float | None:
     return value if is_number(value) else None
-
-
-def _length_or_none(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _definitions(value: object) -> object:
@@ -48,11 +38,8 @@ def _readable_schemas(value: object) -> object:
     return [item for item in value if isinstance(item, dict) and isinstance(item.get("properties"), dict)]
 
 
-_Text = Annotated[str | None, BeforeValidator(_text_or_none)]
-_Flag = Annotated[bool | None, BeforeValidator(_flag_or_none)]
 _Values = Annotated[list[Any] | None, BeforeValidator(_list_or_none)]
 _Number = Annotated[int | float | None, BeforeValidator(_number_or_none)]
-_Length = Annotated[int | None, BeforeValidator(_length_or_none)]
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
@@ -88,20 +75,20 @@ class MetadataDefinition(_Answer):
     :param min_length: of a string, in characters; ``max_length`` and ``exact_length`` likewise.
     """
 
-    type: _Text = None
-    array: _Flag = None
-    optional: _Flag = None
-    deleted: _Flag = None
-    object_type: _Text = None
+    type: Text = None
+    array: Flag = None
+    optional: Flag = None
+    deleted: Flag = None
+    object_type: Text = None
     eq: _Values = None
     ne: _Values = None
     lt: _Number = None
     lte: _Number = None
     gt: _Number = None
     gte: _Number = None
-    min_length: _Length = None
-    max_length: _Length = None
-    exact_length: _Length = None
+    min_length: Count = None
+    max_length: Count = None
+    exact_length: Count = None
 
 
 class MetadataSchema(_Answer):
@@ -113,11 +100,11 @@ class MetadataSchema(_Answer):
     :param allow_defined_only: whether metadata may have no other keys.
     """
 
-    id: _Text = None
-    related_object: _Text = None
+    id: Text = None
+    related_object: Text = None
     properties: Annotated[dict[str, MetadataDefinition], BeforeValidator(_definitions)]
-    allow_defined_only: _Flag = None
-    updated_at: _Text = None
+    allow_defined_only: Flag = None
+    updated_at: Text = None
 
     @property
     def object_types(self) -> frozenset[str]:

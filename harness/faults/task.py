@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from airflow_provider_voucherify.client import budgets, protocol
+from airflow_provider_voucherify.client import auth, budgets
 from airflow_provider_voucherify.compat import AirflowFailException
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 
@@ -143,4 +143,4 @@ class Task:
 def forget_processes() -> None:
     """Forget what a process remembers between tasks: tokens and rate limits. Each task has a process of its own."""
     budgets._of_projects.clear()
-    protocol._tokens.clear()
+    auth._tokens.clear()

@@ -13,16 +13,16 @@ from typing import Any
 
 import msgspec
 
-from airflow_provider_voucherify.client import calls
+from airflow_provider_voucherify.client import auth, calls
 from airflow_provider_voucherify.client.rate_limits import CallLimit, RateLimit
 from airflow_provider_voucherify.client.retry import Outcome, RetryPolicy, seconds_until_retry
-from airflow_provider_voucherify.models.async_action import epoch
 from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS
 from airflow_provider_voucherify.models.errors import (
     VoucherifyConfigurationError,
     VoucherifyReportError,
     VoucherifyUnexpectedAnswerError,
 )
+from airflow_provider_voucherify.models.times import epoch
 from airflow_provider_voucherify.sync.batches.csv_file import CsvFile
 from airflow_provider_voucherify.sync.results.report import read_report
 from airflow_provider_voucherify.sync.results.settlement import settle
@@ -96,7 +96,7 @@ def answers(content: bytes) -> None:
         calls.list_async_actions(),
         calls.get_metadata_schema("customers"),
         calls.list_metadata_schemas(),
-        calls.oauth_token("api"),
+        auth.oauth_token("api"),
     ):
         try:
             call.parse(call.decode(content))

@@ -10,10 +10,11 @@ import jsonschema
 import pytest
 from openapi import answers, assert_fits_answer, assert_valid_request
 
-from airflow_provider_voucherify.client import calls, customers, oauth, products, vouchers
+from airflow_provider_voucherify.client import auth, calls, customers, products, vouchers
 from airflow_provider_voucherify.client.calls import Body, Call
 from airflow_provider_voucherify.local_voucherify.contract import words
-from airflow_provider_voucherify.models.async_action import AsyncAction, BulkResult
+from airflow_provider_voucherify.models.async_action import AsyncAction
+from airflow_provider_voucherify.models.bulk_result import BulkResult
 from airflow_provider_voucherify.models.endpoints import (
     ASYNC_ACTIONS_PATH,
     METADATA_ENDPOINTS,
@@ -102,7 +103,7 @@ def test_results_of_our_endpoints_are_settled_completely(action_type: str) -> No
     ("call", "path"),
     [
         (calls.list_async_actions(), ASYNC_ACTIONS_PATH),
-        (calls.oauth_token("api"), OAUTH_TOKEN_PATH),
+        (auth.oauth_token("api"), OAUTH_TOKEN_PATH),
         (calls.get_metadata_schema("customers"), f"{METADATA_SCHEMAS_PATH}/{{resource}}"),
         (calls.list_metadata_schemas(), METADATA_SCHEMAS_PATH),
     ],
@@ -149,7 +150,7 @@ RECORD_CALLS = [
     (vouchers.get_voucher("v"), "/v1/vouchers/{code}"),
     (vouchers.update_voucher("v", {}), "/v1/vouchers/{code}"),
     (vouchers.list_vouchers(), "/v1/vouchers"),
-    (oauth.introspect_oauth_token("t"), "/v1/oauth/introspect"),
+    (auth.introspect_oauth_token("t"), "/v1/oauth/introspect"),
 ]
 
 
@@ -165,7 +166,7 @@ def test_records_are_read_without_making_anything_up(call: Call[Any], path: str)
         (customers.get_customer("c"), {"id": "cust_1", "source_id": None, "address": None, "object": "customer"}),
         (vouchers.get_voucher("v"), {"code": "v", "id": "v_1", "updated_at": None, "object": "voucher"}),
         (customers.list_customers(), {"customers": [{"id": "cust_1"}], "total": 1}),
-        (oauth.introspect_oauth_token("t"), {"active": False}),
+        (auth.introspect_oauth_token("t"), {"active": False}),
     ],
     ids=["anonymous", "never updated", "a list that does not say whether it goes on", "unknown token"],
 )

@@ -17,12 +17,11 @@ from urllib.parse import quote
 import pytest
 
 from airflow_provider_voucherify.client import calls
-from airflow_provider_voucherify.client.oauth import introspect_oauth_token, revoke_oauth_token
+from airflow_provider_voucherify.client.auth import OAuthToken, introspect_oauth_token, revoke_oauth_token
 from airflow_provider_voucherify.client.protocol import Protocol
 from airflow_provider_voucherify.client.retry import RetryPolicy
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.local_voucherify import DropBefore, LocalVoucherify, RateLimited, Status, Truncate
-from airflow_provider_voucherify.models.async_action import OAuthToken
 from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyReportError
 
 Connect = Callable[..., Any]

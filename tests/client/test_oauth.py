@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from airflow_provider_voucherify.client import calls
-from airflow_provider_voucherify.client.protocol import Answer, Exclusive, Protocol, Send, Steps
+from airflow_provider_voucherify.client.protocol import Protocol
 from airflow_provider_voucherify.client.retry import RetryPolicy
 from airflow_provider_voucherify.client.settings import ConnectionSettings
+from airflow_provider_voucherify.client.steps import Answer, Exclusive, Send, Steps
 from airflow_provider_voucherify.local_voucherify import DropBefore, Fault, LocalVoucherify, Status
 from airflow_provider_voucherify.models.errors import (
     VoucherifyAuthenticationError,

@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 from airflow_provider_voucherify.client import calls
 from airflow_provider_voucherify.client.budgets import FIRST_CALLS
 from airflow_provider_voucherify.client.calls import Body, Call
-from airflow_provider_voucherify.client.protocol import Answer, NoAnswer, Protocol, Send, Sleep
+from airflow_provider_voucherify.client.protocol import Protocol
 from airflow_provider_voucherify.client.retry import RetryPolicy
 from airflow_provider_voucherify.client.settings import ConnectionSettings
+from airflow_provider_voucherify.client.steps import Answer, NoAnswer, Send, Sleep
 from airflow_provider_voucherify.models.endpoints import UPDATE_ENDPOINTS
 from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyRateLimitError
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_voucherify.client import http
+from airflow_provider_voucherify.client import answer_bodies, downloads
 from airflow_provider_voucherify.client.retry import RetryPolicy
 from airflow_provider_voucherify.local_voucherify import Exchange, LocalVoucherify
 from airflow_provider_voucherify.models.errors import (
@@ -146,7 +146,7 @@ def test_a_report_that_is_packed_otherwise_is_refused(
 def test_a_small_report_that_unpacks_to_200_megabytes_is_written_in_small_pieces_and_no_further_than_allowed(
     server: LocalVoucherify, connect_sync: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "MAX_REPORT_BYTES", 10_000_000)
+    monkeypatch.setattr(downloads, "MAX_REPORT_BYTES", 10_000_000)
     server.misbehave("report", Packed(BOMB))
     client, file = connect_sync(server, retry=ONCE), Counting()
     forget_peak()
@@ -173,7 +173,7 @@ def test_a_success_that_is_packed_with_what_was_not_asked_for_is_no_answer(
 def test_only_an_async_action_may_be_large(
     server: LocalVoucherify, connect_to: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "MAX_ANSWER_BYTES", 1_000)
+    monkeypatch.setattr(answer_bodies, "MAX_ANSWER_BYTES", 1_000)
     client = connect_to(server, retry=ONCE)
     action_id = client.bulk_update("customers", [])
     large = b'{"id": "aa_1", "async_actions": [], "data_ref": "' + b"x" * 2_000 + b'"}'

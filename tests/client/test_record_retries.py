@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_voucherify.client import csv_imports, customers, oauth, products, vouchers
+from airflow_provider_voucherify.client import auth, csv_imports, customers, products, vouchers
 from airflow_provider_voucherify.client.calls import Call
 from airflow_provider_voucherify.local_voucherify import DropAfter, DropBefore, LocalVoucherify, RateLimited, Status
 from airflow_provider_voucherify.models.errors import (
@@ -43,7 +43,7 @@ SAFE: dict[str, Callable[[], Call[Any]]] = {
     "get_voucher": lambda: vouchers.get_voucher("A"),
     "update_voucher": lambda: vouchers.update_voucher("A", {"active": True}),
     "list_vouchers": lambda: vouchers.list_vouchers(),
-    "introspect_oauth_token": lambda: oauth.introspect_oauth_token("token-123"),
+    "introspect_oauth_token": lambda: auth.introspect_oauth_token("token-123"),
 }
 UNSAFE: dict[str, Callable[[], Call[Any]]] = {
     "create_customer without id": lambda: customers.create_customer({"name": "x"}),

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from airflow_provider_voucherify.client import oauth
-from airflow_provider_voucherify.client.calls import oauth_token
+from airflow_provider_voucherify.client import auth
+from airflow_provider_voucherify.client.auth import oauth_token
 from airflow_provider_voucherify.local_voucherify import DropAfter, LocalVoucherify, Status
 from airflow_provider_voucherify.models.errors import (
     VoucherifyAuthenticationError,
@@ -26,7 +26,7 @@ def test_a_live_token_is_described(server: LocalVoucherify, connect_to: Connect)
     client = connect_to(server)
     token = client.send(oauth_token("customers async-actions")).access_token
 
-    told = client.send(oauth.introspect_oauth_token(token))
+    told = client.send(auth.introspect_oauth_token(token))
 
     assert told.active
     assert (told.scope, told.token_type, told.client_id) == ("customers async-actions", "Bearer", "shop-app-id")
@@ -36,7 +36,7 @@ def test_a_live_token_is_described(server: LocalVoucherify, connect_to: Connect)
 
 
 def test_of_an_unknown_token_nothing_is_told_but_that(server: LocalVoucherify, connect_to: Connect) -> None:
-    told = connect_to(server).send(oauth.introspect_oauth_token("unknown"))
+    told = connect_to(server).send(auth.introspect_oauth_token("unknown"))
 
     assert told.to_dict() == {"active": False}
 
@@ -45,16 +45,16 @@ def test_a_revoked_token_cannot_be_used(server: LocalVoucherify, connect_to: Con
     client = connect_to(server)
     token = client.send(oauth_token("api")).access_token
 
-    assert client.send(oauth.revoke_oauth_token(token)) is None
+    assert client.send(auth.revoke_oauth_token(token)) is None
 
-    assert not client.send(oauth.introspect_oauth_token(token)).active
+    assert not client.send(auth.introspect_oauth_token(token)).active
     with pytest.raises(VoucherifyNotFoundError):
-        client.send(oauth.revoke_oauth_token(token))
+        client.send(auth.revoke_oauth_token(token))
 
 
 def test_the_keys_go_along_and_no_token(server: LocalVoucherify, connect_to: Connect) -> None:
     client = connect_to(server, auth_method="oauth")
-    client.send(oauth.introspect_oauth_token("a+b&c=d"))
+    client.send(auth.introspect_oauth_token("a+b&c=d"))
 
     [request] = server.received
     assert request.headers["x-app-id"] == "shop-app-id"
@@ -79,7 +79,7 @@ def test_a_token_whose_revocation_was_not_answered_counts_as_revoked(
     token = client.send(oauth_token("api")).access_token
     server.misbehave(REVOKE, DropAfter())
 
-    assert client.send(oauth.revoke_oauth_token(token)) is None
+    assert client.send(auth.revoke_oauth_token(token)) is None
     assert [request.status for request in server.requests("POST", REVOKE)] == [None, 404]
 
 
@@ -90,7 +90,7 @@ def test_the_token_is_shown_nowhere(
     token = "tok-5f2a-do-not-print"
     server.misbehave("/v1/oauth/", Status(503, f"Blocked: access_token={token}".encode()), times=2)
     server.misbehave("/v1/oauth/", Status(401, f"Blocked: access_token={token}".encode()))
-    call = oauth.introspect_oauth_token(token)
+    call = auth.introspect_oauth_token(token)
 
     with pytest.raises(VoucherifyAuthenticationError, match="Blocked") as raised:
         connect_to(server).send(call)

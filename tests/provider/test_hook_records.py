@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from connections import connect
 
-from airflow_provider_voucherify.client import calls, csv_imports, customers, oauth, products, vouchers
+from airflow_provider_voucherify.client import auth, calls, csv_imports, customers, products, vouchers
 from airflow_provider_voucherify.exceptions import VoucherifyNotFoundError
 from airflow_provider_voucherify.hooks.api_methods import ApiMethods
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 
-MODULES = (calls, csv_imports, customers, oauth, products, vouchers)
+MODULES = (calls, csv_imports, customers, auth, products, vouchers)
 DISCOUNT = {"type": "DISCOUNT_VOUCHER", "discount": {"type": "PERCENT", "percent_off": 10}}
 
 
@@ -122,7 +122,7 @@ def test_csv_imports(voucherify: LocalVoucherify, tmp_path: Path) -> None:
 
 
 def test_tokens(voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_voucherify.client.calls import oauth_token
+    from airflow_provider_voucherify.client.auth import oauth_token
 
     connect(monkeypatch, voucherify, auth_method="oauth", scope="customers")
     with VoucherifyHook() as hook:

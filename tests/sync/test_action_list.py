@@ -12,7 +12,8 @@ from airflow_provider_voucherify.client.http import VoucherifyClient
 from airflow_provider_voucherify.client.retry import RetryPolicy
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
-from airflow_provider_voucherify.models.async_action import AsyncActionList, epoch, iso
+from airflow_provider_voucherify.models.async_action import AsyncActionList
+from airflow_provider_voucherify.models.times import epoch, iso
 from airflow_provider_voucherify.sync.waiting.action_list import ListSweep, unfinished_in_list
 
 

@@ -20,7 +20,7 @@ from airflow_provider_voucherify.client.calls import Body
 from airflow_provider_voucherify.client.http import VoucherifyClient
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
-from airflow_provider_voucherify.models.async_action import BulkResult
+from airflow_provider_voucherify.models.bulk_result import BulkResult
 from airflow_provider_voucherify.models.endpoints import UPDATE_ENDPOINTS
 from airflow_provider_voucherify.sync.rows.metadata_rules import RefusedMetadataError, compile_schema
 from airflow_provider_voucherify.sync.rows.values import to_object

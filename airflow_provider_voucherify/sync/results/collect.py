@@ -9,7 +9,8 @@ from contextlib import ExitStack, closing
 from itertools import islice
 from typing import Any, BinaryIO, Protocol
 
-from airflow_provider_voucherify.models.async_action import AsyncAction, BulkResult
+from airflow_provider_voucherify.models.async_action import AsyncAction
+from airflow_provider_voucherify.models.bulk_result import BulkResult
 from airflow_provider_voucherify.models.endpoints import BulkEndpoint
 from airflow_provider_voucherify.models.errors import VoucherifyReportError
 from airflow_provider_voucherify.sync.batches.bodies import ids_of

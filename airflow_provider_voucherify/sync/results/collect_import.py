@@ -14,7 +14,8 @@ from functools import cache
 from itertools import accumulate
 from typing import IO, Any, Literal
 
-from airflow_provider_voucherify.models.async_action import AsyncAction, BulkResult
+from airflow_provider_voucherify.models.async_action import AsyncAction
+from airflow_provider_voucherify.models.bulk_result import BulkResult
 from airflow_provider_voucherify.sync.batches.csv_file import CsvFile
 from airflow_provider_voucherify.sync.results.failure_files import FailuresFolder, copy_into
 from airflow_provider_voucherify.sync.results.finished import ActionsLookedAt, settle_all

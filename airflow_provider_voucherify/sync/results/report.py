@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
-from airflow_provider_voucherify.models.async_action import elements
 from airflow_provider_voucherify.models.errors import VoucherifyReportError
+from airflow_provider_voucherify.models.partial_json import elements
 
 MAX_FIELD_CHARACTERS = 1_000_000
 MAX_LINE_CHARACTERS = 4 * MAX_FIELD_CHARACTERS

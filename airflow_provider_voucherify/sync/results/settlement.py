@@ -28,7 +28,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 
-from airflow_provider_voucherify.models.async_action import AsyncAction, BulkResult
+from airflow_provider_voucherify.models.async_action import AsyncAction
+from airflow_provider_voucherify.models.bulk_result import BulkResult
 from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES
 from airflow_provider_voucherify.models.errors import VoucherifyReportError
 from airflow_provider_voucherify.sync.results.report import ReportRow

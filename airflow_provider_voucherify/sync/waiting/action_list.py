@@ -6,8 +6,9 @@ import logging
 from collections.abc import Collection, Iterable
 from typing import Protocol
 
-from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList, epoch, iso
+from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList
 from airflow_provider_voucherify.models.errors import VoucherifyError
+from airflow_provider_voucherify.models.times import epoch, iso
 
 log = logging.getLogger(__name__)
 

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 from airflow_provider_voucherify.client.budgets import held_until
 from airflow_provider_voucherify.client.calls import Call, async_action_status, get_async_action, list_async_actions
-from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList, epoch
+from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList
 from airflow_provider_voucherify.models.errors import (
     VoucherifyBadRequestError,
     VoucherifyError,
     VoucherifyNotFoundError,
     may_pass,
 )
+from airflow_provider_voucherify.models.times import epoch
 from airflow_provider_voucherify.sync.waiting import pauses
 from airflow_provider_voucherify.sync.waiting.action_list import CLOCKS, PAGE, ListSweep, most_pages
 from airflow_provider_voucherify.sync.waiting.queue_head import QueueHead

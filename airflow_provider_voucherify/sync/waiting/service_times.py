@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from airflow_provider_voucherify.models.async_action import AsyncAction, epoch
+from airflow_provider_voucherify.models.async_action import AsyncAction
+from airflow_provider_voucherify.models.times import epoch
 from airflow_provider_voucherify.sync.waiting import pauses
 
 REMEMBERED = 8

@@ -1,0 +1,75 @@
+"""Which error an answer means, or its absence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from airflow_provider_voucherify.client.calls import Call
+from airflow_provider_voucherify.client.rate_limits import RateLimit
+from airflow_provider_voucherify.client.steps import Answer, NoAnswer
+from airflow_provider_voucherify.models import errors
+
+_ERRORS_BY_STATUS: dict[int, type[errors.VoucherifyApiError]] = {
+    401: errors.VoucherifyAuthenticationError,
+    402: errors.VoucherifyPlanError,
+    403: errors.VoucherifyPermissionError,
+    404: errors.VoucherifyNotFoundError,
+    408: errors.VoucherifyServerError,
+    409: errors.VoucherifyConflictError,
+    410: errors.VoucherifyNotFoundError,
+    413: errors.VoucherifyPayloadTooLargeError,
+    423: errors.VoucherifyConflictError,
+}
+
+
+def error_of(
+    call: Call[Any], answer: Answer | NoAnswer, now: float, asked: str | None = None
+) -> errors.VoucherifyError:
+    """
+    Turn what came of a call into the error that says it.
+
+    :param now: Unix epoch seconds.
+    :param asked: the call with its host and connection, for the text.
+    """
+    asked = asked or str(call)
+    if isinstance(answer, NoAnswer):
+        if not answer.sent:
+            return errors.VoucherifyNotSentError(f"{asked} could not be sent: {answer.why}")
+        taken = "" if call.safe else "; Voucherify may have taken it, so it was not sent again"
+        return errors.VoucherifyNoAnswerError(f"{asked} was sent and not answered: {answer.why}{taken}")
+    told = _told(answer.body)
+    if answer.status == 429:
+        limit = RateLimit.from_headers(answer.headers)
+        cls = (
+            errors.VoucherifyQuotaExhaustedError if limit.type == "api_calls_cycle" else errors.VoucherifyRateLimitError
+        )
+        return cls(str(call), 429, limit_type=limit.type, retry_at=limit.allowed_at(now), asked=asked, **told)
+    if 300 <= answer.status < 400:
+        return errors.VoucherifyUnexpectedAnswerError(
+            f"{asked} was answered with a redirect ({answer.status}), which is not followed: credentials go to the "
+            "connection's own host only"
+        )
+    kind = _ERRORS_BY_STATUS.get(
+        answer.status,
+        errors.VoucherifyServerError if answer.status >= 500 else errors.VoucherifyBadRequestError,
+    )
+    return kind(str(call), answer.status, asked=asked, **told)
+
+
+def _told(body: bytes) -> dict[str, Any]:
+    """Read an error body of the API's or the gateway's shape; anything else is quoted shortly."""
+    try:
+        decoded = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        decoded = None
+    if not isinstance(decoded, dict):
+        return {"message": _one_line(body.decode("utf-8", "replace"), 200) or None}
+    said = {name: decoded.get(name) for name in ("key", "message", "details", "request_id")}
+    return {name: _one_line(value, 500) if isinstance(value, str) else None for name, value in said.items()}
+
+
+def _one_line(text: str, limit: int) -> str:
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: limit * 4]).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

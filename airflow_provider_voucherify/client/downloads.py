@@ -1,0 +1,113 @@
+"""Downloads of reports: where from, with which limits, and what to do after a failure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+
+from airflow_provider_voucherify.client.answer_bodies import Unpacking
+from airflow_provider_voucherify.client.rate_limits import RateLimit
+from airflow_provider_voucherify.client.redaction import redacted_url
+from airflow_provider_voucherify.client.retry import Outcome, RetryPolicy, seconds_until_retry
+from airflow_provider_voucherify.client.settings import ConnectionSettings
+from airflow_provider_voucherify.client.steps import Answer, NoAnswer
+from airflow_provider_voucherify.models.errors import VoucherifyReportError
+
+MAX_REPORT_BYTES = 1024 * 1024 * 1024
+MAX_REPORT_SECONDS = 1_800.0
+"""A report that is larger, or takes longer to arrive, is not read to its end."""
+
+MAX_REDIRECTS = 5
+
+
+def bounded_pieces(response: httpx.Response) -> Iterator[bytes]:
+    """Give the body of a report, unpacked, within limits of size and time."""
+    deadline, size = time.monotonic() + MAX_REPORT_SECONDS, 0
+    unpacking = Unpacking(response.headers.get("content-encoding", ""))
+    unpacking.check()
+    for chunk in response.iter_raw():
+        for piece in unpacking.pieces(chunk):
+            size += len(piece)
+            if size > MAX_REPORT_BYTES or time.monotonic() > deadline:
+                raise VoucherifyReportError(
+                    f"the report is larger than {MAX_REPORT_BYTES:,} bytes or came too slowly; given up"
+                )
+            yield piece
+    unpacking.end()
+
+
+class Download:
+    """
+    Decides how a file is fetched: where from, with which credentials, and what to do after a failure.
+
+    Redirects are followed, at most ``MAX_REDIRECTS``; each hop gets credentials only if the connection owns its URL.
+
+    :param waited: seconds that the client has waited for rate limits since it last got a report.
+    """
+
+    def __init__(self, settings: ConnectionSettings, retry: RetryPolicy, url: str, waited: float) -> None:
+        self._settings, self._retry, self._start = settings, retry, url
+        self.url = url
+        self.refused_token: str | None = None
+        self._hops = self._failures = 0
+        self.waited = waited
+
+    @property
+    def shown(self) -> str:
+        """The URL without its query and user, which may hold a token."""
+        return redacted_url(self.url).removesuffix("?…")
+
+    def check(self) -> None:
+        """Raise if the URL must not be fetched."""
+        try:
+            parts = urlsplit(self.url)
+        except ValueError as error:
+            raise VoucherifyReportError(f"the report's address is not a URL: {error}") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise VoucherifyReportError(f"the report's address is not an http(s) URL: {self.shown}")
+        downgraded = parts.scheme == "http" and self._settings.base_url.startswith("https")
+        if downgraded and not self._settings.extra.allow_http:
+            raise VoucherifyReportError(f"the report is offered over plain http, which is refused: {self.shown}")
+
+    def redirected(self, response: httpx.Response) -> bool:
+        """Say whether an answer redirects, and go on to where it points."""
+        if not response.has_redirect_location:
+            return False
+        self._hops += 1
+        if self._hops > MAX_REDIRECTS:
+            raise VoucherifyReportError(f"the report is redirected more than {MAX_REDIRECTS} times: {self.shown}")
+        try:
+            self.url = urljoin(self.url, response.headers["location"])
+        except ValueError as error:
+            raise VoucherifyReportError(f"the report's redirect is not a URL ({error}): {self.shown}") from None
+        return True
+
+    def needs_token(self, response: httpx.Response, headers: Mapping[str, str]) -> bool:
+        """Say whether a token was refused that can be renewed; that is done once."""
+        token = headers.get("Authorization")
+        if response.status_code != 401 or token is None or self.refused_token is not None:
+            return False
+        self.refused_token = token.removeprefix("Bearer ")
+        return True
+
+    def wait_after(self, answer: Answer | NoAnswer) -> float:
+        """Return the seconds to wait before starting anew, or raise."""
+        if isinstance(answer, Answer):
+            outcome = Outcome(answer.status, rate_limit=RateLimit.from_headers(answer.headers))
+        else:
+            outcome = Outcome(None)
+        status = outcome.status
+        self._failures += status != 429
+        wait = seconds_until_retry(
+            self._retry, outcome, safe=True, failures=self._failures, waited=self.waited, now=time.time()
+        )
+        if wait is None:
+            said = answer.why if isinstance(answer, NoAnswer) else f"status {answer.status}"
+            gone = ", it may have expired" if status in (401, 403, 404, 410) else ""
+            raise VoucherifyReportError(f"the report could not be fetched ({said}{gone}): {self.shown}")
+        self.waited += wait if status == 429 else 0.0
+        self.url, self._hops = self._start, 0
+        return wait
