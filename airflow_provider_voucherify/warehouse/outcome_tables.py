@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import blake2b
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random
@@ -17,16 +16,14 @@ from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.results.summary import joined
 from airflow_provider_voucherify.sync.rows.sources import Chunk
-from airflow_provider_voucherify.warehouse.queries import database_hook, query
+from airflow_provider_voucherify.warehouse.database import MAX_PARAMETERS, Database, some_of
+from airflow_provider_voucherify.warehouse.queries import query
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.state.record_state import RecordState
     from airflow_provider_voucherify.sync.types.outcome import RowOutcome
 
 log = logging.getLogger(__name__)
-
-MOST_PARAMETERS = 2_000
-"""Values in one statement: the databases' limits begin at 2,100."""
 
 LONGEST_ID = 500
 """Characters of an id of which a state is kept. Records with longer ids are sent with every sync."""
@@ -127,10 +124,9 @@ class OutcomeTables:
             raise VoucherifyConfigurationError(f"outcomes_table {table!r} is not a table name")
         if len(sync_name) > LONGEST_NAME:
             raise VoucherifyConfigurationError(f"the sync's name has more than {LONGEST_NAME} characters")
-        self._conn_id = conn_id
         self._sync_name = sync_name
         self._resource = resource
-        self._hook: Any = database_hook(conn_id)
+        self._database = Database(conn_id)
         self._highest = _PROBES[0][1]
         self.strangers = 0
         self._runs, self._changelog, self._state = (f"{table}_{name}" for name in ("runs", "changelog", "state"))
@@ -153,16 +149,15 @@ class OutcomeTables:
     def _create_absent(self) -> None:
         keys = {self._runs: "run_key", self._changelog: "run_key, entry_number", self._state: "record_key"}
         tables = ((self._runs, _RUNS), (self._changelog, _CHANGELOG), (self._state, _STATE))
-        with closing(self._hook.get_conn()) as connection:
+        with closing(self._database.hook.get_conn()) as connection:
             for table, columns in tables:
-                if not self._exists(connection, table):
-                    described = ", ".join(f"{name} {self._kind(name, kind)}" for name, kind in columns.items())
-                    self._create(connection, table, f"({described}, primary key ({keys[table]}))")
+                if not self._database.exists(connection, table):
+                    self._database.create(connection, table, columns, keys[table])
 
     def exist(self) -> bool:
         """Say whether the state's table is there."""
-        with closing(self._hook.get_conn()) as connection:
-            return self._exists(connection, self._state)
+        with closing(self._database.hook.get_conn()) as connection:
+            return self._database.exists(connection, self._state)
 
     def states(self) -> Iterator[RecordState]:
         """Give the state of every record of the sync."""
@@ -172,10 +167,10 @@ class OutcomeTables:
             "record_key, record_id, settings, digest, failed_digest, attempts, outcome, reason_key, message, run_key, "
             "confirmed_at, fields, not_cleared"
         )
-        where = f"sync_name = {self._mark} and resource = {self._mark}"
+        where = f"sync_name = {self._database.mark} and resource = {self._database.mark}"
         select = f"select {columns} from {self._state} where {where} order by record_id"  # noqa: S608
         self.strangers = 0
-        with query(self._conn_id, select, (self._sync_name, self._resource)) as chunks:
+        with query(self._database.conn_id, select, (self._sync_name, self._resource)) as chunks:
             for chunk in chunks:
                 for row in chunk.rows if isinstance(chunk, Chunk) else ():
                     record_key, record_id, settings, digest, failed, attempts, outcome, key, message, *others = row
@@ -202,9 +197,9 @@ class OutcomeTables:
         """Say whether an earlier run of the sync has written records, which must have left a state."""
         select = (
             f"select distinct sync_name from {self._runs} "  # noqa: S608
-            f"where sync_name = {self._mark} and resource = {self._mark} and run_key <> {self._mark} and succeeded > 0"
+            f"where sync_name = {self._database.mark} and resource = {self._database.mark} and run_key <> {self._database.mark} and succeeded > 0"
         )
-        with closing(self._hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+        with closing(self._database.hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
             cursor.execute(select, [self._sync_name, self._resource, run_key])
             return any(name == self._sync_name for (name,) in cursor.fetchall())
 
@@ -216,12 +211,12 @@ class OutcomeTables:
         for the update.
         """
         run = _digest(run_key)
-        update = f"update {self._state} set digest = null, sent_by = {self._mark} where record_key in"  # noqa: S608
-        with closing(self._connection()) as connection, closing(connection.cursor()) as cursor:
-            for keys in _some(map(self._key, ids), MOST_PARAMETERS - 1):
+        update = f"update {self._state} set digest = null, sent_by = {self._database.mark} where record_key in"  # noqa: S608
+        with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
+            for keys in some_of(map(self._key, ids), MAX_PARAMETERS - 1):
                 left = keys
                 for _ in range(TRIES):
-                    cursor.execute(f"{update} {self._marks(len(left))}", [run, *left])
+                    cursor.execute(f"{update} {self._database.marks(len(left))}", [run, *left])
                     connection.commit()
                     left = [key for key, sent_by in self._there(cursor, keys).items() if sent_by != run]
                     connection.commit()
@@ -231,8 +226,8 @@ class OutcomeTables:
     def sent_by_others(self, ids: Iterable[str], run_key: str) -> Iterator[str]:
         """Give those of some records that another run was the last to be about to send."""
         run = _digest(run_key)
-        with closing(self._hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
-            for some in _some(ids, MOST_PARAMETERS):
+        with closing(self._database.hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+            for some in some_of(ids, MAX_PARAMETERS):
                 keys = {self._key(record_id): record_id for record_id in some}
                 there = self._there(cursor, list(keys))
                 yield from (keys[key] for key, sent_by in there.items() if sent_by != run)
@@ -270,11 +265,11 @@ class OutcomeTables:
         self, run: Mapping[str, Any], outcomes: Iterable[RowOutcome], states: Iterable[RecordState]
     ) -> list[str]:
         contested, left_out, this_run = 0, 0, _digest(run["run_key"])
-        with closing(self._connection()) as connection, closing(connection.cursor()) as cursor:
+        with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
             self._forget(cursor, run["run_key"])
             entries = ([run["run_key"], number, *self._entry(o)] for number, o in enumerate(outcomes, start=1))
-            self._insert(cursor, self._changelog, _CHANGELOG, entries)
-            for given in _some(states, MOST_PARAMETERS // len(_STATE)):
+            self._database.insert(cursor, self._changelog, _CHANGELOG, entries)
+            for given in some_of(states, MAX_PARAMETERS // len(_STATE)):
                 some = [state for state in given if self._can_keep(state.id)]
                 left_out += len(given) - len(some)
                 if not some:
@@ -285,21 +280,21 @@ class OutcomeTables:
                 contested += sum(_says_what_is_there(s) and k in of_others for s, k in zip(some, keys, strict=True))
                 if there:
                     cursor.execute(
-                        f"delete from {self._state} where record_key in {self._marks(len(there))}",  # noqa: S608
+                        f"delete from {self._state} where record_key in {self._database.marks(len(there))}",  # noqa: S608
                         list(there),
                     )
                 rows = [
                     [*self._state_row(run, key, state, contested=key in of_others), this_run]
                     for key, state in zip(keys, some, strict=True)
                 ]
-                self._insert(cursor, self._state, _STATE, rows)
+                self._database.insert(cursor, self._state, _STATE, rows)
             warnings = [CONTESTED] if contested else []
             if left_out:
                 warnings.append(
                     f"{left_out} records have ids that {self._state} cannot keep, so they are sent with every sync"
                 )
             told = {**run, "warning": joined([run.get("warning"), *warnings])}
-            self._insert(cursor, self._runs, _RUNS, [[self._text(told.get(name), 1_000) for name in _RUNS]])
+            self._database.insert(cursor, self._runs, _RUNS, [[self._text(told.get(name), 1_000) for name in _RUNS]])
             connection.commit()
         return warnings
 
@@ -323,10 +318,10 @@ class OutcomeTables:
         key = uuid.uuid4().hex
         row: dict[str, Any] = dict.fromkeys(_STATE, "-") | dict.fromkeys(("sync_name", "record_id", "message"), text)
         row |= {"record_key": key, "digest": None, "failed_digest": None, "attempts": 0}
-        where = f"where record_key = {self._mark}"
-        with closing(self._connection()) as connection, closing(connection.cursor()) as cursor:
+        where = f"where record_key = {self._database.mark}"
+        with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
             try:
-                self._insert(cursor, self._state, _STATE, [list(row.values())])
+                self._database.insert(cursor, self._state, _STATE, [list(row.values())])
                 cursor.execute(f"select sync_name, record_id, message from {self._state} {where}", [key])  # noqa: S608
                 found = [list(read) for read in cursor.fetchall()]
                 cursor.execute(f"delete from {self._state} {where}", [key])  # noqa: S608
@@ -347,19 +342,9 @@ class OutcomeTables:
         }
         return (
             f"the table {self._state} cannot keep every character: records whose ids have others are sent with every "
-            f"sync, and texts are escaped ({how.get(self._kind_of_database, 'give it a character set of Unicode')}; "
+            f"sync, and texts are escaped ({how.get(self._database.kind, 'give it a character set of Unicode')}; "
             f"the same goes for {self._runs} and {self._changelog})"
         )
-
-    @property
-    def _kind_of_database(self) -> str:
-        return str(getattr(self._hook, "conn_type", ""))
-
-    def _kind(self, column: str, kind: str) -> str:
-        """Return a column's type; SQL Server has one of its own for text of any language, too long for a key."""
-        if self._kind_of_database == "mssql" and column not in ("run_key", "record_key"):
-            return kind.replace("varchar(", "nvarchar(")
-        return kind
 
     def _forget(self, cursor: Any, run_key: str) -> None:
         """
@@ -367,23 +352,16 @@ class OutcomeTables:
 
         Nothing is deleted that is not there: MySQL would lock the gap, and two runs that end together each other.
         """
-        cursor.execute(f"select 1 from {self._runs} where run_key = {self._mark}", [run_key])  # noqa: S608
+        cursor.execute(f"select 1 from {self._runs} where run_key = {self._database.mark}", [run_key])  # noqa: S608
         if cursor.fetchall():
             for table in (self._runs, self._changelog):
-                cursor.execute(f"delete from {table} where run_key = {self._mark}", [run_key])  # noqa: S608
+                cursor.execute(f"delete from {table} where run_key = {self._database.mark}", [run_key])  # noqa: S608
 
     def _there(self, cursor: Any, keys: Sequence[str]) -> dict[str, str | None]:
         """Return which records have a state, and which run was the last to be about to send them."""
-        select = f"select record_key, sent_by from {self._state} where record_key in {self._marks(len(keys))}"  # noqa: S608
+        select = f"select record_key, sent_by from {self._state} where record_key in {self._database.marks(len(keys))}"  # noqa: S608
         cursor.execute(select, keys)
         return dict(cursor.fetchall())
-
-    def _connection(self) -> Any:
-        """Open a connection whose statements are one transaction, whatever the driver's default is."""
-        connection = self._hook.get_conn()
-        if self._hook.supports_autocommit:
-            self._hook.set_autocommit(connection, False)
-        return connection
 
     def _state_row(self, run: Mapping[str, Any], key: str, state: RecordState, *, contested: bool) -> list[Any]:
         told = (state.fields, state.not_cleared)
@@ -415,45 +393,6 @@ class OutcomeTables:
     def _key(self, record_id: str) -> str:
         return _digest(f"{self._sync_name}\n{self._resource}\n{record_id}")
 
-    @property
-    def _mark(self) -> str:
-        return str(getattr(self._hook, "placeholder", "%s"))
-
-    def _marks(self, count: int) -> str:
-        return f"({', '.join([self._mark] * count)})"
-
-    def _insert(self, cursor: Any, table: str, columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> None:
-        for some in _some(rows, MOST_PARAMETERS // len(columns)):
-            values = ", ".join([self._marks(len(columns))] * len(some))
-            flat = [value for row in some for value in row]
-            cursor.execute(f"insert into {table} ({', '.join(columns)}) values {values}", flat)  # noqa: S608
-
-    def _exists(self, connection: Any, table: str) -> bool:
-        """
-        Say whether a table can be read, which asks for no right to create tables.
-
-        A database that is out of order does not pass for one without the table: what is tried next fails too.
-        """
-        with closing(connection.cursor()) as cursor:
-            try:
-                cursor.execute(f"select 1 from {table} where 1 = 0")  # noqa: S608
-                cursor.fetchall()
-            except Exception:
-                connection.rollback()
-                return False
-        return True
-
-    def _create(self, connection: Any, table: str, described: str) -> None:
-        with closing(connection.cursor()) as cursor:
-            try:
-                suffix = " character set utf8mb4" if self._kind_of_database == "mysql" else ""
-                cursor.execute(f"create table {table} {described}{suffix}")
-                connection.commit()
-            except Exception:
-                connection.rollback()
-                if not self._exists(connection, table):  # else another task has just created it
-                    raise
-
 
 def _digest(text: str) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
@@ -476,9 +415,3 @@ def iso(epoch: float) -> str:
 def _comes_from_the_database(error: BaseException) -> bool:
     """Say whether an error is one of those that every driver has by the name that PEP 249 gives it."""
     return any(kind.__name__ == "DatabaseError" for kind in type(error).__mro__)
-
-
-def _some(items: Iterable[Any], most: int) -> Iterator[list[Any]]:
-    left = iter(items)
-    while some := list(islice(left, most)):
-        yield some

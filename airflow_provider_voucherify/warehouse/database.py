@@ -1,0 +1,90 @@
+"""What any database with a ``DbApiHook`` is asked for: whether a table is there, one more table, many rows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from itertools import islice
+from typing import Any
+
+from airflow_provider_voucherify.warehouse.queries import database_hook
+
+MAX_PARAMETERS = 2_000
+"""Values in one statement: the databases' limits begin at 2,100."""
+
+
+class Database:
+    """
+    A database, by the connection that leads to it.
+
+    :param conn_id: a connection whose hook is a ``DbApiHook``.
+    """
+
+    def __init__(self, conn_id: str) -> None:
+        self.conn_id = conn_id
+        self.hook: Any = database_hook(conn_id)
+        self.kind = str(getattr(self.hook, "conn_type", ""))
+        self.mark = str(getattr(self.hook, "placeholder", "%s"))
+
+    def marks(self, count: int) -> str:
+        """Return placeholders for that many values, in parentheses."""
+        return f"({', '.join([self.mark] * count)})"
+
+    def transaction(self) -> Any:
+        """Open a connection whose statements are one transaction, whatever the driver's default is."""
+        connection = self.hook.get_conn()
+        if self.hook.supports_autocommit:
+            self.hook.set_autocommit(connection, False)
+        return connection
+
+    def insert(self, cursor: Any, table: str, columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> None:
+        """Insert rows, as many in a statement as databases take."""
+        for some in some_of(rows, MAX_PARAMETERS // len(columns)):
+            values = ", ".join([self.marks(len(columns))] * len(some))
+            flat = [value for row in some for value in row]
+            cursor.execute(f"insert into {table} ({', '.join(columns)}) values {values}", flat)  # noqa: S608
+
+    def exists(self, connection: Any, table: str) -> bool:
+        """
+        Say whether a table can be read, which asks for no right to create tables.
+
+        A database that is out of order does not pass for one without the table: what is tried next fails too.
+        """
+        with closing(connection.cursor()) as cursor:
+            try:
+                cursor.execute(f"select 1 from {table} where 1 = 0")  # noqa: S608
+                cursor.fetchall()
+            except Exception:
+                connection.rollback()
+                return False
+        return True
+
+    def create(self, connection: Any, table: str, columns: Mapping[str, str], key: str) -> None:
+        """
+        Create a table that is not there.
+
+        :param columns: type by name; ``varchar`` becomes a type for text of any language.
+        :param key: the columns of its primary key, which is text that fits ``varchar``.
+        """
+        keys = key.split(", ")
+        described = ", ".join(f"{name} {self._type(kind, name in keys)}" for name, kind in columns.items())
+        with closing(connection.cursor()) as cursor:
+            try:
+                suffix = " character set utf8mb4" if self.kind == "mysql" else ""
+                cursor.execute(f"create table {table} ({described}, primary key ({key})){suffix}")
+                connection.commit()
+            except Exception:
+                connection.rollback()
+                if not self.exists(connection, table):  # else another task has just created it
+                    raise
+
+    def _type(self, kind: str, is_key: bool) -> str:
+        """Return a column's type; SQL Server has one of its own for text of any language, too long for a key."""
+        return kind.replace("varchar(", "nvarchar(") if self.kind == "mssql" and not is_key else kind
+
+
+def some_of(items: Iterable[Any], most: int) -> Iterator[list[Any]]:
+    """Give items in lists of at most that many."""
+    left = iter(items)
+    while some := list(islice(left, most)):
+        yield some
