@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.batches.grouping import MetadataPlan
     from airflow_provider_voucherify.sync.batches.plan import Changes, Plan
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
+    from airflow_provider_voucherify.sync.rows.chunks import Rows
     from airflow_provider_voucherify.sync.rows.mapping import MappingRules
     from airflow_provider_voucherify.sync.rows.metadata_rules import MetadataRules
-    from airflow_provider_voucherify.sync.rows.sources import Rows
     from airflow_provider_voucherify.sync.sending.journal import Journal
     from airflow_provider_voucherify.sync.state.ledger import Ledger
     from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
@@ -474,7 +474,7 @@ class _BulkOperator(SubmittingOperator):
     def _plan(self, context: Context, hook: VoucherifyHook) -> Plan:
         from airflow_provider_voucherify.sync.batches.destination import BatchLimits
         from airflow_provider_voucherify.sync.batches.plan import Plan
-        from airflow_provider_voucherify.sync.rows.sources import first_rows
+        from airflow_provider_voucherify.sync.rows.chunks import first_rows
 
         schema = self._schema(hook)
         changes = self._changes(schema)

@@ -15,7 +15,7 @@ from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.results.summary import joined
-from airflow_provider_voucherify.sync.rows.sources import Chunk
+from airflow_provider_voucherify.sync.rows.chunks import Chunk
 from airflow_provider_voucherify.warehouse.database import MAX_PARAMETERS, Database, some_of
 from airflow_provider_voucherify.warehouse.queries import query
 

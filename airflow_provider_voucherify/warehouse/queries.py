@@ -14,7 +14,8 @@ from typing import Any
 
 from airflow_provider_voucherify.compat import BaseHook
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
-from airflow_provider_voucherify.sync.rows.sources import ROWS_AT_FIRST, Rows, from_cursor
+from airflow_provider_voucherify.sync.rows.chunks import ROWS_AT_FIRST, Rows
+from airflow_provider_voucherify.sync.rows.sources import from_cursor
 
 log = logging.getLogger(__name__)
 

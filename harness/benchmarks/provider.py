@@ -15,7 +15,8 @@ from airflow_provider_voucherify.client.http import VoucherifyClient
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.sync.batches.destination import Destination, metadata_destination, update_destination
 from airflow_provider_voucherify.sync.batches.plan import Plan
-from airflow_provider_voucherify.sync.rows.sources import Rows, from_cursor, from_file, from_records
+from airflow_provider_voucherify.sync.rows.chunks import Rows
+from airflow_provider_voucherify.sync.rows.sources import from_cursor, from_file, from_records
 from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
 from airflow_provider_voucherify.sync.sending.submission import Submission
 from harness.benchmarks.rows import COLUMNS, Sender, Source, cursor, dicts

@@ -110,7 +110,8 @@ def prepare(source: str, rows: int, folder: Path, servers: dict[str, dict[str, A
 
 def read(wanted: dict[str, Any]) -> dict[str, float]:
     """Read a source to its end in this process; return rows, MB and seconds."""
-    from airflow_provider_voucherify.sync.rows.sources import Chunk, from_file
+    from airflow_provider_voucherify.sync.rows.chunks import Chunk
+    from airflow_provider_voucherify.sync.rows.sources import from_file
 
     if "path" in wanted:
         if wanted["path"].endswith(".parquet"):

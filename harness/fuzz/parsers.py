@@ -26,8 +26,9 @@ from airflow_provider_voucherify.models.times import epoch
 from airflow_provider_voucherify.sync.batches.csv_file import CsvFile
 from airflow_provider_voucherify.sync.results.report import read_report
 from airflow_provider_voucherify.sync.results.settlement import settle
+from airflow_provider_voucherify.sync.rows.chunks import BadLine, BlankRows, Chunk
 from airflow_provider_voucherify.sync.rows.failure_lines import Attempts
-from airflow_provider_voucherify.sync.rows.sources import BadLine, BlankRows, Chunk, from_file
+from airflow_provider_voucherify.sync.rows.sources import from_file
 from airflow_provider_voucherify.sync.state.ledger import Ledger
 from airflow_provider_voucherify.sync.state.state_file import read_state
 

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_voucherify.sync.batches.destination import update_destination
 from airflow_provider_voucherify.sync.batches.plan import Plan
-from airflow_provider_voucherify.sync.rows.sources import Chunk
+from airflow_provider_voucherify.sync.rows.chunks import Chunk
 from airflow_provider_voucherify.warehouse.queries import query
 
 GrowthMb = Callable[[], float]

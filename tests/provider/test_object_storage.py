@@ -28,7 +28,8 @@ from airflow_provider_voucherify.storage import files
 from airflow_provider_voucherify.storage.files import first_line, open_source, replacing
 from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
 from airflow_provider_voucherify.sync.batches.csv_file import CsvFile
-from airflow_provider_voucherify.sync.rows.sources import Chunk, from_file
+from airflow_provider_voucherify.sync.rows.chunks import Chunk
+from airflow_provider_voucherify.sync.rows.sources import from_file
 from airflow_provider_voucherify.task import completion
 from airflow_provider_voucherify.task.staging import remove_forgotten
 

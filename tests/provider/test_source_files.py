@@ -20,7 +20,8 @@ from airflow_provider_voucherify.storage.files import open_source
 from airflow_provider_voucherify.storage.paths import source_files
 from airflow_provider_voucherify.sync.batches.destination import update_destination
 from airflow_provider_voucherify.sync.batches.plan import Plan
-from airflow_provider_voucherify.sync.rows.sources import BadLine, Chunk, from_files
+from airflow_provider_voucherify.sync.rows.chunks import BadLine, Chunk
+from airflow_provider_voucherify.sync.rows.sources import from_files
 
 
 def update(path: Any, **kwargs: Any) -> DagRunResult:

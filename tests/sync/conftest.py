@@ -12,8 +12,9 @@ from openapi import assert_valid_request
 
 from airflow_provider_voucherify.sync.batches.destination import BatchLimits, Destination, update_destination
 from airflow_provider_voucherify.sync.batches.plan import Plan
+from airflow_provider_voucherify.sync.rows.chunks import Rows
 from airflow_provider_voucherify.sync.rows.mapping import MappingRules
-from airflow_provider_voucherify.sync.rows.sources import Rows, from_records
+from airflow_provider_voucherify.sync.rows.sources import from_records
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,10 @@ from airflow_provider_voucherify.sync.batches.destination import BatchLimits, up
 from airflow_provider_voucherify.sync.batches.plan import Changes, Plan
 from airflow_provider_voucherify.sync.results.collect import collect_outcomes
 from airflow_provider_voucherify.sync.results.summary import SyncSummary
+from airflow_provider_voucherify.sync.rows.chunks import Rows
 from airflow_provider_voucherify.sync.rows.failure_lines import EarlierFailures
 from airflow_provider_voucherify.sync.rows.mapping import MappingRules
-from airflow_provider_voucherify.sync.rows.sources import Rows, from_cursor, from_records
+from airflow_provider_voucherify.sync.rows.sources import from_cursor, from_records
 from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
 from airflow_provider_voucherify.sync.sending.submission import Submission
 from airflow_provider_voucherify.sync.state.ledger import Ledger, RowOutcome

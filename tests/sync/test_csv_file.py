@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS
@@ -82,6 +84,18 @@ def test_a_byte_order_mark_within_the_file_is_a_character_like_any_other() -> No
         assert b"".join(contents(file)[1:]) == "Source_id,Name\n\ufeffc2,Bo\n".encode()
 
 
+@contextmanager
+def read_unless_rows_look_like_several(text: str, max_bytes: int) -> Iterator[CsvFile]:
+    """Read a file; drop the example if one of its rows is refused since its lines look like rows of their own."""
+    try:
+        file = read(text.encode(), max_bytes=max_bytes)
+    except VoucherifyConfigurationError as error:
+        assume("look like rows of their own" not in str(error))
+        raise
+    with file:
+        yield file
+
+
 CELLS = st.text(st.sampled_from('abż",\n\r ;😀'), max_size=6)
 
 
@@ -95,7 +109,7 @@ def test_the_parts_together_are_the_file(rows: list[tuple[str, str]], ending: st
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator=ending, quoting=csv.QUOTE_ALL).writerows([("source_id", "Name"), *rows])
 
-    with read(text.getvalue().encode(), max_bytes=max_bytes) as file:
+    with read_unless_rows_look_like_several(text.getvalue(), max_bytes) as file:
         found: list[tuple[str, ...]] = []
         for part, content in zip(file.parts, contents(file), strict=True):
             assert len(content) == file.size(part) <= max_bytes

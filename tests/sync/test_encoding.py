@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.sync.batches.destination import Destination, metadata_destination, update_destination
+from airflow_provider_voucherify.sync.rows.chunks import Chunk
 from airflow_provider_voucherify.sync.rows.mapping import MappingRules
-from airflow_provider_voucherify.sync.rows.sources import Chunk
 
 ReadRows = Callable[..., Any]
 

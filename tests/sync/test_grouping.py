@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from airflow_provider_voucherify.sync.batches.destination import BatchLimits, metadata_destination
 from airflow_provider_voucherify.sync.batches.grouping import Group, MetadataPlan, choose_groups
 from airflow_provider_voucherify.sync.batches.plan import Plan
-from airflow_provider_voucherify.sync.rows.sources import Chunk
+from airflow_provider_voucherify.sync.rows.chunks import Chunk
 
 GROUPS = st.lists(
     st.builds(
@@ -108,7 +108,7 @@ PLAN = """
 import hashlib
 from airflow_provider_voucherify.sync.batches.destination import BatchLimits, metadata_destination
 from airflow_provider_voucherify.sync.batches.plan import Plan
-from airflow_provider_voucherify.sync.rows.sources import Chunk
+from airflow_provider_voucherify.sync.rows.chunks import Chunk
 
 rows = [(f"c{i:05}", "AB"[i % 2]) for i in range(3_000)]
 with Plan(metadata_destination("customers", None), limits=BatchLimits(60_000), metadata_plan="PLAN") as plan:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.batches.destination import metadata_destination
+from airflow_provider_voucherify.sync.rows.chunks import Rows
 from airflow_provider_voucherify.sync.rows.mapping import MappingRules
-from airflow_provider_voucherify.sync.rows.sources import Rows, from_cursor, from_file
+from airflow_provider_voucherify.sync.rows.sources import from_cursor, from_file
 
 ReadRows = Callable[..., Any]
 EMPTY_ROW = {

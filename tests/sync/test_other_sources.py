@@ -19,15 +19,9 @@ from hypothesis import strategies as st
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.batches.destination import update_destination
 from airflow_provider_voucherify.sync.batches.plan import Plan
+from airflow_provider_voucherify.sync.rows.chunks import ROWS_AT_FIRST, ROWS_PER_CHUNK, Chunk
 from airflow_provider_voucherify.sync.rows.mapping import MappingRules
-from airflow_provider_voucherify.sync.rows.sources import (
-    ROWS_AT_FIRST,
-    ROWS_PER_CHUNK,
-    Chunk,
-    from_cursor,
-    from_file,
-    from_records,
-)
+from airflow_provider_voucherify.sync.rows.sources import from_cursor, from_file, from_records
 
 ReadRows = Callable[..., Any]
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_voucherify.sync.rows.sources import Chunk, from_file
+from airflow_provider_voucherify.sync.rows.chunks import Chunk
+from airflow_provider_voucherify.sync.rows.sources import from_file
 
 Row = dict[str, str | int]
 

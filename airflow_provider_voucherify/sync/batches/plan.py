@@ -19,6 +19,7 @@ from airflow_provider_voucherify.models.errors import VoucherifyConfigurationErr
 from airflow_provider_voucherify.sync.batches.destination import BatchLimits, Destination
 from airflow_provider_voucherify.sync.batches.grouping import MetadataPlan, group_by_metadata
 from airflow_provider_voucherify.sync.batches.spool import Batch, Spool, decode_id
+from airflow_provider_voucherify.sync.rows.chunks import ROWS_PER_CHUNK, BadLine, BlankRows, Chunk, Rows
 from airflow_provider_voucherify.sync.rows.encoding import (
     EncodedRows,
     RowsEncoder,
@@ -39,7 +40,6 @@ from airflow_provider_voucherify.sync.rows.mapping import (
     unnamed_columns,
 )
 from airflow_provider_voucherify.sync.rows.odd_ids import OddIds
-from airflow_provider_voucherify.sync.rows.sources import ROWS_PER_CHUNK, BadLine, BlankRows, Chunk, Rows
 from airflow_provider_voucherify.sync.state.ledger import Ledger
 from airflow_provider_voucherify.sync.types.counts import Counts
 from airflow_provider_voucherify.sync.types.failure import SAMPLE_SIZE, Failure

@@ -20,13 +20,21 @@ from typing import IO, Any, Literal
 
 import msgspec
 
-from airflow_provider_voucherify.sync.rows.sources import FAILURE_MEMBER, LOST_MEMBER
 from airflow_provider_voucherify.sync.rows.values import has_json_form, json_safe
 from airflow_provider_voucherify.sync.types.failure import Failure
 from airflow_provider_voucherify.sync.types.text import json_safe_text, shortened
 from airflow_provider_voucherify.sync.types.unnamed_database import UnnamedDatabase
 
-MOST_HISTORY = 10
+FAILURE_FILES = frozenset({"failures.jsonl", "set_aside.jsonl"})
+"""Names of the files whose lines are failed records. Nothing that a row holds can make it pass for one of them."""
+
+FAILURE_MEMBER = "_failure"
+"""Member of a line that says why the record was not updated; never sent."""
+
+LOST_MEMBER = "as_text"
+"""Member of ``_failure`` that names the columns whose values the file can only show as text."""
+
+MAX_HISTORY = 10
 """Earlier failures that a line remembers."""
 
 _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=json_safe_text).encode
@@ -60,7 +68,7 @@ class Attempts:
         return cls(
             number if type(number) is int and number >= 0 else 1,
             float(at) if isinstance(at, int | float | Decimal) and not isinstance(at, bool) else 0.0,
-            (*earlier, this)[-MOST_HISTORY:],
+            (*earlier, this)[-MAX_HISTORY:],
         )
 
     def again(self, at: float, *, counts: bool = True) -> Attempts:
