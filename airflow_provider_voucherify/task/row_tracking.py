@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.storage.files import check_writable, fetch, replacing
-from airflow_provider_voucherify.warehouse.outcome_tables import CONTESTED, RUN_COUNTS, OutcomeTables, iso
+from airflow_provider_voucherify.warehouse.outcome_columns import RUN_COUNTS, iso
+from airflow_provider_voucherify.warehouse.outcome_tables import CONTESTED, OutcomeTables
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context

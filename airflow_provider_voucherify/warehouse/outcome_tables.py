@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,18 @@ from airflow_provider_voucherify.models.errors import VoucherifyConfigurationErr
 from airflow_provider_voucherify.sync.results.summary import joined
 from airflow_provider_voucherify.sync.rows.chunks import Chunk
 from airflow_provider_voucherify.warehouse.database import MAX_PARAMETERS, Database, some_of
+from airflow_provider_voucherify.warehouse.kept_text import KeptText
+from airflow_provider_voucherify.warehouse.outcome_columns import (
+    CHANGELOG,
+    RUNS,
+    STATE,
+    STATE_AS_READ,
+    changelog_row,
+    record_state,
+    run_row,
+    says_what_is_there,
+    state_row,
+)
 from airflow_provider_voucherify.warehouse.queries import query
 
 if TYPE_CHECKING:
@@ -25,74 +35,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LONGEST_ID = 500
-"""Characters of an id of which a state is kept. Records with longer ids are sent with every sync."""
-
-LONGEST_NAME = 600
-
-LONGEST_FIELDS = 4_000
-"""Characters of the list of a record's fields, all of them ASCII; of a longer one nothing is kept."""
+MAX_NAME = 600
 
 TRIES = 4
 """How often a transaction is tried that the database refuses: with a second in between at most."""
 
 CONTESTED = "another run of this sync has been at work at the same time, so what both have sent is sent again next time"
 
-_PROBES = (("顧客 Ω 𝄞", 0x10FFFF), ("顧客 Ω", 0xFFFF), ("é ß", 0xFF), ("c1", 0x7F))
-"""Texts that a table may be able to keep, and up to which character it keeps all others then."""
-
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*){0,2}")
-
-RUN_COUNTS = (
-    "rows_read", "submitted", "succeeded", "updated", "created", "unchanged", "failed", "refused", "superseded",
-    "not_reported", "values_not_cleared", "removed", "removed_to_mark", "requests", "bytes_sent",
-)  # fmt: skip
-
-# Some databases count a varchar in bytes, of which a character may take four.
-_RUNS = {
-    "run_key": "varchar(760) not null",
-    "sync_name": "varchar(2400)",
-    "dag_id": "varchar(1000)",
-    "task_id": "varchar(1000)",
-    "run_id": "varchar(1000)",
-    "map_index": "integer",
-    "try_number": "integer",
-    "resource": "varchar(20)",
-    "settings": "varchar(40)",
-    "finished_at": "varchar(40)",
-    **dict.fromkeys(RUN_COUNTS, "bigint"),
-    "warning": "varchar(4000)",
-}
-_CHANGELOG = {
-    "run_key": "varchar(760) not null",
-    "entry_number": "bigint not null",
-    "source_row": "bigint",
-    "record_id": "varchar(2000)",
-    "outcome": "varchar(20) not null",
-    "reason_key": "varchar(400)",
-    "message": "varchar(2000)",
-    "details": "varchar(2000)",
-    "async_action_id": "varchar(400)",
-}
-_STATE = {
-    "record_key": "varchar(32) not null",
-    "sync_name": "varchar(2400) not null",
-    "resource": "varchar(20) not null",
-    "record_id": "varchar(2000) not null",
-    "settings": "varchar(40) not null",
-    "digest": "bigint",
-    "failed_digest": "bigint",
-    "attempts": "integer not null",
-    "outcome": "varchar(20) not null",
-    "reason_key": "varchar(400)",
-    "message": "varchar(2000)",
-    "run_key": "varchar(760) not null",
-    "changed_at": "varchar(40)",
-    "confirmed_at": "varchar(40)",
-    "fields": "varchar(4000)",
-    "not_cleared": "varchar(4000)",
-    "sent_by": "varchar(32)",
-}
 
 
 class OutcomeTables:
@@ -122,14 +72,14 @@ class OutcomeTables:
     def __init__(self, conn_id: str, table: str, sync_name: str, resource: str) -> None:
         if not _NAME.fullmatch(table):
             raise VoucherifyConfigurationError(f"outcomes_table {table!r} is not a table name")
-        if len(sync_name) > LONGEST_NAME:
-            raise VoucherifyConfigurationError(f"the sync's name has more than {LONGEST_NAME} characters")
+        if len(sync_name) > MAX_NAME:
+            raise VoucherifyConfigurationError(f"the sync's name has more than {MAX_NAME} characters")
         self._sync_name = sync_name
         self._resource = resource
         self._database = Database(conn_id)
-        self._highest = _PROBES[0][1]
         self.strangers = 0
         self._runs, self._changelog, self._state = (f"{table}_{name}" for name in ("runs", "changelog", "state"))
+        self._kept = KeptText(self._database, self._state)
 
     def create(self) -> None:
         """
@@ -138,17 +88,20 @@ class OutcomeTables:
         :raises VoucherifyConfigurationError: they cannot keep the sync's name.
         """
         self._create_absent()
-        self._probe()
-        if self._highest < _PROBES[0][1]:
-            log.warning("%s", self._cannot_keep())
-            if not self._can_keep(self._sync_name):
-                raise VoucherifyConfigurationError(
-                    f"sync_name {self._sync_name!r} cannot be kept: {self._cannot_keep()}"
-                )
+        self._kept.probe()
+        if self._kept.is_everything:
+            return
+        warning = (
+            f"the table {self._state} cannot keep every character: records whose ids have others are sent with every "
+            f"sync, and texts are escaped ({self._kept.advice()}; the same goes for {self._runs} and {self._changelog})"
+        )
+        log.warning("%s", warning)
+        if not self._kept.has(self._sync_name):
+            raise VoucherifyConfigurationError(f"sync_name {self._sync_name!r} cannot be kept: {warning}")
 
     def _create_absent(self) -> None:
         keys = {self._runs: "run_key", self._changelog: "run_key, entry_number", self._state: "record_key"}
-        tables = ((self._runs, _RUNS), (self._changelog, _CHANGELOG), (self._state, _STATE))
+        tables = ((self._runs, RUNS), (self._changelog, CHANGELOG), (self._state, STATE))
         with closing(self._database.hook.get_conn()) as connection:
             for table, columns in tables:
                 if not self._database.exists(connection, table):
@@ -161,43 +114,25 @@ class OutcomeTables:
 
     def states(self) -> Iterator[RecordState]:
         """Give the state of every record of the sync."""
-        from airflow_provider_voucherify.sync.state.record_state import RecordState
-
-        columns = (
-            "record_key, record_id, settings, digest, failed_digest, attempts, outcome, reason_key, message, run_key, "
-            "confirmed_at, fields, not_cleared"
+        select = (
+            f"select record_key, {STATE_AS_READ} from {self._state} "  # noqa: S608
+            f"where sync_name = {self._database.mark} and resource = {self._database.mark} order by record_id"
         )
-        where = f"sync_name = {self._database.mark} and resource = {self._database.mark}"
-        select = f"select {columns} from {self._state} where {where} order by record_id"  # noqa: S608
         self.strangers = 0
         with query(self._database.conn_id, select, (self._sync_name, self._resource)) as chunks:
             for chunk in chunks:
-                for row in chunk.rows if isinstance(chunk, Chunk) else ():
-                    record_key, record_id, settings, digest, failed, attempts, outcome, key, message, *others = row
-                    run, at, fields, not_cleared = others
-                    if record_id is None or self._key(record_id) != record_key:
+                for record_key, *row in chunk.rows if isinstance(chunk, Chunk) else ():
+                    if row[0] is None or self._key(row[0]) != record_key:
                         self.strangers += 1
-                        continue
-                    yield RecordState(
-                        record_id,
-                        settings,
-                        None if digest is None else int(digest),
-                        None if failed is None else int(failed),
-                        int(attempts),
-                        outcome,
-                        key,
-                        message,
-                        run,
-                        None if at is None else datetime.fromisoformat(at).timestamp(),
-                        fields,
-                        not_cleared,
-                    )
+                    else:
+                        yield record_state(row)
 
     def has_runs_of_others(self, run_key: str) -> bool:
         """Say whether an earlier run of the sync has written records, which must have left a state."""
+        mark = self._database.mark
         select = (
             f"select distinct sync_name from {self._runs} "  # noqa: S608
-            f"where sync_name = {self._database.mark} and resource = {self._database.mark} and run_key <> {self._database.mark} and succeeded > 0"
+            f"where sync_name = {mark} and resource = {mark} and run_key <> {mark} and succeeded > 0"
         )
         with closing(self._database.hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
             cursor.execute(select, [self._sync_name, self._resource, run_key])
@@ -207,20 +142,20 @@ class OutcomeTables:
         """
         Take the confirmation from records that a run is about to send, and say which run that is.
 
-        It is looked whether that has come to pass: a row that another run's transaction has just replaced was not there
-        for the update.
+        It is checked afterwards, and done again if need be: a row that another run's transaction has just replaced was
+        not there for the update.
         """
         run = _digest(run_key)
         update = f"update {self._state} set digest = null, sent_by = {self._database.mark} where record_key in"  # noqa: S608
         with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
             for keys in some_of(map(self._key, ids), MAX_PARAMETERS - 1):
-                left = keys
+                remaining = keys
                 for _ in range(TRIES):
-                    cursor.execute(f"{update} {self._database.marks(len(left))}", [run, *left])
+                    cursor.execute(f"{update} {self._database.marks(len(remaining))}", [run, *remaining])
                     connection.commit()
-                    left = [key for key, sent_by in self._there(cursor, keys).items() if sent_by != run]
+                    remaining = [key for key, sent_by in self._there(cursor, keys).items() if sent_by != run]
                     connection.commit()
-                    if not left:
+                    if not remaining:
                         break
 
     def sent_by_others(self, ids: Iterable[str], run_key: str) -> Iterator[str]:
@@ -241,7 +176,7 @@ class OutcomeTables:
         """
         Write what became of a run.
 
-        The transaction is tried again where the database refuses it: another run of the same sync that ends at the
+        The transaction is tried again if the database refuses it: another run of the same sync that ends at the
         same moment has written the same records, or, in some databases, holds locks that this one needs.
 
         :param run: values of the ``runs`` table by column.
@@ -258,7 +193,7 @@ class OutcomeTables:
             before_sleep=before_sleep_log(log, logging.WARNING),
             reraise=True,
         )
-        self._probe()
+        self._kept.probe()
         return again(lambda: self._write(run, outcomes(), states()))
 
     def _write(
@@ -267,84 +202,43 @@ class OutcomeTables:
         contested, left_out, this_run = 0, 0, _digest(run["run_key"])
         with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
             self._forget(cursor, run["run_key"])
-            entries = ([run["run_key"], number, *self._entry(o)] for number, o in enumerate(outcomes, start=1))
-            self._database.insert(cursor, self._changelog, _CHANGELOG, entries)
-            for given in some_of(states, MAX_PARAMETERS // len(_STATE)):
-                some = [state for state in given if self._can_keep(state.id)]
+            entries = (changelog_row(run["run_key"], n, o, self._kept.cut) for n, o in enumerate(outcomes, start=1))
+            self._database.insert(cursor, self._changelog, CHANGELOG, entries)
+            for given in some_of(states, MAX_PARAMETERS // len(STATE)):
+                some = [state for state in given if self._kept.has(state.id)]
                 left_out += len(given) - len(some)
                 if not some:
                     continue
                 keys = [self._key(state.id) for state in some]
                 there = self._there(cursor, keys)
                 of_others = {key for key, sent_by in there.items() if sent_by != this_run}
-                contested += sum(_says_what_is_there(s) and k in of_others for s, k in zip(some, keys, strict=True))
+                contested += sum(says_what_is_there(s) and k in of_others for s, k in zip(some, keys, strict=True))
                 if there:
                     cursor.execute(
                         f"delete from {self._state} where record_key in {self._database.marks(len(there))}",  # noqa: S608
                         list(there),
                     )
-                rows = [
-                    [*self._state_row(run, key, state, contested=key in of_others), this_run]
+                rows = (
+                    state_row(
+                        (key, self._sync_name, self._resource),
+                        state,
+                        finished_at=run["finished_at"],
+                        sent_by=this_run,
+                        contested=key in of_others,
+                        cut=self._kept.cut,
+                    )
                     for key, state in zip(keys, some, strict=True)
-                ]
-                self._database.insert(cursor, self._state, _STATE, rows)
+                )
+                self._database.insert(cursor, self._state, STATE, rows)
             warnings = [CONTESTED] if contested else []
             if left_out:
                 warnings.append(
                     f"{left_out} records have ids that {self._state} cannot keep, so they are sent with every sync"
                 )
-            told = {**run, "warning": joined([run.get("warning"), *warnings])}
-            self._database.insert(cursor, self._runs, _RUNS, [[self._text(told.get(name), 1_000) for name in _RUNS]])
+            finished = {**run, "warning": joined([run.get("warning"), *warnings])}
+            self._database.insert(cursor, self._runs, RUNS, [run_row(finished, self._kept.cut)])
             connection.commit()
         return warnings
-
-    def _probe(self) -> None:
-        """Find out up to which character the tables keep text."""
-        refused: Exception | None = None
-        for text, self._highest in _PROBES:
-            for _ in range(2):  # what is refused once may have been locked
-                try:
-                    if self._keeps(text):
-                        return
-                    break
-                except Exception as error:
-                    refused = error
-        if refused is not None:
-            raise refused
-        raise VoucherifyConfigurationError(f"the table {self._state} does not give back what is written to it")
-
-    def _keeps(self, text: str) -> bool:
-        """Write a text into the state's table, read it, and take it back."""
-        key = uuid.uuid4().hex
-        row: dict[str, Any] = dict.fromkeys(_STATE, "-") | dict.fromkeys(("sync_name", "record_id", "message"), text)
-        row |= {"record_key": key, "digest": None, "failed_digest": None, "attempts": 0}
-        where = f"where record_key = {self._database.mark}"
-        with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
-            try:
-                self._database.insert(cursor, self._state, _STATE, [list(row.values())])
-                cursor.execute(f"select sync_name, record_id, message from {self._state} {where}", [key])  # noqa: S608
-                found = [list(read) for read in cursor.fetchall()]
-                cursor.execute(f"delete from {self._state} {where}", [key])  # noqa: S608
-            finally:
-                connection.rollback()
-        return found == [[text] * 3]
-
-    def _can_keep(self, record_id: str) -> bool:
-        return (
-            len(record_id) <= LONGEST_ID and "\0" not in record_id and ord(max(record_id, default=" ")) <= self._highest
-        )
-
-    def _cannot_keep(self) -> str:
-        how = {
-            "mysql": f"alter table {self._state} convert to character set utf8mb4, and charset in the connection's"
-            " extra",
-            "mssql": "make its columns nvarchar",
-        }
-        return (
-            f"the table {self._state} cannot keep every character: records whose ids have others are sent with every "
-            f"sync, and texts are escaped ({how.get(self._database.kind, 'give it a character set of Unicode')}; "
-            f"the same goes for {self._runs} and {self._changelog})"
-        )
 
     def _forget(self, cursor: Any, run_key: str) -> None:
         """
@@ -363,53 +257,12 @@ class OutcomeTables:
         cursor.execute(select, keys)
         return dict(cursor.fetchall())
 
-    def _state_row(self, run: Mapping[str, Any], key: str, state: RecordState, *, contested: bool) -> list[Any]:
-        told = (state.fields, state.not_cleared)
-        key_of_reason = "reported" if contested and _is_marked(state) else state.key
-        return [
-            *(key, self._sync_name, self._resource, state.id, state.settings),
-            *(None if contested else state.digest, state.failed_digest, state.attempts, state.outcome),
-            *(self._text(key_of_reason, 100), self._text(state.message, LONGEST_ID), self._text(state.run, 760)),
-            run["finished_at"],
-            None if state.confirmed_at is None else iso(state.confirmed_at),
-            *(None if names is None or len(names) > LONGEST_FIELDS else names for names in told),
-        ]
-
-    def _entry(self, outcome: RowOutcome) -> list[Any]:
-        long = (self._text(text, LONGEST_ID) for text in (outcome.id, outcome.message, outcome.details))
-        short = (self._text(text, 100) for text in (outcome.key, outcome.async_action_id))
-        (record_id, message, details), (key, action) = long, short
-        return [outcome.row, record_id, outcome.outcome, key, message, details, action]
-
-    def _text(self, value: Any, most: int) -> Any:
-        """Cut a text to what its column takes, without what it does not take: NUL in PostgreSQL, and see the class."""
-        if not isinstance(value, str):
-            return value
-        kept = value[:most].replace("\0", " ")
-        if kept.isascii() or self._highest == _PROBES[0][1]:
-            return kept
-        return "".join(c if ord(c) <= self._highest else f"\\u{ord(c):04x}" for c in kept)[:most]
-
     def _key(self, record_id: str) -> str:
         return _digest(f"{self._sync_name}\n{self._resource}\n{record_id}")
 
 
 def _digest(text: str) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def _says_what_is_there(state: RecordState) -> bool:
-    """Say whether a run that comes later believes what a state says of Voucherify."""
-    return state.digest is not None or _is_marked(state)
-
-
-def _is_marked(state: RecordState) -> bool:
-    return state.outcome == "removed" and state.key == "marked"
-
-
-def iso(epoch: float) -> str:
-    """Write a time as the tables have it, e.g. ``2026-11-21T02:00:00.123+00:00``."""
-    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds")
 
 
 def _comes_from_the_database(error: BaseException) -> bool:
