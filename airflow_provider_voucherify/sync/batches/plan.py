@@ -291,7 +291,7 @@ class Plan:
         if not isinstance(self._changes.removed, Destination):
             return
         marked = [f"metadata.{name}" for name in self._changes.removed.shared_metadata]
-        if back := ledger.returned(marked):
+        if back := ledger.removed.count_returned(marked):
             self.warn(
                 f"{back:,} records that were marked as removed are in the source again, and stay marked: the source "
                 f"needs a column for each of {', '.join(marked)}, with the value of records that are there"
@@ -318,9 +318,9 @@ class Plan:
         if ledger.has_rows_without_id:
             self.warn("there are rows without an id, which could be anyone's, so no record is taken for removed")
             return
-        gone, had = ledger.find_removed(to_be_marked=isinstance(removed, Destination))
+        gone, had = ledger.removed.find(to_be_marked=isinstance(removed, Destination))
         if most is not None and gone > had * most:
-            ledger.forget_removed()
+            ledger.removed.forget()
             self.warn(
                 f"{gone:,} of {had:,} records have left the source, more than max_removed_ratio={most} allows, so none "
                 "is taken for removed"
@@ -329,7 +329,7 @@ class Plan:
         self.removed = gone
         if gone and isinstance(removed, Destination):
             spool = Spool(removed, decode_id)
-            ids = ledger.removed()
+            ids = ledger.removed.ids()
             while some := list(islice(ids, ROWS_PER_CHUNK)):
                 spool.add_distinct(b"".join(encode_json(record_id) + b"\n" for record_id in some), len(some))
             self._spools.append(spool)
@@ -462,7 +462,7 @@ class Plan:
                 self._tell_padded(chunk.columns[to.column] for to in builder.targets)
             self._shapes[name] = _Shape(builder, len(chunk.columns), self.destination.sends_ids)
             if self.ledger is not None:
-                self.ledger.note_targets((".".join(to.path), chunk.columns[to.column]) for to in builder.targets)
+                self.ledger.fields.note_targets((".".join(to.path), chunk.columns[to.column]) for to in builder.targets)
         return self._shapes[name]
 
     def _tell_left_out(self, columns: Sequence[str]) -> None:

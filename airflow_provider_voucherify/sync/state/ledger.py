@@ -17,37 +17,30 @@ what the try before has sent in the journal, so that the outcomes are those of t
 
 from __future__ import annotations
 
-import hashlib
-import json
-import sqlite3
 import time
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
-from heapq import merge
-from itertools import islice
-from typing import IO, Any, Literal, Self
+from typing import IO, Self
 
 import msgspec
 
 from airflow_provider_voucherify.sync.rows.failure_lines import Attempts
 from airflow_provider_voucherify.sync.state import ledger_sql as sql
+from airflow_provider_voucherify.sync.state.cleared_fields import ClearedFields
+from airflow_provider_voucherify.sync.state.ledger_database import LedgerDatabase
 from airflow_provider_voucherify.sync.state.record_state import NotCleared, RecordState
+from airflow_provider_voucherify.sync.state.removed_records import RemovedRecords
+from airflow_provider_voucherify.sync.state.row_outcomes import row_outcomes
 from airflow_provider_voucherify.sync.types.failure import Failure
 from airflow_provider_voucherify.sync.types.outcome import MAX_ATTEMPTS, RowOutcome, confirmed_by
 from airflow_provider_voucherify.sync.types.settled import Settled
 from airflow_provider_voucherify.sync.types.text import json_safe_text, shortened
-from airflow_provider_voucherify.sync.types.unnamed_database import UnnamedDatabase
 
 PROJECT_CHARACTERS = 12
 """Of a digest of settings, those that only depend on the project."""
 
-_ROWS_PER_WRITE = 1_000
-_MOST_KNOWN = 1_000
 _LONGS_PER_DIGEST = 8
-
-_decode_lines = msgspec.json.Decoder().decode_lines
 
 
 class Ledger:
@@ -60,67 +53,68 @@ class Ledger:
         the source.
     :param everything: send records that are confirmed as they are, too.
     :param keeps_state: the state will be kept, so it has to know which fields each record had.
+    :ivar fields: those of which Voucherify has a value.
+    :ivar removed: the records that left the source.
     """
 
     def __init__(self, run: str, settings: str, *, everything: bool = True, keeps_state: bool = False) -> None:
-        self._open()
+        self._use(LedgerDatabase())
         self._items = 0
-        self._script(sql.SYNC)
-        self._note("run", run)
-        self._note("settings", settings)
-        self._note("everything", "yes" if everything else "")
-        self._note("keeps state", "yes" if keeps_state else "")
+        self._database.note("run", run)
+        self._database.note("settings", settings)
+        self._database.note("everything", "yes" if everything else "")
+        self._database.note("keeps state", "yes" if keeps_state else "")
         self._begin_state()
 
     @classmethod
     def restore(cls, ledger: IO[bytes], state: IO[bytes]) -> Self:
         """Open a ledger again that was saved while its task was deferred."""
         restored = cls.__new__(cls)
-        restored._open(ledger, state)
-        restored._items = restored._number("select coalesce(max(first + json_array_length(ids)), 0) from chunks")
+        restored._use(LedgerDatabase(ledger, state))
+        restored._items = restored._database.count_items()
         restored._begin_state()
         return restored
 
     @property
     def run(self) -> str:
         """The run's name."""
-        return self._about("run")
+        return self._database.about("run")
 
     @property
     def settings(self) -> str:
         """The settings' digest."""
-        return self._about("settings")
+        return self._database.about("settings")
 
     @property
     def sends_everything(self) -> bool:
         """Whether records that are confirmed as they are, are sent too."""
-        return bool(self._about("everything"))
+        return bool(self._database.about("everything"))
 
     @property
     def state_file(self) -> str:
         """Which file the state was last read from or written to; the ledger only remembers it."""
-        return self._about("state file")
+        return self._database.about("state file")
 
     @state_file.setter
     def state_file(self, name: str) -> None:
-        self._note("state file", name)
+        self._database.note("state file", name)
 
     @property
     def state_is_contested(self) -> bool:
         """Whether another run has been found to work on the same state; the ledger only remembers it."""
-        return bool(self._about("contested"))
+        return bool(self._database.about("contested"))
 
     @state_is_contested.setter
     def state_is_contested(self, contested: bool) -> None:
-        self._note("contested", "yes" if contested else "")
+        self._database.note("contested", "yes" if contested else "")
 
     # What earlier syncs have left
 
     def load_state(self, states: Iterable[RecordState]) -> None:
         """Take over the state of earlier syncs, record by record."""
-        settings = self._numbers("settings")
-        runs = self._numbers("runs")
-        fields = self._numbers("fields")
+        settings = self._database.numbers("settings")
+        runs = self._database.numbers("runs")
+        fields = self._database.numbers("fields")
         rows = (
             (
                 *(s.id, s.digest, settings(s.settings), runs(s.run), s.failed_digest, s.attempts, s.outcome),
@@ -138,41 +132,27 @@ class Ledger:
 
         :raises ValueError: it is damaged; nothing is known of earlier syncs then.
         """
-        columns = self._db.execute("pragma earlier.table_info(state)").fetchall()
-        self._db.execute("commit")
         try:
-            self._database.attach("earlier", file)
-            self._db.execute(
-                "select 1 from earlier.state, earlier.runs, earlier.settings, earlier.fields limit 1"
-            ).fetchall()
-            if columns != self._db.execute("pragma earlier.table_info(state)").fetchall():
-                raise ValueError("it has other columns")
-        except (sqlite3.Error, ValueError) as error:
-            self._database.attach("earlier")
-            self._db.execute("begin")
-            self._script(sql.EARLIER)
+            self._database.use_state(file)
+        finally:
             self._begin_state()
-            raise ValueError(str(error)) from error
-        self._db.execute("begin")
-        self._begin_state()
 
     def forget_state(self) -> None:
         """Know nothing of earlier syncs."""
-        for table in ("state", "runs", "settings", "fields"):
-            self._db.execute(f"delete from earlier.{table}")  # noqa: S608
-        self._note("state file", "")
+        self._database.forget_state()
+        self._database.note("state file", "")
         self._begin_state()
 
     @property
     def known(self) -> int:
         """Ids that earlier syncs have left a state of."""
-        return self._number("select count(*) from earlier.state")
+        return self._database.number("select count(*) from earlier.state")
 
     @property
     def has_other_settings(self) -> bool:
         """Whether all that is known was made under other settings, so that nothing counts as confirmed."""
         same = "select exists (select 1 from earlier.state where settings = :settings)"
-        return bool(self.known) and not self._number(same, self._names)
+        return bool(self.known) and not self._database.number(same, self._database.names)
 
     # What the source has
 
@@ -186,26 +166,21 @@ class Ledger:
         self._db.execute("insert into chunks values (?, ?)", (first, encoded))
         new: Sequence[int] = range(len(ids))
         if self._compare is not None:
-            found, standing = self._db.execute(self._compare, {**self._names, "ids": encoded}).fetchone()
+            values = {**self._database.names, "ids": encoded}
+            digests_before, standing = self._db.execute(self._compare, values).fetchone()
             if standing:
                 self._db.execute(sql.FIND_STANDING, {"ids": encoded})
-            confirmed = msgspec.json.decode(found)
+            confirmed = msgspec.json.decode(digests_before)
             if confirmed == digests:
                 return
             new = [place for place, digest in enumerate(confirmed) if digest != digests[place]]
-        contents = self._contents([items[place] for place in new])
+        contents: Sequence[int | None] = [None] * len(new)
+        if self._keeps_state:
+            contents = self.fields.contents([items[place] for place in new])
         rows = (
             (first + place, ids[place], digests[place], content) for place, content in zip(new, contents, strict=True)
         )
         self._db.executemany("insert into rows values (?, ?, ?, ?)", rows)
-
-    def note_targets(self, targets: Iterable[tuple[str, str]]) -> None:
-        """
-        Write down what the source has columns for.
-
-        :param targets: path of a field and name of its column.
-        """
-        self._db.executemany("insert or ignore into targets values (?, ?)", targets)
 
     def leave_out(self, failure: Failure) -> None:
         """Write down a row that is no item: it is refused, or superseded by a newer sync."""
@@ -227,7 +202,7 @@ class Ledger:
         What an earlier try of the same run has confirmed is no later sync's.
         """
         later = "select exists (select 1 from earlier.state where id = :id and confirmed_at > :at and run <> :run)"
-        return bool(self._number(later, {"id": record_id, "at": failed_at * 1000, "run": self._names["run"]}))
+        return bool(self._database.number(later, {**self._database.names, "id": record_id, "at": failed_at * 1000}))
 
     def set_aside(self, max_attempts: int) -> int:
         """Hold back records that Voucherify has refused so often with the same content. Returns how many."""
@@ -242,11 +217,11 @@ class Ledger:
     def attempts(self, record_id: str) -> Attempts:
         """Return in how many earlier runs Voucherify has not accepted an id's record as it is in this sync."""
         self._find_failed_before()
-        found = self._db.execute("select attempts, key, message from failed_before where id = ?", (record_id,))
-        if (told := found.fetchone()) is None:
+        query = "select attempts, key, message from failed_before where id = ?"
+        if (row := self._db.execute(query, (record_id,)).fetchone()) is None:
             return Attempts(0, 0.0)
-        last = {name: text for name, text in zip(("key", "message"), told[1:], strict=True) if text is not None}
-        return Attempts(told[0], 0.0, (last,) if last else ())
+        last = {name: text for name, text in zip(("key", "message"), row[1:], strict=True) if text is not None}
+        return Attempts(row[0], 0.0, (last,) if last else ())
 
     def items_to_send(self) -> Iterator[int]:
         """Give the items that are new, different or not confirmed, in order."""
@@ -255,48 +230,17 @@ class Ledger:
     @property
     def unchanged(self) -> int:
         """Rows that are not sent, because Voucherify has confirmed their records as they are."""
-        return self._items - self._number(sql.NOT_SIMPLY_UNCHANGED)
+        return self._items - self._database.number(sql.NOT_SIMPLY_UNCHANGED)
 
     @property
     def has_rows_without_id(self) -> bool:
         """Whether there are rows of which nobody can say whose they are."""
-        return bool(self._number("select exists (select 1 from unsent where id is null)"))
-
-    def find_removed(self, *, to_be_marked: bool) -> tuple[int, int]:
-        """
-        Find the ids that earlier syncs had and the source has no more.
-
-        :param to_be_marked: find those too that were reported by an earlier sync and not marked.
-        :returns: how many of those that Voucherify has confirmed once are gone, and of how many.
-        """
-        self._note("marks", "yes" if to_be_marked else "")
-        candidates, had = self._db.execute(sql.COUNT_CANDIDATES, self._names).fetchone()
-        if self._number(sql.COUNT_KNOWN_IN_SOURCE, {**self._names, "items": self._items}) < candidates:
-            self._script(sql.FIND_PRESENT)
-            self._db.execute(sql.FIND_REMOVED, self._names)
-            self._db.execute("delete from present")
-        return self._number("select count(*) from removed where was_confirmed"), had
-
-    def returned(self, marked: Iterable[str]) -> int:
-        """
-        Say how many records are in the source again that are marked as removed, and will stay so.
-
-        :param marked: paths of the fields that a mark sets. If the source has a column for each, nobody stays marked.
-        """
-        return self._number(sql.COUNT_RETURNED, {"paths": json.dumps(list(marked))})
-
-    def forget_removed(self) -> None:
-        """Take nobody for removed after all."""
-        self._db.execute("delete from removed")
-
-    def removed(self) -> Iterator[str]:
-        """Give the ids that left the source and that Voucherify has."""
-        return (i for (i,) in self._db.execute("select id from removed where was_confirmed order by id"))
+        return bool(self._database.number("select exists (select 1 from unsent where id is null)"))
 
     @property
     def has_to_send(self) -> bool:
         """Whether there are records to send."""
-        return bool(self._number(sql.HAS_TO_SEND, self._names))
+        return bool(self._database.number(sql.HAS_TO_SEND, self._database.names))
 
     def doubt(self) -> None:
         """
@@ -304,7 +248,7 @@ class Ledger:
 
         Should nobody live to read the answer, nobody knows which content Voucherify has.
         """
-        self._db.execute(sql.FIND_DOUBTED, self._names)
+        self._db.execute(sql.FIND_DOUBTED, self._database.names)
         self._db.execute(sql.DOUBT)
 
     def doubted(self) -> Iterator[str]:
@@ -318,21 +262,22 @@ class Ledger:
         :param ids: None for everybody.
         """
         if ids is None:
-            self._note("overtaken", "all")
+            self._database.note("overtaken", "all")
         else:
             self._db.executemany("insert or ignore into overtaken values (?)", ((record_id,) for record_id in ids))
 
     @property
     def has_overtaken(self) -> bool:
         """Whether another run may have sent anybody after an earlier try of this one."""
-        return bool(self._about("overtaken")) or bool(self._number("select exists (select 1 from overtaken)"))
+        anybody = "select exists (select 1 from overtaken)"
+        return bool(self._database.about("overtaken")) or bool(self._database.number(anybody))
 
     def is_overtaken(self, ids: Sequence[str]) -> bool:
         """Say whether another run may have sent one of these after an earlier try of this one has."""
-        if self._about("overtaken"):
+        if self._database.about("overtaken"):
             return True
-        found = "select exists (select 1 from json_each(?) j join overtaken o on o.id = j.value)"
-        return bool(self._number(found, (msgspec.json.encode(ids).decode(),)))
+        query = "select exists (select 1 from json_each(?) j join overtaken o on o.id = j.value)"
+        return bool(self._database.number(query, (msgspec.json.encode(ids).decode(),)))
 
     # What Voucherify answers
 
@@ -345,7 +290,7 @@ class Ledger:
         if settled.body is None or settled.endpoint is None:
             return
         outcome, upserts = settled.whole, settled.endpoint.upserts
-        self._script("delete from batch; delete from named; delete from told")
+        self._database.script("delete from batch; delete from named; delete from told")
         failures = ((record_id, *_reason(failure)) for record_id, failure in outcome.failures.items())
         self._db.executemany("insert or ignore into named values (?, ?, ?, ?)", failures)
         self._db.executemany("insert into batch values (?, ?)", outcome.said.items())
@@ -359,17 +304,9 @@ class Ledger:
         """
         Say which values Voucherify still has although the source no longer has them; None if no state could tell.
 
-        These are values of records that this sync has sent and Voucherify has confirmed, or that were not sent because
-        they are as they were.
+        See ``ClearedFields.not_cleared``.
         """
-        if not self._keeps_state:
-            return None
-        self._compare_fields()
-        columns = dict(self._db.execute("select path, column_name from targets"))
-        records: Counter[str] = Counter()
-        for names, number in self._db.execute(sql.NOT_CLEARED):
-            records.update(dict.fromkeys((path for path in json.loads(names) if _is_of(path, columns)), number))
-        return NotCleared(dict(records.most_common()), {path: _column(path, columns) for path in records})
+        return self.fields.not_cleared() if self._keeps_state else None
 
     # What is known in the end
 
@@ -379,40 +316,11 @@ class Ledger:
 
         :param with_unchanged: give those of rows too that were not sent because they had not changed.
         """
-        unsent = self._db.execute("select row, id, outcome, key, message from unsent order by row")
-        next_unsent = unsent.fetchone()
-        before = 0  # unsent rows before the item
-        for item, *told in self._told_of_items() if with_unchanged else self._told_of_special_items():
-            while next_unsent is not None and next_unsent[0] <= item + before + 1:
-                yield RowOutcome(*next_unsent)
-                before += 1
-                next_unsent = unsent.fetchone()
-            yield RowOutcome(item + before + 1, *told)
-        while next_unsent is not None:
-            yield RowOutcome(*next_unsent)
-            next_unsent = unsent.fetchone()
-        yield from (RowOutcome(*told) for told in self._db.execute(sql.OF_REMOVED, self._names))
-
-    def _told_of_special_items(self) -> Iterator[tuple[Any, ...]]:
-        """Give item, id, outcome, key, message, details and action of the items that are not just unchanged."""
-        if not self._number("select exists (select 1 from held)"):
-            return self._db.execute(sql.OF_ROWS)
-        return merge(self._db.execute(sql.OF_ROWS), self._db.execute(sql.OF_HELD), key=lambda told: told[0])
-
-    def _told_of_items(self) -> Iterator[tuple[Any, ...]]:
-        special = self._told_of_special_items()
-        following = next(special, None)
-        for first, ids in self._db.execute("select first, ids from chunks order by first"):
-            for item, record_id in enumerate(msgspec.json.decode(ids), first):
-                if following is not None and following[0] == item:
-                    yield following
-                    following = next(special, None)
-                else:
-                    yield item, record_id, "unchanged"
+        return row_outcomes(self._database, with_unchanged=with_unchanged)
 
     def count_recreated(self) -> int:
         """Count the records that an earlier run has confirmed and that Voucherify had to create in this one."""
-        return self._number(sql.COUNT_RECREATED, self._names)
+        return self._database.number(sql.COUNT_RECREATED, self._database.names)
 
     def update_state(self) -> None:
         """
@@ -421,31 +329,28 @@ class Ledger:
         Only what is confirmed is known by its digest. Attempts are the runs in which Voucherify has named a record, or
         all records of its request, as failed; that a whole action came to nothing is not the record's fault.
         """
-        self._compare_fields()
-        self._db.execute(sql.TAKE_ANSWERS, {**self._names, "now": round(time.time() * 1000)})
-        self._db.execute(sql.TAKE_REFUSED, self._names)
-        self._db.execute(sql.TAKE_REMOVED, self._names)
+        self.fields.compare()
+        self._db.execute(sql.TAKE_ANSWERS, {**self._database.names, "now": round(time.time() * 1000)})
+        self._db.execute(sql.TAKE_REFUSED, self._database.names)
+        self._db.execute(sql.TAKE_REMOVED, self._database.names)
 
     def changed_states(self) -> Iterator[RecordState]:
         """Give the state of every id that this sync has changed."""
-        return (RecordState(*row) for row in self._db.execute(sql.CHANGED_STATES, self._names))
+        return (RecordState(*row) for row in self._db.execute(sql.CHANGED_STATES, self._database.names))
 
     # The files
 
     def save(self, file: IO[bytes]) -> None:
         """Write the ledger, without the state, into a file, for a task that is deferred."""
-        self._copy("main", file)
+        self._database.copy("main", file)
 
     def save_state(self, file: IO[bytes]) -> None:
         """Write the state alone into a file."""
-        self._copy("earlier", file)
+        self._database.copy("earlier", file)
 
     def digest_of_state(self) -> str:
         """Return the SHA-256 of what ``save_state`` writes."""
-        self._db.execute("commit")
-        digest = hashlib.file_digest(self._database.content("earlier"), "sha256").hexdigest()
-        self._db.execute("begin")
-        return digest
+        return self._database.digest("earlier")
 
     def close(self) -> None:
         """Give the disk space back."""
@@ -457,135 +362,30 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def _names(self) -> dict[str, object]:
-        """What the ledger's SQL calls by name."""
-        return {**self._numbers_of_sync, "marks": bool(self._about("marks"))}
-
-    def _open(self, ledger: IO[bytes] | None = None, state: IO[bytes] | None = None) -> None:
-        """Open both files. All of a ledger's life is one transaction, since nobody else looks at them."""
-        self._database = UnnamedDatabase(ledger)
-        self._db = self._database.db
-        self._database.attach("earlier", state)
-        self._db.execute("begin")
-        if state is None:
-            self._script(sql.EARLIER)
+    def _use(self, database: LedgerDatabase) -> None:
+        self._database = database
+        self._db = database.db
+        self.fields = ClearedFields(database)
+        self.removed = RemovedRecords(database)
 
     @property
     def _keeps_state(self) -> bool:
-        return bool(self._about("keeps state"))
-
-    def _contents(self, items: Sequence[bytes]) -> Sequence[int | None]:
-        """Return the numbers of what each item has for fields; an item that is a bare id has none."""
-        if not self._keeps_state:
-            return [None] * len(items)
-        number = self._numbers("contents")
-        known: dict[Any, int | None] = {}
-        numbers: list[int | None] = []
-        for record in _decode_lines(b"\n".join(items)):
-            fields = _fields_of(record) if type(record) is dict else None
-            if fields not in known:
-                known[fields] = None if fields is None else number(json.dumps(fields))
-            numbers.append(known[fields])
-        return numbers
-
-    def _compare_fields(self) -> None:
-        """Find out which fields Voucherify has, for each content of a record and all that it may have had before."""
-        self._db.execute("delete from clearing")
-        columns = dict(self._db.execute("select path, column_name from targets"))
-        number = self._numbers("fields")
-
-        def kept(paths: Iterable[str]) -> int | None:
-            names = sorted(paths)
-            return number(json.dumps(names)) if names else None
-
-        for had_number, content in self._db.execute(sql.FIND_CONTENTS):
-            (said,) = self._db.execute("select name from contents where number = ?", (content,)).fetchone()
-            present, nulls = map(frozenset, json.loads(said))
-            names = self._db.execute("select name from earlier.fields where number = ?", (had_number,)).fetchone()
-            had = frozenset(json.loads(names[0])) if names else frozenset()
-            left = {p for p in had - present - nulls if p.partition(".")[0] not in nulls and _is_of(p, columns)}
-            row = (content, had_number, kept(present | left), kept(left), kept(had | present), kept(present))
-            self._db.execute("insert into clearing values (?, ?, ?, ?, ?, ?)", row)
+        return bool(self._database.about("keeps state"))
 
     def _begin_state(self) -> None:
-        """Look up the run and the settings in the state, whose numbers for them are its own."""
-        self._numbers_of_sync = {
-            "run": self._numbers("runs")(self.run),
-            "settings": self._numbers("settings")(self.settings),
-        }
-        self._db.execute("delete from of_project")
-        self._db.execute(sql.FIND_PROJECT, {"project": self.settings[:PROJECT_CHARACTERS]})
+        """Take over the state as it is now, and find out how the source is compared with it."""
+        self._database.find_sync(self.settings[:PROJECT_CHARACTERS])
         self._compare: str | None = None
         if self.known and not self.sends_everything:
             simple = "select count(*) = 1 from earlier.settings"
             first_try = "select not exists (select 1 from earlier.state where run = :run)"
-            closely = not self._number(simple) or not self._number(first_try, self._names)
+            closely = not self._database.number(simple) or not self._database.number(first_try, self._database.names)
             self._compare = sql.COMPARE_CLOSELY if closely else sql.COMPARE
 
     def _find_failed_before(self) -> None:
-        if not self._about("failed before"):
-            self._note("failed before", "known")
-            self._db.execute(sql.FIND_FAILED_BEFORE, self._names)
-
-    def _numbers(self, table: Literal["runs", "settings", "fields", "contents"]) -> Callable[[str], int]:
-        """Return a function that gives the number of what a table names, a new one if there is none."""
-        schema = "main" if table == "contents" else "earlier"
-        add = f"insert or ignore into {schema}.{table}(name) values (?)"  # noqa: S608
-        find = f"select number from {schema}.{table} where name = ?"  # noqa: S608
-        known: dict[str, int] = {}
-
-        def number(name: str) -> int:
-            if name not in known:
-                if len(known) >= _MOST_KNOWN:
-                    known.clear()
-                self._db.execute(add, (name,))
-                known[name] = self._number(find, (name,))
-            return known[name]
-
-        return number
-
-    def _copy(self, name: str, to: IO[bytes]) -> None:
-        self._db.execute("commit")
-        self._database.copy(name, to)
-        self._db.execute("begin")
-
-    def _script(self, statements: str) -> None:
-        for statement in statements.split(";"):
-            self._db.execute(statement)
-
-    def _note(self, name: str, value: str) -> None:
-        self._db.execute("insert or replace into about values (?, ?)", (name, value))
-
-    def _about(self, name: str) -> str:
-        found = self._db.execute("select value from about where name = ?", (name,)).fetchone()
-        return str(found[0]) if found is not None else ""
-
-    def _number(self, query: str, values: Any = ()) -> int:
-        (number,) = self._db.execute(query, values).fetchone()
-        return int(number)
-
-
-def _fields_of(record: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the paths of the fields of which a record has a value, and of those that are null, but for the key."""
-    present: list[str] = []
-    nulls: list[str] = []
-    for name, value in islice(record.items(), 1, None):
-        if type(value) is dict:
-            for member, inner in value.items():
-                (nulls if inner is None else present).append(f"{name}.{member}")
-        else:
-            (nulls if value is None else present).append(name)
-    return tuple(present), tuple(nulls)
-
-
-def _is_of(path: str, columns: Mapping[str, str]) -> bool:
-    """Say whether the source has a column for a field: if it no longer has one, the field is not its concern."""
-    return path in columns or path.partition(".")[0] in columns
-
-
-def _column(path: str, columns: Mapping[str, str]) -> str:
-    return columns.get(path) or columns[path.partition(".")[0]]
+        if not self._database.about("failed before"):
+            self._database.note("failed before", "known")
+            self._db.execute(sql.FIND_FAILED_BEFORE, self._database.names)
 
 
 def _reason(failure: Failure | None) -> tuple[str | None, str | None, str | None]:
