@@ -1,4 +1,4 @@
-"""What to do about an error of a call: the one place that knows, for tasks, alerts and the Test button alike."""
+"""What to do about an error of a call, for tasks, alerts and the Test button alike."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ WRONG_REGION_KEY = "wrong_api_endpoint"
 _ONE_REGION = " or ".join((", ".join(list(REGIONS)[:-1]), list(REGIONS)[-1]))
 
 _NAME_NOT_FOUND = re.compile(r"\[Errno -\d+\]|getaddrinfo|name resolution|nodename nor servname", re.IGNORECASE)
-"""A resolver's errors: negative on Linux, told by their text elsewhere."""
+"""Errors of a resolver: negative numbers on Linux, recognised by their text elsewhere."""
 
 _HOST_OF_VOUCHERIFY = re.compile(r"https://((?:[a-z0-9-]+\.)*voucherify\.io)(?![\w.-])", re.IGNORECASE)
 
 
 def advice(error: errors.VoucherifyError, settings: ConnectionSettings) -> str | None:
     """
-    Say in a few sentences what is wrong and what to do about it; None where only the error itself can tell.
+    Return a few sentences on what is wrong and what to do about it; None if the error itself says all there is to say.
 
-    :param error: what a call has come to.
+    :param error: of a call.
     :param settings: of the connection.
     """
     match error:
         case errors.VoucherifyNotSentError():
             return _unreachable(error.happened, settings)
         case errors.VoucherifyNoAnswerError():
-            return f"{where(settings)} was reached and did not answer. Try again later, or look for a proxy between."
+            return (
+                f"{where(settings)} was reached and did not answer. Try again later, or check for a proxy in between."
+            )
         case errors.VoucherifyAuthenticationError():
             return _unauthorised(error, settings)
         case errors.VoucherifyPermissionError():
@@ -67,7 +69,7 @@ def advice(error: errors.VoucherifyError, settings: ConnectionSettings) -> str |
                 "connection's rate_limit."
             )
         case errors.VoucherifyServerError():
-            return "Voucherify was reached, but fails itself at the moment. Try again later."
+            return "Voucherify was reached, but is failing at the moment. Try again later."
     return None
 
 
@@ -92,29 +94,29 @@ def _unauthorised(error: errors.VoucherifyApiError, settings: ConnectionSettings
 
 
 def _forbidden(error: errors.VoucherifyApiError, settings: ConnectionSettings) -> str:
-    said = f"{error.message} {error.details}"
-    if error.key == WRONG_REGION_KEY or "region" in said.lower():
-        return f"Wrong region: the project is not at {where(settings)}. {_right_region(said)}"
+    text = f"{error.message} {error.details}"
+    if error.key == WRONG_REGION_KEY or "region" in text.lower():
+        return f"Wrong region: the project is not at {where(settings)}. {_right_region(text)}"
     scope = _scope_of(error.call)
     if missing_scopes(settings, [scope]):
         more = ", without which no update can be followed to its end" if scope == ASYNC_ACTIONS_SCOPE else ""
         return f"The OAuth scope is {settings.extra.scope!r} and lacks {scope}{more}. Add it to the connection's scope."
     return (
         f"Voucherify knows this key but does not let it use {scope}. See its role and its list of allowed IP addresses "
-        "in Project settings; keys of another region may be refused like this, too."
+        "in Project settings; keys of another region may be refused in the same way."
     )
 
 
-def _right_region(said: str) -> str:
-    if (found := _HOST_OF_VOUCHERIFY.search(said)) is None:
+def _right_region(text: str) -> str:
+    if (host := _HOST_OF_VOUCHERIFY.search(text)) is None:
         return f"Project settings in Voucherify show where it is ({_ONE_REGION})."
-    url = f"https://{found[1].lower()}"
+    url = f"https://{host[1].lower()}"
     region = next((f" (or {name})" for name, its_url in REGIONS.items() if its_url == url), "")
     return f"Voucherify says that it is at {url}: make that{region} the connection's host."
 
 
 def _scope_of(call: str) -> str:
-    """Return the OAuth scope that permits a call, written as ``METHOD /path``."""
+    """Return the OAuth scope that permits a call, given as ``METHOD /path``."""
     path = call.partition(" ")[2]
     if path.startswith(ASYNC_ACTIONS_PATH):
         return ASYNC_ACTIONS_SCOPE
@@ -133,27 +135,27 @@ def _not_found(error: errors.VoucherifyApiError, settings: ConnectionSettings) -
 def _unreachable(happened: str, settings: ConnectionSettings) -> str:
     url = settings.base_url
     if "ProxyError" in happened:
-        return f"The proxy between does not let requests to {url} through. {_proxy(url) or ''}".rstrip()
+        return f"The proxy does not let requests to {url} through. {_proxy(url) or ''}".rstrip()
     if _NAME_NOT_FOUND.search(happened):
-        said = f"The host of {url} cannot be found (DNS). Check how it is written, or give a region ({_ONE_REGION})."
+        text = f"The host of {url} cannot be found (DNS). Check its spelling, or give a region ({_ONE_REGION})."
     elif "CERTIFICATE_VERIFY_FAILED" in happened:
-        said = (
+        text = (
             f"The TLS certificate of {url} is not trusted here. Check the host; for a certificate of your company "
             "set SSL_CERT_FILE where Airflow runs."
         )
     elif "SSL" in happened:
-        said = f"{url} does not speak TLS as https needs it. Check the port."
+        text = f"{url} does not answer in TLS, which https needs. Check the port."
     elif "refused" in happened.lower():
-        said = f"{url} refuses network connections. Check host and port."
+        text = f"{url} refuses network connections. Check host and port."
     elif "Timeout" in happened:
-        said = f"No connection to {url} in time. Check the host, and whether a firewall lets Airflow out."
+        text = f"No connection to {url} could be made in time. Check the host, and whether a firewall lets Airflow out."
     else:
-        said = f"{url} cannot be reached from here. Check the host, and whether a firewall lets Airflow out."
-    return f"{said} {_proxy(url) or ''}".rstrip()
+        text = f"{url} cannot be reached from here. Check the host, and whether a firewall lets Airflow out."
+    return f"{text} {_proxy(url) or ''}".rstrip()
 
 
 def _proxy(url: str) -> str | None:
-    """Say which variable names a proxy for a URL, if one does; the proxy's own address may hold a password."""
+    """Name the variable that sets a proxy for a URL, if there is one; the proxy's address may hold a password."""
     parts = urlsplit(url)
     if parts.scheme != "https" or proxy_bypass(parts.netloc):
         return None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import httpx
 
-from airflow_provider_voucherify.client.deadlines import head_has_come
+from airflow_provider_voucherify.client.deadlines import headers_received
 from airflow_provider_voucherify.client.steps import Answer
 
 MAX_ACTION_BYTES = 256 * 1024 * 1024
@@ -89,13 +89,13 @@ class AnswerBody:
     """
 
     def __init__(self, response: httpx.Response, seconds: float, *, large: bool) -> None:
-        head_has_come(response)
+        headers_received(response)
         self._response = response
         self._deadline = time.monotonic() + seconds
         self._late = False
-        most = MAX_ANSWER_BYTES if response.request.method == "GET" else MAX_WRITE_ANSWER_BYTES
-        most = MAX_ACTION_BYTES if large else most
-        self._limit = most if response.is_success else MAX_ERROR_BYTES
+        self._limit = MAX_ANSWER_BYTES if response.request.method == "GET" else MAX_WRITE_ANSWER_BYTES
+        self._limit = MAX_ACTION_BYTES if large else self._limit
+        self._limit = self._limit if response.is_success else MAX_ERROR_BYTES
         self._body = bytearray()
         self._unpacking = Unpacking(response.headers.get("content-encoding", ""))
         if response.is_success:

@@ -28,7 +28,7 @@ def error_of(
     call: Call[Any], answer: Answer | NoAnswer, now: float, asked: str | None = None
 ) -> errors.VoucherifyError:
     """
-    Turn what came of a call into the error that says it.
+    Return the error that an answer means, or its absence.
 
     :param now: Unix epoch seconds.
     :param asked: the call with its host and connection, for the text.
@@ -37,15 +37,15 @@ def error_of(
     if isinstance(answer, NoAnswer):
         if not answer.sent:
             return errors.VoucherifyNotSentError(f"{asked} could not be sent: {answer.why}")
-        taken = "" if call.safe else "; Voucherify may have taken it, so it was not sent again"
-        return errors.VoucherifyNoAnswerError(f"{asked} was sent and not answered: {answer.why}{taken}")
-    told = _told(answer.body)
+        doubt = "" if call.safe else "; Voucherify may have accepted it, so it was not sent again"
+        return errors.VoucherifyNoAnswerError(f"{asked} was sent and not answered: {answer.why}{doubt}")
+    body = _error_fields(answer.body)
     if answer.status == 429:
         limit = RateLimit.from_headers(answer.headers)
         cls = (
             errors.VoucherifyQuotaExhaustedError if limit.type == "api_calls_cycle" else errors.VoucherifyRateLimitError
         )
-        return cls(str(call), 429, limit_type=limit.type, retry_at=limit.allowed_at(now), asked=asked, **told)
+        return cls(str(call), 429, limit_type=limit.type, retry_at=limit.allowed_at(now), asked=asked, **body)
     if 300 <= answer.status < 400:
         return errors.VoucherifyUnexpectedAnswerError(
             f"{asked} was answered with a redirect ({answer.status}), which is not followed: credentials go to the "
@@ -55,19 +55,19 @@ def error_of(
         answer.status,
         errors.VoucherifyServerError if answer.status >= 500 else errors.VoucherifyBadRequestError,
     )
-    return kind(str(call), answer.status, asked=asked, **told)
+    return kind(str(call), answer.status, asked=asked, **body)
 
 
-def _told(body: bytes) -> dict[str, Any]:
-    """Read an error body of the API's or the gateway's shape; anything else is quoted shortly."""
+def _error_fields(body: bytes) -> dict[str, Any]:
+    """Read an error body of the API or its gateway; of any other body the beginning is quoted."""
     try:
         decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         decoded = None
     if not isinstance(decoded, dict):
         return {"message": _one_line(body.decode("utf-8", "replace"), 200) or None}
-    said = {name: decoded.get(name) for name in ("key", "message", "details", "request_id")}
-    return {name: _one_line(value, 500) if isinstance(value, str) else None for name, value in said.items()}
+    fields = {name: decoded.get(name) for name in ("key", "message", "details", "request_id")}
+    return {name: _one_line(value, 500) if isinstance(value, str) else None for name, value in fields.items()}
 
 
 def _one_line(text: str, limit: int) -> str:

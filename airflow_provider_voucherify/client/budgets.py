@@ -1,20 +1,20 @@
 """
-How many calls a project has left, so that callers wait before a rate limit is hit rather than after.
+How many calls a project has left, so that callers wait before they hit a rate limit rather than after.
 
-Each process has one ``Budgets`` per project, which all its clients share: threads, event loops, tasks. Between
-processes only Voucherify's headers (documentation/guides/limits.mdx) tell what the others have used.
+Each process has one ``Budgets`` per project, which all its clients share: threads, event loops, tasks. Only
+Voucherify's headers (documentation/guides/limits.mdx) show what other processes have used.
 
-What the vendor does not say is taken at its worst:
+The vendor leaves four questions open; here the worst case is assumed:
 
-- Which calls count as bulk calls: the ``/async`` updates, by their name, and CSV imports. Should Voucherify count them
+- Which calls count as bulk calls? The ``/async`` updates, by their name, and CSV imports. If Voucherify counts them
   as ordinary calls only, both budgets show the same numbers.
-- Whether a bulk call counts as an ordinary call too: it waits for both budgets, and takes from both until an answer
-  tells better. Should it count as a bulk call only, it may wait for a period of ordinary calls that it does not need.
-- What ``X-Rate-Limit-Retry`` says while calls are left, the present or the period's end: it matters only once none are.
-- Whether other processes call too: after a period's end one call goes first, and its answer says how many may follow.
+- Does a bulk call count as an ordinary call too? It waits for both budgets, and is subtracted from both until an answer
+  shows otherwise. If it counts as a bulk call only, it may wait for a period of ordinary calls that it does not need.
+- What does ``X-Rate-Limit-Retry`` mean while calls are left, now or the period's end? It matters only once none are.
+- Do other processes call too? When a period has ended one call goes first, and its answer says how many may follow.
 
-Where nothing was told and the connection sets no limit, nobody waits, but that only a few calls go before the first
-answer. Billing cycle and webhook calls are not counted here.
+If the limits are unknown and the connection sets none, nothing waits, except that only a few calls are sent before the
+first answer. Calls of the billing cycle and of webhooks are not counted here.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyRateLimitError,
 )
 
-LONGEST_PERIOD = 3_660.0
-"""Seconds from now after which a told time is not believed: periods last an hour at most, so the clock is wrong."""
+MAX_PERIOD = 3_660.0
+"""Seconds from now. A later end of a period is not believed: periods last an hour at most, so the clock is wrong."""
 
 CLOCK_MARGIN = 1.0
-"""Seconds to wait beyond a told time, which is in whole seconds, and whose clock may differ a little from this one."""
+"""Seconds to wait beyond the end of a period, which is given in whole seconds of a clock that may differ a little."""
 
 FIRST_CALLS = 4
-"""Calls that may be in flight before the first answer: as many as a client has connections, so nobody loses time."""
+"""Calls that may be in flight before the first answer: as many as a client has connections, so no time is lost."""
 
-_LONGEST_FLIGHT = 400.0
-"""Seconds after which a call that was never answered is forgotten; by default connecting and answering take 310."""
+_MAX_FLIGHT = 400.0
+"""Seconds after which a call without an answer is forgotten; by default connecting and answering take up to 310."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class MustWait:
     """
     Why a call must not be sent yet.
 
     :param bucket: the budget that has no calls left.
-    :param until: when it has some again, Unix epoch seconds; None if the answers of calls in flight will tell.
+    :param until: when it has some again, Unix epoch seconds; None if the answers of calls in flight will show it.
     :param why: for a person, the beginning of a sentence.
     """
 
@@ -63,73 +63,77 @@ class Hold:
 @dataclass(frozen=True, slots=True)
 class Budget:
     """
-    What is known of one bucket. Pure: methods return what is known afterwards; times are Unix epoch seconds.
+    What is known of one bucket. Immutable: methods return the new budget; times are Unix epoch seconds.
 
-    :param remaining: calls that were left in the period when last told, less those answered since; None if never told.
-    :param limit: calls in a period, as told.
-    :param next_at: when calls are allowed again after ``remaining`` is used up; None where not told.
-    :param told_at: number of the event at which ``remaining`` was told.
-    :param in_flight: number and time of each call that was sent and not answered yet. Whether ``remaining`` knows of it
-        is not known, so it counts as one more.
-    :param heard: whether a call of this bucket was ever answered.
-    :param answered: times of answers, oldest first, for the connection's own limit; empty where it sets none.
-    :param taken: calls that Voucherify has counted, since the process began.
+    :param remaining: calls left in the period by Voucherify's latest headers, less those answered since; None if no
+        answer has had such headers.
+    :param limit: calls in a period, by the same headers.
+    :param next_at: when calls are allowed again after ``remaining`` is used up; None if unknown.
+    :param news_event: number of the event that brought ``remaining``.
+    :param in_flight: number and time of each call without an answer yet. ``remaining`` may include it or not, so it
+        counts as one more.
+    :param has_answer: whether a call of this bucket was ever answered.
+    :param answer_times: times of answers, oldest first, for the connection's own limit; empty if it sets none.
+    :param taken: calls that Voucherify has counted since the process began.
     """
 
     remaining: int | None = None
     limit: int | None = None
     next_at: float | None = None
-    told_at: int = 0
+    news_event: int = 0
     in_flight: tuple[tuple[int, float], ...] = ()
-    heard: bool = False
-    answered: tuple[float, ...] = ()
+    has_answer: bool = False
+    answer_times: tuple[float, ...] = ()
     taken: int = 0
 
-    def hold(self, bucket: Bucket, own_limit: CallLimit | None, now: float, *, sure: bool) -> Hold | None:
+    def must_wait(self, bucket: Bucket, own_limit: CallLimit | None, now: float, *, sure: bool) -> MustWait | None:
         """
         Say why a call must not be sent now; None if it may be.
 
         :param own_limit: the limit that the connection sets.
         :param sure: whether the call certainly draws from this bucket.
         """
-        in_flight = sum(0 <= now - since < _LONGEST_FLIGHT for _, since in self.in_flight)
-        holds = (self._told_hold(bucket, in_flight, now), self._own_hold(bucket, own_limit, in_flight, now))
-        if sure and not self.heard and in_flight >= FIRST_CALLS:
-            return latest(*holds, Hold(bucket, None, "nothing was answered yet"))
-        return latest(*holds)
+        in_flight = sum(0 <= now - since < _MAX_FLIGHT for _, since in self.in_flight)
+        waits = (self._voucherify_limit(bucket, in_flight, now), self._own_limit(bucket, own_limit, in_flight, now))
+        if sure and not self.has_answer and in_flight >= FIRST_CALLS:
+            return longest(*waits, MustWait(bucket, None, "no call has been answered yet"))
+        return longest(*waits)
 
     def sent(self, number: int, now: float) -> Budget:
         """Count a call that is being sent."""
         return replace(self, in_flight=(*self.in_flight, (number, now)))
 
-    def ended(self, number: int, own_limit: CallLimit | None, now: float, *, counted: bool, heard: bool) -> Budget:
+    def ended(self, number: int, own_limit: CallLimit | None, now: float, *, counted: bool, answered: bool) -> Budget:
         """
         Take a call out of those in flight.
 
         :param counted: whether Voucherify may have counted it.
-        :param heard: whether it was answered, and certainly drew from this bucket.
+        :param answered: whether it was answered, and certainly drew from this bucket.
         """
-        answered = self.answered
+        times = self.answer_times
         if own_limit is not None and counted:
-            answered = (*_recent(answered, own_limit, now)[-own_limit.calls :], now)
-        in_flight = tuple(flight for flight in self.in_flight if flight[0] != number)
-        taken = self.taken + counted
-        return replace(self, in_flight=in_flight, answered=answered, heard=self.heard or heard, taken=taken)
+            times = (*_recent(times, own_limit, now)[-own_limit.calls :], now)
+        return replace(
+            self,
+            in_flight=tuple(flight for flight in self.in_flight if flight[0] != number),
+            answer_times=times,
+            has_answer=self.has_answer or answered,
+            taken=self.taken + counted,
+        )
 
     def used(self) -> Budget:
-        """Count a call whose answer says nothing of this bucket."""
+        """Count a call whose answer says nothing about this bucket."""
         return replace(self, remaining=None if self.remaining is None else max(0, self.remaining - 1))
 
     def allowed(self) -> Budget:
-        """Count a call of this bucket that succeeded without a word on it: if none was left, that is over."""
+        """Count a call of this bucket that succeeded without headers: if none was left, a new period has begun."""
         return replace(self, remaining=None) if self.remaining == 0 else self.used()
 
-    def told(self, number: int, event: int, headers: RateLimit, now: float, *, refused: bool) -> Budget:
+    def updated(self, number: int, event: int, headers: RateLimit, now: float, *, refused: bool) -> Budget:
         """
-        Take in what an answer says.
+        Update the budget by an answer's headers.
 
-        An answer whose call was sent before the last telling answer came may be the older news: it only ever lowers
-        what is left.
+        If the call was sent before the latest headers came, its own may be older: then they only lower what is left.
 
         :param number: the call's number.
         :param event: the number of this event; numbers only rise.
@@ -138,15 +142,17 @@ class Budget:
         remaining = 0 if refused else headers.remaining
         if remaining is None:
             return self
-        news = replace(self, remaining=remaining, limit=headers.limit, next_at=headers.allowed_at(now), told_at=event)
-        if number > self.told_at or self.remaining is None or remaining < self.remaining:
+        news = replace(
+            self, remaining=remaining, limit=headers.limit, next_at=headers.allowed_at(now), news_event=event
+        )
+        if number > self.news_event or self.remaining is None or remaining < self.remaining:
             return news
         times = [at for at in (self.next_at, news.next_at) if at is not None]
         return replace(news, remaining=self.remaining, next_at=max(times, default=None))
 
     def left(self, own_limit: CallLimit | None) -> int | None:
         """
-        Return how many calls are left in this period, or come with the next where there are none; None if unknown.
+        Return how many calls are left in this period, or how many the next one brings if none are; None if unknown.
 
         :param own_limit: the limit that the connection sets.
         """
@@ -155,25 +161,25 @@ class Budget:
         known += [own_limit.calls] if own_limit is not None else []
         return min((calls for calls in known if calls is not None), default=None)
 
-    def _told_hold(self, bucket: Bucket, in_flight: int, now: float) -> Hold | None:
+    def _voucherify_limit(self, bucket: Bucket, in_flight: int, now: float) -> MustWait | None:
         if self.remaining is None or self.remaining > in_flight:
             return None
-        if self.remaining == 0 and self.next_at is not None and 0 < self.next_at - now <= LONGEST_PERIOD:
+        if self.remaining == 0 and self.next_at is not None and 0 < self.next_at - now <= MAX_PERIOD:
             of = "" if self.limit is None else f" of {self.limit}"
-            return Hold(bucket, self.next_at, f"Voucherify's {bucket} limit{of} is used up")
+            return MustWait(bucket, self.next_at, f"Voucherify's {bucket} limit{of} is used up")
         if in_flight:
-            return Hold(bucket, None, f"all {bucket} that may be left are in flight")
+            return MustWait(bucket, None, f"all {bucket} that may be left are in flight")
         return None
 
-    def _own_hold(self, bucket: Bucket, limit: CallLimit | None, in_flight: int, now: float) -> Hold | None:
+    def _own_limit(self, bucket: Bucket, limit: CallLimit | None, in_flight: int, now: float) -> MustWait | None:
         if limit is None:
             return None
-        recent = _recent(self.answered, limit, now)
+        recent = _recent(self.answer_times, limit, now)
         too_many = len(recent) + in_flight - limit.calls
         if too_many < 0:
             return None
         why = f"the connection's limit of {limit} {bucket} is used up"
-        return Hold(bucket, recent[too_many] + limit.seconds if too_many < len(recent) else None, why)
+        return MustWait(bucket, recent[too_many] + limit.seconds if too_many < len(recent) else None, why)
 
 
 class Budgets:
@@ -184,7 +190,9 @@ class Budgets:
         self._numbers = count(1)
         self._budgets: dict[Bucket, Budget] = {"api_calls": Budget(), "bulk_api_calls": Budget()}
 
-    def send(self, bucket: Bucket, own: Mapping[Bucket, CallLimit | None], now: float, *, patient: bool) -> int | Hold:
+    def send(
+        self, bucket: Bucket, own: Mapping[Bucket, CallLimit | None], now: float, *, patient: bool
+    ) -> int | MustWait:
         """
         Reserve a call.
 
@@ -194,11 +202,11 @@ class Budgets:
         :returns: the number to give to ``ended``; or why the call must not be sent yet.
         """
         with self._lock:
-            hold = latest(
-                *(self._budgets[name].hold(name, own[name], now, sure=name == bucket) for name in _drawn(bucket))
+            wait = longest(
+                *(self._budgets[name].must_wait(name, own[name], now, sure=name == bucket) for name in _drawn(bucket))
             )
-            if hold is not None and (patient or hold.until is not None):
-                return hold
+            if wait is not None and (patient or wait.until is not None):
+                return wait
             number = next(self._numbers)
             for drawn in _drawn(bucket):
                 self._budgets[drawn] = self._budgets[drawn].sent(number, now)
@@ -216,50 +224,50 @@ class Budgets:
         headers: RateLimit | None = None,
     ) -> None:
         """
-        Take in what came of a call.
+        Count the outcome of a call.
 
-        :param status: HTTP status, None where no answer came.
+        :param status: HTTP status, None if no answer came.
         :param sent: whether Voucherify may have received the request.
         :param headers: the answer's.
         """
         refused = status == 429
         counted = sent and not refused
         with self._lock:
-            told = self._told_buckets(bucket, headers, refused)
+            described = self._described_buckets(bucket, headers, refused)
             for drawn in _drawn(bucket):
-                heard = status is not None and drawn == bucket
-                budget = self._budgets[drawn].ended(number, own[drawn], now, counted=counted, heard=heard)
-                if counted and drawn not in told:
+                answered = status is not None and drawn == bucket
+                budget = self._budgets[drawn].ended(number, own[drawn], now, counted=counted, answered=answered)
+                if counted and drawn not in described:
                     succeeded = status is not None and status < 300
                     budget = budget.allowed() if succeeded and drawn == bucket else budget.used()
                 self._budgets[drawn] = budget
             if headers is not None:
                 event = next(self._numbers)
-                for name in told:
-                    self._budgets[name] = self._budgets[name].told(number, event, headers, now, refused=refused)
+                for name in described:
+                    self._budgets[name] = self._budgets[name].updated(number, event, headers, now, refused=refused)
 
     def taken(self, bucket: Bucket) -> int:
         """Return how many calls of a bucket have got through in this process."""
         with self._lock:
             return self._budgets[bucket].taken
 
-    def is_held(self, bucket: Bucket, own: Mapping[Bucket, CallLimit | None], now: float) -> bool:
+    def must_wait(self, bucket: Bucket, own: Mapping[Bucket, CallLimit | None], now: float) -> bool:
         """Say whether a call would have to wait until a time that is known."""
         with self._lock:
-            holds = (self._budgets[name].hold(name, own[name], now, sure=False) for name in _drawn(bucket))
-            return any(hold is not None and hold.until is not None for hold in holds)
+            waits = (self._budgets[name].must_wait(name, own[name], now, sure=False) for name in _drawn(bucket))
+            return any(wait is not None and wait.until is not None for wait in waits)
 
     def left(self, bucket: Bucket, own: Mapping[Bucket, CallLimit | None]) -> int | None:
         """Return how many calls a bucket has left, see ``Budget.left``."""
         with self._lock:
             return self._budgets[bucket].left(own[bucket])
 
-    def _told_buckets(self, own: Bucket, headers: RateLimit | None, refused: bool) -> list[Bucket]:
+    def _described_buckets(self, own: Bucket, headers: RateLimit | None, refused: bool) -> list[Bucket]:
         """
-        Return the buckets that an answer tells of: the one that it names, else the call's own.
+        Return the buckets that an answer's headers describe: the one that they name, else the call's own.
 
-        A bulk call's answer that says that nothing is left, out of as many calls as there are ordinary ones, when those
-        may be used up too, tells of both: bulk calls are ordinary calls then.
+        If a bulk call's answer says that nothing is left, the limit equals that of ordinary calls, and those may be
+        used up too, then it describes both: bulk calls are ordinary calls.
         """
         if headers is None or (headers.remaining is None and not refused):
             return []
@@ -272,23 +280,23 @@ class Budgets:
         return [own]
 
 
-def latest(*holds: Hold | None) -> Hold | None:
-    """Return the hold that lasts longest, None if there is none."""
-    return max((hold for hold in holds if hold is not None), key=lambda hold: hold.until or 0.0, default=None)
+def longest(*waits: MustWait | None) -> MustWait | None:
+    """Return the wait that ends last, None if there is none."""
+    return max((wait for wait in waits if wait is not None), key=lambda wait: wait.until or 0.0, default=None)
 
 
-def held_until(error: VoucherifyError, now: float) -> float | None:
+def allowed_again_at(error: VoucherifyError, now: float) -> float | None:
     """
-    Return when a call may be tried again that a rate limit held back or refused; None for any other failure.
+    Return when a call that failed because of a rate limit may be sent again; None for any other failure.
 
-    A limit that does not say when it ends, or says a time that cannot be, is a failure like others.
+    A rate limit without an end, or with an impossible one, is a failure like others.
 
     :param now: Unix epoch seconds.
     """
     if not isinstance(error, VoucherifyRateLimitError) or isinstance(error, VoucherifyQuotaExhaustedError):
         return None
     at = error.retry_at
-    return at + CLOCK_MARGIN if at is not None and 0 < at - now <= LONGEST_PERIOD else None
+    return at + CLOCK_MARGIN if at is not None and 0 < at - now <= MAX_PERIOD else None
 
 
 _of_projects: dict[tuple[int, str, str], Budgets] = {}
@@ -308,5 +316,5 @@ def _drawn(bucket: Bucket) -> tuple[Bucket, ...]:
 
 
 def _recent(answered: tuple[float, ...], limit: CallLimit, now: float) -> list[float]:
-    """Return the answers of the last period, in order; those of a clock that was set back since are none."""
+    """Return the times of the last period, in order, without those of a clock that has been set back since."""
     return sorted(at for at in answered if now - limit.seconds < at <= now)

@@ -1,4 +1,4 @@
-"""What can be asked of Voucherify: each call is a value that says what to send and how to read the answer."""
+"""Calls are values that say what to send and how to read the answer. Here: bulk calls, async actions, schemas."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ T_co = TypeVar("T_co", covariant=True)
 @dataclass(frozen=True, slots=True)
 class Body:
     """
-    A request body that can be sent more than once without being held whole in memory.
+    A request body that can be sent more than once and need not be in memory as a whole.
 
     :param length: bytes.
-    :param chunks: gives the body's bytes anew each time it is called.
+    :param chunks: returns the body's bytes from the beginning each time it is called.
     """
 
     length: int
@@ -49,7 +49,7 @@ class Body:
 
     @classmethod
     def of(cls, data: bytes, content_type: str = "application/json") -> Body:
-        """Make a body of bytes that are in memory anyway."""
+        """Make a body of bytes in memory."""
         return cls(len(data), lambda: (data,), content_type)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -65,15 +65,15 @@ class Call(Generic[T_co]):
     :param method: HTTP method.
     :param path: path below the base URL, already quoted.
     :param parse: turns the decoded JSON of a successful answer into the call's value; raises
-        ``VoucherifyUnexpectedAnswerError`` where the answer is not what the API description says.
+        ``VoucherifyUnexpectedAnswerError`` if the answer is not what the API description says.
     :param safe: whether sending it twice does no harm.
     :param query: query parameters; one with several values is given several times.
     :param authorisation: ``project`` as the connection says, or ``keys`` for the calls about tokens.
-    :param bucket: the rate limit that it draws from; see ``client.budgets`` for what is not known of that.
-    :param empty: a successful answer has no body (204); ``parse`` is given None, whatever comes.
-    :param gone_is_done: a 404 after an attempt that may have been taken counts as success: the attempt did it.
-    :param large: a successful answer may be large, as one with the errors of a whole batch is.
-    :param secrets: what the request holds that no error or log may show.
+    :param bucket: the rate limit that it draws from; ``client.budgets`` says how certain that is.
+    :param empty: a successful answer has no body (204); ``parse`` is always given None.
+    :param gone_is_done: a 404 after an attempt that may have been accepted counts as success: that attempt did it.
+    :param large: a successful answer may be large, such as one with the errors of a whole batch.
+    :param secrets: parts of the request that no error or log may show.
     :param decode: decodes the JSON of a successful answer, or as much of it as ``parse`` needs; raises the errors of
         ``msgspec.json.decode``.
     """
@@ -117,7 +117,7 @@ def bulk_update(resource: str, records: Sequence[Mapping[str, Any]]) -> Call[str
     Schedule ``POST /v1/{resource}/bulk/async``.
 
     :param resource: ``customers``, ``products`` or ``vouchers``.
-    :param records: the records, sent as they are: nothing is checked, mapped or added here.
+    :param records: the records, sent as they are: not checked, mapped or completed.
     :returns: the ``async_action_id``.
     """
     return bulk(_endpoint(UPDATE_ENDPOINTS, resource), Body.of(encode(list(records))))
@@ -206,7 +206,7 @@ def get_async_action(async_action_id: str) -> Call[AsyncAction]:
 
 
 def async_action_status(async_action_id: str) -> Call[AsyncAction]:
-    """Get one async action without its result, which whoever only waits has no use for."""
+    """Get one async action without its result, which is not needed while waiting."""
     return replace(get_async_action(async_action_id), decode=decode_status)
 
 
@@ -252,11 +252,11 @@ def _endpoint(table: Mapping[str, BulkEndpoint], resource: str) -> BulkEndpoint:
 
 
 def encode(value: Any) -> bytes:
-    """Encode a value as JSON, or say that it has no such form."""
+    """Encode a value as JSON; a value that cannot be encoded is a ``VoucherifyConfigurationError``."""
     try:
         return msgspec.json.encode(value)
     except (TypeError, ValueError, UnicodeEncodeError, RecursionError) as error:
-        raise VoucherifyConfigurationError(f"this cannot be sent as JSON: {error}") from None
+        raise VoucherifyConfigurationError(f"the value cannot be sent as JSON: {error}") from None
 
 
 def form_body(**fields: str) -> Body:
@@ -269,7 +269,7 @@ def nothing(answer: Any) -> None:
 
 
 def async_action_id_of(answer: Any) -> str:
-    """Read the answer of a call that queues something; an id that would add lines to a log is none."""
+    """Read the answer of a call that queues something; an id that would add lines to a log is refused."""
     action_id = answer.get("async_action_id") if isinstance(answer, dict) else None
     if isinstance(action_id, str) and action_id and action_id.isprintable():
         return action_id

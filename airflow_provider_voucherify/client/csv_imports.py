@@ -34,11 +34,11 @@ MAX_FILE_BYTES = MAX_BODY_BYTES - FORM_BYTES
 
 def import_csv(resource: str, file: CsvSource) -> Call[str]:
     """
-    Queue an import (``POST /v1/{resource}/importCSV``). Nothing has been imported when it is answered.
+    Queue an import (``POST /v1/{resource}/importCSV``). When it is answered nothing has been imported yet.
 
     The file is comma-separated and has a header row. What its columns mean, and what happens to records that exist,
     differs by resource; see ``operators.import_csv``, which also splits files that are too large and follows the
-    import to its end. Nothing of the file is held in memory; it is read anew for each attempt. Its name is not sent.
+    import to its end. The file is not kept in memory; each attempt reads it from the beginning. Its name is not sent.
 
     :param resource: ``customers``, ``products`` or ``skus`` (which needs the OAuth scope ``skus``).
     :param file: a path or a seekable binary file (read from its beginning, not closed) of at most 10 MB.
@@ -61,7 +61,7 @@ def import_customers_using_csv(file: CsvSource) -> Call[str]:
     Queue an import of customers (``POST /v1/customers/importCSV``).
 
     A customer whose ``Source_id`` is in the file is overwritten whole, fields and metadata (vendor's guide on
-    importing customers): unlike in a bulk update, what the file does not have is lost.
+    importing customers): unlike in a bulk update, whatever the file does not contain is lost.
 
     :param file: a path or a seekable binary file of at most 10 MB; ``VoucherifyImportCsvOperator`` splits larger ones
         and follows them to their end.
@@ -97,10 +97,10 @@ def import_skus_using_csv(file: CsvSource) -> Call[str]:
 
 def csv_import(endpoint: CsvImportEndpoint, size: int, pieces: Callable[[], Iterable[bytes]]) -> Call[str]:
     """
-    Queue an import of a file that need not exist as one.
+    Queue an import of a file that need not exist on disk.
 
     :param size: bytes of the file, at most ``MAX_FILE_BYTES``.
-    :param pieces: gives the file's bytes anew each time it is called.
+    :param pieces: returns the file's bytes from the beginning each time it is called.
     """
     boundary = _BOUNDARY.format(secrets.token_hex(16))
     head, tail = (text.format(boundary=boundary).encode() for text in (_HEAD, _TAIL))
@@ -111,7 +111,7 @@ def csv_import(endpoint: CsvImportEndpoint, size: int, pieces: Callable[[], Iter
 
 
 def import_endpoint(resource: str) -> CsvImportEndpoint:
-    """Return where a resource's CSV files go."""
+    """Return the endpoint for a resource's CSV files."""
     try:
         return CSV_IMPORT_ENDPOINTS[resource]
     except KeyError:

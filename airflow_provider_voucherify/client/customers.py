@@ -1,4 +1,4 @@
-"""Calls about customers: one by one, lists of them, and what is known of each. ``records`` says what they share."""
+"""Calls about single customers, lists of them and what is known about each. ``records`` says what they share."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ CUSTOMER_FIELDS = ("name", "description", "email", "phone", "birthdate", "birthd
 
 class CustomerFilters(TypedDict, total=False):
     """
-    What a list of customers can be narrowed to.
+    Filters for lists of customers.
 
-    ``segment_id`` does not go well with the other filters, the vendor says.
+    The vendor advises against combining ``segment_id`` with other filters.
     """
 
     email: str
@@ -52,7 +52,7 @@ class CustomerFilters(TypedDict, total=False):
 
 class ActivityFilters(TypedDict, total=False):
     """
-    What a list of a customer's activities can be narrowed to.
+    Filters for lists of a customer's activities.
 
     ``category`` is ``ACTION`` or ``EFFECT``; ``type`` an event's name, such as ``customer.created``.
     """
@@ -69,8 +69,8 @@ def create_customer(customer: Customer | Mapping[str, Any]) -> Call[Customer]:
     """
     Create a customer, or update the one that has the same ``id`` or ``source_id`` (``POST /v1/customers``).
 
-    The answer does not tell which of the two happened. ``birthday`` is deprecated by the vendor, use ``birthdate``: a
-    model's ``birthday`` is sent only where it has no ``birthdate``.
+    The answer does not say which of the two happened. ``birthday`` is deprecated by the vendor, use ``birthdate``: a
+    model's ``birthday`` is sent only if it has no ``birthdate``.
 
     :param customer: ``source_id`` and the fields to set.
     """
@@ -104,8 +104,8 @@ def delete_customer(customer_id: str) -> Call[None]:
     """
     Delete a customer (``DELETE /v1/customers/{customerId}``).
 
-    A customer that does not exist is a ``VoucherifyNotFoundError``, but for one that is found missing after an attempt
-    whose answer was lost: that attempt deleted it.
+    A customer that does not exist is a ``VoucherifyNotFoundError``, unless an earlier attempt of the same call was not
+    answered: then that attempt deleted it.
 
     :param customer_id: Voucherify's ``id`` or the ``source_id``.
     """
@@ -151,9 +151,9 @@ def all_customers(*, order: str = "created_at", **filters: Unpack[CustomerFilter
     """
     List all customers, page by page.
 
-    By ``created_at`` and ``updated_at`` there may be any number, by any other order 9,900, the most that page numbers
-    reach. By ``updated_at`` customers that were never updated come last, in the order of creation, and customers that
-    are updated meanwhile come again.
+    Ordered by ``created_at`` or ``updated_at`` there may be any number, otherwise at most 9,900, as many as page
+    numbers reach. Ordered by ``updated_at``, customers that were never updated come last, in the order of creation, and
+    customers that are updated meanwhile come again.
 
     :param order: see ``list_customers``.
     :param filters: see ``CustomerFilters``.
@@ -180,8 +180,8 @@ def _by_update(pages: Pages[CustomerList, Customer], query: Mapping[str, Any]) -
     """
     List customers by their last update, and then those that have none.
 
-    Such a customer has no ``updated_at``, and nobody says where in this order the API puts it, or whether a cursor
-    passes it by. So it is looked for by its time of creation, unless only updates were asked for.
+    Such a customer has no ``updated_at``, and the vendor does not say where it comes in this order, or whether a cursor
+    skips it. So these customers are listed by their time of creation, unless only updates were asked for.
     """
     order = TimeOrder[Customer]("updated_at", "starting_after", lambda c: c.updated_at or c.created_at)
     if any(name.startswith("updated_at[") for name in query):
@@ -293,7 +293,7 @@ def list_customer_segments(customer_id: str) -> Call[SegmentList]:
     """
     List the segments that a customer belongs to (``GET /v1/customers/{customerId}/segments``).
 
-    For a customer that does not exist Voucherify gives the segments that such a one would belong to, no 404.
+    For a customer that does not exist Voucherify returns the segments that it would belong to, not a 404.
     """
     return Call("GET", path_of("customers", customer_id, "segments"), reads(SegmentList), safe=True)
 

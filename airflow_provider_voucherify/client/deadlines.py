@@ -1,8 +1,8 @@
 """
-Bounds on how long sending a request may take, and the head of its answer.
+Limits on how long sending a request may take, and receiving the headers of its answer.
 
-httpx bounds each piece that is sent or received. A server that gives a byte now and then, or one provisional answer
-(``100 Continue``) after another, would keep a caller for hours. The bodies of answers are bounded in ``http``.
+httpx limits the time for each piece that is sent or received. A server that sends a byte now and then, or one
+provisional answer (``100 Continue``) after another, would keep a caller for hours. ``answer_bodies`` limits the bodies.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import httpcore
 import httpx
 
 MAX_SENDING_SECONDS = 900.0
-"""A request whose sending takes longer is given up: 10 MB on a line of 12 KB a second are sent in that time."""
+"""Seconds after which sending a request fails: enough for 10 MB at 12 KB a second."""
 
 _LATE_SECONDS = 1.0
-"""How long the one look after the end of time waits for what may have arrived meanwhile."""
+"""Seconds that the one read after the deadline waits for what may have arrived meanwhile."""
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +28,9 @@ class _Times:
     """
     How long a connection's current exchange may still take.
 
-    The time for the head runs from the first attempt to read it, whatever the request's own body took, and is as long
-    as httpx allows for a piece. When it is over there is one more look: of an answer to a POST nothing is thrown away
-    that is there.
+    The time for the headers starts with the first attempt to read them, however long the request's own body took, and
+    is as long as httpx allows for a piece. After the deadline there is one more read, so that an answer to a POST that
+    has already arrived is not thrown away.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class _Times:
         self._late = False
 
     def writing(self, timeout: float | None) -> float | None:
-        """Return the seconds for a piece that is sent."""
+        """Return the seconds that sending a piece may take."""
         if not self._sends:
             self._sends, self._end = True, time.monotonic() + MAX_SENDING_SECONDS
         left = self._left()
@@ -48,7 +48,7 @@ class _Times:
         return _least(timeout, left)
 
     def reading(self, timeout: float | None) -> float | None:
-        """Return the seconds for a piece that is received."""
+        """Return the seconds that receiving a piece may take."""
         if self._sends:
             self._sends, self._late = False, False
             self._end = None if timeout is None else time.monotonic() + timeout
@@ -60,8 +60,8 @@ class _Times:
         self._late = True
         return _LATE_SECONDS
 
-    def head_has_come(self) -> None:
-        """Stop the clock: what is read from now on is the body, or what is not read at all."""
+    def headers_received(self) -> None:
+        """Stop the clock: whatever is read from now on is not the headers."""
         self._end = None
 
     def _left(self) -> float | None:
@@ -139,11 +139,11 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
         await self._inner.sleep(seconds)
 
 
-def hold_to_deadlines(client: httpx.Client | httpx.AsyncClient) -> None:
+def enforce_deadlines(client: httpx.Client | httpx.AsyncClient) -> None:
     """
-    Bound the exchanges of a client, by way of a proxy or not.
+    Limit the exchanges of a client, through a proxy or not.
 
-    httpcore takes a network backend, but httpx has no parameter to hand one over.
+    httpcore takes a network backend, but httpx has no parameter for one.
     """
     wrap = _Backend if isinstance(client, httpx.Client) else _AsyncBackend
     for transport in (client._transport, *client._mounts.values()):
@@ -152,14 +152,16 @@ def hold_to_deadlines(client: httpx.Client | httpx.AsyncClient) -> None:
         if backend is not None:
             pool._network_backend = wrap(backend)
         elif transport is not None:
-            log.warning("httpx %s has no place for bounds: a slow server can keep a call for hours", httpx.__version__)
+            log.warning(
+                "httpx %s does not let deadlines be set: a slow server can keep a call for hours", httpx.__version__
+            )
 
 
-def head_has_come(response: httpx.Response) -> None:
-    """Say that an answer's headers are there."""
+def headers_received(response: httpx.Response) -> None:
+    """Tell the stream that an answer's headers have come."""
     stream = response.extensions.get("network_stream")
     if isinstance(stream, _Stream | _AsyncStream):
-        stream.times.head_has_come()
+        stream.times.headers_received()
 
 
 def _least(*seconds: float | None) -> float | None:

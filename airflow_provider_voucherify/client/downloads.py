@@ -105,9 +105,9 @@ class Download:
             self._retry, outcome, safe=True, failures=self._failures, waited=self.waited, now=time.time()
         )
         if wait is None:
-            said = answer.why if isinstance(answer, NoAnswer) else f"status {answer.status}"
-            gone = ", it may have expired" if status in (401, 403, 404, 410) else ""
-            raise VoucherifyReportError(f"the report could not be fetched ({said}{gone}): {self.shown}")
+            reason = answer.why if isinstance(answer, NoAnswer) else f"status {answer.status}"
+            hint = ", it may have expired" if status in (401, 403, 404, 410) else ""
+            raise VoucherifyReportError(f"the report could not be fetched ({reason}{hint}): {self.shown}")
         self.waited += wait if status == 429 else 0.0
         self.url, self._hops = self._start, 0
         return wait

@@ -1,4 +1,4 @@
-"""The only module that touches the network: httpx clients, sync and async, that carry out the protocol's steps."""
+"""The only module that uses the network: httpx clients, sync and async, that perform the steps of the protocol."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import httpx
 from airflow_provider_voucherify.client import calls
 from airflow_provider_voucherify.client.answer_bodies import ENCODINGS, AnswerBody
 from airflow_provider_voucherify.client.calls import Body, Call
-from airflow_provider_voucherify.client.deadlines import head_has_come, hold_to_deadlines
+from airflow_provider_voucherify.client.deadlines import enforce_deadlines, headers_received
 from airflow_provider_voucherify.client.downloads import Download, bounded_pieces
 from airflow_provider_voucherify.client.http_logs import in_event_loop
 from airflow_provider_voucherify.client.meter import Meter
@@ -50,11 +50,11 @@ def _tls() -> ssl.SSLContext:
 
 _NO_PROXY_FOR_HTTP: dict[str, None] = {"http://": None}
 """
-Which requests go past the proxy that the environment names (``HTTP_PROXY``, ``ALL_PROXY``): those over plain ``http``.
+Requests over plain ``http`` bypass the proxy that the environment names (``HTTP_PROXY``, ``ALL_PROXY``).
 
-A proxy reads them whole, credentials included, while of ``https`` it sees the host's name alone. The rest of the
-environment is trusted as by any other program: ``HTTPS_PROXY``, ``NO_PROXY``, ``SSL_CERT_FILE``, ``SSL_CERT_DIR``.
-httpx takes no credentials from ``.netrc`` unless it is told to.
+A proxy can read all of them, including the credentials, but only the host name of those over ``https``. The rest of
+the environment is trusted as by any other program: ``HTTPS_PROXY``, ``NO_PROXY``, ``SSL_CERT_FILE``, ``SSL_CERT_DIR``.
+httpx takes no credentials from ``.netrc`` unless it is configured to.
 """
 
 
@@ -89,8 +89,8 @@ class VoucherifyClient:
     """
     A synchronous client of one Voucherify project. Use it as a context manager, or call ``close``.
 
-    Every method raises the errors of ``models.errors``. Reads are sent again after transient failures; the bulk
-    calls only when it is certain that Voucherify did not take them.
+    Every method raises the errors of ``models.errors``. Reads are sent again after transient failures, the bulk calls
+    only if Voucherify has certainly not accepted them.
 
     :param settings: how to reach the project.
     :param retry: when to send a request again.
@@ -104,50 +104,49 @@ class VoucherifyClient:
         self._http = httpx.Client(
             timeout=_timeouts(settings), verify=_tls(), follow_redirects=False, mounts=_NO_PROXY_FOR_HTTP
         )
-        hold_to_deadlines(self._http)
+        enforce_deadlines(self._http)
         self._waited_for_reports = 0.0
-        self._most_wait: Callable[[], float] | None = None
+        self._max_wait: Callable[[], float] | None = None
         self._token_lock = _sync_token_locks.setdefault(self._protocol.auth.token_key, threading.Lock())
 
     def send(self, call: Call[T], *, max_rate_limit_wait: float | None = None) -> T:
         """
-        Carry out any call of ``client.calls`` and return its value.
+        Send any call of ``client`` and return its value.
 
-        :param max_rate_limit_wait: most seconds to wait for rate limits in all; by default what the retry policy says,
-            which in any case is the most while no other call of this process gets through.
-            ``VoucherifyRateLimitError`` has the time from which calls are allowed again.
+        :param max_rate_limit_wait: see ``Protocol.carry_out``. ``VoucherifyRateLimitError`` has the time from which
+            calls are allowed again.
         """
-        if self._most_wait is not None:
-            most = self._most_wait()
-            max_rate_limit_wait = most if max_rate_limit_wait is None else min(most, max_rate_limit_wait)
+        if self._max_wait is not None:
+            limit = self._max_wait()
+            max_rate_limit_wait = limit if max_rate_limit_wait is None else min(limit, max_rate_limit_wait)
         with without_locals():
             return self._perform(self._protocol.carry_out(call, max_rate_limit_wait))
 
     @property
-    def holds_bulk_calls(self) -> bool:
+    def bulk_calls_must_wait(self) -> bool:
         """Whether a bulk call would have to wait for a rate limit until a time that is known."""
-        return self._protocol.is_held("bulk_api_calls")
+        return self._protocol.must_wait("bulk_api_calls")
 
     def calls_left(self) -> int | None:
         """
-        Return how many API calls other than bulk calls are left in this period, or come with the next where none are.
+        Return how many API calls other than bulk calls are left in this period; if none, how many the next one brings.
 
-        None where neither Voucherify nor the connection has told. Other processes may call too.
+        None if neither Voucherify nor the connection has set a limit. Other processes may call too.
         """
         return self._protocol.calls_left()
 
     def waiting_at_most(self, seconds: Callable[[], float]) -> Self:
         """
-        Return a client that waits for rate limits no longer than allowed, with the same connections: close one of both.
+        Return a client that waits for rate limits for a limited time. It shares the connections: close one of the two.
 
-        :param seconds: asked before each call and each download.
+        :param seconds: returns the limit; called before each call and each download.
         """
         bounded = copy.copy(self)
-        bounded._most_wait = seconds
+        bounded._max_wait = seconds
         return bounded
 
     def iterate(self, listing: Listing[Any, R]) -> Iterator[R]:
-        """Give the records of a listing of ``client.records``, asking for a page when it is needed."""
+        """Give the records of a listing such as ``customers.all_customers()``; pages are fetched as they are needed."""
         page: Any = None
         with suppress(StopIteration):
             while True:
@@ -169,33 +168,33 @@ class VoucherifyClient:
         """
         Fetch a report into a file, from the start again after a transient failure.
 
-        Credentials go along only to the connection's own hosts, whatever the URL or a redirect says. The file is
-        written as it comes (content encodings such as gzip undone), never held in memory.
+        Credentials are sent to the connection's own hosts only, whatever the URL or a redirect says. The file is
+        written piece by piece (unpacked if it came with a content encoding such as gzip), never kept in memory.
 
         :param url: one of a result's ``reports``.
         :param file: a seekable binary file; emptied first.
         :returns: bytes written.
         :raises VoucherifyReportError: the report is gone, or cannot be fetched.
         """
-        most = None if self._most_wait is None else self._most_wait()
-        retry = self._retry.waiting_at_most(most, self._waited_for_reports)
+        max_wait = None if self._max_wait is None else self._max_wait()
+        retry = self._retry.waiting_at_most(max_wait, self._waited_for_reports)
         download = Download(self.settings, retry, url, self._waited_for_reports)
         del url  # it may hold a token, and a traceback would show it
         with without_locals():
-            return self._fetch(download, file, most)
+            return self._fetch(download, file, max_wait)
 
-    def _fetch(self, download: Download, file: BinaryIO, most: float | None) -> int:
+    def _fetch(self, download: Download, file: BinaryIO, max_wait: float | None) -> int:
         while True:
             download.check()
             try:
-                headers = self._perform(self._protocol.auth.headers_for(download.url, download.refused_token, most))
+                headers = self._perform(self._protocol.auth.headers_for(download.url, download.refused_token, max_wait))
             except VoucherifyError as error:
                 raise VoucherifyReportError(f"the report could not be fetched: {error}") from error
             file.seek(0)
             file.truncate()
             try:
                 with self._http.stream("GET", download.url, headers={**headers, **ENCODINGS}) as response:
-                    head_has_come(response)
+                    headers_received(response)
                     if download.redirected(response) or download.needs_token(response, headers):
                         continue
                     if response.status_code == 200:
@@ -272,16 +271,16 @@ class AsyncVoucherifyClient:
             mounts=_NO_PROXY_FOR_HTTP,
             limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
         )
-        hold_to_deadlines(self._http)
+        enforce_deadlines(self._http)
         self._token_lock = asyncio.Lock()
 
     async def send(self, call: Call[T], *, max_rate_limit_wait: float | None = None) -> T:
-        """Carry out any call of ``client.calls`` and return its value; see ``VoucherifyClient.send``."""
+        """Send any call of ``client`` and return its value; see ``VoucherifyClient.send``."""
         with without_locals():
             return await self._perform(self._protocol.carry_out(call, max_rate_limit_wait))
 
     async def iterate(self, listing: Listing[Any, R]) -> AsyncIterator[R]:
-        """Give the records of a listing of ``client.records``, asking for a page when it is needed."""
+        """Give the records of a listing such as ``customers.all_customers()``; pages are fetched as they are needed."""
         page: Any = None
         with suppress(StopIteration):
             while True:

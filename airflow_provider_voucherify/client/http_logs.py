@@ -40,10 +40,10 @@ in_event_loop: ContextVar[bool] = ContextVar("in_event_loop", default=False)
 
 class _NotInEventLoop(logging.Filter):
     """
-    Hands the lines that an asynchronous client causes to a thread.
+    Hands the lines that an asynchronous client logs to a thread.
 
-    A triggerer's log goes to another process. While that does not read it a line blocks whoever writes it, and in an
-    event loop that is every trigger.
+    A triggerer's log goes to another process. While that process does not read, writing a line blocks, and in an event
+    loop that blocks every trigger.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

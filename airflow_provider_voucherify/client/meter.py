@@ -1,4 +1,4 @@
-"""What one client has sent, and how long it has waited for rate limits."""
+"""Counts of what one client has sent, and how long it has waited for rate limits."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _BULK_PATHS = (
 
 class Meter:
     """
-    Adds up the requests of a client, whatever was answered; several threads may send at the same time.
+    Counts the requests of a client, whatever the answers; several threads may send at the same time.
 
-    :ivar requests: API requests, those that were sent again counted each time; downloads of reports are not counted.
+    :ivar requests: API requests, retries included; downloads of reports are not counted.
     :ivar bulk_requests: of these, the bulk updates and CSV imports.
     :ivar bytes_sent: bytes of their bodies.
-    :ivar rate_limit_seconds: seconds for which requests waited for rate limits. Two that wait at the same time count
+    :ivar rate_limit_seconds: seconds that requests waited for rate limits. Two that wait at the same time count
         twice.
     """
 

@@ -1,10 +1,10 @@
 """
-Lists that go over several pages, without any I/O: each listing is a generator that asks for pages and gives records.
+Lists of several pages, without any I/O: each listing is a generator that asks for pages and gives records.
 
-A listing yields a ``Call`` and is sent the page that it gives, or yields a list of records; ``http`` performs it for
-both clients. It ends for certain: after an empty page, after a page that says it is the last, or with an error where
-what was answered cannot lead to the end (a cursor that comes again, a page without one, a page of known records
-alone). It never ends early without an error, since whoever reads a list takes it for complete.
+A listing yields a ``Call`` and is sent its page, or yields a list of records; ``http`` performs it for both clients. It
+always ends: after an empty page, after a page that says it is the last, or with an error if the answers cannot lead to
+the end (a cursor that comes again, a page without one, a page of known records only). It never ends early without an
+error, because its reader takes it for complete.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Listing: TypeAlias = Generator["Call[P] | list[R]", Any, None]
 Query = Mapping[str, Any]
 
 PAGE_SIZE = 100
-"""Records of a page, the most that the API gives."""
+"""Records of a page, the maximum of the API."""
 
 LAST_PAGE = 99
 """Highest number of a page that the API takes (customers, vouchers)."""
@@ -43,11 +43,11 @@ class Pages(Generic[P, R]):
 
     :param call: makes the call from query parameters.
     :param records: the records of a page.
-    :param identity: what tells one record from another.
-    :param what: what the records are, for errors.
-    :param has_more: what a page says of further ones; None where it says nothing.
-    :param total: how many records a page says that there are; None where it says nothing.
-    :param most: the highest page number.
+    :param identity: the id of a record.
+    :param what: the kind of the records, for errors.
+    :param has_more: whether a page says that more follow; None if it does not say.
+    :param total: the number of all records that a page states; None if it states none.
+    :param last_page: the highest page number that the API takes.
     """
 
     call: Callable[[Query], Call[P]]
@@ -56,13 +56,13 @@ class Pages(Generic[P, R]):
     what: str
     has_more: Callable[[P], bool | None] = lambda page: None
     total: Callable[[P], int | None] = lambda page: None
-    most: int = LAST_PAGE
+    last_page: int = LAST_PAGE
 
     def is_last(self, page: P, read: int, total: int | None = None) -> bool:
         """
         Say whether nothing comes after a page.
 
-        Where it does not say so itself it is the last one if it is empty, or not full and nothing is missing.
+        If it does not say so itself, it is the last one if it is empty, or not full and no record is missing.
 
         :param read: records of the list that were read so far.
         :param total: records that the list has, as far as is known.
@@ -80,12 +80,12 @@ class Pages(Generic[P, R]):
         return [record for record in self.records(page) if self.identity(record) not in known]
 
     def check_progress(self, page: P, before: Set[str], number: int) -> None:
-        """Raise where a page has nothing but what the page before had."""
+        """Raise if a page has no records but those of the page before."""
         if self.records(page) and self.keys(page) <= before:
             raise self.stuck(f"page {number} has what the page before had")
 
     def keys(self, page: P) -> set[str]:
-        """Return what tells the records of a page from others."""
+        """Return the ids of a page's records."""
         return set(map(self.identity, self.records(page)))
 
     def stuck(self, why: str) -> VoucherifyUnexpectedAnswerError:
@@ -97,7 +97,8 @@ def by_page(pages: Pages[P, R], query: Query) -> Listing[P, R]:
     """
     Read a list by page numbers.
 
-    Records that are added or removed meanwhile move the others across pages; what comes twice in a row is given once.
+    Records that are added or removed meanwhile move others to the next or previous page; one that comes twice in a row
+    is given once.
     """
     before: set[str] = set()
     number, read = 1, 0
@@ -109,7 +110,7 @@ def by_page(pages: Pages[P, R], query: Query) -> Listing[P, R]:
         read += len(found)
         if pages.is_last(page, read, pages.total(page)):
             return
-        if number == pages.most:
+        if number == pages.last_page:
             if not pages.has_more(page) and read >= (pages.total(page) or read + 1):
                 return
             raise pages.stuck(f"the API has no page after {number}, and there are more; ask for fewer with a filter")
@@ -120,7 +121,7 @@ def by_cursor(pages: Pages[P, R], query: Query, cursor_of: Callable[[P], str | N
     """
     Read a list whose pages name the id that the next one starts after.
 
-    :param cursor_of: that id; where a page names none, the id of its last record is taken.
+    :param cursor_of: returns that id; if a page names none, the id of its last record is used.
     """
     used: set[str] = set()
     before: set[str] = set()
@@ -187,12 +188,12 @@ class TimeOrder(Generic[R]):
 
 def by_time(pages: Pages[P, R], query: Query, order: TimeOrder[R]) -> Listing[P, R]:
     """
-    Read a list with a time as the cursor, however many records share one time.
+    Read a list with a time as the cursor, even if many records share one time.
 
     A bulk update creates thousands of records in the same millisecond, and a cursor of that millisecond would skip
-    those that did not fit on the page. So the cursor stays a millisecond behind the last record, and what comes again
-    is not given again. Where that does not lead on, because a whole page is of one or two milliseconds, these are read
-    by page numbers: at most 9,900 records.
+    those that did not fit on the page. So the cursor stays a millisecond behind the last record, and records that come
+    again are skipped. If that makes no progress, because a whole page is of one or two milliseconds, these are read by
+    page numbers: at most 9,900 records.
     """
     known: set[str] = set()
     cursor: datetime | None = None
@@ -225,9 +226,9 @@ def _moment(
     pages: Pages[P, R], query: Query, order: TimeOrder[R], moment: tuple[datetime, datetime], known: Set[str]
 ) -> Generator[Call[P] | list[R], Any, set[str]]:
     """
-    Read all records of a moment by page numbers, give those that are not known, and return what tells these apart.
+    Read all records of a moment by page numbers, give those that are not known, and return their ids.
 
-    :param moment: its beginning and end in this order. What lies before has been given.
+    :param moment: its beginning and end in this order. Earlier records have been given.
     """
     before: set[str] = set()
     given: set[str] = set()

@@ -1,4 +1,4 @@
-"""Calls about products: one by one, and lists of them. ``records`` says what they share."""
+"""Calls about single products and lists of them. ``records`` says what they share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PRODUCT_FIELDS = ("name", "price", "attributes", "metadata", "image_url")
 
 
 class ProductFilters(TypedDict, total=False):
-    """What a list of products can be narrowed to. The vendor does not say which of a product's times is meant."""
+    """Filters for lists of products. The vendor does not say which of a product's times they compare."""
 
     start_date: Time
     end_date: Time
@@ -68,9 +68,9 @@ def all_products(*, order: str = "created_at", **filters: Unpack[ProductFilters]
     """
     List all products, page by page.
 
-    At most 10,000, which is what page numbers reach: the API has neither a cursor here nor a filter that could serve as
-    one, since the vendor does not say which time the two date filters mean. A list that is longer raises an error at
-    its end; read it in parts with these filters, or by a product export in Voucherify's dashboard.
+    At most 10,000, as many as page numbers reach: the API has neither a cursor here nor a filter that could serve as
+    one, since the vendor does not say which time the two date filters compare. A longer list raises an error at its
+    end; read it in parts with these filters, or use a product export in Voucherify's dashboard.
 
     :param order: see ``list_products``.
     :param filters: see ``ProductFilters``.
@@ -82,7 +82,7 @@ def all_products(*, order: str = "created_at", **filters: Unpack[ProductFilters]
         lambda product: product.id,
         "products",
         total=lambda page: page.total,
-        most=LAST_PAGE_OF_PRODUCTS,
+        last_page=LAST_PAGE_OF_PRODUCTS,
     )
     return by_page(pages, query_of({"order": order, **named(filters, ProductFilters)}))
 

@@ -20,10 +20,10 @@ from airflow_provider_voucherify.client import budgets
 from airflow_provider_voucherify.client.advice import advice
 from airflow_provider_voucherify.client.answer_errors import error_of
 from airflow_provider_voucherify.client.auth import Auth
-from airflow_provider_voucherify.client.budgets import Hold, budgets_of
+from airflow_provider_voucherify.client.budgets import MustWait, budgets_of
 from airflow_provider_voucherify.client.calls import Call
 from airflow_provider_voucherify.client.rate_limits import Bucket, CallLimit, RateLimit
-from airflow_provider_voucherify.client.redaction import blot_out
+from airflow_provider_voucherify.client.redaction import redact
 from airflow_provider_voucherify.client.retry import (
     RETRIED_STATUSES,
     Outcome,
@@ -39,8 +39,8 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-_SHORTEST_HOLD, _LONGEST_HOLD = 0.02, 0.5
-"""Seconds between two looks whether a call in flight has been answered."""
+_MIN_PAUSE, _MAX_PAUSE = 0.02, 0.5
+"""Seconds between two checks whether a call in flight has been answered."""
 
 
 class Protocol:
@@ -65,26 +65,26 @@ class Protocol:
 
     def carry_out(self, call: Call[T], max_rate_limit_wait: float | None = None) -> Steps[T]:
         """
-        Send a call, as soon as the rate limits allow it, until it is answered or given up.
+        Send a call as soon as the rate limits allow it, and again after failures that the retry policy covers.
 
-        :param max_rate_limit_wait: seconds that this call may spend waiting for rate limits in all; by default what the
-            retry policy says, which in any case is the most while no other call of this process gets through.
+        :param max_rate_limit_wait: seconds that this call may wait for rate limits in total; None for no limit but the
+            retry policy's, which counts anew whenever another call of this process gets through.
         :raises VoucherifyError: see ``models.errors``; the class says what happened and so what may be repeated.
         """
         allowance = WaitAllowance(self._retry, max_rate_limit_wait, self._budgets.taken)
         token: str | None = None
         uses_token = self.auth.needs_token(call)
-        renewed = perhaps_taken = False
-        failures, held = 0, 0.0
+        renewed = perhaps_accepted = False
+        failures, paused = 0, 0.0
         while True:
             if uses_token and token is None:
                 token = yield from self._token_for(call, None, max_rate_limit_wait)
             left = allowance.seconds_left
             reserved = self._budgets.send(call.bucket, self._limits, self._clock(), patient=left > 0)
-            if isinstance(reserved, Hold):
-                wait = self._hold(call, reserved, left, held)
+            if isinstance(reserved, MustWait):
+                wait = self._seconds_to_wait(call, reserved, left, paused)
                 allowance.waits(wait, reserved.bucket)
-                held = held + wait if reserved.until is None else 0.0
+                paused = paused + wait if reserved.until is None else 0.0
                 token = None  # it may expire meanwhile
                 yield Sleep(wait, for_rate_limit=True)
                 continue
@@ -97,7 +97,7 @@ class Protocol:
                 self._end(call, reserved, answer)
             if isinstance(answer, Answer) and 200 <= answer.status < 300:
                 return self._value(call, answer)
-            if isinstance(answer, Answer) and answer.status == 404 and call.gone_is_done and perhaps_taken:
+            if isinstance(answer, Answer) and answer.status == 404 and call.gone_is_done and perhaps_accepted:
                 return call.parse(None)
             if isinstance(answer, Answer) and answer.status == 401 and uses_token and not renewed:
                 renewed = True
@@ -109,7 +109,7 @@ class Protocol:
             else:
                 outcome = Outcome(answer.status, rate_limit=RateLimit.from_headers(answer.headers))
             failures += outcome.status != 429
-            perhaps_taken |= outcome.sent and (outcome.status is None or outcome.status in RETRIED_STATUSES)
+            perhaps_accepted |= outcome.sent and (outcome.status is None or outcome.status in RETRIED_STATUSES)
             now = self._clock()
             policy = allowance.policy()
             next_wait = seconds_until_retry(
@@ -122,12 +122,12 @@ class Protocol:
                 allowance.waits(next_wait, call.bucket)
             yield Sleep(next_wait, for_rate_limit=outcome.status == 429)
 
-    def is_held(self, bucket: Bucket) -> bool:
+    def must_wait(self, bucket: Bucket) -> bool:
         """Say whether a call would have to wait for a rate limit until a time that is known."""
-        return self._budgets.is_held(bucket, self._limits, self._clock())
+        return self._budgets.must_wait(bucket, self._limits, self._clock())
 
     def calls_left(self) -> int | None:
-        """Say how many ordinary calls are left, as far as that is known; see ``VoucherifyClient.calls_left``."""
+        """Return how many ordinary calls are left, None if unknown; see ``VoucherifyClient.calls_left``."""
         return self._budgets.left("api_calls", self._limits)
 
     @property
@@ -139,30 +139,32 @@ class Protocol:
         extra = self.settings.extra
         return {"api_calls": extra.rate_limit, "bulk_api_calls": extra.bulk_rate_limit}
 
-    def _hold(self, call: Call[Any], hold: Hold, left: float, held: float) -> float:
+    def _seconds_to_wait(self, call: Call[Any], limit: MustWait, left: float, paused: float) -> float:
         """
         Return the seconds to wait before a call may be sent, and say why.
 
         :param left: seconds that it may still wait for rate limits.
-        :param held: seconds, the last ones in a row, in which it has waited for the answers of others.
+        :param paused: seconds that it has just waited for the answers of other calls, without a break.
         """
-        if hold.until is None:
-            wait = min(max(held / 2, _SHORTEST_HOLD), _LONGEST_HOLD, left)
-            if held < 1.0 <= held + wait:
-                log.info("%s waits for the answers of others: %s", call, hold.why)
+        if limit.until is None:
+            wait = min(max(paused / 2, _MIN_PAUSE), _MAX_PAUSE, left)
+            if paused < 1.0 <= paused + wait:
+                log.info("%s waits for other calls to be answered: %s", call, limit.why)
             return wait
         now = self._clock()
-        wait = max(0.0, hold.until - now)
+        wait = max(0.0, limit.until - now)
         if wait > left:
-            why = f"{hold.why} until {_utc(hold.until)} UTC, which is longer than it may wait ({max(0.0, left):.0f} s)"
+            why = (
+                f"{limit.why} until {_utc(limit.until)} UTC, which is longer than it may wait ({max(0.0, left):.0f} s)"
+            )
             asked = self._asked(call)
             raise self._advised(
                 errors.VoucherifyRateLimitError(
-                    str(call), 429, limit_type=hold.bucket, retry_at=hold.until, sent=False, message=why, asked=asked
+                    str(call), 429, limit_type=limit.bucket, retry_at=limit.until, sent=False, message=why, asked=asked
                 )
             )
         wait = min(wait + budgets.CLOCK_MARGIN, left)
-        log.info("%s waits %.0f s, until %s UTC: %s", call, wait, _utc(now + wait), hold.why)
+        log.info("%s waits %.0f s, until %s UTC: %s", call, wait, _utc(now + wait), limit.why)
         return wait
 
     def _end(self, call: Call[Any], reserved: int, answer: Answer | NoAnswer | None) -> None:
@@ -189,14 +191,14 @@ class Protocol:
         return headers
 
     def _without_secrets(self, answer: Answer | NoAnswer, *secrets: str) -> Answer | NoAnswer:
-        """Blot out what was sent: a gateway's error page may quote the request, and errors quote the page."""
+        """Remove credentials from an answer: an error page may quote the request, and errors quote the page."""
         credentials = (self.settings.secret_key.get_secret_value(), *secrets)
         if isinstance(answer, NoAnswer):
-            return replace(answer, why=blot_out(answer.why.encode(errors="replace"), credentials).decode())
-        return replace(answer, body=blot_out(answer.body, credentials))
+            return replace(answer, why=redact(answer.why.encode(errors="replace"), credentials).decode())
+        return replace(answer, body=redact(answer.body, credentials))
 
     def _token_for(self, call: Call[Any], refused: str | None, max_rate_limit_wait: float | None) -> Steps[str]:
-        """Give a token; where a lost or broken answer to the token request prevents that, the call was not taken."""
+        """Return a token. If the token request fails without an answer or with a broken one, the call was not sent."""
         try:
             return (yield from self.auth.token(refused, max_rate_limit_wait))
         except (
@@ -217,16 +219,16 @@ class Protocol:
         try:
             decoded = call.decode(answer.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            said = f"{self._asked(call)} was answered with {answer.status} and a body that is not valid JSON ({error})"
-            raise self._advised(errors.VoucherifyUnexpectedAnswerError(said)) from None
+            text = f"{self._asked(call)} was answered with {answer.status} and a body that is not valid JSON ({error})"
+            raise self._advised(errors.VoucherifyUnexpectedAnswerError(text)) from None
         try:
             return call.parse(decoded)
         except errors.VoucherifyUnexpectedAnswerError as error:
-            said = f"{self._asked(call)} was answered with {answer.status}, but {error}"
-            raise self._advised(errors.VoucherifyUnexpectedAnswerError(said)) from None
+            text = f"{self._asked(call)} was answered with {answer.status}, but {error}"
+            raise self._advised(errors.VoucherifyUnexpectedAnswerError(text)) from None
 
     def _asked(self, call: Call[Any]) -> str:
-        """Say what was asked of which host, and by which connection."""
+        """Return the call with its host and connection, for texts."""
         connection = f" (connection {self.settings.conn_id})" if self.settings.conn_id else ""
         return f"{call.method} {self.settings.base_url}{call.path}{connection}"
 
@@ -240,8 +242,8 @@ class Protocol:
             until = _utc(now + wait)
             log.warning("Voucherify's %s limit is reached; %s waits %.0f s, until %s UTC", kind, call, wait, until)
         else:
-            said = answer.why if isinstance(answer, NoAnswer) else f"status {answer.status}"
-            log.warning("%s failed (%s); sending it again in %.1f s", self._asked(call), said, wait)
+            reason = answer.why if isinstance(answer, NoAnswer) else f"status {answer.status}"
+            log.warning("%s failed (%s); retrying in %.1f s", self._asked(call), reason, wait)
 
 
 def _utc(epoch: float) -> str:

@@ -1,4 +1,4 @@
-"""Rate limits: what Voucherify's headers say of them (documentation/guides/limits.mdx), and what a connection says."""
+"""Rate limits, as Voucherify's headers (documentation/guides/limits.mdx) and a connection state them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from email.utils import mktime_tz, parsedate_tz
 from typing import Literal
 
 Bucket = Literal["api_calls", "bulk_api_calls"]
-"""A quota of calls that is refilled every minute or hour, by its value of ``X-Rate-Limit-Type``."""
+"""A quota of calls per minute or hour, named as in ``X-Rate-Limit-Type``."""
 
 CYCLE = "api_calls_cycle"
-"""``X-Rate-Limit-Type`` of the billing cycle's limit, which no wait inside a task outlasts."""
+"""``X-Rate-Limit-Type`` of the billing cycle's limit, for which no task can wait."""
 
 CLOCKS_AGREE = 5.0
-"""Seconds by which this machine's clock and the ``Date`` of an answer may differ before the clock counts as wrong."""
+"""Seconds that this machine's clock may differ from an answer's ``Date`` before it counts as wrong."""
 
 _PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3_600.0}
 
@@ -23,7 +23,7 @@ _PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3_600.0}
 @dataclass(frozen=True, slots=True)
 class CallLimit:
     """
-    So many calls in each period.
+    A number of calls per period.
 
     :param calls: at least 1.
     :param seconds: the period's length.
@@ -71,7 +71,7 @@ class RateLimit:
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> RateLimit:
-        """Read the headers (a case-insensitive mapping, or lower-case names); nonsense counts as absent."""
+        """Read the headers (a case-insensitive mapping, or lower-case names); unreadable values count as absent."""
         limit, remaining = (_number(headers.get(f"x-rate-limit-{name}")) for name in ("limit", "remaining"))
         return cls(
             limit=None if limit is None else int(limit),
@@ -84,9 +84,9 @@ class RateLimit:
 
     def wait(self, now: float) -> float | None:
         """
-        Return the seconds to wait, or None where the headers do not tell.
+        Return the seconds to wait, or None if the headers do not say.
 
-        Where this machine's clock is wrong, ``X-Rate-Limit-Retry`` is read by the clock that made it.
+        If this machine's clock is wrong, ``X-Rate-Limit-Retry`` is read by the clock of the answer.
 
         :param now: Unix epoch seconds by this machine's clock.
         """
@@ -97,7 +97,7 @@ class RateLimit:
         return max(waits, default=None)
 
     def allowed_at(self, now: float) -> float | None:
-        """Return when calls are allowed again, by the clock that gives ``now``; None where the headers do not tell."""
+        """Return when calls are allowed again, by the clock of ``now``; None if the headers do not say."""
         wait = self.wait(now)
         return None if wait is None else now + wait
 

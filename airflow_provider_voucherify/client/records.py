@@ -1,17 +1,17 @@
 """
 What the calls about single customers, products and vouchers share; the calls are in the modules of their resources.
 
-What is sent: a mapping goes as it is, nothing is checked or added. Of a model that was read before, the fields go that
-were set and that the endpoint can change; null only where the API description allows it (a customer's address).
+A mapping is sent as it is, unchecked. Of a model that was read before, those fields are sent that are set and that the
+endpoint can change; null only if the API description allows it (a customer's address).
 
-Which calls are sent again after an answer that failed or never came (``safe``), and why:
+Which calls are sent again after an error or without an answer (``safe``), and why:
 
 ========================================  ====  ======================================================================
 GET of anything                           yes   changes nothing
 PUT                                       yes   sets the same values once more
 POST of a customer or product, with id    yes   the vendor calls it an upsert: the second one updates the first's
 POST of a customer or product, without    no    would create another one
-DELETE of a customer, revoking a token    yes   a 404 after an attempt that may have been taken counts as done
+DELETE of a customer, revoking a token    yes   a 404 after an attempt that may have worked counts as done
 permanent deletion                        no    cannot be undone, and the second answer would not have its counts
 POST of a voucher                         no    a 409 would not tell whose voucher it is
 CSV imports                               no    a second import is a second async action
@@ -43,14 +43,14 @@ _NULLABLE = ("address",)
 
 
 def upsert(path: str, fields: Mapping[str, Any], model: type[R]) -> Call[R]:
-    """Create or update: without an id there is nothing to update, and a second request would create a second one."""
+    """Create or update a record. It is safe to repeat only with an id: without, each request creates a record."""
     return Call(
         "POST", path, reads(model), safe=bool(fields.get("id") or fields.get("source_id")), body=json_body(fields)
     )
 
 
 def written(record: Record | Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
-    """Return what is sent of a record; warns of ``birthday``."""
+    """Return the fields of a record that are sent; warns about ``birthday``."""
     if isinstance(record, Record):
         known = record.to_dict()
         sent = {name: known[name] for name in fields if name in known}
@@ -70,14 +70,14 @@ def json_body(fields: Mapping[str, Any]) -> Body:
 
 
 def path_of(resource: str, record_id: str, *more: str) -> str:
-    """Return the path of a record, or of what is below it; its id is one segment, whatever it holds."""
+    """Return the path of a record, or of something below it; the id is quoted, so that it is one segment."""
     if not isinstance(record_id, str) or record_id in ("", ".", ".."):
         raise VoucherifyConfigurationError(f"{record_id!r} is not an id")
     return "/".join(("/v1", resource, quote(record_id, safe=""), *more))
 
 
 def named(filters: Mapping[str, Any], known: type) -> dict[str, Any]:
-    """Give filters the names that the API has for them."""
+    """Return filters by the names that the API has for them."""
     if unknown := filters.keys() - known.__annotations__.keys():
         raise VoucherifyConfigurationError(f"unknown filter {', '.join(sorted(unknown))}")
     return {_API_NAMES.get(name, name): value for name, value in filters.items()}
@@ -112,12 +112,12 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, str | list[str]]]:
 
 
 def reads(model: type[R]) -> Callable[[Any], R]:
-    """Return what reads an answer as a model."""
+    """Return a function that reads an answer as a model."""
     return lambda answer: validated(model, answer, ANSWER)
 
 
 def deprecated(message: str) -> None:
-    """Warn whoever called into this package."""
+    """Warn the first caller outside this package."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_PACKAGE):
         frame, level = frame.f_back, level + 1

@@ -1,4 +1,4 @@
-"""Taking credentials out of what an error shows: text that quotes a request, and the local variables of its frames."""
+"""Removing credentials from what an error shows: texts that quote a request, and the local variables of frames."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from traceback import clear_frames
 from urllib.parse import quote, quote_plus, urlsplit
 
-SHORTEST = 8
-"""Shorter credentials are no real keys, and would be found in ordinary words."""
+MIN_LENGTH = 8
+"""Characters. Shorter credentials are not real keys, and would be found in ordinary words."""
 
 _FIRST_OF_ITS_OWN = (0, 2, 3)
-"""In base64, the first character that depends on nothing before the credential, by the bytes before it modulo 3."""
+"""The first base64 character that depends on the credential alone, by the number of bytes before it modulo 3."""
 
 
 def forms(credential: str) -> frozenset[str]:
@@ -25,9 +25,9 @@ def forms(credential: str) -> frozenset[str]:
     The base64 forms are the parts that depend on the credential alone, so they are found whatever was encoded together
     with it (``id:key``, say).
 
-    :param credential: of ``SHORTEST`` characters or more; of a shorter one there are no forms.
+    :param credential: of ``MIN_LENGTH`` characters or more; a shorter one has no forms.
     """
-    if len(credential) < SHORTEST:
+    if len(credential) < MIN_LENGTH:
         return frozenset()
     found = {credential, json.dumps(credential)[1:-1], html.escape(credential)}
     found |= {quote(credential, safe=""), quote(credential), quote_plus(credential)}
@@ -40,7 +40,7 @@ def forms(credential: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def blot_out(text: bytes, credentials: Iterable[str]) -> bytes:
+def redact(text: bytes, credentials: Iterable[str]) -> bytes:
     """Return a text with ``***`` in the place of every form of some credentials, longest forms first."""
     found = {form for credential in credentials for form in forms(credential)}
     for form in sorted(found, key=len, reverse=True):

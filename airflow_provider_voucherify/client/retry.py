@@ -15,12 +15,11 @@ class RetryPolicy:
     """
     How often and how long.
 
-    :param attempts: the most times one request is sent, answers of 429 not counted.
+    :param attempts: how many times one request is sent at most, not counting those answered with 429.
     :param backoff: seconds before the second attempt; doubles each time.
-    :param max_backoff: the longest pause between two attempts, in seconds.
-    :param max_rate_limit_wait: seconds that one request may spend waiting for rate limits, counted anew whenever
-        another one of this process has got through. The default outlasts the hourly limits of sandbox projects and bulk
-        calls.
+    :param max_backoff: seconds between two attempts at most.
+    :param max_rate_limit_wait: seconds that one request may wait for rate limits, counted anew whenever another request
+        of this process has got through. The default outlasts the hourly limits of sandbox projects and bulk calls.
     """
 
     attempts: int = 4
@@ -30,9 +29,9 @@ class RetryPolicy:
 
     def waiting_at_most(self, seconds: float | None, waited: float = 0.0) -> RetryPolicy:
         """
-        Return a policy that waits for rate limits no longer than ``seconds`` more, if given.
+        Return a policy that waits for rate limits for at most ``seconds`` more; the same policy if that is None.
 
-        :param waited: seconds that were spent on that already.
+        :param waited: seconds that a request has waited for rate limits already.
         """
         if seconds is None:
             return self
@@ -42,9 +41,9 @@ class RetryPolicy:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """
-    What came of sending a request once.
+    The outcome of sending a request once.
 
-    :param status: HTTP status, or None where no answer arrived.
+    :param status: HTTP status, or None if no answer arrived.
     :param sent: whether Voucherify may have received the request.
     :param rate_limit: the answer's rate limit headers.
     """
@@ -58,35 +57,35 @@ def seconds_until_retry(
     policy: RetryPolicy, outcome: Outcome, *, safe: bool, failures: int, waited: float, now: float
 ) -> float | None:
     """
-    Say how many seconds to wait before sending the same request again, or None to give up.
+    Return the seconds to wait before sending the same request again, or None to give up.
 
-    A request is sent again when it certainly was not taken (no connection, 429) or, if it is ``safe`` to repeat,
-    when it failed in a way that may pass (no answer, 408, 5xx). The bulk calls are not safe to repeat: the API has
-    no idempotency key, and a second POST is a second async action.
+    A request is sent again if it was certainly not accepted (no connection, 429) or, if it is ``safe`` to repeat, after
+    a transient failure (no answer, 408, 5xx). The bulk calls are not safe to repeat: the API has no idempotency key,
+    and a second POST is a second async action.
 
     :param safe: whether sending twice does no harm (reads, token requests).
-    :param failures: how many times this request has failed so far, this time included, answers of 429 not counted.
+    :param failures: how many times this request has failed, including this time and not counting answers of 429.
     :param waited: seconds this request has spent waiting for rate limits so far.
     :param now: Unix epoch seconds.
     """
     if outcome.status == 429:
         return _rate_limit_wait(policy, outcome.rate_limit, waited, now)
-    may_pass = not outcome.sent or (safe and (outcome.status is None or outcome.status in RETRIED_STATUSES))
-    if not may_pass or failures >= policy.attempts:
+    is_transient = not outcome.sent or (safe and (outcome.status is None or outcome.status in RETRIED_STATUSES))
+    if not is_transient or failures >= policy.attempts:
         return None
     backoff = min(policy.backoff * 2.0 ** (failures - 1), policy.max_backoff)
-    told = outcome.rate_limit.retry_after
-    return backoff if told is None else min(max(backoff, told), policy.max_backoff)
+    retry_after = outcome.rate_limit.retry_after
+    return backoff if retry_after is None else min(max(backoff, retry_after), policy.max_backoff)
 
 
 def _rate_limit_wait(policy: RetryPolicy, limit: RateLimit, waited: float, now: float) -> float | None:
     if limit.type == CYCLE:
         return None
-    told = limit.wait(now)
-    if told is None:
+    stated = limit.wait(now)
+    if stated is None:
         wait = max(policy.backoff, min(policy.max_backoff, waited))
-    else:  # a clock that runs ahead reads every X-Rate-Limit-Retry as past, so what is told is not enough
-        wait = max(told, policy.backoff / 4, min(policy.max_backoff, waited / 10))
+    else:  # a clock that is fast takes every X-Rate-Limit-Retry for past, so the stated wait alone is not enough
+        wait = max(stated, policy.backoff / 4, min(policy.max_backoff, waited / 10))
     return wait if waited + wait <= policy.max_rate_limit_wait else None
 
 

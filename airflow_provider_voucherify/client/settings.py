@@ -31,16 +31,16 @@ class ConnectionExtra(BaseModel):
     The extra fields of a ``voucherify`` connection.
 
     :param auth_method: ``api_keys`` sends the application id and secret key with every request; ``oauth`` trades
-        them for a 15-minute token and sends only that.
+        them for a 15-minute token and sends only the token.
     :param scope: space-separated OAuth scopes; ``api`` is the whole API.
     :param api_version: value of ``X-Voucherify-API-Version``; the one that this provider was written against.
     :param connect_timeout: seconds to wait for a connection.
-    :param timeout: seconds to wait for each piece of a request to be taken, for all headers of the answer, and then for
-        its end; below the 180 seconds after which the vendor's load balancer gives up.
-    :param poll_interval: seconds between two looks at an unfinished async action, where an operator sets none.
+    :param timeout: seconds that sending each piece of a request may take, then receiving all headers of the answer, and
+        then its body; less than the 180 seconds after which the vendor's load balancer gives up.
+    :param poll_interval: seconds between two polls of an unfinished async action, if an operator sets none.
     :param rate_limit: API calls that this process may send to the project, such as ``100/minute``. By default only
-        Voucherify's own headers pace the calls, from the first answer on.
-    :param bulk_rate_limit: of these the bulk calls, such as ``50/hour``.
+        Voucherify's own headers limit the calls, from the first answer on.
+    :param bulk_rate_limit: how many of them may be bulk calls, such as ``50/hour``.
     :param allow_http: permit plain ``http://`` to a host that is not this machine. Credentials then travel unencrypted.
     """
 
@@ -80,8 +80,8 @@ class ConnectionSettings(BaseModel):
     Everything a client needs to know. Its ``repr`` does not show the secret key.
 
     :param base_url: scheme and authority, without a path, e.g. ``https://us1.api.voucherify.io``.
-    :param unknown_extras: names in the connection's extra that have no meaning here, and so no effect.
-    :param conn_id: the connection's id, for errors; None where there is none.
+    :param unknown_extras: names in the connection's extra that are unknown here, and so have no effect.
+    :param conn_id: the connection's id, for errors; None if there is none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -106,13 +106,13 @@ class ConnectionSettings(BaseModel):
         conn_id: str | None = None,
     ) -> ConnectionSettings:
         """
-        Build settings from the parts that an Airflow connection has. Names in ``extra`` that are not known are logged.
+        Build settings from the parts of an Airflow connection. Unknown names in ``extra`` are logged.
 
         :param application_id: the project's application id.
         :param secret_key: the project's secret key.
         :param host: a URL, a host name, or a region (``eu``, ``us1``, ``as1``); empty means Europe.
-        :param scheme: ``http`` or ``https``, where ``host`` does not say; default ``https``.
-        :param port: TCP port, where ``host`` does not say.
+        :param scheme: ``http`` or ``https``, if ``host`` does not say; default ``https``.
+        :param port: TCP port, if ``host`` does not say.
         :param extra: see ``ConnectionExtra``.
         :param conn_id: the connection's id, for errors.
         :raises VoucherifyConfigurationError: naming the field that is missing or wrong.
@@ -132,7 +132,7 @@ class ConnectionSettings(BaseModel):
             parsed = ConnectionExtra.model_validate(extra or {})
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise VoucherifyConfigurationError(f"the Voucherify connection's extra is wrong: {wrong}") from None
+            raise VoucherifyConfigurationError(f"the Voucherify connection's extra is not valid: {wrong}") from None
         unknown = tuple(sorted(set(extra or {}) - set(ConnectionExtra.model_fields)))
         if unknown:
             log.warning("The Voucherify connection's extra has %s", without_effect(unknown))
@@ -149,8 +149,8 @@ class ConnectionSettings(BaseModel):
         """
         Say whether credentials may go to a URL.
 
-        That is so for the connection's own scheme, host and port, and for the download host that the vendor
-        documents beside a ``voucherify.io`` API host; for nothing else.
+        They may go to the connection's own scheme, host and port, and to the download host that the vendor documents
+        for a ``voucherify.io`` API host; nowhere else.
         """
         mine = urlsplit(self.base_url)
         try:
@@ -165,16 +165,16 @@ class ConnectionSettings(BaseModel):
 
 def without_effect(unknown_extras: Iterable[str]) -> str:
     """
-    Return a phrase that names members of a connection's extra which are not known, with what may have been meant.
+    Return a phrase that names unknown members of a connection's extra, each with the name that may have been meant.
 
     :param unknown_extras: their names; their values, which may be secret, are not shown.
     """
     known = list(ConnectionExtra.model_fields)
     named = [
-        f"{name!r:.60}" + "".join(f" (meant is perhaps {near!r})" for near in get_close_matches(name, known, n=1))
+        f"{name!r:.60}" + "".join(f" (did you mean {near!r}?)" for near in get_close_matches(name, known, n=1))
         for name in unknown_extras
     ]
-    return f"{', '.join(named)}, which this provider does not know and so ignores; it knows {', '.join(known)}"
+    return f"{', '.join(named)}, which this provider does not know and ignores; it knows {', '.join(known)}"
 
 
 def _port(parts: SplitResult) -> int | None:

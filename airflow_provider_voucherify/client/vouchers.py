@@ -1,4 +1,4 @@
-"""Calls about vouchers: one by one, and lists of them. ``records`` says what they share."""
+"""Calls about single vouchers and lists of them. ``records`` says what they share."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _NEW_VOUCHER_FIELDS = (
 
 class VoucherFilters(TypedDict, total=False):
     """
-    What a list of vouchers can be narrowed to.
+    Filters for lists of vouchers.
 
     ``campaign`` is a campaign's name, ``customer`` the id or source id of the holder. ``filters`` is the vendor's
     language for conditions, e.g. ``{"metadata.tier": {"conditions": {"$is": "gold"}}}``.
@@ -63,11 +63,11 @@ def create_voucher(code: str, voucher: Voucher | Mapping[str, Any]) -> Call[Vouc
     """
     Create a voucher with a given code (``POST /v1/vouchers/{code}``).
 
-    A code that exists is a ``VoucherifyConflictError``. Of a voucher that was read go along how often it may be
-    redeemed (``redemption.quantity``) and its validation rules, not how often it was redeemed.
+    A code that exists is a ``VoucherifyConflictError``. A voucher that was read is sent with its limit of redemptions
+    (``redemption.quantity``) and its validation rules, not with its count of redemptions.
 
     :param voucher: ``type`` and what that needs: ``discount``, ``gift``, or ``loyalty_card`` and a campaign.
-    :raises VoucherifyConfigurationError: not all rules of a voucher that was read are there.
+    :raises VoucherifyConfigurationError: the rules of a voucher that was read are incomplete.
     """
     fields = written(voucher, _NEW_VOUCHER_FIELDS)
     if isinstance(voucher, Voucher):
@@ -77,7 +77,7 @@ def create_voucher(code: str, voucher: Voucher | Mapping[str, Any]) -> Call[Vouc
 
 
 def _limits_of(voucher: Voucher) -> dict[str, Any]:
-    """Return how often a new voucher may be redeemed, and by which rules: both are read in another form."""
+    """Return the limit of redemptions and the rules of a new voucher, both of which are read in another form."""
     quantity = (voucher.redemption or {}).get("quantity")
     redemption = None if quantity is None else {"quantity": quantity}
     if voucher.validation_rules is not None:
@@ -131,8 +131,8 @@ def all_vouchers(*, order: str = "created_at", **filters: Unpack[VoucherFilters]
     """
     List all vouchers, page by page.
 
-    By ``created_at`` there may be any number: the API has no cursor here, but its filter by that time serves as one.
-    By any other order 9,900, the most that page numbers reach.
+    Ordered by ``created_at`` there may be any number: the API has no cursor here, but its filter by that time serves as
+    one. Otherwise at most 9,900, as many as page numbers reach.
 
     :param order: see ``list_vouchers``.
     :param filters: see ``VoucherFilters``.

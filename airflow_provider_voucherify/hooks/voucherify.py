@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 class VoucherifyHook(ApiMethods, BaseHook):
     """
-    Talks to one Voucherify project. Use it as a context manager, or call ``close``, to close its connections.
+    A client of one Voucherify project. Use it as a context manager, or call ``close``, to close its connections.
 
     The six bulk calls queue an update and return its ``async_action_id``; nothing has been updated when they return.
-    They send what they are given: checking rows, packing them into requests and following them to the end is the
-    operators' work. Single records are read and written with models of ``airflow_provider_voucherify.models.records``.
+    They send records as they are: operators check rows, pack them into requests and follow them to the end. Single
+    records are read and written with models of ``airflow_provider_voucherify.models.records``.
     Everything raises the errors of ``airflow_provider_voucherify.exceptions``.
 
     :param voucherify_conn_id: connection of type ``voucherify``.
@@ -75,7 +75,7 @@ class VoucherifyHook(ApiMethods, BaseHook):
         """
         Fetch a report into a seekable binary file and return its size in bytes.
 
-        Credentials go along to the connection's own hosts only.
+        Credentials are sent to the connection's own hosts only.
 
         :param url: one of the ``reports`` of an action's result.
         """
@@ -83,10 +83,10 @@ class VoucherifyHook(ApiMethods, BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """
-        Ask Voucherify for the newest async action, and say whether the connection works or what is wrong with it.
+        Ask Voucherify for the newest async action, and return whether the connection works, or what is wrong with it.
 
-        The one call takes 20 seconds at most and changes nothing; with OAuth a token is fetched first. See
-        ``connection_check`` for what it cannot find out.
+        The one call takes at most 20 seconds and changes nothing; with OAuth a token is fetched first.
+        ``connection.check`` says what it cannot find out.
         """
         from airflow_provider_voucherify.connection.check import check_connection
         from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError

@@ -19,7 +19,7 @@ from airflow_provider_voucherify.models.partial_json import elements, kind, memb
 from airflow_provider_voucherify.models.tolerant import Count, Flag, Text, Word
 
 MAX_LISTED_ACTIONS = 1_000
-"""Actions of a page of the list that are read; the API gives at most 100."""
+"""Actions that are read of one page of the list; the API returns at most 100."""
 
 
 def _object_json_or_none(value: object) -> bytes | None:
@@ -37,12 +37,12 @@ class AsyncAction(_Answer):
     """
     An async action: a job in Voucherify's queue.
 
-    :param status: ``ENQUEUED``, ``IN_PROGRESS``, ``DONE`` or ``FAILED``; another word is taken as "not finished".
+    :param status: ``ENQUEUED``, ``IN_PROGRESS``, ``DONE`` or ``FAILED``; any other word counts as "not finished".
     :param operation_status: ``SUCCESS``, ``FAILED`` or ``UNKNOWN``; absent in older actions.
     :param progress: percent, 0 to 100.
     :param processing_time: milliseconds.
-    :param result_json: the result as it came; absent in lists and before the end. It is not decoded until somebody asks
-        for it: decoded, JSON can take a hundred times the memory.
+    :param result_json: the result as it came; absent in lists and before the end. It is decoded only when it is read,
+        since decoded JSON can take a hundred times the memory.
     """
 
     id: str = Field(min_length=1)
@@ -81,12 +81,12 @@ class AsyncActionList(_Answer):
 
     @property
     def is_last(self) -> bool:
-        """Whether nothing older follows; a page that does not tell is the last one only if it is empty."""
+        """Whether nothing older follows; a page that does not say so is the last one only if it is empty."""
         return not self.async_actions or self.has_more is False
 
 
 class _Wire(msgspec.Struct):
-    """Members of a JSON object that have not been decoded yet; those of other names are not even looked at."""
+    """Members of a JSON object that have not been decoded yet; other members are skipped."""
 
     id: msgspec.Raw = msgspec.Raw()
     type: msgspec.Raw = msgspec.Raw()
@@ -120,7 +120,7 @@ def decode_action(answer: bytes) -> object:
 
 
 def decode_status(answer: bytes) -> object:
-    """Decode the same answer without the result, of which nothing is kept however large it is."""
+    """Decode the same answer without the result, of which nothing is kept in memory."""
     action = members(answer, _Wire)
     return None if action is None else _scalars(action)
 
@@ -138,6 +138,6 @@ def decode_action_list(answer: bytes) -> object:
 
 
 def _scalars(wire: msgspec.Struct) -> dict[str, object]:
-    """Decode those members that are there."""
+    """Decode the members that are present."""
     raw = {name: getattr(wire, name) for name in _Wire.__struct_fields__}
     return {name: scalar(value) for name, value in raw.items() if kind(value)}

@@ -13,7 +13,7 @@ from airflow_provider_voucherify.models.partial_json import decoded, elements, k
 from airflow_provider_voucherify.models.tolerant import count_or_none, flag_or_none, text_or_none
 
 MAX_REASON = 2_000
-"""Characters that are kept of what an action says of one record: texts are remembered, and copied for each record."""
+"""Characters kept of each text about one record: texts are kept in memory, and copied for each record."""
 
 _MAX_DIGITS = 18
 
@@ -45,7 +45,7 @@ class _WireEntry(msgspec.Struct):
 @dataclass(frozen=True, slots=True)
 class Named:
     """
-    What names a record in an entry of a result.
+    The ids by which an entry of a result names a record.
 
     :param source_id: of a customer or product.
     :param code: of a voucher; in an error of the vendor's general form it is a status, such as 400.
@@ -56,9 +56,9 @@ class Named:
 
     def record_id(self, key: str | None = None, known: Container[str] | None = None) -> str | None:
         """
-        Return the record's id, None if the entry names none.
+        Return the record's id; None if the entry has none.
 
-        :param key: of the endpoint, ``source_id`` or ``code``; None if it is not known which of the two.
+        :param key: of the endpoint, ``source_id`` or ``code``; None if unknown.
         :param known: the ids that were sent; a number counts as ``source_id`` only if it is one of them.
         """
         if key is None:
@@ -74,7 +74,7 @@ class Named:
 @dataclass(frozen=True, slots=True)
 class RecordError(Named):
     """
-    Why one record failed, as the result's ``errors[]`` says it; results of metadata updates may name no record.
+    Why one record failed: an entry of ``errors[]``. Those of metadata updates may name no record.
 
     :param message: shortened to ``MAX_REASON`` characters, like the other texts.
     """
@@ -95,9 +95,9 @@ class LegacyRow(Named):
 @dataclass(frozen=True, slots=True)
 class ImportFailure(Named):
     """
-    Why one row of an import failed; imports of SKUs name no id, and that of a row without one is empty.
+    Why one row of an import failed. Imports of SKUs name no id, and the id of a row without one is empty.
 
-    :param row: its place in the file, from 1, the header not counted.
+    :param row: its number in the file, from 1, without the header.
     """
 
     row: int | None = None
@@ -109,11 +109,11 @@ class BulkResult:
     """
     The ``result`` of a bulk or metadata update or an import, in any of its documented shapes.
 
-    The lists are decoded entry by entry while they are read, and none is kept.
+    The lists are decoded entry by entry while they are read, and not kept.
 
-    :param done_count: records that Voucherify counts as processed; None where it does not tell.
-    :param failed_count: records that it counts as failed; None where it does not tell.
-    :param reports_available_till: until when the reports can be downloaded.
+    :param done_count: records that Voucherify counts as processed; None if it does not say.
+    :param failed_count: records that it counts as failed; None if it does not say.
+    :param reports_available_till: the time until which the reports can be downloaded.
     """
 
     done_count: int | None = None
@@ -123,7 +123,7 @@ class BulkResult:
 
     @classmethod
     def of(cls, action: AsyncAction) -> Self:
-        """Read the result of an action; one without a result says nothing."""
+        """Read the result of an action; of an action without one all fields are absent."""
         wire = _WireResult() if action.result_json is None else members(action.result_json, _WireResult)
         assert wire is not None, "a result is an object"
         failed = scalar(wire.failed_count)
@@ -159,7 +159,7 @@ class BulkResult:
 
     @property
     def has_results(self) -> bool:
-        """Whether there are rows of the legacy shape."""
+        """Whether it has rows of the legacy shape."""
         return next(self.results, None) is not None
 
     @property

@@ -1,8 +1,8 @@
 """
-The bulk endpoints of Voucherify: the one table that says what each takes.
+The bulk endpoints of Voucherify, in the one table that says what each accepts.
 
 Source: the vendor's API description (documentation/openapi/customers.json, products.json and vouchers.json,
-August 2026). Everything else in this package asks this table for paths, key fields, body shapes and scopes.
+August 2026). The rest of this package takes paths, key fields, body shapes and scopes from this table.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Field:
     A field of a bulk record.
 
     :param type: the JSON type that the API documents; ``date`` is a ``YYYY-MM-DD`` string.
-    :param nullable: whether the API takes ``null`` there.
-    :param fields: the fields of a documented nested object, empty for a free one such as ``metadata``.
+    :param nullable: whether the API accepts ``null``.
+    :param fields: the fields of a documented nested object; empty for a free-form one such as ``metadata``.
     """
 
     type: FieldType
@@ -37,16 +37,16 @@ class Field:
 @dataclass(frozen=True, slots=True)
 class BulkEndpoint:
     """
-    One bulk endpoint: what it is called, what it takes and what it does with unknown ids.
+    One bulk endpoint: its path, what it accepts and what it does with unknown ids.
 
     :param resource: ``customers``, ``products`` or ``vouchers``.
     :param path: path below the API base URL; the method is always ``POST``.
-    :param action_type: the ``type`` of the async action that it answers with.
+    :param action_type: the ``type`` of the async action that it queues.
     :param key: field that identifies a record, ``source_id`` or ``code``.
     :param fields: the fields of one record of a ``records`` body, the key included.
     :param required: the fields that a record must have.
     :param ids_field: for a body of ids that share one ``metadata`` object, the name of the list of ids;
-        None where the body is a JSON array of records.
+        None if the body is a JSON array of records.
     :param upserts: whether an unknown id is created (customers and products) or left alone (vouchers).
     :param scope: the OAuth scope that permits the call (or ``api``, which permits all).
     """
@@ -132,7 +132,7 @@ class CsvImportEndpoint:
 
     :param resource: ``customers``, ``products`` or ``skus``.
     :param path: path below the API base URL; the method is always ``POST``.
-    :param action_type: the ``type`` of the async action that it answers with.
+    :param action_type: the ``type`` of the async action that it queues.
     :param required: columns that the vendor calls required.
     :param fields: the columns that do not become metadata.
     :param scope: the OAuth scope that permits the call (or ``api``, which permits all).
@@ -189,7 +189,7 @@ REGIONS: dict[str, str] = {
 
 def download_host(api_host: str) -> str | None:
     """
-    Return the host that serves files for an API host, or None where the vendor names none.
+    Return the host that serves files for an API host; None if the vendor names none.
 
     :param api_host: e.g. ``us1.api.voucherify.io`` (gives ``us1.download.voucherify.io``).
     """
@@ -202,7 +202,7 @@ def dashboard_url(base_url: str) -> str:
     """
     Return the dashboard of an API base URL's region; its audit log lists async actions as background tasks.
 
-    A dedicated cluster's dashboard address is not documented: there the API's own list of async actions is given.
+    A dedicated cluster's dashboard address is not documented: for it the API's own list of async actions is returned.
     """
     for name, url in REGIONS.items():
         if url == base_url:

@@ -1,14 +1,14 @@
 """
-What can go wrong, as a tree that a user can name (``except``, or Airflow's ``ExceptionRetryPolicy``).
+All errors, as a tree whose names users can use (``except``, or Airflow's ``ExceptionRetryPolicy``).
 
 ::
 
     VoucherifyError
-    ├── VoucherifyConfigurationError      the connection, or what an operator was given, cannot work
+    ├── VoucherifyConfigurationError      a connection or a parameter that cannot work
     ├── VoucherifyTransportError          no usable answer arrived
-    │   ├── VoucherifyNotSentError        certain that Voucherify did not take the request
-    │   └── VoucherifyNoAnswerError       sent, perhaps taken: a POST is never repeated blindly
-    ├── VoucherifyUnexpectedAnswerError   an answer that the API description does not have
+    │   ├── VoucherifyNotSentError        certain that Voucherify did not accept the request
+    │   └── VoucherifyNoAnswerError       sent, perhaps accepted: a POST is never repeated blindly
+    ├── VoucherifyUnexpectedAnswerError   an answer that contradicts the API description
     ├── VoucherifyApiError                Voucherify answered with an error status
     │   ├── VoucherifyBadRequestError         400, 405, 406, 415, 422
     │   ├── VoucherifyAuthenticationError     401
@@ -27,7 +27,7 @@ What can go wrong, as a tree that a user can name (``except``, or Airflow's ``Ex
     └── VoucherifyTaskKilledError         the task was told to end, and stopped sending or waiting
 
 ``airflow_provider_voucherify.exceptions`` offers the same names and adds ``VoucherifyRecordsFailedError``,
-which Airflow does not retry. No message ever holds a credential.
+which Airflow does not retry. No message contains a credential.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class PortableError(Exception):
     """An error that can be pickled and copied with all its attributes, whatever its class takes as arguments."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Say how to make an equal error."""
+        """Return how to make an equal error."""
         return _restored, (type(self), self.args, self.__dict__.copy())
 
 
@@ -55,8 +55,8 @@ class VoucherifyError(PortableError):
     """
     Root of all errors of this provider.
 
-    :ivar advice: what a person can do about it, in a few sentences that name no credential; None where that is not
-        known. Part of the text, after what has happened.
+    :ivar advice: what a person can do about it, in a few sentences without credentials; None if unknown. The error's
+        text ends with it.
     """
 
     advice: str | None = None
@@ -72,17 +72,19 @@ class VoucherifyError(PortableError):
 
 
 class VoucherifyConfigurationError(VoucherifyError, ValueError):
-    """The connection, or what an operator or client was given, cannot work."""
+    """A connection, or a parameter of an operator or client, that cannot work."""
 
 
 def refuse_all(mistakes: Iterable[str]) -> None:
     """
-    Tell all mistakes in one thing, if there are any.
+    Raise an error that lists all mistakes, if there are any.
 
-    :raises VoucherifyConfigurationError: with a line for each, if there are several.
+    :raises VoucherifyConfigurationError: with a line for each mistake, if there are several.
     """
-    if told := list(dict.fromkeys(mistakes)):
-        raise VoucherifyConfigurationError("\n  ".join([f"{len(told)} mistakes:", *told] if len(told) > 1 else told))
+    if lines := list(dict.fromkeys(mistakes)):
+        raise VoucherifyConfigurationError(
+            "\n  ".join([f"{len(lines)} mistakes:", *lines] if len(lines) > 1 else lines)
+        )
 
 
 class VoucherifyTransportError(VoucherifyError):
@@ -94,7 +96,7 @@ class VoucherifyNotSentError(VoucherifyTransportError):
 
 
 class VoucherifyNoAnswerError(VoucherifyTransportError):
-    """The request was sent and no answer came back; Voucherify may have taken it."""
+    """The request was sent and no answer came back; Voucherify may have accepted it."""
 
 
 class VoucherifyUnexpectedAnswerError(VoucherifyError):
@@ -105,27 +107,27 @@ class VoucherifyActionFailedError(VoucherifyError):
     """
     An async action failed as a whole, and more rows with it than the task allows.
 
-    Unlike failed records it may pass, so Airflow retries it, and the next try sends the batch again.
+    Unlike failed records this may be transient, so Airflow retries it, and the next try sends the batch again.
     """
 
 
 class VoucherifyRecordsRejectedError(VoucherifyError):
     """
-    More records failed than the task allows, and ``retry_failed_records`` asks to send them, and only them, again.
+    More records failed than the task allows, and ``retry_failed_records`` is set: Airflow retries, and sends only them.
 
-    Airflow retries it. Without that option such a task fails for good, see ``VoucherifyRecordsFailedError``.
+    Without that option such a task fails without a retry, see ``VoucherifyRecordsFailedError``.
     """
 
 
 class VoucherifyReportError(VoucherifyError):
-    """A report that is missing, expired, or of a form that cannot be read."""
+    """A report that is missing, expired or unreadable."""
 
 
 class VoucherifyCompletionTimeoutError(VoucherifyError):
     """
     Async actions were not finished in the time allowed.
 
-    They go on at Voucherify: the API has no way to cancel them.
+    Voucherify continues them: the API has no way to cancel them.
     """
 
 
@@ -147,13 +149,13 @@ class VoucherifyApiError(VoucherifyError):
     """
     Voucherify answered with an error status.
 
-    :param call: what was asked, as ``METHOD /path``; never holds a credential or query.
+    :param call: the request as ``METHOD /path``, without credentials and query.
     :param status: HTTP status.
-    :param key: the API's error key, e.g. ``invalid_payload``; None where the answer has none.
+    :param key: the API's error key, e.g. ``invalid_payload``; None if the answer has none.
     :param message: the API's message.
     :param details: the API's details.
     :param request_id: the API's id of the request (``v-…``), for the vendor's support.
-    :param asked: the same as ``call`` with host and connection, for the text.
+    :param asked: ``call`` with host and connection, for the text.
     """
 
     def __init__(
@@ -178,8 +180,8 @@ class VoucherifyApiError(VoucherifyError):
 
     def _text(self) -> str:
         text = f"{self.asked} was answered with {self.status}"
-        if said := " - ".join(part for part in (self.message, self.details) if part):
-            text += f": {said}"
+        if reason := " - ".join(part for part in (self.message, self.details) if part):
+            text += f": {reason}"
         marks = [f"{name} {value}" for name, value in (("key", self.key), ("request", self.request_id)) if value]
         return f"{text} ({', '.join(marks)})" if marks else text
 
@@ -201,7 +203,7 @@ class VoucherifyPermissionError(VoucherifyApiError):
 
 
 class VoucherifyNotFoundError(VoucherifyApiError):
-    """There is no such thing in the project (404, 410)."""
+    """The project has no such object (404, 410)."""
 
 
 class VoucherifyConflictError(VoucherifyApiError):
@@ -214,11 +216,11 @@ class VoucherifyPayloadTooLargeError(VoucherifyApiError):
 
 class VoucherifyRateLimitError(VoucherifyApiError):
     """
-    A rate limit was hit and waiting for it is not worth it, or was done for too long (429).
+    A rate limit was hit, and its end is unknown or too far away to wait for (429).
 
-    :param limit_type: ``api_calls``, ``bulk_api_calls``, ``api_calls_cycle`` or None where not told.
-    :param retry_at: time from which requests are allowed again, Unix epoch seconds; None where not told.
-    :param sent: False where the call was held back, because the limit was known to be used up.
+    :param limit_type: ``api_calls``, ``bulk_api_calls``, ``api_calls_cycle``; None if unknown.
+    :param retry_at: time from which requests are allowed again, Unix epoch seconds; None if unknown.
+    :param sent: False if the call was not sent, because the limit was known to be used up.
     """
 
     def __init__(
@@ -255,8 +257,8 @@ class VoucherifyServerError(VoucherifyApiError):
     """Voucherify, or a gateway before it, failed (408, 5xx)."""
 
 
-def may_pass(error: VoucherifyError) -> bool:
-    """Say whether a read that failed this way may succeed later without anybody doing anything."""
+def is_transient(error: VoucherifyError) -> bool:
+    """Say whether a read that failed this way may succeed later although nobody does anything about it."""
     return isinstance(
         error,
         VoucherifyTransportError | VoucherifyServerError | VoucherifyRateLimitError | VoucherifyUnexpectedAnswerError,
@@ -264,7 +266,7 @@ def may_pass(error: VoucherifyError) -> bool:
 
 
 def is_permanent(error: VoucherifyError) -> bool:
-    """Say whether the same request, or the same settings, will fail the same way until a person does something."""
+    """Say whether the same request will fail in the same way until a person does something about it."""
     return isinstance(
         error,
         VoucherifyConfigurationError
@@ -275,7 +277,7 @@ def is_permanent(error: VoucherifyError) -> bool:
     )
 
 
-def was_not_taken(error: VoucherifyError) -> bool:
-    """Say whether a request that failed this way certainly changed nothing at Voucherify."""
+def certainly_not_accepted(error: VoucherifyError) -> bool:
+    """Say whether Voucherify has certainly not accepted a request that failed this way, and so has changed nothing."""
     refused = isinstance(error, VoucherifyApiError) and not isinstance(error, VoucherifyServerError)
     return refused or isinstance(error, VoucherifyNotSentError | VoucherifyConfigurationError)

@@ -1,9 +1,9 @@
 """
-Voucherify's metadata schemas, read tolerantly: what a project demands of the metadata of one kind of object.
+Voucherify's metadata schemas, read tolerantly: the rules of a project for the metadata of one kind of object.
 
 Sources: documentation/openapi/metadata-schemas.json (v1, with names such as ``maxLength``) and management.json (the
-Management API, with ``max_length``); both spellings are read. Whatever is absent, unknown or of a strange form is None:
-a rule that cannot be read is no rule.
+Management API, with ``max_length``); both spellings are read. Anything that is absent,
+unknown or malformed is None: a rule that cannot be read does not apply.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ class _Answer(BaseModel):
 
 class MetadataDefinition(_Answer):
     """
-    What a schema says of one metadata key.
+    The rules of a schema for one metadata key.
 
     :param type: ``string``, ``number``, ``boolean``, ``date``, ``datetime``, ``geopoint``, ``image_url`` or ``object``;
-        another word is kept as it is.
+        any other word is kept as it is.
     :param array: whether the value is a list of that type.
-    :param optional: False where a new object must have the key.
+    :param optional: False if a new object must have the key.
     :param deleted: whether the definition was removed from the schema.
     :param object_type: the custom schema of an ``object``; None for one of any members.
     :param eq: the only values allowed.

@@ -1,11 +1,10 @@
 """
-Customers, products and vouchers one by one, and the lists and small things around them, as Voucherify answers them.
+Single customers, products and vouchers, lists of them and related objects, as Voucherify returns them.
 
 Nothing is made up: a field that an answer does not have is not set, and ``to_dict`` leaves it out, so a record that was
-read can be changed and written back without blanking anything. (The vendor's own SDK fills what is absent with null.)
-Fields that the API description does not name are ignored. A value of another type than documented counts as absent:
-an answer is not refused for it, and it is never written back as something else. Only what identifies a record is
-insisted on.
+read can be changed and written back without blanking anything. (The vendor's own SDK fills absent fields with null.)
+Fields that the API description does not name are ignored. A value of another type than documented counts as absent: the
+answer is still accepted, and the value is never written back as something else. Only a record's id is required.
 
 Source: documentation/openapi/customers.json, products.json, vouchers.json and oauth.json of the vendor.
 """
@@ -25,11 +24,11 @@ from pydantic import (
 )
 
 ANSWER = {"answer": True}
-"""Validation context for what Voucherify has answered."""
+"""Validation context for answers of Voucherify."""
 
 
 class Record(BaseModel):
-    """What all models here share. Validated in the context ``ANSWER`` they are tolerant, built by hand they are not."""
+    """Base of all models here. Validated in the context ``ANSWER`` they are tolerant, built by hand they are not."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -69,7 +68,7 @@ class Customer(Record):
 
     Voucherify has two fields for one date: ``birthdate``, and ``birthday``, which it has deprecated since 2024. Both
     are kept as they were answered, and neither is copied into the other, since the vendor's example of an update has
-    different dates in them. ``date_of_birth`` reads whichever there is.
+    different dates in them. ``date_of_birth`` returns whichever is set.
 
     :param id: Voucherify's own id, ``cust_…``.
     :param source_id: the id in the caller's system; customers without one exist.
@@ -100,7 +99,7 @@ class Customer(Record):
 
     @property
     def date_of_birth(self) -> str | None:
-        """``birthdate``, or where that is missing the deprecated ``birthday``."""
+        """``birthdate``, or the deprecated ``birthday`` if that is missing."""
         return self.birthdate or self.birthday
 
 

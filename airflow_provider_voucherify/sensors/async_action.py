@@ -17,7 +17,7 @@ from airflow_provider_voucherify.compat import (
     conf,
 )
 from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
-from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, VoucherifyError, may_pass
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, VoucherifyError, is_transient
 from airflow_provider_voucherify.models.numbers import NO_FAILURES
 from airflow_provider_voucherify.task.completion import Callback, CompletesAsyncActions
 from airflow_provider_voucherify.task.parameters import CheckedWhenParsed, Wrong
@@ -169,7 +169,7 @@ class VoucherifyAsyncActionSensor(  # type: ignore[misc]
                     look = get_async_action(sync.async_action_ids[-1])
                     last = client.send(look, max_rate_limit_wait=self._poll_interval(hook))
                 except VoucherifyError as error:
-                    if not may_pass(error):
+                    if not is_transient(error):
                         raise
                     self.log.warning("This look failed, the next may not: %s", error)
                     return PokeReturnValue(False)

@@ -17,7 +17,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyRateLimitError,
     VoucherifyTaskKilledError,
     VoucherifyTransportError,
-    may_pass,
+    is_transient,
 )
 from airflow_provider_voucherify.notifications.texts import ready_texts
 from airflow_provider_voucherify.sync.results.thresholds import (
@@ -340,7 +340,11 @@ class CompletesAsyncActions(ChecksParameters, EmitsLineage):
             try:
                 answer = client.send(look.call, max_rate_limit_wait=max(0.0, until - asked_at))
             except VoucherifyError as error:
-                if isinstance(error, VoucherifyRateLimitError) and may_pass(error) and (error.retry_at or 0) > until:
+                if (
+                    isinstance(error, VoucherifyRateLimitError)
+                    and is_transient(error)
+                    and (error.retry_at or 0) > until
+                ):
                     self.log.warning("No look in the time that is left: %s", error)
                     time.sleep(0.0 if defers else max(0.0, until - time.time()))
                     return False

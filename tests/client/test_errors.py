@@ -183,7 +183,7 @@ def test_a_redirect_is_not_followed(
     ids=lambda value: type(value).__name__,
 )
 def test_it_is_known_which_errors_may_pass_by_themselves(error: errors.VoucherifyError, passes: bool) -> None:
-    assert errors.may_pass(error) is passes
+    assert errors.is_transient(error) is passes
 
 
 @pytest.mark.parametrize("auth_method", ["api_keys", "oauth"])

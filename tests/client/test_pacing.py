@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_voucherify.client import calls
-from airflow_provider_voucherify.client.budgets import Budgets, Hold
+from airflow_provider_voucherify.client.budgets import Budgets, MustWait
 from airflow_provider_voucherify.client.http import AsyncVoucherifyClient, VoucherifyClient
 from airflow_provider_voucherify.client.rate_limits import Bucket, CallLimit, RateLimit
 from airflow_provider_voucherify.client.retry import RetryPolicy
@@ -257,11 +257,11 @@ def test_a_call_that_was_cancelled_keeps_nobody_waiting(start: Start, settings_f
 NO_LIMITS: dict[Bucket, CallLimit | None] = {"api_calls": None, "bulk_api_calls": None}
 
 
-def send(project: Budgets, now: float = 0.0, *, patient: bool = True) -> int | Hold:
+def send(project: Budgets, now: float = 0.0, *, patient: bool = True) -> int | MustWait:
     return project.send("api_calls", NO_LIMITS, now, patient=patient)
 
 
-def end(project: Budgets, number: int | Hold, status: int, remaining: int | None = None) -> None:
+def end(project: Budgets, number: int | MustWait, status: int, remaining: int | None = None) -> None:
     assert isinstance(number, int)
     headers = RateLimit(remaining=remaining)
     project.ended(number, "api_calls", NO_LIMITS, 0.0, status=status, headers=headers)
@@ -271,10 +271,10 @@ def test_a_success_without_headers_ends_what_was_known_of_a_used_up_limit() -> N
     project = Budgets()
     end(project, send(project), 429)
     probe = send(project)
-    assert isinstance(send(project), Hold), "one at a time, as long as nobody knows"
+    assert isinstance(send(project), MustWait), "one at a time, as long as nobody knows"
     end(project, probe, 503)
     probe = send(project)
-    assert isinstance(send(project), Hold)
+    assert isinstance(send(project), MustWait)
     end(project, probe, 200)
 
     assert isinstance(send(project), int)
@@ -287,7 +287,7 @@ def test_the_answers_of_others_are_not_waited_for_for_ever() -> None:
     send(project)
     hold = send(project)
 
-    assert isinstance(hold, Hold)
+    assert isinstance(hold, MustWait)
     assert hold.until is None
     assert isinstance(send(project, patient=False), int), "by one that may not wait"
     assert isinstance(send(project, 500.0), int), "beyond the time in which a call is answered or has failed"

@@ -139,7 +139,7 @@ def test_a_bulk_call_that_may_have_been_taken_is_never_sent_again(
     assert len(server.requests("POST", CUSTOMERS)) == 1
     assert len(server.actions) == taken
     if error is VoucherifyNoAnswerError:
-        assert "Voucherify may have taken it, so it was not sent again" in str(raised.value)
+        assert "Voucherify may have accepted it, so it was not sent again" in str(raised.value)
 
 
 def test_a_bulk_call_is_sent_again_after_a_429(server: LocalVoucherify, connect_to: Connect) -> None:

@@ -146,8 +146,8 @@ def test_blanks_around_credentials_are_pasting_accidents() -> None:
         ({"api_version": "v1\nX-Evil: 1"}, "api_version: "),
         ({"api_version": "vé"}, "api_version: "),
         ({"scope": ["customers"]}, "scope: "),
-        (["auth_method"], "extra is wrong"),
-        ("auth_method=oauth", "extra is wrong"),
+        (["auth_method"], "extra is not valid"),
+        ("auth_method=oauth", "extra is not valid"),
     ],
     ids=str,
 )

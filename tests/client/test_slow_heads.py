@@ -84,7 +84,7 @@ def test_a_head_that_comes_bit_by_bit_is_given_up(connect_to: Connect, piece: by
 def test_a_bulk_call_with_such_an_answer_is_not_sent_again(connect_to: Connect) -> None:
     with (
         drip_server(b"H", most=400) as (url, given),
-        pytest.raises(VoucherifyNoAnswerError, match="Voucherify may have taken it"),
+        pytest.raises(VoucherifyNoAnswerError, match="Voucherify may have accepted it"),
     ):
         connect_to(settings_of(url, timeout=0.3)).bulk_update("customers", [{"source_id": "c1"}])
 
@@ -135,7 +135,7 @@ class TestTheClock:
         times = deadlines._Times()
         times.writing(10.0)
         times.reading(10.0)
-        times.head_has_come()
+        times.headers_received()
         clock[0] += 100
 
         assert [times.reading(10.0) for _ in range(3)] == [10.0] * 3
@@ -162,7 +162,7 @@ class TestTheClock:
 
 
 def test_every_transport_of_a_client_is_held_to_it(connect_to: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That of a proxy as well; without it httpx has changed, and ``hold_to_deadlines`` has to."""
+    """That of a proxy as well; without it httpx has changed, and ``enforce_deadlines`` has to."""
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     client = connect_to(settings_of("https://127.0.0.1:2"))
     http = getattr(client, "client", client)._http

@@ -179,7 +179,7 @@ class TestAMistypedExtra:
         assert settings.unknown_extras == ("polling_interval", "token")
         (record,) = caplog.records
         assert record.levelname == "WARNING"
-        assert "'polling_interval' (meant is perhaps 'poll_interval'), 'token'" in record.getMessage()
+        assert "'polling_interval' (did you mean 'poll_interval'?), 'token'" in record.getMessage()
         assert "it knows auth_method, scope" in record.getMessage()
         assert "do-not-print" not in record.getMessage()
 

@@ -77,7 +77,7 @@ class TestWhatWorks:
         succeeded, message = press(voucherify.base_url, extra={"pol_interval": 5})
 
         assert succeeded
-        assert "'pol_interval' (meant is perhaps 'poll_interval')" in message
+        assert "'pol_interval' (did you mean 'poll_interval'?)" in message
 
 
 class TestWrongCredentials:
@@ -185,7 +185,7 @@ class TestAHostThatCannotBeReached:
     def test_a_server_without_tls(self, voucherify: LocalVoucherify, press: Any) -> None:
         url = voucherify.base_url.replace("http:", "https:")
 
-        assert fails(press(url)).startswith(f"{url} does not speak TLS as https needs it.")
+        assert fails(press(url)).startswith(f"{url} does not answer in TLS, which https needs.")
 
     def test_a_certificate_that_is_not_trusted(self, self_signed: str, press: Any) -> None:
         message = fails(press(self_signed))
@@ -225,7 +225,7 @@ class TestAnAnswerThatIsNoHelp:
         [
             (RateLimited(retry_after=60), "The project's rate limit is used up. Try again later"),
             (RateLimited(limit_type="api_calls_cycle"), "cannot be used before the next billing cycle"),
-            (Status(503), "fails itself at the moment. Try again later"),
+            (Status(503), "is failing at the moment. Try again later"),
             (Status(402, {"code": 402, "message": "Upgrade your plan"}), "402: Upgrade your plan"),
         ],
         ids=["rate limit", "quota", "server error", "plan"],

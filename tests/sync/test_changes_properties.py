@@ -54,7 +54,7 @@ class Voucherify:
     stored: dict[str, dict[str, Any]] = field(default_factory=dict)
     results: list[tuple[str, list[tuple[str, bool, bool]]]] = field(default_factory=list)
 
-    holds_bulk_calls = False
+    bulk_calls_must_wait = False
 
     def calls_left(self) -> int | None:
         return None

@@ -82,7 +82,7 @@ class Voucherify:
     taken: list[list[dict[str, Any]]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    holds_bulk_calls = False
+    bulk_calls_must_wait = False
 
     def bulk(self, endpoint: BulkEndpoint, body: Body) -> str:
         with self.lock:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
-from airflow_provider_voucherify.client.budgets import held_until
+from airflow_provider_voucherify.client.budgets import allowed_again_at
 from airflow_provider_voucherify.models.async_action import AsyncAction
 from airflow_provider_voucherify.models.errors import PortableError, VoucherifyRateLimitError
 from airflow_provider_voucherify.sync.types.settled import Listener, Settled
@@ -91,7 +91,7 @@ def _fetched(async_action_id: str, api: ActionsLookedAt, before: int) -> AsyncAc
     try:
         return api.get_async_action(async_action_id)
     except VoucherifyRateLimitError as error:
-        if (until := held_until(error, time.time())) is None:
+        if (until := allowed_again_at(error, time.time())) is None:
             raise
         raise HeldBackError(error, until, before) from error
 

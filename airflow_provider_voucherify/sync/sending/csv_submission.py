@@ -15,7 +15,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyError,
     VoucherifyPayloadTooLargeError,
     VoucherifyTaskKilledError,
-    was_not_taken,
+    certainly_not_accepted,
 )
 from airflow_provider_voucherify.sync.batches.csv_file import CsvFile, CsvPart
 from airflow_provider_voucherify.sync.results.finished import ActionsLookedAt
@@ -169,9 +169,9 @@ class CsvSubmission:
                 if part.rows > 1:
                     self.journal.was_split(digest)
                     return None
-            if was_not_taken(error) and before is not None:
+            if certainly_not_accepted(error) and before is not None:
                 self.journal.restore(before)
-            elif was_not_taken(error):
+            elif certainly_not_accepted(error):
                 self.journal.withdraw(digest)
             raise
         self.journal.posted(digest, action_id)

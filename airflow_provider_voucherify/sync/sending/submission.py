@@ -20,7 +20,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyError,
     VoucherifyPayloadTooLargeError,
     VoucherifyTaskKilledError,
-    was_not_taken,
+    certainly_not_accepted,
 )
 from airflow_provider_voucherify.sync.batches.bodies import ids_of
 from airflow_provider_voucherify.sync.batches.plan import Plan
@@ -43,7 +43,7 @@ class SubmissionApi(Protocol):
     """The part of a Voucherify client that is needed here."""
 
     @property
-    def holds_bulk_calls(self) -> bool:
+    def bulk_calls_must_wait(self) -> bool:
         """Whether a post would have to wait for a rate limit until a time that is known."""
 
     def bulk(self, endpoint: BulkEndpoint, body: Body) -> str:
@@ -183,7 +183,7 @@ class Submission:
         try:
             while waiting or in_flight:
                 self._go_on()
-                if not waiting or len(in_flight) >= self.max_in_flight or (in_flight and self.api.holds_bulk_calls):
+                if not waiting or len(in_flight) >= self.max_in_flight or (in_flight and self.api.bulk_calls_must_wait):
                     self._note_answers(in_flight, ids, FIRST_COMPLETED, NOTICE_SECONDS)
                     continue
                 batch = waiting.popleft()
@@ -262,7 +262,7 @@ class Submission:
         try:
             action_id = future.result()
         except VoucherifyError as error:
-            if was_not_taken(error) and not isinstance(error, VoucherifyPayloadTooLargeError):
+            if certainly_not_accepted(error) and not isinstance(error, VoucherifyPayloadTooLargeError):
                 self._not_posted(digest)
             raise
         self.journal.posted(digest, action_id)

@@ -12,14 +12,14 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from airflow_provider_voucherify.client.budgets import held_until
+from airflow_provider_voucherify.client.budgets import allowed_again_at
 from airflow_provider_voucherify.client.calls import Call, async_action_status, get_async_action, list_async_actions
 from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList
 from airflow_provider_voucherify.models.errors import (
     VoucherifyBadRequestError,
     VoucherifyError,
     VoucherifyNotFoundError,
-    may_pass,
+    is_transient,
 )
 from airflow_provider_voucherify.models.times import epoch
 from airflow_provider_voucherify.sync.waiting import pauses
@@ -298,7 +298,7 @@ class QueueWatch:
         :returns: the waits to which it tells something, see ``found``.
         """
         action_id = look.async_action_id
-        until = held_until(error, now)
+        until = allowed_again_at(error, now)
         self.hold = None if until is None else Hold(until, str(error))
         if action_id is None and self.hold is None:
             self._note_list_failure(error)
@@ -308,7 +308,7 @@ class QueueWatch:
         elif isinstance(error, VoucherifyNotFoundError | VoucherifyBadRequestError):
             for wait in self.waits.keyed_on(action_id):
                 self._end(wait, End("unreachable", str(error)))
-        elif may_pass(error):
+        elif is_transient(error):
             self._note_failure(error, action_id, now)
         elif action_id is not None:
             self.gave_up = True
@@ -409,7 +409,7 @@ class QueueWatch:
     def _note_list_failure(self, error: VoucherifyError) -> None:
         self._reading = None
         self._list_failures += not self._failures
-        if may_pass(error) and self._list_failures < LIST_FAILURES:
+        if is_transient(error) and self._list_failures < LIST_FAILURES:
             return
         log.warning("The list of async actions cannot be had, so they are looked at one by one: %s", error)
         self._has_list = False
