@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_voucherify.compat import (
@@ -411,11 +412,11 @@ class _BulkOperator(SubmittingOperator):
         """
         has_dag: bool = self.has_dag()  # type: ignore[no-untyped-call]
         mapped: Any = self.dag.task_dict.get(self.task_id) if has_dag else None
-        partial = getattr(mapped, "partial_kwargs", None)
-        if not self.sync_name or partial is None:
+        common = getattr(mapped, "partial_kwargs", None)
+        if not self.sync_name or common is None:
             return True
         defaults = (getattr(parent, "default_args", None) or {} for parent in (self.dag, mapped.task_group))
-        return any("sync_name" in given for given in (partial, *defaults))
+        return any("sync_name" in given for given in (common, *defaults))
 
     def _mind_newer_runs(self, context: Context) -> None:
         if self.on_newer_run == "ignore" or not may_be_late(context) or (newer := newer_run(context)) is None:
@@ -643,11 +644,11 @@ class _BulkOperator(SubmittingOperator):
         journal = self._journal(context)
         as_a_whole = [i for i, outcome in self._failed_outcomes.items() if outcome.failed_as_a_whole]
         for action_id in as_a_whole:
-            journal.withdraw_action(action_id)
+            journal.rejected(action_id)
         if self.retry_failed_records:
             for action_id, outcome in self._failed_outcomes.items():
                 if outcome.unnamed_failures and not outcome.failed_as_a_whole:
-                    journal.withdraw_action(action_id)
+                    journal.rejected(action_id)
                 elif not outcome.failed_as_a_whole:
                     journal.rejected(action_id, outcome.failed)
         if as_a_whole:
@@ -660,19 +661,29 @@ class _BulkOperator(SubmittingOperator):
         journal.doubt_action(async_action_id)
 
     def _submit(self, context: Context, plan: Plan, hook: VoucherifyHook) -> SubmittedSync:
+        from airflow_provider_voucherify.sync.sending.rejected import add_rejected
         from airflow_provider_voucherify.sync.sending.submission import Submission
 
         self._warn_without_store(context)
         self.log.info("::group::Sending %d requests", len(plan.batches))
         try:
             journal = self._journal_to_go_on(context, hook)
-            submission = Submission(plan, hook.get_conn(), journal, self.max_in_flight, killed=self._is_killed)
-            if plan.ledger is not None:
+            client = hook.get_conn()
+            submission = Submission(
+                plan,
+                client,
+                journal,
+                self.max_in_flight,
+                killed=self._is_killed,
+                add_rejected=partial(add_rejected, plan, client),
+            )
+            if (ledger := plan.ledger) is not None:
                 bookkeeping = self._bookkeeping(context)
                 if any(journal):
-                    bookkeeping.note_overtaken(plan.ledger)
-                    submission.doubt_overtaken(plan.ledger)
-                bookkeeping.before_sending(plan.ledger)
+                    bookkeeping.note_overtaken(ledger)
+                    if ledger.has_overtaken:
+                        submission.doubt(lambda batch: ledger.is_overtaken(batch.ids()))
+                bookkeeping.before_sending(ledger)
             return submission.run()
         finally:
             self.log.info("::endgroup::")

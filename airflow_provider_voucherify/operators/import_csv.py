@@ -95,7 +95,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         reasons: whole if ``path`` can be read again and has not changed meanwhile, else by number and id. Mapped tasks
         get a folder each in it.
     :param durable: on Airflow 3.3 and later a retry waits for what an earlier try has sent instead of sending it again;
-        see ``sync.sending.csv_submission`` for a request whose answer was lost. A clear sends everything again. Without
+        see ``sync.sending.submission`` for a request whose answer was lost. A clear sends everything again. Without
         it, and below Airflow 3.3, a retry sends everything again too; a file that has rows without ids is refused in a
         second or later try then (``VoucherifyRowsWithoutIdsError``, which Airflow does not retry), whether of a retry
         or of a clear.
@@ -157,13 +157,13 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
             if (folder := self._report_folder(context)) is not None:
                 folder.prepare()
             file = stack.enter_context(self._file())
-            self.log.info("Read %s rows, to be sent in %d requests", f"{file.rows:,}", len(file.parts))
+            self.log.info("Read %s rows, to be sent in %d requests", f"{file.rows:,}", len(file.batches))
             if file.blank_rows:
                 self.log.info("Skipped %s rows without any value", f"{file.blank_rows:,}")
             self._metrics().source_read(file.rows, {})
             hook = stack.enter_context(self._hook())
             sync = self._submit(context, file, hook)
-            context["ti"].xcom_push(key=DIGESTS_XCOM_KEY, value=[file.digest(part) for part in file.parts])
+            context["ti"].xcom_push(key=DIGESTS_XCOM_KEY, value=[batch.digest() for batch in file.batches])
             self._announce(context, hook, sync)
             if not self.wait_for_completion:
                 return self._conclude(context, self._with_warnings(self._unsettled(sync)))
@@ -198,7 +198,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         return file
 
     def _submit(self, context: Context, file: CsvFile, hook: VoucherifyHook) -> SubmittedSync:
-        from airflow_provider_voucherify.sync.sending.csv_submission import CsvSubmission, RowsWithoutIdsError
+        from airflow_provider_voucherify.sync.sending.submission import RowsWithoutIdsError, Submission
 
         if not file.has_ids:
             self.log.warning("Some rows have no source_id: each time they are imported they create something new")
@@ -216,7 +216,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         if journal.is_in_doubt and not file.has_ids:
             raise VoucherifyRowsWithoutIdsError(f"{journal.why_unused}. {TWICE}, and {CLEAR}")
         try:
-            return CsvSubmission(file, hook.get_conn(), journal, killed=self._is_killed).run()
+            return Submission(file, hook.get_conn(), journal, killed=self._is_killed).run()
         except RowsWithoutIdsError as error:
             raise VoucherifyRowsWithoutIdsError(f"{error}. {TWICE}, and {CLEAR}") from error
 
@@ -268,18 +268,18 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
             self.log.warning("failures.jsonl has no whole rows, since the file cannot be read again: %s", error)
             return None
         is_cut = file.split_into([batch.records or 0 for batch in sync.batches])
-        if not is_cut or list(digests or ()) != [file.digest(part) for part in file.parts]:
+        if not is_cut or list(digests or ()) != [batch.digest() for batch in file.batches]:
             self.log.warning("failures.jsonl has no whole rows, since the file has changed")
             return None
         return file
 
     def _prepare_retry(self, context: Context, message: str) -> None:
         """Let the next try send again what failed as a whole."""
-        as_a_whole = [(i, outcome.records) for i, outcome in self._failed_outcomes.items() if outcome.failed_as_a_whole]
+        as_a_whole = [i for i, outcome in self._failed_outcomes.items() if outcome.failed_as_a_whole]
         if as_a_whole:
             journal = self._journal(context)
-            for action_id, records in as_a_whole:
-                journal.rejected(action_id, records)
+            for action_id in as_a_whole:
+                journal.rejected(action_id)
             raise VoucherifyActionFailedError(message)
 
     def _note_unknown_action(self, journal: Journal, async_action_id: str) -> None:

@@ -59,7 +59,7 @@ def tag_customers(source: Source, url: str) -> None:
 def _send(rows: Rows, destination: Destination, url: str) -> None:
     with closing(rows), Plan(destination) as plan, _client(url) as client:
         plan.read(rows)
-        Submission(plan, client, Journal(None, Attempt())).run()
+        Submission(plan, client, Journal(None, Attempt()), max_in_flight=2).run()
 
 
 def settle(async_action_ids: Iterable[str], submitted_at: float, url: str) -> int:

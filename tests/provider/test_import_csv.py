@@ -430,7 +430,7 @@ class TestASmallerLimit:
 
         assert run.state == "failed"
         assert list(small.customers) == ["c1"]
-        assert "1 rows from 2 on (3,019 bytes) are too large" in task_log()
+        assert "Too large for Voucherify: rows from 2 on (1 records, 3,019 bytes)" in task_log()
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_voucherify.client.calls import Body
+from airflow_provider_voucherify.client.calls import Call
 from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList
-from airflow_provider_voucherify.models.endpoints import BulkEndpoint
 from airflow_provider_voucherify.models.errors import VoucherifyReportError
 from airflow_provider_voucherify.sync.batches.destination import BatchLimits, update_destination
 from airflow_provider_voucherify.sync.batches.plan import Changes, Plan
@@ -59,9 +58,9 @@ class Voucherify:
     def calls_left(self) -> int | None:
         return None
 
-    def bulk(self, endpoint: BulkEndpoint, body: Body) -> str:
+    def send(self, call: Call[Any]) -> Any:
         rows = []
-        for record in json.loads(b"".join(body)):
+        for record in json.loads(b"".join(call.body or ())):
             found, sent = record["source_id"] in self.stored, record.get("metadata", {})
             taken = sent.get("v") != BAD and self.answer != "whole"
             if taken:

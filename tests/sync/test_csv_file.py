@@ -24,14 +24,14 @@ def read(content: bytes, resource: str = "customers", max_bytes: int = 10_000) -
 
 
 def contents(file: CsvFile) -> list[bytes]:
-    return [b"".join(file.content(part)) for part in file.parts]
+    return [b"".join(batch.content()) for batch in file.batches]
 
 
 def test_a_file_that_fits_is_sent_as_it_is() -> None:
     content = 'Source_id,Name\r\nc1,"Zoë ""Z"""\r\nc2,"a\r\n\r\nb"\r\n'.encode()
     with read(content) as file:
         assert contents(file) == [content]
-        assert (file.rows, [file.size(part) for part in file.parts]) == (2, [len(content)])
+        assert (file.rows, [batch.length for batch in file.batches]) == (2, [len(content)])
 
 
 def test_a_byte_order_mark_and_empty_lines_are_left_out_and_the_last_line_ended() -> None:
@@ -61,25 +61,26 @@ def test_a_packed_file_is_sent_unpacked() -> None:
 def test_a_large_file_is_cut_between_rows_each_part_with_the_header() -> None:
     rows = [f'c{n},"x\n{n}"\n' for n in range(10)]
     with read(("Source_id,Name\n" + "".join(rows)).encode(), max_bytes=15 + 3 * 9) as file:
-        assert [part.rows for part in file.parts] == [3, 3, 3, 1]
-        assert [part.first_row for part in file.parts] == [1, 4, 7, 10]
+        assert [batch.records for batch in file.batches] == [3, 3, 3, 1]
+        assert [batch.first_row for batch in file.batches] == [1, 4, 7, 10]
         assert all(content.startswith(b"Source_id,Name\nc") for content in contents(file))
-        assert list(file.values(file.parts[1], {5})) == [(5, {"Source_id": "c4", "Name": "x\n4"})]
+        assert list(file.values(file.batches[1], {5})) == [(5, {"Source_id": "c4", "Name": "x\n4"})]
 
 
 def test_a_part_is_cut_into_halves_of_its_rows() -> None:
     with read(b'Source_id,Name\nc1,"a\nb"\n,Bo\nc3,Cy\n') as file:
-        file.split(file.parts[0])
+        file.split(file.batches[0])
 
         assert contents(file) == [b'Source_id,Name\nc1,"a\nb"\n', b"Source_id,Name\n,Bo\nc3,Cy\n"]
-        assert [(part.first_row, part.rows, part.has_ids) for part in file.parts] == [(1, 1, True), (2, 2, False)]
-        assert list(file.values(file.parts[1], {3})) == [(3, {"Source_id": "c3", "Name": "Cy"})]
+        shape = [(batch.first_row, batch.records, batch.has_ids) for batch in file.batches]
+        assert shape == [(1, 1, True), (2, 2, False)]
+        assert list(file.values(file.batches[1], {3})) == [(3, {"Source_id": "c3", "Name": "Cy"})]
 
 
 def test_a_byte_order_mark_within_the_file_is_a_character_like_any_other() -> None:
     content = "Source_id,Name\nc1,Ann\n\ufeffc2,Bo\n".encode()
     with read(content) as file:
-        file.split(file.parts[0])
+        file.split(file.batches[0])
 
         assert b"".join(contents(file)[1:]) == "Source_id,Name\n\ufeffc2,Bo\n".encode()
 
@@ -111,15 +112,16 @@ def test_the_parts_together_are_the_file(rows: list[tuple[str, str]], ending: st
 
     with read_unless_rows_look_like_several(text.getvalue(), max_bytes) as file:
         found: list[tuple[str, ...]] = []
-        for part, content in zip(file.parts, contents(file), strict=True):
-            assert len(content) == file.size(part) <= max_bytes
-            header, *of_part = csv.reader(io.StringIO(content.decode(), newline=""))
+        for batch, content in zip(file.batches, contents(file), strict=True):
+            assert len(content) == batch.length <= max_bytes
+            header, *of_batch = csv.reader(io.StringIO(content.decode(), newline=""))
             assert header == ["source_id", "Name"]
-            assert len(of_part) == part.rows
-            assert part.has_ids == all(row[0].strip() for row in of_part)
-            found += map(tuple, of_part)
-            everything = range(part.first_row, part.first_row + part.rows)
-            assert [tuple(values.values()) for _, values in file.values(part, everything)] == list(map(tuple, of_part))
+            assert len(of_batch) == batch.records
+            assert batch.has_ids == all(row[0].strip() for row in of_batch)
+            found += map(tuple, of_batch)
+            everything = range(batch.first_row, batch.first_row + batch.records)
+            values = [tuple(row.values()) for _, row in file.values(batch, everything)]
+            assert values == list(map(tuple, of_batch))
 
     with_values = [row for row in rows if "".join(row).strip()]
     assert found == with_values
@@ -133,7 +135,7 @@ def test_a_digest_tells_content_and_destination() -> None:
         read(b"name,source_id\nA,2\n") as other,
         read(b"name,source_id\nA,1\n", "products") as elsewhere,
     ):
-        digests = [file.digest(file.parts[0]) for file in (one, same, other, elsewhere)]
+        digests = [file.batches[0].digest() for file in (one, same, other, elsewhere)]
 
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
@@ -218,13 +220,13 @@ def test_halves_can_be_found_again_by_their_numbers_of_rows(rows: list[tuple[str
     with read(text.getvalue().encode(), max_bytes=400) as file, read(text.getvalue().encode(), max_bytes=400) as again:
         whole = contents(file)
         for place in places:
-            part = file.parts[place % len(file.parts)]
-            if part.rows > 1:
-                file.split(part)
-        counts = [part.rows for part in file.parts]
+            batch = file.batches[place % len(file.batches)]
+            if batch.records > 1:
+                file.split(batch)
+        counts = [batch.records for batch in file.batches]
 
         assert again.split_into(counts)
-        assert (again.parts, contents(again)) == (file.parts, contents(file))
+        assert (again.batches, contents(again)) == (file.batches, contents(file))
         header = b'"source_id","Name"\r\n'
         assert b"".join(part.removeprefix(header) for part in contents(file)) == b"".join(
             part.removeprefix(header) for part in whole

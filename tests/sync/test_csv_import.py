@@ -27,8 +27,8 @@ from airflow_provider_voucherify.sync.results.collect_import import collect_impo
 from airflow_provider_voucherify.sync.results.finished import UnfinishedActionsError
 from airflow_provider_voucherify.sync.results.settlement import settle
 from airflow_provider_voucherify.sync.results.summary import SyncSummary
-from airflow_provider_voucherify.sync.sending.csv_submission import CsvSubmission, RowsWithoutIdsError
 from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
+from airflow_provider_voucherify.sync.sending.submission import RowsWithoutIdsError, Submission
 from airflow_provider_voucherify.sync.types.counts import Counts
 from airflow_provider_voucherify.sync.types.settled import Settled
 from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync
@@ -148,7 +148,7 @@ def test_failed_rows_are_shown_with_their_numbers_and_reasons(tmp_path: Path) ->
 
 def test_rows_are_numbered_through_all_parts(tmp_path: Path) -> None:
     with csv_file(CUSTOMERS, max_bytes=29) as file:
-        assert [part.rows for part in file.parts] == [2, 2]
+        assert [batch.records for batch in file.batches] == [2, 2]
         summary = collect(
             result(2), result(1, {"row": 2, "reason": "bad"}), rows=(2, 2), folder=Folder(tmp_path), file=file
         )
@@ -292,7 +292,7 @@ class TestSubmission:
 
             def submit(content: bytes = CUSTOMERS, max_tries: int = 1, max_bytes: int = 29) -> SubmittedSync:
                 file = stack.enter_context(csv_file(content, max_bytes=max_bytes))
-                return CsvSubmission(file, client, Journal(store, Attempt(max_tries=max_tries))).run()
+                return Submission(file, client, Journal(store, Attempt(max_tries=max_tries))).run()
 
             yield submit
 
@@ -394,3 +394,17 @@ class TestSubmission:
 
         assert (sync.requests, sync.reattached) == (1, 1)
         assert server.customers["c4"]["name"] == "Do"
+
+    def test_the_halves_of_a_part_whose_answer_was_lost_are_in_doubt(
+        self, server: LocalVoucherify, submit: Callable[..., SubmittedSync]
+    ) -> None:
+        server.misbehave("/v1/customers/importCSV", DropAfter())
+        with pytest.raises(VoucherifyNoAnswerError):
+            submit(max_bytes=1_000)
+        server.misbehave("/v1/customers/importCSV", Status(413))
+
+        sync = submit(max_bytes=1_000)
+
+        assert [batch.resubmitted for batch in sync.batches] == [True, True]
+        assert sync.resubmitted == 2, "a request that certainly was not taken does not count"
+        assert "2 requests (4 records) may have reached Voucherify twice" in sync.warnings[0]

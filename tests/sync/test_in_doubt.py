@@ -94,7 +94,7 @@ def test_a_sibling_task_s_action_of_the_same_ids_is_not_taken_for_ours(
 
     assert (sync.requests, sync.reattached, sync.resubmitted) == (1, 0, 1)
     assert len(here.server.received) == received + 1, "something was looked for"
-    assert "Batch 1 of 1 is in doubt and is sent again" in caplog.text
+    assert "The answer to batch 1 was lost or no longer counts, so it is sent again" in caplog.text
     assert here.settle(sync).succeeded == 2
     assert [customer["email"] for customer in here.server.customers.values()] == ["c1@example.com", "c2@example.com"]
 
@@ -107,7 +107,7 @@ def test_what_may_have_arrived_twice_is_told(project: Callable[..., Project], ca
     summary = here.settle(here.send())
 
     assert summary.warning == (
-        "1 batches (2 records) may have reached Voucherify twice, since the answer to the first request was lost "
+        "1 requests (2 records) may have reached Voucherify twice, since the answer to the first one was lost "
         "or no longer counts; records that the first one created do not count as created"
     )
     assert summary.warning in caplog.text
@@ -157,3 +157,16 @@ def test_that_a_batch_was_sent_again_outlives_a_deferral(project: Callable[..., 
     sync = here.send()
 
     assert SubmittedSync.from_json(json.loads(json.dumps(sync.to_json())), sync.async_action_ids) == sync
+
+
+def test_that_a_batch_was_sent_twice_is_not_forgotten_if_its_action_fails(project: Callable[..., Project]) -> None:
+    """What the first request has created the third one finds, and does not create."""
+    here = project()
+    here.lose(DropAfter())
+    action_id = here.send().async_action_ids[0]
+    Journal(here.store, Attempt()).rejected(action_id)
+
+    sync = here.send()
+
+    assert (sync.requests, sync.resubmitted, sync.async_action_ids != [action_id]) == (1, 1, True)
+    assert here.settle(sync).created is None

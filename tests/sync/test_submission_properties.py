@@ -8,14 +8,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, BinaryIO
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_voucherify.client.calls import Body
-from airflow_provider_voucherify.models.async_action import AsyncAction
-from airflow_provider_voucherify.models.endpoints import BulkEndpoint
+from airflow_provider_voucherify.client.calls import Call
 from airflow_provider_voucherify.models.errors import (
     VoucherifyError,
     VoucherifyNoAnswerError,
@@ -84,11 +82,11 @@ class Voucherify:
 
     bulk_calls_must_wait = False
 
-    def bulk(self, endpoint: BulkEndpoint, body: Body) -> str:
+    def send(self, call: Call[Any]) -> Any:
         with self.lock:
-            return self._take(body)
+            return self._take(call)
 
-    def _take(self, body: Body) -> str:
+    def _take(self, call: Call[Any]) -> str:
         self.now += 1
         fault = self.faults.next()
         if fault == "refused":
@@ -97,18 +95,12 @@ class Voucherify:
             raise Crash
         if fault == "lost before":
             raise VoucherifyNoAnswerError("lost")
-        self.taken.append(json.loads(b"".join(body)))
+        self.taken.append(json.loads(b"".join(call.body or ())))
         if fault == "crash after":
             raise Crash
         if fault == "lost after":
             raise VoucherifyNoAnswerError("lost")
         return f"aa_{len(self.taken) - 1}"
-
-    def get_async_action(self, async_action_id: str) -> AsyncAction:
-        raise AssertionError("nothing is asked for while batches are sent")
-
-    def download(self, url: str, file: BinaryIO) -> int:
-        raise AssertionError("nothing is asked for while batches are sent")
 
 
 def source(version: int, rows: int) -> list[dict[str, Any]]:

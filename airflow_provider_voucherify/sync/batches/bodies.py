@@ -1,10 +1,11 @@
-"""What was sent, read back from the body of a batch."""
+"""What tells bodies from each other, and what was sent, read back from the body of a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from functools import cache
+from hashlib import blake2b
 from types import GenericAlias
 from typing import Any
 
@@ -13,6 +14,14 @@ import msgspec
 from airflow_provider_voucherify.models.endpoints import BulkEndpoint
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
+
+
+def digest_of(path: str, body: Iterable[bytes]) -> str:
+    """Return what tells a request from any other: 32 hexadecimal digits of its path and body."""
+    digest = blake2b(path.encode() + b"\n", digest_size=16)
+    for piece in body:
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def ids_of(body: bytes, endpoint: BulkEndpoint) -> list[str]:

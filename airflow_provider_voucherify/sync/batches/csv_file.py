@@ -1,5 +1,5 @@
 """
-A CSV file on its way to an import: checked as a whole, and cut into parts that a request takes.
+A CSV file on its way to an import: checked as a whole, and cut into batches that a request takes.
 
 What a column means and whether a row is right is Voucherify's business, which answers row by row. Checked here is what
 would make it misread the file: a file that is not CSV in UTF-8, rows with too few or too many values, no header row (a
@@ -17,15 +17,18 @@ from __future__ import annotations
 import csv
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from hashlib import blake2b
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import IO, Self
 
+from airflow_provider_voucherify.client.calls import Call
+from airflow_provider_voucherify.client.csv_imports import csv_import
 from airflow_provider_voucherify.models.endpoints import CsvImportEndpoint
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.batches.bodies import digest_of
 from airflow_provider_voucherify.sync.rows.csv_rows import BadRow, CsvRows, csv_options
 from airflow_provider_voucherify.sync.rows.text_files import not_utf8, some_lines, unpacked
+from airflow_provider_voucherify.sync.types.counts import Counts
 
 _BYTES_PER_READ = 262_144
 _BYTES_IN_MEMORY = 1_048_576
@@ -36,24 +39,67 @@ _ESCAPED_QUOTES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class CsvPart:
+@dataclass(slots=True)
+class CsvBatch:
     """
     Rows that are sent in one request, with the header before them.
 
     :param first_row: number of the first of them in the file, from 1.
-    :param rows: how many.
-    :param start: where their bytes start in the copy on local disk.
-    :param end: where they end.
+    :param start: where their bytes start in the copy on local disk; ``end`` is where they end.
+    :param records: how many rows.
     :param has_ids: whether every row has a ``source_id``, so that sending it twice does not make two records. A column
         ``id`` does not count: what an ``id`` creates that Voucherify does not know has another one.
     """
 
+    file: CsvFile = field(repr=False, compare=False)
     first_row: int
-    rows: int
     start: int
     end: int
-    has_ids: bool
+    records: int = 0
+    has_ids: bool = True
+
+    def add(self, raw: bytes, values: Sequence[str]) -> None:
+        """Take one more row, which follows in the copy."""
+        self.records += 1
+        self.end += len(raw)
+        self.has_ids = self.has_ids and self.file.has_id(values)
+
+    @property
+    def number(self) -> int:
+        """Tells the batch from the file's others, and orders them."""
+        return self.first_row
+
+    @property
+    def name(self) -> str:
+        """What logs call it."""
+        return f"rows from {self.first_row:,} on"
+
+    @property
+    def length(self) -> int:
+        """Bytes, the header included."""
+        return self.file.header_bytes + self.end - self.start
+
+    @property
+    def action_type(self) -> str:
+        """The ``type`` of the async action that it becomes."""
+        return self.file.endpoint.action_type
+
+    @property
+    def creates_each_time(self) -> bool:
+        """Whether sending it twice may make two records of a row."""
+        return not self.has_ids
+
+    def content(self) -> Iterator[bytes]:
+        """Give the bytes, the header first; can be called again."""
+        return self.file.content(self.start, self.end)
+
+    def digest(self) -> str:
+        """Return what tells its content and destination from any other's."""
+        return digest_of(self.file.endpoint.path, self.content())
+
+    def call(self) -> Call[str]:
+        """Return the call that sends it."""
+        return csv_import(self.file.endpoint, self.length, self.content)
 
 
 class CsvFile:
@@ -61,16 +107,18 @@ class CsvFile:
     A CSV file, copied to local disk. A context manager; closing it frees the disk.
 
     :param endpoint: where it goes.
-    :param max_bytes: bytes of a part, the header included.
+    :param max_bytes: bytes of a batch, the header included.
     """
 
     def __init__(self, endpoint: CsvImportEndpoint, max_bytes: int) -> None:
         self.endpoint = endpoint
         self.rows = 0
         self.blank_rows = 0
-        self.parts: list[CsvPart] = []
+        self.batches: list[CsvBatch] = []
+        self.warnings: Sequence[str] = ()
         self._max_bytes = max_bytes
         self._columns: tuple[str, ...] = ()
+        self._ids: list[int] = []
         self._header = b""
         self._copy: IO[bytes] = tempfile.TemporaryFile(prefix="voucherify-")  # noqa: SIM115
 
@@ -89,57 +137,67 @@ class CsvFile:
             raise
 
     @property
+    def counts(self) -> Counts:
+        """How many rows there are."""
+        return Counts(self.rows, self.blank_rows)
+
+    @property
     def has_ids(self) -> bool:
         """Whether every row names its record."""
-        return all(part.has_ids for part in self.parts)
+        return all(batch.has_ids for batch in self.batches)
 
-    def size(self, part: CsvPart) -> int:
-        """Return the bytes of a part, the header included."""
-        return len(self._header) + part.end - part.start
+    @property
+    def header_bytes(self) -> int:
+        """Bytes of the header row."""
+        return len(self._header)
 
-    def content(self, part: CsvPart) -> Iterator[bytes]:
-        """Give the bytes of a part, the header first."""
+    def has_id(self, values: Sequence[str]) -> bool:
+        """Say whether a row names its record."""
+        return any(values[place].strip() for place in self._ids)
+
+    def content(self, start: int, end: int) -> Iterator[bytes]:
+        """Give the header, and the bytes of the copy between two places."""
         yield self._header
-        place = part.start
-        while place < part.end:
-            self._copy.seek(place)
-            piece = self._copy.read(min(_BYTES_PER_READ, part.end - place))
-            place += len(piece)
+        while start < end:
+            self._copy.seek(start)
+            piece = self._copy.read(min(_BYTES_PER_READ, end - start))
+            start += len(piece)
             yield piece
 
-    def digest(self, part: CsvPart) -> str:
-        """Return what tells a part's content and destination from any other's."""
-        digest = blake2b(self.endpoint.path.encode() + b"\n", digest_size=16)
-        for piece in self.content(part):
-            digest.update(piece)
-        return digest.hexdigest()
+    def split(self, batch: CsvBatch) -> tuple[CsvBatch, CsvBatch]:
+        """
+        Put two halves of a batch in its place.
 
-    def split(self, part: CsvPart) -> None:
-        """Put two halves of a part in its place, of which the second has a row more if need be; it has two at least."""
-        half = part.rows // 2
-        rows = _rows(chain.from_iterable(self._lines(part)))
-        first = self._joined(CsvPart(part.first_row, 0, part.start, part.start, has_ids=True), islice(rows, half))
-        second = self._joined(CsvPart(part.first_row + half, 0, first.end, first.end, has_ids=True), rows)
-        place = self.parts.index(part)
-        self.parts[place : place + 1] = (first, second)
+        :param batch: has two rows at least; the second half has a row more if need be.
+        """
+        rows = _rows(chain.from_iterable(self._lines(batch)))
+        first = CsvBatch(self, batch.first_row, batch.start, batch.start)
+        for raw, values in islice(rows, batch.records // 2):
+            first.add(raw, values)
+        second = CsvBatch(self, first.first_row + first.records, first.end, first.end)
+        for raw, values in rows:
+            second.add(raw, values)
+        place = self.batches.index(batch)
+        self.batches[place : place + 1] = first, second
+        return first, second
 
     def split_into(self, rows: Sequence[int]) -> bool:
         """
-        Cut the parts into halves, and these into halves, until they have so many rows each.
+        Cut the batches into halves, and these into halves, until they have these numbers of rows.
 
         :returns: whether that can be done.
         """
         for place, count in enumerate(rows):
-            while place < len(self.parts) and self.parts[place].rows > max(1, count):
-                self.split(self.parts[place])
-            if place == len(self.parts) or self.parts[place].rows != count:
+            while place < len(self.batches) and self.batches[place].records > max(1, count):
+                self.split(self.batches[place])
+            if place == len(self.batches) or self.batches[place].records != count:
                 return False
-        return len(rows) == len(self.parts)
+        return len(rows) == len(self.batches)
 
-    def values(self, part: CsvPart, numbers: Collection[int]) -> Iterator[tuple[int, dict[str, str]]]:
-        """Give rows of a part by their numbers in the file, each as column to value."""
-        lines = (line.decode() for piece in self._lines(part) for line in piece)
-        for number, values in enumerate(csv.reader(lines), start=part.first_row):
+    def values(self, batch: CsvBatch, numbers: Collection[int]) -> Iterator[tuple[int, dict[str, str]]]:
+        """Give rows of a batch by their numbers in the file, each as column to value."""
+        lines = (line.decode() for piece in self._lines(batch) for line in piece)
+        for number, values in enumerate(csv.reader(lines), start=batch.first_row):
             if number in numbers:
                 yield number, dict(zip(self._columns, values, strict=True))
 
@@ -159,7 +217,7 @@ class CsvFile:
         self._header, columns = next(((raw, values) for raw, values in rows if values), (b"", []))
         self._columns = tuple(columns)
         self._check_columns(name)
-        part: CsvPart | None = None
+        self._ids = [place for place, column in enumerate(columns) if column.lower() == "source_id"]
         for raw, values in rows:
             if not values:
                 self.blank_rows += 1
@@ -170,29 +228,15 @@ class CsvFile:
                     f"row {self.rows} of {name} takes {len(raw):,} bytes, and a request takes "
                     f"{self._max_bytes - len(self._header):,}"
                 )
-            if part is None or len(self._header) + part.end - part.start + len(raw) > self._max_bytes:
-                self._add(part)
-                part = CsvPart(self.rows, 0, self._copy.tell(), self._copy.tell(), has_ids=True)
+            if not self.batches or self.batches[-1].length + len(raw) > self._max_bytes:
+                self.batches.append(CsvBatch(self, self.rows, self._copy.tell(), self._copy.tell()))
             self._copy.write(raw)
-            part = self._joined(part, [(raw, values)])
-        self._add(part)
+            self.batches[-1].add(raw, values)
 
-    def _joined(self, part: CsvPart, rows: Iterable[tuple[bytes, list[str]]]) -> CsvPart:
-        """Return a part with more rows, which follow it in the copy."""
-        ids = [place for place, name in enumerate(self._columns) if name.lower() == "source_id"]
-        for raw, values in rows:
-            named = part.has_ids and any(values[place].strip() for place in ids)
-            part = CsvPart(part.first_row, part.rows + 1, part.start, part.end + len(raw), named)
-        return part
-
-    def _add(self, part: CsvPart | None) -> None:
-        if part is not None:
-            self.parts.append(part)
-
-    def _lines(self, part: CsvPart) -> Iterator[Sequence[bytes]]:
-        """Give the lines of a part's rows, whole ones only, without the header."""
+    def _lines(self, batch: CsvBatch) -> Iterator[Sequence[bytes]]:
+        """Give the lines of a batch's rows, whole ones only, without the header."""
         rest = b""
-        pieces = self.content(part)
+        pieces = batch.content()
         next(pieces)
         for piece in pieces:
             *lines, rest = (rest + piece).split(b"\n")

@@ -18,10 +18,12 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import lt
-from typing import IO, Any, Self
+from typing import IO, Any, ClassVar, Self
 
 import msgspec
 
+from airflow_provider_voucherify.client.calls import Body, Call, bulk
+from airflow_provider_voucherify.sync.batches.bodies import digest_of, ids_of
 from airflow_provider_voucherify.sync.batches.destination import Destination
 
 _HASHES_PER_READ = 65_536
@@ -49,6 +51,31 @@ class Batch:
     destination: Destination
     ranges: tuple[tuple[int, int], ...] = field(repr=False)
     spool: Spool = field(repr=False, compare=False)
+
+    creates_each_time: ClassVar[bool] = False
+    """Sending a record twice tells Voucherify the same values twice."""
+
+    @property
+    def name(self) -> str:
+        """What logs call it."""
+        return f"batch {self.number}"
+
+    @property
+    def action_type(self) -> str:
+        """The ``type`` of the async action that it becomes."""
+        return self.destination.endpoint.action_type
+
+    def call(self) -> Call[str]:
+        """Return the call that sends it."""
+        return bulk(self.destination.endpoint, Body(self.length, self.body))
+
+    def digest(self) -> str:
+        """Return what tells its body and destination from any other's."""
+        return digest_of(self.destination.endpoint.path, self.body())
+
+    def ids(self) -> list[str]:
+        """Return the ids of its records."""
+        return ids_of(b"".join(self.body()), self.destination.endpoint)
 
     def body(self) -> Iterator[bytes]:
         """Give the body piece by piece; can be called again, and from another thread."""

@@ -108,10 +108,10 @@ class _FailedRows:
             if settled.unnamed is not None:
                 self._write(settled.unnamed, "id", {})
             return
-        part = file.parts[settled.number - 1]
+        batch = file.batches[settled.number - 1]
         named = {failure.row: failure for failure in settled.failures if failure.row is not None}
-        wanted = named.keys() if settled.unnamed is None else range(part.first_row, part.first_row + part.rows)
-        for row, values in file.values(part, wanted):
+        wanted = named.keys() if settled.unnamed is None else range(batch.first_row, batch.first_row + batch.records)
+        for row, values in file.values(batch, wanted):
             failure = named.get(row) or replace(settled.unnamed or named[row], row=row)
             self._write(failure, "row", values)
 

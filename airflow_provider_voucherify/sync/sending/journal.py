@@ -20,7 +20,7 @@ differs, a clear is likely and not certain (``Journal.is_in_doubt``), and what m
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
 from typing import Any, Protocol
 from uuid import uuid4
@@ -68,7 +68,7 @@ class JournalEntry:
     :param digest: of its endpoint and body.
     :param records: how many it has.
     :param async_action_id: what Voucherify answered; None while in doubt whether it was taken.
-    :param failed: how many of its records Voucherify rejected, where they are to be sent again.
+    :param failed: how many of its records Voucherify rejected, if they are to be sent again.
     :param split: the batch was too large for Voucherify and was sent in two halves.
     :param resubmitted: how often it was posted again although Voucherify may have taken it before.
     """
@@ -121,17 +121,15 @@ class Journal:
         place = self._entries.get(digest)
         return self._pages[place[0]][place[1]] if place is not None else None
 
-    def forget_all_but(self, digests: Container[str]) -> int:
+    def forget(self, *digests: str) -> None:
         """
-        Forget the batches that a changed source does not have any more, and return how many those are.
+        Forget batches that certainly were not taken, or that a changed source does not have any more.
 
-        Done before anything new is posted. Should the source change back, what was sent in between may have overwritten
-        their records, so they are sent again.
+        The latter before anything new is posted: should the source change back, what was sent in between may have
+        overwritten their records, so they are sent again.
         """
-        forgotten = [entry.digest for entry in self if entry.digest not in digests]
-        for page in sorted({self._entries.pop(digest)[0] for digest in forgotten}):
+        for page in sorted({self._entries.pop(digest)[0] for digest in digests}):
             self._write(page)
-        return len(forgotten)
 
     def intend(self, entry: JournalEntry) -> None:
         """Write down that a batch is about to be posted (again): it goes to the end of the journal."""
@@ -148,15 +146,22 @@ class Journal:
         """Write down what Voucherify answered."""
         self._change(digest, async_action_id=async_action_id)
 
-    def rejected(self, async_action_id: str, failed: int) -> None:
-        """Write down that the next try is to send so many records of an action's batch again."""
-        for entry in list(self):
-            if entry.async_action_id == async_action_id:
-                self._change(entry.digest, failed=failed)
+    def rejected(self, async_action_id: str, failed: int | None = None) -> None:
+        """
+        Write down that the next try is to send records of an action's batch again.
 
-    def was_split(self, digest: str) -> None:
-        """Write down that a batch was too large, so that the next try looks for its halves."""
-        self._change(digest, split=True)
+        :param failed: how many; None for all.
+        """
+        for entry in self._entries_of(async_action_id):
+            self._put(replace(entry, failed=entry.records if failed is None else failed))
+
+    def was_split(self, digest: str, before: JournalEntry | None = None) -> None:
+        """
+        Write down that a batch was too large, so that the next try looks for its halves.
+
+        :param before: what was known of it before it was about to be posted, which came to nothing.
+        """
+        self._change(digest, split=True, resubmitted=0 if before is None else before.resubmitted)
 
     def restore(self, entry: JournalEntry) -> None:
         """Put back what was known of a batch before it was about to be posted again, which came to nothing."""
@@ -164,20 +169,11 @@ class Journal:
 
     def doubt_action(self, async_action_id: str) -> None:
         """Write down that Voucherify does not know an action, so that the next try sends its batch again."""
-        for entry in list(self):
-            if entry.async_action_id == async_action_id:
-                self._change(entry.digest, async_action_id=None, failed=0)
+        for entry in self._entries_of(async_action_id):
+            self._put(replace(entry, async_action_id=None, failed=0))
 
-    def withdraw(self, digest: str) -> None:
-        """Forget a batch: it certainly was not taken, or its action came to nothing. It will be posted again."""
-        page, _ = self._entries.pop(digest)
-        self._write(page)
-
-    def withdraw_action(self, async_action_id: str) -> None:
-        """Forget the batch of an async action, if there is one."""
-        for entry in list(self):
-            if entry.async_action_id == async_action_id:
-                self.withdraw(entry.digest)
+    def _entries_of(self, async_action_id: str) -> list[JournalEntry]:
+        return [entry for entry in self if entry.async_action_id == async_action_id]
 
     def _append(self, entry: JournalEntry) -> int:
         if not self._pages or len(self._pages[-1]) == ENTRIES_PER_PAGE:

@@ -1,33 +1,27 @@
-"""Sending the batches of a plan, each once: what an earlier try has sent is waited for instead."""
+"""Sending batches, each once: what an earlier try has sent is waited for instead."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
+from functools import partial
+from typing import Generic, Protocol, TypeVar
 
-from airflow_provider_voucherify.client.calls import Body
-from airflow_provider_voucherify.models.async_action import AsyncAction
-from airflow_provider_voucherify.models.endpoints import BulkEndpoint
+from airflow_provider_voucherify.client.calls import Call
 from airflow_provider_voucherify.models.errors import (
     VoucherifyError,
     VoucherifyPayloadTooLargeError,
     VoucherifyTaskKilledError,
     certainly_not_accepted,
 )
-from airflow_provider_voucherify.sync.batches.bodies import ids_of
-from airflow_provider_voucherify.sync.batches.plan import Plan
-from airflow_provider_voucherify.sync.batches.spool import Batch
-from airflow_provider_voucherify.sync.results.collect import outcome_of
 from airflow_provider_voucherify.sync.sending.journal import Journal, JournalEntry
-from airflow_provider_voucherify.sync.state.ledger import Ledger
+from airflow_provider_voucherify.sync.types.counts import Counts
 from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync, resubmission_warning
 
 log = logging.getLogger(__name__)
@@ -38,6 +32,64 @@ NOTICE_SECONDS = 1.0
 LAST_SECONDS = 3.0
 """Seconds for the answers to what was sent then: Airflow kills a task that was marked after 5 s."""
 
+T = TypeVar("T")
+
+
+class Sendable(Protocol):
+    """What goes in one request: a batch of a plan, or a batch of a CSV file's rows."""
+
+    @property
+    def number(self) -> int:
+        """Tells it from the others, and orders them. Of two halves the first one has the number of the whole."""
+
+    @property
+    def name(self) -> str:
+        """What logs call it, e.g. ``batch 3``."""
+
+    @property
+    def records(self) -> int:
+        """How many it has."""
+
+    @property
+    def length(self) -> int:
+        """Bytes of its content."""
+
+    @property
+    def action_type(self) -> str:
+        """The ``type`` of the async action that it becomes."""
+
+    @property
+    def creates_each_time(self) -> bool:
+        """Whether sending it twice may create something twice."""
+
+    def digest(self) -> str:
+        """Return what tells its content and destination from any other's."""
+
+    def call(self) -> Call[str]:
+        """Return the call that sends it and gives the ``async_action_id``."""
+
+
+B = TypeVar("B", bound=Sendable)
+
+
+class Batches(Protocol[B]):
+    """What is to be sent: a plan, or a CSV file."""
+
+    @property
+    def batches(self) -> Sequence[B]:
+        """All batches."""
+
+    @property
+    def counts(self) -> Counts:
+        """How many rows there were, and what became of those that are not in the batches."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What deserves a look, in words."""
+
+    def split(self, batch: B) -> tuple[B, B]:
+        """Put two halves in the place of a batch of several records, and return them."""
+
 
 class SubmissionApi(Protocol):
     """The part of a Voucherify client that is needed here."""
@@ -46,267 +98,280 @@ class SubmissionApi(Protocol):
     def bulk_calls_must_wait(self) -> bool:
         """Whether a post would have to wait for a rate limit until a time that is known."""
 
-    def bulk(self, endpoint: BulkEndpoint, body: Body) -> str:
-        """Post a body and return the ``async_action_id``."""
+    def send(self, call: Call[T]) -> T:
+        """Carry out a call."""
 
-    def get_async_action(self, async_action_id: str) -> AsyncAction:
-        """Get one async action."""
 
-    def download(self, url: str, file: BinaryIO) -> int:
-        """Fetch a report into a file."""
+class RowsWithoutIdsError(VoucherifyError):
+    """Rows without ids may have been sent, and would be created twice if they were sent again."""
 
 
 @dataclass
-class Submission:
+class _Item(Generic[B]):
     """
-    Posts the batches of a plan that no earlier try has posted.
+    A batch on its way.
+
+    :param digest: what the journal knows it by.
+    :param sent_again: how many of its records are in a later batch again.
+    :param before: what the journal knew of it before it was posted.
+    """
+
+    batch: B
+    digest: str
+    sent_again: int = 0
+    async_action_id: str = ""
+    before: JournalEntry | None = None
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """Whether Voucherify may have taken it in an earlier request, whose action is not known."""
+        return self.before is not None and (self.before.in_doubt or self.before.resubmitted > 0)
+
+
+@dataclass
+class Submission(Generic[B]):
+    """
+    Posts the batches that no earlier try has posted.
 
     A batch whose answer was lost, whose action Voucherify does not know any more, or whose records another run of the
     sync may have sent since, is posted again: that costs a request and tells Voucherify the same values twice, and
     nothing in its list of actions could prove that one of them is this batch's, since other tasks and runs send the
-    same ids. It is counted as ``resubmitted``.
+    same ids. It is counted as ``resubmitted``, each time. One that would create something each time is left to a
+    person.
 
-    :param plan: read.
+    A batch that turns out to be too large (413: the limit may shrink) is sent in halves, and so is every later one of
+    its size; they are in doubt if the whole was. A single record that is too large is an error.
+
+    :param source: what to send; the halves of batches that are too large are in it afterwards.
     :param api: where to post.
     :param journal: what earlier tries have posted.
-    :param max_in_flight: the most bodies that are sent at the same time, at least 1. Every id is in one body only, so
-        their order does not matter. While a rate limit holds bulk calls back only one is made to wait.
+    :param max_in_flight: the most bodies that are sent at the same time, at least 1; more than 1 only if the order of
+        the batches does not matter. While a rate limit holds bulk calls back only one is made to wait.
     :param killed: says whether to stop.
+    :param add_rejected: makes a batch of those records of another that Voucherify has rejected; None if nobody can tell
+        which they are. Without it the whole batch is sent again.
     """
 
-    plan: Plan
+    source: Batches[B]
     api: SubmissionApi
     journal: Journal
-    max_in_flight: int = 2
+    max_in_flight: int = 1
     killed: Callable[[], bool] = lambda: False
+    add_rejected: Callable[[B, JournalEntry], B | None] = lambda batch, entry: None
     clock: Callable[[], float] = field(default=time.time, repr=False)
-    _digests: list[str] = field(default_factory=list, init=False)
+    _items: dict[int, _Item[B]] = field(default_factory=dict, init=False)
     _were_split: set[str] = field(default_factory=set, init=False)
-    _sent_again: list[int] = field(default_factory=list, init=False)
-    _waiting: deque[Batch] = field(default_factory=deque, init=False)
+    _same_content: dict[str, int] = field(default_factory=dict, init=False)
+    _waiting: deque[_Item[B]] = field(default_factory=deque, init=False)
+    _in_flight: dict[Future[str], _Item[B]] = field(default_factory=dict, init=False)
     _too_large: float = field(default=math.inf, init=False)
     _reattached: int = field(default=0, init=False)
-    _in_doubt: dict[str, JournalEntry] = field(default_factory=dict, init=False)
     _posted_bytes: int = field(default=0, init=False)
 
-    def doubt_overtaken(self, ledger: Ledger) -> None:
-        """Let the batches be sent again whose records another run of the sync may have sent since an earlier try."""
-        if not ledger.has_overtaken:
-            return
-        self._find_in_journal()
-        for batch, digest in zip(self.plan.batches, self._digests, strict=True):
-            entry = self.journal.find(digest)
-            if entry is not None and entry.async_action_id is not None and ledger.is_overtaken(self._ids_of(batch)):
-                log.warning("Batch %d may not be the last that Voucherify was told of its records", batch.number)
+    def doubt(self, is_overtaken: Callable[[B], bool]) -> None:
+        """Let batches be sent again that an earlier try has sent, and whose records another run may have sent since."""
+        self._find_batches()
+        for item in self._items.values():
+            entry = self.journal.find(item.digest)
+            if entry is not None and entry.async_action_id is not None and is_overtaken(item.batch):
+                log.warning("The records of %s may have been sent by another run since", item.batch.name)
                 self.journal.doubt_action(entry.async_action_id)
 
     def run(self) -> SubmittedSync:
         """
         Post what is to be posted, in order.
 
-        A batch that turns out to be too large (413: the limit may shrink) is sent in halves, and so is every later one
-        of its size; a single record that is too large is an error.
-
+        :raises RowsWithoutIdsError: nothing more is sent, lest rows without ids be created twice.
         :raises VoucherifyTaskKilledError: the task was told to end.
         :raises VoucherifyError: a post failed. What was posted until then is in the journal.
         """
-        self._find_in_journal()
-        for batch in self.plan.batches:  # grows by the batches of records that are sent again
-            self._sent_again.append(self._plan_again(batch))
-            self._find_in_journal()
-        if changed := self.journal.forget_all_but(self._were_split.union(self._digests)):
-            log.warning(
-                "%d batches that an earlier try has sent are not the same any more, and are sent again as they are now:"
-                " the source has changed, or gives its rows in another order",
-                changed,
-            )
-        ids = self._submitted_ids()
-        times = [entry.resubmitted if (entry := self.journal.find(digest)) else 0 for digest in self._digests]
+        self._find_batches()
+        self._find_rejected()
+        self._forget_others()
+        self._waiting.extend(self._in_order())
+        try:
+            self._post_all()
+        except VoucherifyError as error:
+            at_most = LAST_SECONDS if isinstance(error, VoucherifyTaskKilledError) else None
+            self._note_answers(ALL_COMPLETED, at_most, or_raise=False)
+            raise
+        return self._submitted()
+
+    def _submitted(self) -> SubmittedSync:
         batches = [
-            SubmittedBatch(action_id, batch.records, again, batch.destination.endpoint.action_type, bool(resubmitted))
-            for action_id, batch, again, resubmitted in zip(
-                ids, self.plan.batches, self._sent_again, times, strict=True
+            SubmittedBatch(
+                item.async_action_id,
+                item.batch.records,
+                item.sent_again,
+                item.batch.action_type,
+                resubmitted=(entry := self.journal.find(item.digest)) is not None and entry.resubmitted > 0,
             )
+            for item in self._in_order()
         ]
-        warning = resubmission_warning("batches", "records", batches)
-        if warning is not None:
+        if (warning := resubmission_warning(batches)) is not None:
             log.warning("%s", warning)
         return SubmittedSync(
             tuple(batches),
             submitted_at=self.clock(),
-            counts=self.plan.counts,
-            warnings=(*self.plan.warnings, *filter(None, [warning])),
+            counts=self.source.counts,
+            warnings=(*self.source.warnings, *filter(None, [warning])),
             requests=len(batches) - self._reattached,
             bytes_sent=self._posted_bytes,
             reattached=self._reattached,
-            resubmitted=sum(times),
+            resubmitted=sum(entry.resubmitted for entry in self.journal),
         )
 
-    def _find_in_journal(self) -> None:
-        """Digest the batches that are new in the plan; one that an earlier try has sent in halves becomes these."""
-        while len(self._digests) < len(self.plan.batches):
-            self._digests.append(self._digest_unless_split(self.plan.batches[len(self._digests)]))
+    def _in_order(self) -> list[_Item[B]]:
+        return [self._items[number] for number in sorted(self._items)]
 
-    def _digest_unless_split(self, batch: Batch) -> str:
-        digest = self._digest(batch)
-        while (entry := self.journal.find(digest)) is not None and entry.split:
-            self._were_split.add(digest)
-            batch, _ = self.plan.split(batch)
-            digest = self._digest(batch)
-        return digest
+    def _find_batches(self) -> None:
+        """Take all batches; one that an earlier try has sent in halves becomes these."""
+        if not self._items:
+            for item in [self._add(batch) for batch in self.source.batches]:
+                self._split_as_before(item)
 
-    def _plan_again(self, batch: Batch) -> int:
-        """
-        Add a batch of the records that Voucherify has rejected of this one, where the journal asks for it.
+    def _find_rejected(self) -> None:
+        """Add batches of the records that Voucherify has rejected of others, if the journal says to send them again."""
+        looked_at = self._in_order()
+        for item in looked_at:  # grows by the batches that are added
+            entry = self.journal.find(item.digest)
+            if entry is None or entry.async_action_id is None or not entry.failed:
+                continue
+            batch = item.batch
+            rejected = self.add_rejected(batch, entry) if entry.failed < batch.records else None
+            if rejected is None:
+                log.info("All of %s is sent again, since records of it were rejected", batch.name)
+            else:
+                log.info("%s records of %s were rejected and are sent again", f"{rejected.records:,}", batch.name)
+                item.sent_again = rejected.records
+                looked_at += self._split_as_before(self._add(rejected))
 
-        If it cannot be told any more which those are (the report is gone), the whole batch is sent again.
-        """
-        entry = self.journal.find(self._digests[batch.number - 1])
-        if entry is None or entry.async_action_id is None or not entry.failed:
-            return 0
-        action = self.api.get_async_action(entry.async_action_id)
-        failures = outcome_of(action, batch.records, batch.destination.endpoint, self.api, self._ids_of(batch)).failures
-        again = self.plan.add_subset(batch, failures) if entry.failed <= len(failures) < batch.records else None
-        if again is None:
-            self.journal.withdraw(entry.digest)
-            log.info("Batch %d had rejected records and is sent again as a whole", batch.number)
-            return 0
-        log.info("%d records of batch %d were rejected and are sent again", again.records, batch.number)
-        return again.records
-
-    def _submitted_ids(self) -> list[str]:
-        """Submit every batch, at most ``max_in_flight`` at a time, and return the ids of their actions in order."""
-        ids: dict[int, str] = {}
-        in_flight: dict[Future[str], Batch] = {}
-        waiting = self._waiting
-        waiting.extend(self.plan.batches)
-        try:
-            while waiting or in_flight:
-                self._go_on()
-                if not waiting or len(in_flight) >= self.max_in_flight or (in_flight and self.api.bulk_calls_must_wait):
-                    self._note_answers(in_flight, ids, FIRST_COMPLETED, NOTICE_SECONDS)
-                    continue
-                batch = waiting.popleft()
-                if (known := self._known_id(batch)) is not None:
-                    ids[batch.number] = known
-                elif batch.length >= self._too_large and batch.records > 1:
-                    self.journal.intend(JournalEntry(self._digests[batch.number - 1], batch.records))
-                    self._split(batch)
-                else:
-                    in_flight[self._post(batch)] = batch
-        except VoucherifyError as error:
-            at_most = LAST_SECONDS if isinstance(error, VoucherifyTaskKilledError) else None
-            self._note_answers(in_flight, ids, ALL_COMPLETED, at_most, or_raise=False)
-            raise
-        return [ids[batch.number] for batch in self.plan.batches]
-
-    def _known_id(self, batch: Batch) -> str | None:
-        """Return the action of a batch that an earlier try has sent."""
-        entry = self.journal.find(self._digests[batch.number - 1])
-        if entry is None:
-            return None
-        if entry.async_action_id is None:
-            log.warning("Batch %d of %d is in doubt and is sent again", batch.number, len(self.plan.batches))
-            self._in_doubt[entry.digest] = entry
-        else:
-            self._reattached += 1
-            log.info(
-                "Batch %d of %d was sent by an earlier try: %s",
-                batch.number,
-                len(self.plan.batches),
-                entry.async_action_id,
+    def _forget_others(self) -> None:
+        """Forget what an earlier try has sent and the source does not have any more, before anything new is posted."""
+        known = self._were_split.union(item.digest for item in self._items.values())
+        others = [entry.digest for entry in self.journal if entry.digest not in known]
+        if others and any(item.batch.creates_each_time for item in self._items.values()):
+            raise RowsWithoutIdsError(
+                f"{len(others)} requests of an earlier try are not in the file any more, or are cut otherwise, so "
+                "nothing tells which of its rows were sent"
             )
-        return entry.async_action_id
+        if others:
+            log.warning(
+                "%d batches that an earlier try has sent are not the same any more, and are sent again as they are now:"
+                " the source has changed, or gives its rows in another order",
+                len(others),
+            )
+            self.journal.forget(*others)
 
-    def _go_on(self) -> None:
-        if self.killed():
-            answered = sum(entry.async_action_id is not None for entry in self.journal)
-            raise VoucherifyTaskKilledError(f"when {answered} of {len(self.plan.batches)} requests had been answered")
+    def _add(self, batch: B) -> _Item[B]:
+        """Take a batch; if several have the same content, their digests are numbered."""
+        content = batch.digest()
+        number = self._same_content[content] = self._same_content.get(content, 0) + 1
+        item = self._items[batch.number] = _Item(batch, content if number == 1 else f"{content}-{number}")
+        return item
 
-    def _post(self, batch: Batch) -> Future[str]:
-        self.journal.intend(JournalEntry(self._digests[batch.number - 1], batch.records))
-        return _in_thread(lambda: self.api.bulk(batch.destination.endpoint, Body(batch.length, batch.body)))
+    def _split_as_before(self, item: _Item[B]) -> list[_Item[B]]:
+        """Return what an earlier try has sent instead of a batch: halves, and halves of these, or the batch itself."""
+        entry = self.journal.find(item.digest)
+        if entry is None or not entry.split:
+            return [item]
+        return [part for half in self._halves(item) for part in self._split_as_before(half)]
 
-    def _note_answers(
-        self,
-        in_flight: dict[Future[str], Batch],
-        ids: dict[int, str],
-        until: str,
-        at_most: float | None,
-        *,
-        or_raise: bool = True,
-    ) -> None:
-        """Wait for posts, so many seconds at most; write their answers into the journal, then raise the first error."""
+    def _halves(self, item: _Item[B]) -> list[_Item[B]]:
+        self._were_split.add(item.digest)
+        self._too_large = min(self._too_large, item.batch.length)
+        return [self._add(half) for half in self.source.split(item.batch)]
+
+    def _post_all(self) -> None:
+        while self._waiting or self._in_flight:
+            if self.killed():
+                answered = sum(entry.async_action_id is not None for entry in self.journal)
+                raise VoucherifyTaskKilledError(f"when {answered} of {len(self._items)} requests had been answered")
+            is_full = len(self._in_flight) >= self.max_in_flight or (self._in_flight and self.api.bulk_calls_must_wait)
+            if is_full or not self._waiting:
+                self._note_answers(FIRST_COMPLETED, NOTICE_SECONDS)
+            elif not self._was_sent(item := self._waiting.popleft()):
+                self._post(item)
+
+    def _was_sent(self, item: _Item[B]) -> bool:
+        """Say whether an earlier try has sent a batch, all of which is not to be sent again."""
+        entry = item.before = self.journal.find(item.digest)
+        if entry is None:
+            return False
+        if entry.async_action_id is not None and (item.sent_again or not entry.failed):
+            self._reattached += 1
+            item.async_action_id = entry.async_action_id
+            log.info("An earlier try has sent %s: async action %s", item.batch.name, entry.async_action_id)
+            return True
+        if item.batch.creates_each_time:
+            lost = "its answer was lost, or Voucherify does not know its action"
+            became = lost if entry.async_action_id is None else f"{entry.async_action_id} failed"
+            raise RowsWithoutIdsError(f"an earlier try has sent {item.batch.name} and {became}")
+        if entry.in_doubt:
+            log.warning("The answer to %s was lost or no longer counts, so it is sent again", item.batch.name)
+        return False
+
+    def _post(self, item: _Item[B]) -> None:
+        self.journal.intend(JournalEntry(item.digest, item.batch.records))
+        if item.batch.length >= self._too_large and item.batch.records > 1:
+            self._split(item)
+        else:
+            self._in_flight[_in_thread(partial(self._send, item.batch))] = item
+
+    def _send(self, batch: B) -> str:
+        return self.api.send(batch.call())
+
+    def _note_answers(self, until: str, at_most: float | None, *, or_raise: bool = True) -> None:
+        """
+        Wait for posts and write their answers into the journal; then raise the first error.
+
+        :param at_most: seconds.
+        """
         first: VoucherifyError | None = None
-        for future in wait(in_flight, at_most, until).done:
-            batch = in_flight.pop(future)
+        for future in wait(self._in_flight, at_most, until).done:
+            item = self._in_flight.pop(future)
             try:
-                ids[batch.number] = self._answered(batch, future)
+                self._answered(item, future.result())
             except VoucherifyPayloadTooLargeError as error:
-                self._too_large = min(self._too_large, batch.length)
-                if batch.records == 1 or not or_raise:
-                    self._not_posted(self._digests[batch.number - 1])
+                log.warning("Too large for Voucherify: %s: %s", self._described(item), error)
+                if item.batch.records == 1 or not or_raise:
+                    self._not_accepted(item)
                     first = first or error
                 else:
-                    log.warning(
-                        "Batch %d of %s bytes is too large for Voucherify: %s", batch.number, f"{batch.length:,}", error
-                    )
-                    self._split(batch)
+                    self._split(item)
             except VoucherifyError as error:
+                if certainly_not_accepted(error):
+                    self._not_accepted(item)
                 first = first or error
         if first is not None and or_raise:
             raise first
 
-    def _answered(self, batch: Batch, future: Future[str]) -> str:
-        digest = self._digests[batch.number - 1]
-        try:
-            action_id = future.result()
-        except VoucherifyError as error:
-            if certainly_not_accepted(error) and not isinstance(error, VoucherifyPayloadTooLargeError):
-                self._not_posted(digest)
-            raise
-        self.journal.posted(digest, action_id)
-        self._posted_bytes += batch.length
-        log.info(
-            "Batch %d of %d (%d %% sent): %s records, %s bytes, async action %s",
-            batch.number,
-            len(self.plan.batches),
-            100 * self._posted_bytes // max(1, self.plan.bytes_to_send),
-            f"{batch.records:,}",
-            f"{batch.length:,}",
-            action_id,
-        )
-        return action_id
+    def _answered(self, item: _Item[B], async_action_id: str) -> None:
+        self.journal.posted(item.digest, async_action_id)
+        item.async_action_id = async_action_id
+        self._posted_bytes += item.batch.length
+        done, described = len(self._items) - len(self._waiting) - len(self._in_flight), self._described(item)
+        log.info("%d of %d: sent %s, async action %s", done, len(self._items), described, async_action_id)
 
-    def _not_posted(self, digest: str) -> None:
+    def _not_accepted(self, item: _Item[B]) -> None:
         """Take back an intent that certainly came to nothing; a batch that was in doubt before still is."""
-        if (before := self._in_doubt.get(digest)) is not None:
-            self.journal.restore(before)
+        if item.before is not None:
+            self.journal.restore(item.before)
         else:
-            self.journal.withdraw(digest)
+            self.journal.forget(item.digest)
 
-    def _split(self, batch: Batch) -> None:
-        """Send two halves instead of a batch, which has an entry in the journal; in doubt are both if it was."""
-        whole = self._digests[batch.number - 1]
-        self.journal.was_split(whole)
-        first, second = self.plan.split(batch)
-        self._digests[first.number - 1] = self._digest(first)
-        self._digests.append(self._digest(second))
-        if whole in self._in_doubt:
-            for half in (first, second):
-                self.journal.intend(JournalEntry(self._digests[half.number - 1], half.records))
-        self._sent_again.append(0)
-        self._waiting.extendleft((second, first))
-
-    def _digest(self, batch: Batch) -> str:
-        digest = hashlib.sha256(batch.destination.endpoint.path.encode() + b"\n", usedforsecurity=False)
-        for piece in batch.body():
-            digest.update(piece)
-        return digest.hexdigest()[:32]
+    def _split(self, item: _Item[B]) -> None:
+        """Send two halves instead of a batch, of which the journal has the intent; in doubt are both if it was."""
+        halves = self._halves(item)
+        if item.may_have_arrived:
+            for half in halves:
+                self.journal.intend(JournalEntry(half.digest, half.batch.records))
+        self.journal.was_split(item.digest, item.before)
+        self._waiting.extendleft(reversed(halves))
 
     @staticmethod
-    def _ids_of(batch: Batch) -> list[str]:
-        return ids_of(b"".join(batch.body()), batch.destination.endpoint)
+    def _described(item: _Item[B]) -> str:
+        return f"{item.batch.name} ({item.batch.records:,} records, {item.batch.length:,} bytes)"
 
 
 def _in_thread(post: Callable[[], str]) -> Future[str]:

@@ -101,19 +101,14 @@ _NUMBERS = ("submitted_at", "requests", "bytes_sent", "reattached", "resubmitted
 _COLUMNS = ("records", "sent_again", "action_type", "resubmitted")
 
 
-def resubmission_warning(batches: str, records: str, submitted: Sequence[SubmittedBatch]) -> str | None:
-    """
-    Say how many batches and records may have reached Voucherify twice; None if none may.
-
-    :param batches: what they are called; ``records`` likewise.
-    """
+def resubmission_warning(submitted: Sequence[SubmittedBatch]) -> str | None:
+    """Say how many requests and records may have reached Voucherify twice; None if none may."""
     again = [batch.records or 0 for batch in submitted if batch.resubmitted]
     if not again:
         return None
     return (
-        f"{len(again):,} {batches} ({sum(again):,} {records}) may have reached Voucherify twice, since the answer to "
-        f"the first request was lost or no longer counts; {records} that the first one created do not count as "
-        "created"
+        f"{len(again):,} requests ({sum(again):,} records) may have reached Voucherify twice, since the answer to the "
+        "first one was lost or no longer counts; records that the first one created do not count as created"
     )
 
 

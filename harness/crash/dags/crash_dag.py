@@ -105,7 +105,7 @@ class CrashingOperator(VoucherifyBulkUpdateOperator):
     """The provider's operator, with the killer standing at each moment."""
 
     def execute(self, context: Any) -> Any:
-        from airflow_provider_voucherify.client.http import VoucherifyClient
+        from airflow_provider_voucherify.sync.batches.spool import Batch
         from airflow_provider_voucherify.sync.sending.journal import Journal
 
         conf = context["dag_run"].conf
@@ -118,9 +118,7 @@ class CrashingOperator(VoucherifyBulkUpdateOperator):
             Journal.posted, lambda: killer.at(moments.BETWEEN_ANSWER_AND_JOURNAL, after=KILLED_BATCH)
         )
         Journal.posted = after(Journal.posted, lambda: killer.at(*moments.HALF_WAY, after=KILLED_BATCH))
-        VoucherifyClient.bulk = before(
-            VoucherifyClient.bulk, lambda: killer.at(moments.BETWEEN_INTENT_AND_POST, after=KILLED_BATCH)
-        )
+        Batch.call = before(Batch.call, lambda: killer.at(moments.BETWEEN_INTENT_AND_POST, after=KILLED_BATCH))
         return super().execute(context)
 
     def defer(self, **kwargs: Any) -> Any:
