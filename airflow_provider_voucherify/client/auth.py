@@ -146,9 +146,9 @@ class Auth:
 
 def missing_scopes(settings: ConnectionSettings, scopes: Iterable[str]) -> list[str]:
     """Return those scopes that the connection's OAuth token lacks; with API keys none."""
-    given = settings.extra.scope.split()
-    has_all = settings.extra.auth_method != "oauth" or WHOLE_API in given
-    return [] if has_all else [scope for scope in scopes if scope not in given]
+    scope_names = settings.extra.scope.split()
+    has_all = settings.extra.auth_method != "oauth" or WHOLE_API in scope_names
+    return [] if has_all else [scope for scope in scopes if scope not in scope_names]
 
 
 def oauth_token(scope: str) -> Call[OAuthToken]:
@@ -171,14 +171,14 @@ def introspect_oauth_token(access_token: str) -> Call[TokenIntrospection]:
 
     :param access_token: the token to ask about; it appears in no log, error or answer.
     """
-    from airflow_provider_voucherify.client.records import reads  # which no waiting or bulk task needs to import
+    from airflow_provider_voucherify.client.records import reader  # which no waiting or bulk task needs to import
     from airflow_provider_voucherify.models.records import TokenIntrospection
 
     body = form_body(access_token=access_token)
     return Call(
         "POST",
         OAUTH_INTROSPECT_PATH,
-        reads(TokenIntrospection),
+        reader(TokenIntrospection),
         safe=True,
         body=body,
         authorisation="keys",

@@ -156,8 +156,8 @@ class Budget:
 
         :param own_limit: the limit that the connection sets.
         """
-        left = None if self.remaining is None else self.remaining - len(self.in_flight)
-        known = [self.limit if left is not None and left <= 0 else left]
+        calls_left = None if self.remaining is None else self.remaining - len(self.in_flight)
+        known = [self.limit if calls_left is not None and calls_left <= 0 else calls_left]
         known += [own_limit.calls] if own_limit is not None else []
         return min((calls for calls in known if calls is not None), default=None)
 

@@ -9,14 +9,14 @@ from airflow_provider_voucherify.client.calls import Call, nothing
 from airflow_provider_voucherify.client.paging import Listing, Pages, TimeOrder, by_cursor, by_page, by_time
 from airflow_provider_voucherify.client.records import (
     Time,
-    deprecated,
+    api_filters,
+    fields_to_send,
     json_body,
-    named,
     path_of,
     query_of,
-    reads,
+    reader,
     upsert,
-    written,
+    warn_deprecated,
 )
 from airflow_provider_voucherify.models.records import (
     Customer,
@@ -74,7 +74,7 @@ def create_customer(customer: Customer | Mapping[str, Any]) -> Call[Customer]:
 
     :param customer: ``source_id`` and the fields to set.
     """
-    fields = written(customer, ("id", "source_id", *CUSTOMER_FIELDS))
+    fields = fields_to_send(customer, ("id", "source_id", *CUSTOMER_FIELDS))
     return upsert("/v1/customers", fields, Customer)
 
 
@@ -84,7 +84,7 @@ def get_customer(customer_id: str) -> Call[Customer]:
 
     :param customer_id: Voucherify's ``id`` or the ``source_id``.
     """
-    return Call("GET", path_of("customers", customer_id), reads(Customer), safe=True)
+    return Call("GET", path_of("customers", customer_id), reader(Customer), safe=True)
 
 
 def update_customer(customer_id: str, customer: Customer | Mapping[str, Any]) -> Call[Customer]:
@@ -96,8 +96,8 @@ def update_customer(customer_id: str, customer: Customer | Mapping[str, Any]) ->
     :param customer_id: Voucherify's ``id`` or the ``source_id``.
     :param customer: the fields to change, or a customer that was read, changed with ``model_copy(update=…)``.
     """
-    body = json_body(written(customer, CUSTOMER_FIELDS))
-    return Call("PUT", path_of("customers", customer_id), reads(Customer), safe=True, body=body)
+    body = json_body(fields_to_send(customer, CUSTOMER_FIELDS))
+    return Call("PUT", path_of("customers", customer_id), reader(Customer), safe=True, body=body)
 
 
 def delete_customer(customer_id: str) -> Call[None]:
@@ -121,7 +121,7 @@ def delete_customer_permanently(customer_id: str) -> Call[PermanentDeletion]:
     :param customer_id: Voucherify's ``id`` or the ``source_id``.
     """
     path = path_of("customers", customer_id, "permanent-deletion")
-    return Call("POST", path, reads(PermanentDeletion), safe=False)
+    return Call("POST", path, reader(PermanentDeletion), safe=False)
 
 
 def list_customers(
@@ -144,7 +144,7 @@ def list_customers(
     :param filters: see ``CustomerFilters``.
     """
     query = {"limit": limit, "page": page, "order": order, "starting_after": starting_after}
-    return _customers({**query, **named(filters, CustomerFilters)})
+    return _customers({**query, **api_filters(filters, CustomerFilters)})
 
 
 def all_customers(*, order: str = "created_at", **filters: Unpack[CustomerFilters]) -> Listing[CustomerList, Customer]:
@@ -159,7 +159,7 @@ def all_customers(*, order: str = "created_at", **filters: Unpack[CustomerFilter
     :param filters: see ``CustomerFilters``.
     :raises VoucherifyUnexpectedAnswerError: the list cannot be read to its end.
     """
-    query = query_of({"order": order, **named(filters, CustomerFilters)})
+    query = query_of({"order": order, **api_filters(filters, CustomerFilters)})
     pages: Pages[CustomerList, Customer] = Pages(
         _customers,
         lambda page: page.customers,
@@ -231,7 +231,7 @@ def list_customer_activity(
     :param filters: see ``ActivityFilters``.
     """
     query = {"limit": limit, "order": order, "starting_after_id": starting_after_id}
-    return _activity(customer_id, {**query, **named(filters, ActivityFilters)})
+    return _activity(customer_id, {**query, **api_filters(filters, ActivityFilters)})
 
 
 def all_customer_activity(
@@ -251,7 +251,7 @@ def all_customer_activity(
         "activities",
         has_more=lambda page: page.has_more,
     )
-    query = query_of({"order": order, **named(filters, ActivityFilters)})
+    query = query_of({"order": order, **api_filters(filters, ActivityFilters)})
     return by_cursor(pages, query, lambda page: page.more_starting_after)
 
 
@@ -273,7 +273,7 @@ def list_customer_activities(
 
     Deprecated by the vendor; warns with ``DeprecationWarning``. Use ``list_customer_activity``.
     """
-    deprecated("GET /v1/customers/{customerId}/activities is deprecated by Voucherify; use list_customer_activity")
+    warn_deprecated("GET /v1/customers/{customerId}/activities is deprecated by Voucherify; use list_customer_activity")
     query = {
         "limit": limit,
         "order": order,
@@ -286,7 +286,7 @@ def list_customer_activities(
         "end_date": end_date,
     }
     path = path_of("customers", customer_id, "activities")
-    return Call("GET", path, reads(CustomerActivityList), safe=True, query=query_of(query))
+    return Call("GET", path, reader(CustomerActivityList), safe=True, query=query_of(query))
 
 
 def list_customer_segments(customer_id: str) -> Call[SegmentList]:
@@ -295,7 +295,7 @@ def list_customer_segments(customer_id: str) -> Call[SegmentList]:
 
     For a customer that does not exist Voucherify returns the segments that it would belong to, not a 404.
     """
-    return Call("GET", path_of("customers", customer_id, "segments"), reads(SegmentList), safe=True)
+    return Call("GET", path_of("customers", customer_id, "segments"), reader(SegmentList), safe=True)
 
 
 def list_customer_redeemables(
@@ -346,20 +346,20 @@ def update_customers_consents(customer_id: str, consents: Mapping[str, bool]) ->
 
     :param consents: id of each consent to whether it is given; ``{"unsubscribed": True}`` denies all.
     """
-    deprecated("PUT /v1/customers/{customerId}/consents was removed by Voucherify in 2024")
+    warn_deprecated("PUT /v1/customers/{customerId}/consents was removed by Voucherify in 2024")
     path, body = path_of("customers", customer_id, "consents"), json_body(dict(consents))
     return Call("PUT", path, nothing, safe=True, body=body, empty=True)
 
 
 def _customers(query: Mapping[str, Any]) -> Call[CustomerList]:
-    return Call("GET", "/v1/customers", reads(CustomerList), safe=True, query=query_of(query))
+    return Call("GET", "/v1/customers", reader(CustomerList), safe=True, query=query_of(query))
 
 
 def _activity(customer_id: str, query: Mapping[str, Any]) -> Call[CustomerActivityList]:
     path = path_of("customers", customer_id, "activity")
-    return Call("GET", path, reads(CustomerActivityList), safe=True, query=query_of(query))
+    return Call("GET", path, reader(CustomerActivityList), safe=True, query=query_of(query))
 
 
 def _redeemables(customer_id: str, query: Mapping[str, Any]) -> Call[CustomerRedeemableList]:
     path = path_of("customers", customer_id, "redeemables")
-    return Call("GET", path, reads(CustomerRedeemableList), safe=True, query=query_of(query))
+    return Call("GET", path, reader(CustomerRedeemableList), safe=True, query=query_of(query))

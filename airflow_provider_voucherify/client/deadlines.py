@@ -42,19 +42,19 @@ class _Times:
         """Return the seconds that sending a piece may take."""
         if not self._sends:
             self._sends, self._end = True, time.monotonic() + MAX_SENDING_SECONDS
-        left = self._left()
-        if left is not None and left <= 0:
+        seconds_left = self._left()
+        if seconds_left is not None and seconds_left <= 0:
             raise httpcore.WriteTimeout(f"the request could not be sent within {MAX_SENDING_SECONDS:.0f} s")
-        return _least(timeout, left)
+        return _least(timeout, seconds_left)
 
     def reading(self, timeout: float | None) -> float | None:
         """Return the seconds that receiving a piece may take."""
         if self._sends:
             self._sends, self._late = False, False
             self._end = None if timeout is None else time.monotonic() + timeout
-        left = self._left()
-        if left is None or left > 0:
-            return _least(timeout, left)
+        seconds_left = self._left()
+        if seconds_left is None or seconds_left > 0:
+            return _least(timeout, seconds_left)
         if self._late:
             raise httpcore.ReadTimeout("the answer's headers came too slowly")
         self._late = True

@@ -105,9 +105,9 @@ def by_page(pages: Pages[P, R], query: Query) -> Listing[P, R]:
     while True:
         page = yield pages.call({**query, "limit": PAGE_SIZE, "page": number})
         pages.check_progress(page, before, number)
-        found = pages.fresh(page, before)
-        yield found
-        read += len(found)
+        records = pages.fresh(page, before)
+        yield records
+        read += len(records)
         if pages.is_last(page, read, pages.total(page)):
             return
         if number == pages.last_page:
@@ -132,12 +132,12 @@ def by_cursor(pages: Pages[P, R], query: Query, cursor_of: Callable[[P], str | N
         page = yield pages.call({**query, "limit": PAGE_SIZE, **at})
         pages.check_progress(page, before, len(used) + 1)
         before = pages.keys(page)
-        found = pages.records(page)
-        yield list(found)
-        read += len(found)
+        records = pages.records(page)
+        yield list(records)
+        read += len(records)
         if pages.is_last(page, read):
             return
-        cursor = cursor_of(page) or pages.identity(found[-1])
+        cursor = cursor_of(page) or pages.identity(records[-1])
         if cursor in used:
             raise pages.stuck(f"the cursor {cursor} came before")
         used.add(cursor)
@@ -204,17 +204,17 @@ def by_time(pages: Pages[P, R], query: Query, order: TimeOrder[R]) -> Listing[P,
         page = yield pages.call({**query, "limit": PAGE_SIZE, **at})
         if cursor is None:  # later totals may count the rest alone
             total = pages.total(page)
-        found = pages.fresh(page, known)
-        yield found
-        read += len(found)
+        records = pages.fresh(page, known)
+        yield records
+        read += len(records)
         if pages.is_last(page, read, total):
             return
         first, last = (order.time(pages, pages.records(page)[place]) for place in (0, -1))
         if cursor is not None and order.is_beyond(cursor, last):
             raise pages.stuck(f"the API gives records from before the cursor {iso(cursor)}")
-        behind = last - order.step
-        if first != last and (cursor is None or order.is_beyond(behind, cursor)):
-            cursor, known = behind, pages.keys(page)
+        cursor_behind = last - order.step
+        if first != last and (cursor is None or order.is_beyond(cursor_behind, cursor)):
+            cursor, known = cursor_behind, pages.keys(page)
         else:
             cursor, known = last + order.step, known | pages.keys(page)
             given = yield from _moment(pages, query, order, (first, last), known)
@@ -236,9 +236,9 @@ def _moment(
     for number in range(1, LAST_PAGE + 1):
         page = yield pages.call({**order.within(query, *moment), "limit": PAGE_SIZE, "page": number})
         pages.check_progress(page, before, number)
-        found = [r for r in pages.fresh(page, known | given) if not order.is_beyond(moment[0], order.time(pages, r))]
-        yield found
-        given.update(map(pages.identity, found))
+        records = [r for r in pages.fresh(page, known | given) if not order.is_beyond(moment[0], order.time(pages, r))]
+        yield records
+        given.update(map(pages.identity, records))
         read += len(pages.keys(page) - before)
         before = pages.keys(page)
         if pages.is_last(page, read, pages.total(page)):

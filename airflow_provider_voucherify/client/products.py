@@ -7,7 +7,16 @@ from typing import Any, TypedDict, Unpack
 
 from airflow_provider_voucherify.client.calls import Call
 from airflow_provider_voucherify.client.paging import LAST_PAGE_OF_PRODUCTS, Listing, Pages, by_page
-from airflow_provider_voucherify.client.records import Time, json_body, named, path_of, query_of, reads, upsert, written
+from airflow_provider_voucherify.client.records import (
+    Time,
+    api_filters,
+    fields_to_send,
+    json_body,
+    path_of,
+    query_of,
+    reader,
+    upsert,
+)
 from airflow_provider_voucherify.models.records import Product, ProductList
 
 PRODUCT_FIELDS = ("name", "price", "attributes", "metadata", "image_url")
@@ -27,7 +36,7 @@ def create_product(product: Product | Mapping[str, Any]) -> Call[Product]:
 
     :param product: ``source_id`` and the fields to set (``price`` in minor units).
     """
-    return upsert("/v1/products", written(product, ("id", "source_id", *PRODUCT_FIELDS)), Product)
+    return upsert("/v1/products", fields_to_send(product, ("id", "source_id", *PRODUCT_FIELDS)), Product)
 
 
 def get_product(product_id: str) -> Call[Product]:
@@ -36,7 +45,7 @@ def get_product(product_id: str) -> Call[Product]:
 
     :param product_id: Voucherify's ``id`` or the ``source_id``.
     """
-    return Call("GET", path_of("products", product_id), reads(Product), safe=True)
+    return Call("GET", path_of("products", product_id), reader(Product), safe=True)
 
 
 def update_product(product_id: str, product: Product | Mapping[str, Any]) -> Call[Product]:
@@ -46,8 +55,8 @@ def update_product(product_id: str, product: Product | Mapping[str, Any]) -> Cal
     :param product_id: Voucherify's ``id`` or the ``source_id``.
     :param product: the fields to change, or a product that was read and changed.
     """
-    body = json_body(written(product, PRODUCT_FIELDS))
-    return Call("PUT", path_of("products", product_id), reads(Product), safe=True, body=body)
+    body = json_body(fields_to_send(product, PRODUCT_FIELDS))
+    return Call("PUT", path_of("products", product_id), reader(Product), safe=True, body=body)
 
 
 def list_products(
@@ -61,7 +70,7 @@ def list_products(
     :param order: e.g. ``created_at`` or ``-updated_at``; by default the newest come last.
     :param filters: see ``ProductFilters``.
     """
-    return _products({"limit": limit, "page": page, "order": order, **named(filters, ProductFilters)})
+    return _products({"limit": limit, "page": page, "order": order, **api_filters(filters, ProductFilters)})
 
 
 def all_products(*, order: str = "created_at", **filters: Unpack[ProductFilters]) -> Listing[ProductList, Product]:
@@ -84,8 +93,8 @@ def all_products(*, order: str = "created_at", **filters: Unpack[ProductFilters]
         total=lambda page: page.total,
         last_page=LAST_PAGE_OF_PRODUCTS,
     )
-    return by_page(pages, query_of({"order": order, **named(filters, ProductFilters)}))
+    return by_page(pages, query_of({"order": order, **api_filters(filters, ProductFilters)}))
 
 
 def _products(query: Mapping[str, Any]) -> Call[ProductList]:
-    return Call("GET", "/v1/products", reads(ProductList), safe=True, query=query_of(query))
+    return Call("GET", "/v1/products", reader(ProductList), safe=True, query=query_of(query))

@@ -79,10 +79,10 @@ class Protocol:
         while True:
             if uses_token and token is None:
                 token = yield from self._token_for(call, None, max_rate_limit_wait)
-            left = allowance.seconds_left
-            reserved = self._budgets.send(call.bucket, self._limits, self._clock(), patient=left > 0)
+            seconds_left = allowance.seconds_left
+            reserved = self._budgets.send(call.bucket, self._limits, self._clock(), patient=seconds_left > 0)
             if isinstance(reserved, MustWait):
-                wait = self._seconds_to_wait(call, reserved, left, paused)
+                wait = self._seconds_to_wait(call, reserved, seconds_left, paused)
                 allowance.waits(wait, reserved.bucket)
                 paused = paused + wait if reserved.until is None else 0.0
                 token = None  # it may expire meanwhile
@@ -139,31 +139,30 @@ class Protocol:
         extra = self.settings.extra
         return {"api_calls": extra.rate_limit, "bulk_api_calls": extra.bulk_rate_limit}
 
-    def _seconds_to_wait(self, call: Call[Any], limit: MustWait, left: float, paused: float) -> float:
+    def _seconds_to_wait(self, call: Call[Any], limit: MustWait, seconds_left: float, paused: float) -> float:
         """
         Return the seconds to wait before a call may be sent, and say why.
 
-        :param left: seconds that it may still wait for rate limits.
+        :param seconds_left: seconds that it may still wait for rate limits.
         :param paused: seconds that it has just waited for the answers of other calls, without a break.
         """
         if limit.until is None:
-            wait = min(max(paused / 2, _MIN_PAUSE), _MAX_PAUSE, left)
+            wait = min(max(paused / 2, _MIN_PAUSE), _MAX_PAUSE, seconds_left)
             if paused < 1.0 <= paused + wait:
                 log.info("%s waits for other calls to be answered: %s", call, limit.why)
             return wait
         now = self._clock()
         wait = max(0.0, limit.until - now)
-        if wait > left:
-            why = (
-                f"{limit.why} until {_utc(limit.until)} UTC, which is longer than it may wait ({max(0.0, left):.0f} s)"
-            )
+        if wait > seconds_left:
+            allowed = f"{max(0.0, seconds_left):.0f} s"
+            why = f"{limit.why} until {_utc(limit.until)} UTC, which is longer than it may wait ({allowed})"
             asked = self._asked(call)
             raise self._advised(
                 errors.VoucherifyRateLimitError(
                     str(call), 429, limit_type=limit.bucket, retry_at=limit.until, sent=False, message=why, asked=asked
                 )
             )
-        wait = min(wait + budgets.CLOCK_MARGIN, left)
+        wait = min(wait + budgets.CLOCK_MARGIN, seconds_left)
         log.info("%s waits %.0f s, until %s UTC: %s", call, wait, _utc(now + wait), limit.why)
         return wait
 

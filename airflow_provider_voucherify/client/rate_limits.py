@@ -39,10 +39,10 @@ class CallLimit:
 
         :raises ValueError: saying how it must be written.
         """
-        found = re.fullmatch(r"([0-9]{1,9})\s*/\s*(second|minute|hour)", text.strip().lower())
-        if found is None or int(found[1]) == 0:
+        match = re.fullmatch(r"([0-9]{1,9})\s*/\s*(second|minute|hour)", text.strip().lower())
+        if match is None or int(match[1]) == 0:
             raise ValueError(f"must be a number of calls per second, minute or hour, such as 100/minute, not {text!r}")
-        return cls(int(found[1]), _PERIODS[found[2]])
+        return cls(int(match[1]), _PERIODS[match[2]])
 
     def __str__(self) -> str:
         period = next((name for name, seconds in _PERIODS.items() if seconds == self.seconds), f"{self.seconds:g} s")
@@ -112,7 +112,7 @@ def _number(text: str | None) -> float | None:
 
 def _epoch(date: str | None) -> float | None:
     try:
-        parsed = parsedate_tz(date) if date is not None else None
-        return _number(str(mktime_tz(parsed))) if parsed is not None else None
+        fields = parsedate_tz(date) if date is not None else None
+        return _number(str(mktime_tz(fields))) if fields is not None else None
     except (ValueError, OverflowError):
         return None

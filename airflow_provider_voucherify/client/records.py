@@ -45,11 +45,11 @@ _NULLABLE = ("address",)
 def upsert(path: str, fields: Mapping[str, Any], model: type[R]) -> Call[R]:
     """Create or update a record. It is safe to repeat only with an id: without, each request creates a record."""
     return Call(
-        "POST", path, reads(model), safe=bool(fields.get("id") or fields.get("source_id")), body=json_body(fields)
+        "POST", path, reader(model), safe=bool(fields.get("id") or fields.get("source_id")), body=json_body(fields)
     )
 
 
-def written(record: Record | Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
+def fields_to_send(record: Record | Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
     """Return the fields of a record that are sent; warns about ``birthday``."""
     if isinstance(record, Record):
         known = record.to_dict()
@@ -60,7 +60,7 @@ def written(record: Record | Mapping[str, Any], fields: Collection[str]) -> dict
     else:
         sent = dict(record)
     if "birthday" in sent:
-        deprecated("birthday is deprecated by Voucherify; use birthdate")
+        warn_deprecated("birthday is deprecated by Voucherify; use birthdate")
     return sent
 
 
@@ -76,7 +76,7 @@ def path_of(resource: str, record_id: str, *more: str) -> str:
     return "/".join(("/v1", resource, quote(record_id, safe=""), *more))
 
 
-def named(filters: Mapping[str, Any], known: type) -> dict[str, Any]:
+def api_filters(filters: Mapping[str, Any], known: type) -> dict[str, Any]:
     """Return filters by the names that the API has for them."""
     if unknown := filters.keys() - known.__annotations__.keys():
         raise VoucherifyConfigurationError(f"unknown filter {', '.join(sorted(unknown))}")
@@ -111,12 +111,12 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, str | list[str]]]:
         yield name, iso(value) if isinstance(value, datetime) else str(value)
 
 
-def reads(model: type[R]) -> Callable[[Any], R]:
+def reader(model: type[R]) -> Callable[[Any], R]:
     """Return a function that reads an answer as a model."""
     return lambda answer: validated(model, answer, ANSWER)
 
 
-def deprecated(message: str) -> None:
+def warn_deprecated(message: str) -> None:
     """Warn the first caller outside this package."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_PACKAGE):

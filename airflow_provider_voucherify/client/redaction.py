@@ -29,21 +29,21 @@ def forms(credential: str) -> frozenset[str]:
     """
     if len(credential) < MIN_LENGTH:
         return frozenset()
-    found = {credential, json.dumps(credential)[1:-1], html.escape(credential)}
-    found |= {quote(credential, safe=""), quote(credential), quote_plus(credential)}
-    found |= {re.sub("%[0-9A-F]{2}", lambda octet: octet[0].lower(), form) for form in found}
+    texts = {credential, json.dumps(credential)[1:-1], html.escape(credential)}
+    texts |= {quote(credential, safe=""), quote(credential), quote_plus(credential)}
+    texts |= {re.sub("%[0-9A-F]{2}", lambda octet: octet[0].lower(), form) for form in texts}
     raw = credential.encode()
     for before in range(3):
         last = (before + len(raw)) * 8 // 6
         for encode in (b64encode, urlsafe_b64encode):
-            found.add(encode(bytes(before) + raw)[_FIRST_OF_ITS_OWN[before] : last].decode())
-    return frozenset(found)
+            texts.add(encode(bytes(before) + raw)[_FIRST_OF_ITS_OWN[before] : last].decode())
+    return frozenset(texts)
 
 
 def redact(text: bytes, credentials: Iterable[str]) -> bytes:
     """Return a text with ``***`` in the place of every form of some credentials, longest forms first."""
-    found = {form for credential in credentials for form in forms(credential)}
-    for form in sorted(found, key=len, reverse=True):
+    texts = {form for credential in credentials for form in forms(credential)}
+    for form in sorted(texts, key=len, reverse=True):
         text = text.replace(form.encode(), b"***")
     return text
 

@@ -126,8 +126,8 @@ class ConnectionSettings(BaseModel):
             if not (value or "").strip()
         ]
         if missing:
-            named = "" if conn_id is None else f" {conn_id!r}"
-            raise VoucherifyConfigurationError(f"the Voucherify connection{named} has no {' and no '.join(missing)}")
+            which = "" if conn_id is None else f" {conn_id!r}"
+            raise VoucherifyConfigurationError(f"the Voucherify connection{which} has no {' and no '.join(missing)}")
         try:
             parsed = ConnectionExtra.model_validate(extra or {})
         except ValidationError as error:
@@ -170,11 +170,11 @@ def without_effect(unknown_extras: Iterable[str]) -> str:
     :param unknown_extras: their names; their values, which may be secret, are not shown.
     """
     known = list(ConnectionExtra.model_fields)
-    named = [
+    names = [
         f"{name!r:.60}" + "".join(f" (did you mean {near!r}?)" for near in get_close_matches(name, known, n=1))
         for name in unknown_extras
     ]
-    return f"{', '.join(named)}, which this provider does not know and ignores; it knows {', '.join(known)}"
+    return f"{', '.join(names)}, which this provider does not know and ignores; it knows {', '.join(known)}"
 
 
 def _port(parts: SplitResult) -> int | None:

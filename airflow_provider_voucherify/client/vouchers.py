@@ -7,7 +7,15 @@ from typing import Any, TypedDict, Unpack
 
 from airflow_provider_voucherify.client.calls import Call
 from airflow_provider_voucherify.client.paging import Listing, Pages, TimeOrder, by_page, by_time
-from airflow_provider_voucherify.client.records import Time, json_body, named, path_of, query_of, reads, written
+from airflow_provider_voucherify.client.records import (
+    Time,
+    api_filters,
+    fields_to_send,
+    json_body,
+    path_of,
+    query_of,
+    reader,
+)
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.models.records import Voucher, VoucherList
 
@@ -69,11 +77,11 @@ def create_voucher(code: str, voucher: Voucher | Mapping[str, Any]) -> Call[Vouc
     :param voucher: ``type`` and what that needs: ``discount``, ``gift``, or ``loyalty_card`` and a campaign.
     :raises VoucherifyConfigurationError: the rules of a voucher that was read are incomplete.
     """
-    fields = written(voucher, _NEW_VOUCHER_FIELDS)
+    fields = fields_to_send(voucher, _NEW_VOUCHER_FIELDS)
     if isinstance(voucher, Voucher):
         fields |= _limits_of(voucher)
         fields = {name: value for name, value in fields.items() if value is not None}
-    return Call("POST", path_of("vouchers", code), reads(Voucher), safe=False, body=json_body(fields))
+    return Call("POST", path_of("vouchers", code), reader(Voucher), safe=False, body=json_body(fields))
 
 
 def _limits_of(voucher: Voucher) -> dict[str, Any]:
@@ -97,7 +105,7 @@ def get_voucher(code: str) -> Call[Voucher]:
 
     :param code: its code, or Voucherify's ``id``.
     """
-    return Call("GET", path_of("vouchers", code), reads(Voucher), safe=True)
+    return Call("GET", path_of("vouchers", code), reader(Voucher), safe=True)
 
 
 def update_voucher(code: str, voucher: Voucher | Mapping[str, Any]) -> Call[Voucher]:
@@ -108,8 +116,8 @@ def update_voucher(code: str, voucher: Voucher | Mapping[str, Any]) -> Call[Vouc
 
     :param voucher: the fields to change, or a voucher that was read and changed.
     """
-    body = json_body(written(voucher, VOUCHER_FIELDS))
-    return Call("PUT", path_of("vouchers", code), reads(Voucher), safe=True, body=body)
+    body = json_body(fields_to_send(voucher, VOUCHER_FIELDS))
+    return Call("PUT", path_of("vouchers", code), reader(Voucher), safe=True, body=body)
 
 
 def list_vouchers(
@@ -124,7 +132,7 @@ def list_vouchers(
         come first.
     :param filters: see ``VoucherFilters``.
     """
-    return _vouchers({"limit": limit, "page": page, "order": order, **named(filters, VoucherFilters)})
+    return _vouchers({"limit": limit, "page": page, "order": order, **api_filters(filters, VoucherFilters)})
 
 
 def all_vouchers(*, order: str = "created_at", **filters: Unpack[VoucherFilters]) -> Listing[VoucherList, Voucher]:
@@ -138,7 +146,7 @@ def all_vouchers(*, order: str = "created_at", **filters: Unpack[VoucherFilters]
     :param filters: see ``VoucherFilters``.
     :raises VoucherifyUnexpectedAnswerError: the list cannot be read to its end.
     """
-    query = query_of({"order": order, **named(filters, VoucherFilters)})
+    query = query_of({"order": order, **api_filters(filters, VoucherFilters)})
     pages: Pages[VoucherList, Voucher] = Pages(
         _vouchers,
         lambda page: page.vouchers,
@@ -154,4 +162,4 @@ def all_vouchers(*, order: str = "created_at", **filters: Unpack[VoucherFilters]
 
 
 def _vouchers(query: Mapping[str, Any]) -> Call[VoucherList]:
-    return Call("GET", "/v1/vouchers", reads(VoucherList), safe=True, query=query_of(query))
+    return Call("GET", "/v1/vouchers", reader(VoucherList), safe=True, query=query_of(query))

@@ -168,7 +168,7 @@ def test_a_redirect_is_not_followed(
 
 
 @pytest.mark.parametrize(
-    ("error", "passes"),
+    ("error", "transient"),
     [
         (errors.VoucherifyNotSentError(), True),
         (errors.VoucherifyNoAnswerError(), True),
@@ -182,8 +182,8 @@ def test_a_redirect_is_not_followed(
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_it_is_known_which_errors_may_pass_by_themselves(error: errors.VoucherifyError, passes: bool) -> None:
-    assert errors.is_transient(error) is passes
+def test_it_is_known_which_errors_are_transient(error: errors.VoucherifyError, transient: bool) -> None:
+    assert errors.is_transient(error) is transient
 
 
 @pytest.mark.parametrize("auth_method", ["api_keys", "oauth"])

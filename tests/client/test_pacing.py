@@ -285,10 +285,10 @@ def test_the_answers_of_others_are_not_waited_for_for_ever() -> None:
     project = Budgets()
     end(project, send(project), 200, remaining=1)
     send(project)
-    hold = send(project)
+    wait = send(project)
 
-    assert isinstance(hold, MustWait)
-    assert hold.until is None
+    assert isinstance(wait, MustWait)
+    assert wait.until is None
     assert isinstance(send(project, patient=False), int), "by one that may not wait"
     assert isinstance(send(project, 500.0), int), "beyond the time in which a call is answered or has failed"
 
