@@ -49,7 +49,7 @@ with DAG(
         resource="vouchers",
         sql="SELECT code, channel FROM vouchers",
         sql_conn_id="warehouse",
-        max_failed_ratio=0.5,
+        fail_if={"failed_ratio": 0.5},
         report_path="{{ var.value.voucherify_reports }}/vouchers/{{ run_id }}",
         on_failed_records_callback=[slack_of_failures, mail_of_failures],
         on_success_callback=slack_of_every_night,

@@ -49,7 +49,7 @@ with DAG(
             "country": "address.country",
             "segment": "metadata.segment",
         },
-        max_failed_ratio=0.01,
+        fail_if={"failed_ratio": 0.01},
         report_path="{{ var.value.voucherify_reports }}/customers/{{ run_id }}",
         on_failed_records_callback=log_failures,
         deferrable=True,

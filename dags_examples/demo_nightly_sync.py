@@ -34,8 +34,8 @@ with DAG("demo_nightly_sync", schedule=None, tags=["voucherify"], doc_md=__doc__
             "segment": "metadata.segment",
             "lifetime_value": "metadata.lifetime_value",
         },
-        max_batch_records=1_000,
-        max_failed_ratio=0.01,
+        fail_if={"failed_ratio": 0.01},
+        requests={"max_records": 1_000},
         report_path="{{ var.value.voucherify_reports }}/refused",
         wait_for_completion=False,
     )
@@ -45,7 +45,7 @@ with DAG("demo_nightly_sync", schedule=None, tags=["voucherify"], doc_md=__doc__
         async_action_ids=sync_customers.output["async_action_ids"],
         deferrable=True,
         poke_interval=5,
-        max_failed_ratio=0.01,
+        fail_if={"failed_ratio": 0.01},
         report_path="{{ var.value.voucherify_reports }}",
     )
 

@@ -37,6 +37,6 @@ with DAG(
             "segment": "metadata.segment",
         },
         report_path="{{ var.value.voucherify_reports }}/redriven/{{ run_id }}",
-        max_failed_records=None,
+        fail_if={"failed": None},
         deferrable=True,
     )

@@ -33,7 +33,7 @@ with DAG(
     doc_md=__doc__,
 ):
 
-    @task.voucherify_bulk_update(resource="customers", wait_for_completion=False, max_failed_ratio=0.1)
+    @task.voucherify_bulk_update(resource="customers", wait_for_completion=False, fail_if={"failed_ratio": 0.1})
     def send_tiers(country: str) -> Iterator[dict[str, str]]:
         """Give each customer of a country a tier, by what they have spent."""
         with closing(BaseHook.get_hook("warehouse").get_conn()) as warehouse:

@@ -44,7 +44,7 @@ with DAG(
         sql="SELECT sku AS source_id, title AS name, price_cents AS price, category FROM products",
         sql_conn_id="warehouse",
         wait_for_completion=False,
-        max_failed_ratio=0.5,
+        fail_if={"failed_ratio": 0.5},
         on_failed_records_callback=mail("Voucherify: {{ voucherify_summary.refused }} products were refused"),
     )
 
@@ -52,7 +52,7 @@ with DAG(
         task_id="wait_for_products",
         async_action_ids=update_products.output["async_action_ids"],
         deferrable=True,
-        max_failed_ratio=0.5,
+        fail_if={"failed_ratio": 0.5},
         report_path="{{ var.value.voucherify_reports }}/products/{{ run_id }}",
         on_failed_records_callback=mail("Voucherify: {{ voucherify_summary.failed }} products were not updated"),
     )

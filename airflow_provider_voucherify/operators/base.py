@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import (
@@ -21,6 +22,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyNotFoundError,
     is_permanent,
 )
+from airflow_provider_voucherify.policies import Policy
 from airflow_provider_voucherify.task.completion import CompletesAsyncActions, seconds
 from airflow_provider_voucherify.task.parameters import CheckedWhenParsed, Wrong
 
@@ -59,7 +61,7 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedW
     resource: str
     poll_interval: float | timedelta | None
     completion_timeout: float | timedelta
-    durable: bool
+    on_retry: str
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -87,6 +89,10 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedW
 
         With ``render_template_as_native_obj`` Airflow would make a number of the id ``1_000``.
         """
+        if isinstance(content, PurePath):
+            return content  # whose method resolve() Airflow before 3.3 calls, taking it for another thing's
+        if isinstance(content, Policy):
+            return content.rendered(lambda member: self.render_template(member, context, jinja_env, seen_oids))
         if isinstance(content, str) and jinja_env is not None and not content.endswith(tuple(self.template_ext)):
             marks = (
                 jinja_env.variable_start_string,
@@ -188,7 +194,7 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedW
         ti, clears = context["ti"], getattr(context["dag_run"], "clear_number", 0)
         attempt = Attempt(ti.try_number, ti.max_tries, int(self.retries or 0), clears or 0)
         project = None if hook is None else hashlib.sha256(project_of(hook).encode()).hexdigest()[:16]
-        return Journal(get_task_state_store(context) if self.durable else None, attempt, project)
+        return Journal(get_task_state_store(context) if self._resumes else None, attempt, project)
 
     def _journal_to_go_on(self, context: Context, hook: VoucherifyHook) -> Journal:
         """Return what earlier tries have sent to the project that this one sends to; log why it is not used."""
@@ -197,19 +203,23 @@ class SubmittingOperator(CompletesAsyncActions, BaseOperator, metaclass=CheckedW
             self.log.warning("%s: everything is sent again", journal.why_unused.capitalize())
         return journal
 
+    @property
+    def _resumes(self) -> bool:
+        return self.on_retry != "restart"
+
     def _is_durable(self, context: Context) -> bool:
         """Say whether the next try will know what this one has sent."""
-        return self.durable and get_task_state_store(context) is not None
+        return self._resumes and get_task_state_store(context) is not None
 
     def _warn_without_store(self, context: Context) -> None:
-        if self.durable and not self._is_durable(context):
+        if self._resumes and not self._is_durable(context):
             self.log.warning(
                 "This Airflow has no task state store (it came with 3.3): a retry of this task sends everything again"
             )
 
     def _wrong(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
         yield from super()._wrong(is_known)
-        yield from self._wrong_booleans("wait_for_completion", "durable")
+        yield from self._wrong_booleans("wait_for_completion")
         if self.poll_interval is not None:
             yield from self._wrong_durations("poll_interval")
         yield from self._wrong_durations("completion_timeout")

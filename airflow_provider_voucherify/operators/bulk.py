@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +17,7 @@ from airflow_provider_voucherify.compat import (
     set_asset_state,
 )
 from airflow_provider_voucherify.exceptions import VoucherifyNewerRunError
-from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES, RESOURCES
+from airflow_provider_voucherify.models.endpoints import RESOURCES
 from airflow_provider_voucherify.models.errors import (
     VoucherifyActionFailedError,
     VoucherifyConfigurationError,
@@ -25,10 +25,11 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyNotFoundError,
     VoucherifyRecordsRejectedError,
 )
-from airflow_provider_voucherify.models.numbers import NO_FAILURES, check_number
+from airflow_provider_voucherify.models.numbers import check_number
 from airflow_provider_voucherify.operators.base import SubmittingOperator, project_of
+from airflow_provider_voucherify.policies import Limits, Requests, State
 from airflow_provider_voucherify.task.completion import Callback, seconds
-from airflow_provider_voucherify.task.newer_runs import may_be_late, newer_run
+from airflow_provider_voucherify.task.newer_runs import may_be_late, newer_runs
 from airflow_provider_voucherify.task.parameters import Wrong, told_by
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.sending.journal import Journal
     from airflow_provider_voucherify.sync.state.ledger import Ledger
     from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
-    from airflow_provider_voucherify.task.row_tracking import Bookkeeping
+    from airflow_provider_voucherify.task.row_tracking import RowTracking
+    from airflow_provider_voucherify.task.staging import Folder
 
 
 ASSET_STATE_KEY = "voucherify_last_sync"
@@ -77,19 +79,21 @@ class _BulkOperator(SubmittingOperator):
         "mapping",
         "metadata_columns",
         "exclude_columns",
-        "report_path",
-        "state_path",
-        "outcomes_path",
-        "outcomes_conn_id",
-        "outcomes_table",
-        "sync_name",
-        "on_removed",
+        "state",
         "full_refresh",
+        "report_path",
+        "requests",
+        "fail_if",
+        "warn_if",
         "voucherify_conn_id",
     )
     template_ext: Sequence[str] = (".sql",)
     source_files: Sequence[str] = ()
-    template_fields_renderers = {"sql": "sql", "sql_parameters": "json", "mapping": "json", "on_removed": "json"}  # noqa: RUF012
+    template_fields_renderers = {  # noqa: RUF012
+        "sql": "sql",
+        **dict.fromkeys(("sql_parameters", "mapping", "state", "requests", "fail_if", "warn_if"), "json"),
+    }
+    checked_limits = ("failed", "failed_ratio", "created", "not_reported", "superseded", "newer_runs")
 
     def __init__(
         self,
@@ -107,39 +111,19 @@ class _BulkOperator(SubmittingOperator):
         exclude_columns: Collection[str] | None = None,
         null_policy: Any = "omit",
         validate_metadata: Literal["schema"] | None = None,
+        state: State | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        full_refresh: bool = False,
+        report_path: str | None = None,
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float | timedelta | None = None,
         completion_timeout: float | timedelta = timedelta(hours=6),
-        max_batch_bytes: int = MAX_BODY_BYTES,
-        max_batch_records: int | None = None,
-        max_in_flight: int = 2,
-        max_failed_records: int | None = NO_FAILURES,
-        max_failed_ratio: float | None = None,
-        max_created: int | None = None,
-        max_not_reported: int | None = None,
-        max_superseded: int | None = None,
-        warn_failed_records: int | None = None,
-        warn_failed_ratio: float | None = None,
-        warn_created: int | None = None,
-        warn_not_reported: int | None = None,
-        warn_superseded: int | None = None,
-        max_attempts: int | None = 5,
-        sync_mode: Literal["full", "changed"] = "full",
-        full_refresh: bool = False,
-        state_path: str | None = None,
-        outcomes_path: str | os.PathLike[str] | None = None,
-        outcomes_conn_id: str | None = None,
-        outcomes_table: str = "voucherify",
-        sync_name: str | None = None,
-        on_removed: Literal["ignore", "report"] | Mapping[str, Any] = "ignore",
-        max_removed_ratio: float | None = 0.5,
+        requests: Requests | Mapping[str, Any] | None = None,
+        fail_if: Limits | Mapping[str, Any] | None = None,
+        warn_if: Limits | Mapping[str, Any] | None = None,
+        on_retry: Literal["resume", "resend_failed", "restart"] = "resume",
         sample: int | None = None,
-        report_path: str | None = None,
         dry_run: bool = False,
-        durable: bool = True,
-        retry_failed_records: bool = False,
-        on_newer_run: Literal["warn", "fail", "ignore"] = "warn",
         on_failed_records_callback: Callback | Sequence[Callback] | None = None,
         voucherify_conn_id: str = "voucherify_default",
         **kwargs: Any,
@@ -158,39 +142,19 @@ class _BulkOperator(SubmittingOperator):
         self.exclude_columns = exclude_columns
         self.null_policy = null_policy
         self.validate_metadata = validate_metadata
+        self.state = state
+        self.full_refresh = full_refresh
+        self.report_path = report_path
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.completion_timeout = completion_timeout
-        self.max_batch_bytes = max_batch_bytes
-        self.max_batch_records = max_batch_records
-        self.max_in_flight = max_in_flight
-        self.max_failed_records = max_failed_records
-        self.max_failed_ratio = max_failed_ratio
-        self.max_created = max_created
-        self.max_not_reported = max_not_reported
-        self.max_superseded = max_superseded
-        self.warn_failed_records = warn_failed_records
-        self.warn_failed_ratio = warn_failed_ratio
-        self.warn_created = warn_created
-        self.warn_not_reported = warn_not_reported
-        self.warn_superseded = warn_superseded
-        self.max_attempts = max_attempts
-        self.sync_mode = sync_mode
-        self.full_refresh = full_refresh
-        self.state_path = state_path
-        self.outcomes_path = outcomes_path
-        self.outcomes_conn_id = outcomes_conn_id
-        self.outcomes_table = outcomes_table
-        self.sync_name = sync_name
-        self.on_removed = on_removed
-        self.max_removed_ratio = max_removed_ratio
+        self.requests = requests
+        self.fail_if = fail_if
+        self.warn_if = warn_if
+        self.on_retry = on_retry
         self.sample = sample
-        self.report_path = report_path
         self.is_dry_run = dry_run
-        self.durable = durable
-        self.retry_failed_records = retry_failed_records
-        self.on_newer_run = on_newer_run
         self.on_failed_records_callback = on_failed_records_callback
         self.voucherify_conn_id = voucherify_conn_id
 
@@ -214,7 +178,7 @@ class _BulkOperator(SubmittingOperator):
             if self.is_dry_run:
                 return self._dry_run(plan)
             if plan.batches:
-                self._mind_newer_runs(context)
+                self._check_newer_runs(context)
             context["ti"].xcom_push(key=REFUSED_XCOM_KEY, value=[failure.sample() for failure in plan.refused_sample])
             if plan.batches:
                 self._announce_links(context, hook)
@@ -240,32 +204,21 @@ class _BulkOperator(SubmittingOperator):
             yield from self._wrong_mapping(is_known)
         yield from self._wrong_source(is_known)
         yield from super()._wrong(is_known)
-        for name in ("sample", "max_attempts", "max_batch_records"):
-            if (value := getattr(self, name)) is not None:
-                yield from told_by(check_number, name, value, 1)
-        yield from told_by(check_number, "max_batch_bytes", self.max_batch_bytes, 1, MAX_BODY_BYTES)
-        yield from told_by(check_number, "max_in_flight", self.max_in_flight, 1)
-        if self.max_removed_ratio is not None:
-            yield from told_by(check_number, "max_removed_ratio", self.max_removed_ratio, 0, 1)
-        yield from self._wrong_choice("on_newer_run", "warn", "fail", "ignore")
+        if self.sample is not None:
+            yield from told_by(check_number, "sample", self.sample, 1)
+        if is_known("requests"):
+            yield from told_by(self._requests)
         yield from self._wrong_choice("validate_metadata", "schema", None)
-        yield from self._wrong_booleans("is_dry_run", "retry_failed_records")
-        if self.retry_failed_records is True and not (self.durable and self.retries):
+        yield from self._wrong_choice("on_retry", "resume", "resend_failed", "restart")
+        yield from self._wrong_booleans("is_dry_run")
+        if self.on_retry == "resend_failed" and not self.retries:
             yield Wrong(
-                "retry_failed_records=True needs durable=True and retries, since the next try sends the records",
-                ("durable=True,", "retries=2,"),
+                "on_retry='resend_failed' needs retries, since the next try sends the records",
+                ("retries=2,",),
                 dry_run_goes_on=True,
             )
-        unchecked = [
-            name
-            for name in ("max_created", "max_not_reported", "warn_created", "warn_not_reported")
-            if getattr(self, name) is not None
-        ]
-        if unchecked and not self.wait_for_completion:
-            yield Wrong(
-                f"{', '.join(unchecked)} cannot be checked with wait_for_completion=False; the sensor takes them",
-                dry_run_goes_on=True,
-            )
+        if not self.wait_for_completion:
+            yield from self._wrong_without_waiting(is_known)
         yield from self._wrong_state(is_known)
 
     def _wrong_mapping(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
@@ -312,50 +265,47 @@ class _BulkOperator(SubmittingOperator):
         if self.sql_conn_id is None:
             yield Wrong("sql= needs sql_conn_id=, the connection of the query", ('sql_conn_id="warehouse",',))
 
-    def _wrong_state(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
-        """Say what is wrong with the outcomes and the state of records, and with where they are kept."""
-        yield from self._wrong_choice("sync_mode", "full", "changed")
-        if is_known("full_refresh"):
-            yield from told_by(_is_true, "full_refresh", self.full_refresh)
-        yield from self._wrong_paths(is_known, "state_path", "outcomes_path")
-        if is_known("on_removed") and self.on_removed not in ("ignore", "report") and not _marks(self.on_removed):
-            yield Wrong("on_removed must be 'ignore', 'report' or {'metadata': {...}}")
-        if self.state_path and self.outcomes_conn_id and is_known("state_path") and is_known("outcomes_conn_id"):
-            yield Wrong("give state_path= or outcomes_conn_id=, not both: each keeps the state of records")
-        asks = [
-            said
-            for said, is_asked in (
-                ("sync_mode='changed'", self.sync_mode == "changed"),
-                ("on_removed=", _marks(self.on_removed) or (is_known("on_removed") and self.on_removed != "ignore")),
-            )
-            if is_asked
-        ]
-        if asks and not (self.state_path or self.outcomes_conn_id):
-            conn_id = self.sql_conn_id if isinstance(self.sql_conn_id, str) else "warehouse"
+    def _wrong_without_waiting(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
+        """Say what a task cannot do that does not wait for what becomes of its rows."""
+        for parameter in filter(is_known, ("fail_if", "warn_if")):
+            with suppress(VoucherifyConfigurationError):
+                given = self._limits(parameter).given
+                if unchecked := [name for name in ("created", "not_reported") if given.get(name) is not None]:
+                    yield Wrong(
+                        f"{' and '.join(unchecked)} of {parameter} cannot be checked with wait_for_completion=False; "
+                        "the sensor checks them",
+                        dry_run_goes_on=True,
+                    )
+        if self.state:
             yield Wrong(
-                f"{' and '.join(asks)} needs the state of earlier syncs: outcomes_conn_id= (a database) or state_path= "
-                "(a file)",
-                (f'outcomes_conn_id="{conn_id}",',),
-                dry_run_goes_on=True,
-            )
-        if (asks or self._keeps_books) and not self.wait_for_completion:
-            yield Wrong(
-                "outcomes and state need wait_for_completion=True: a sensor does not know what was sent. The operator "
-                "itself waits, with deferrable=True in the triggerer, so it needs no sensor",
+                "state= needs wait_for_completion=True: a sensor does not know what was sent. The operator itself "
+                "waits, with deferrable=True in the triggerer, so it needs no sensor",
                 ("wait_for_completion=True,",),
                 dry_run_goes_on=True,
             )
-        if (asks or self._keeps_books) and self.deferrable and not self.report_path:
-            yield Wrong(
-                "outcomes and state of a deferrable task need report_path=, a folder that all workers share: it keeps "
-                "what was sent while the task waits",
-                ('report_path="s3://aws_default@my-bucket/voucherify/{{ run_id }}",',),
-                dry_run_goes_on=True,
-            )
-        if isinstance(self.outcomes_path, str | os.PathLike) and is_known("outcomes_path"):
-            from airflow_provider_voucherify.sync.state.outcome_file import outcomes_format
 
-            yield from told_by(outcomes_format, str(self.outcomes_path))
+    def _wrong_state(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
+        """Say what is wrong with the state of records, and with what needs one."""
+        if is_known("state") and self.state:
+            yield from told_by(self._checked_state)
+        if is_known("full_refresh"):
+            yield from told_by(_is_true, "full_refresh", self.full_refresh)
+
+    def _max_attempts(self) -> int | None:
+        return self._requests().max_attempts
+
+    def _requests(self) -> Requests:
+        return Requests.of("requests", self.requests)
+
+    def _state(self) -> State | None:
+        return State.of("state", self.state) if self.state else None
+
+    def _checked_state(self) -> None:
+        from airflow_provider_voucherify.storage.paths import path_text
+
+        state = self._state()
+        if state is not None and state.path is not None:
+            path_text("path of state", state.path)
 
     def _prepare(self, context: Context) -> None:
         """Find the files, make sure that results can be kept, and remove what an earlier try has staged."""
@@ -364,19 +314,21 @@ class _BulkOperator(SubmittingOperator):
 
         if self.path is not None:
             self.source_files = source_files(self.path)
-        if not self.is_dry_run and self._keeps_books:
-            self._bookkeeping(context).check_writable()
-        if (folder := self._report_folder(context)) is None:
-            return
+        if not self.is_dry_run and self.state:
+            self._row_tracking(context).check_writable()
+        folder = self._report_folder(context)
         for path in self.source_files:
-            if any(folder.has(path, name) for name in ("failures.jsonl", "set_aside.jsonl")):
+            if folder is not None and any(folder.has(path, name) for name in ("failures.jsonl", "set_aside.jsonl")):
                 raise VoucherifyConfigurationError(
                     f"path {path!r} is the file that this task would replace; give another report_path"
                 )
-        if not self.is_dry_run:
+        if self.is_dry_run:
+            return
+        if folder is not None:
             folder.prepare()
-            StagedRecords(folder, self._staged_name(context)).remove()
-            remove_forgotten(folder)
+        if (staging := self._staging_folder(context)) is not None:
+            StagedRecords(staging, self._staged_name(context)).remove()
+            remove_forgotten(staging)
 
     def _check_mapped(self, context: Context) -> None:
         """
@@ -385,46 +337,53 @@ class _BulkOperator(SubmittingOperator):
         A map index is no identity: with one customer more every instance gets other rows. A name is one, but a record
         that moves from one instance's part to another's has left none of the source.
         """
-        map_index = context["ti"].map_index
-        if self.on_removed == "ignore" or map_index is None or map_index < 0:
+        map_index, state = context["ti"].map_index, self._state()
+        if state is None or state.on_removed == "ignore" or map_index is None or map_index < 0:
             return
-        if self.on_removed != "report":
+        if state.marks_removed:
             raise VoucherifyConfigurationError(
                 "on_removed={'metadata': ...} cannot be used in a mapped task, none of whose instances sees the whole "
                 "source: a record that moves from the rows of one instance to those of another would be marked as "
-                "removed. Let one task that is not mapped read the whole source, with on_removed and "
-                "sync_mode='changed'"
+                "removed. Let one task that is not mapped read the whole source"
             )
         if self._name_is_shared():
             raise VoucherifyConfigurationError(
-                "on_removed='report' in a mapped task needs a sync_name that names the part of the source which the "
-                "instance sends, whatever its place among the others, and that comes through its own .expand() or "
-                '.expand_kwargs([{"sync_name": "customers of PL", "sql": ...}, ...]): what partial() or a mapped task '
-                "group gives may be the same for all"
+                "on_removed='report' in a mapped task needs a state with a sync_name that names the part of the source "
+                "which the instance sends, whatever its place among the others, and that comes through its own "
+                '.expand() or .expand_kwargs([{"state": {"conn_id": ..., "sync_name": "customers of PL"}, "sql": ...}, '
+                "...]): what partial() or a mapped task group gives may be the same for all"
             )
 
     def _name_is_shared(self) -> bool:
         """
         Say whether instances of a mapped task may have the same ``sync_name``.
 
-        An instance surely has one of its own only if ``expand`` or ``expand_kwargs`` has given it to this very task:
-        in a mapped task group, in ``partial`` and in ``default_args`` a name is written once for all of them.
+        An instance surely has one of its own only if ``expand`` or ``expand_kwargs`` has given its ``state`` to this
+        very task: in a mapped task group, in ``partial`` and in ``default_args`` it is written once for all of them.
         """
+        state = self._state()
         has_dag: bool = self.has_dag()  # type: ignore[no-untyped-call]
         mapped: Any = self.dag.task_dict.get(self.task_id) if has_dag else None
         common = getattr(mapped, "partial_kwargs", None)
-        if not self.sync_name or common is None:
+        if state is None or not state.sync_name or common is None:
             return True
         defaults = (getattr(parent, "default_args", None) or {} for parent in (self.dag, mapped.task_group))
-        return any("sync_name" in given for given in (common, *defaults))
+        return any("state" in given for given in (common, *defaults))
 
-    def _mind_newer_runs(self, context: Context) -> None:
-        if self.on_newer_run == "ignore" or not may_be_late(context) or (newer := newer_run(context)) is None:
+    def _check_newer_runs(self, context: Context) -> None:
+        """Fail or warn if later runs of this task may have sent their rows already."""
+        limits = {name: self._limits(name) for name in ("fail_if", "warn_if")}
+        to_fail, to_warn = limits["fail_if"].to_fail.newer_runs, limits["warn_if"].to_warn.newer_runs
+        if (to_fail, to_warn) == (None, None) or not may_be_late(context) or not (newer := newer_runs(context)):
             return
-        said = f"run {newer} of this task may be later than this one, and have sent its rows already"
-        if self.on_newer_run == "fail":
-            raise VoucherifyNewerRunError(f"{said}; they would be overwritten")
-        self.log.warning("%s; this try may overwrite them with older ones", said)
+        message = (
+            f"{len(newer)} runs of this task, the last of them {newer[-1]}, may be later than this one, and have sent "
+            "their rows already"
+        )
+        if to_fail is not None and len(newer) > to_fail:
+            raise VoucherifyNewerRunError(f"{message}; they would be overwritten")
+        if to_warn is not None and len(newer) > to_warn:
+            self.log.warning("%s; this try may overwrite them with older ones", message)
 
     def resolve_template_files(self) -> None:
         """Read the file that ``sql`` names; in other fields ``metadata.sql`` is a field, an id or another text."""
@@ -477,13 +436,13 @@ class _BulkOperator(SubmittingOperator):
         from airflow_provider_voucherify.sync.batches.plan import Plan
         from airflow_provider_voucherify.sync.rows.chunks import first_rows
 
-        schema = self._schema(hook)
-        changes = self._changes(schema)
+        schema, requests = self._schema(hook), self._requests()
+        changes = self._changes(schema, requests)
         ledger, warnings = self._ledger(context, hook)
         plan = Plan(
             self._destination(schema),
             self._rules(schema),
-            BatchLimits(self.max_batch_bytes, self.max_batch_records),
+            BatchLimits(requests.max_bytes, requests.max_records),
             keep_refused=self.report_path is not None,
             metadata_plan=self._metadata_plan(),
             ledger=ledger,
@@ -505,72 +464,53 @@ class _BulkOperator(SubmittingOperator):
         from airflow_provider_voucherify.sync.state.ledger import Ledger
         from airflow_provider_voucherify.task.row_tracking import run_key
 
-        if not self._keeps_books:
+        if not self.state:
             return None, []
         try:
             project = project_of(hook)
         except AirflowNotFoundException:
             if not self.is_dry_run:
                 raise
-            return None, self._warnings_without_connection()
+            return None, [
+                f"there is no connection {self.voucherify_conn_id}, so the state of earlier syncs is not read, and "
+                "every row counts as one to send"
+            ]
         settings = settings_digest(project, self._destination(), self._rules())
-        everything = self.sync_mode == "full" or _is_true("full_refresh", self.full_refresh)
-        keeps_state = bool(self.state_path or self.outcomes_conn_id)
-        ledger = Ledger(run_key(context), settings, everything=everything, keeps_state=keeps_state)
+        ledger = Ledger(
+            run_key(context), settings, everything=_is_true("full_refresh", self.full_refresh), keeps_state=True
+        )
         try:
-            return ledger, self._bookkeeping(context).load_state(ledger, context, create=not self.is_dry_run)
+            return ledger, self._row_tracking(context).load_state(ledger, context, create=not self.is_dry_run)
         except BaseException:
             ledger.close()
             raise
 
-    def _warnings_without_connection(self) -> list[str]:
-        """Say what a dry run leaves out whose connection is not there yet: nothing tells whose state it would be."""
-        if not (self.state_path or self.outcomes_conn_id):
-            return []
-        return [
-            f"there is no connection {self.voucherify_conn_id}, so the state of earlier syncs is not read, and every "
-            "row counts as one to send"
-        ]
-
-    def _changes(self, schema: MetadataRules | None) -> Changes:
+    def _changes(self, schema: MetadataRules | None, requests: Requests) -> Changes:
         from airflow_provider_voucherify.sync.batches.destination import metadata_destination
         from airflow_provider_voucherify.sync.batches.plan import Changes
 
-        removed: Any = self.on_removed
+        state = self._state() or State()
+        removed: Any = "ignore" if self.sample is not None else state.on_removed
         if isinstance(removed, Mapping):
             removed = metadata_destination(self.resource, removed["metadata"], schema, self.null_policy)
-        return Changes(self.max_attempts, "ignore" if self.sample is not None else removed, self.max_removed_ratio)
+        return Changes(requests.max_attempts, removed, state.max_removed_ratio)
 
-    @property
-    def _keeps_books(self) -> bool:
-        return any((self.outcomes_path, self.outcomes_conn_id, self.state_path))
+    def _row_tracking(self, context: Context) -> RowTracking:
+        from airflow_provider_voucherify.task.row_tracking import RowTracking
 
-    def _bookkeeping(self, context: Context) -> Bookkeeping:
-        from airflow_provider_voucherify.storage.paths import own_file, path_text
-        from airflow_provider_voucherify.task.row_tracking import Bookkeeping, sync_name
-        from airflow_provider_voucherify.warehouse.outcome_tables import OutcomeTables
+        state = self._state()
+        assert state is not None
+        return RowTracking.of(state, self.resource, context, name_is_shared=self._name_is_shared())
 
-        map_index, name = context["ti"].map_index, self.sync_name or sync_name(context)
-        own_name = None if self._name_is_shared() else self.sync_name
-        tables = None
-        if self.outcomes_conn_id:
-            tables = OutcomeTables(self.outcomes_conn_id, self.outcomes_table, name, self.resource)
-        return Bookkeeping(
-            self.resource,
-            name,
-            own_file(path_text("outcomes_path", self.outcomes_path), map_index) if self.outcomes_path else None,
-            own_file(path_text("state_path", self.state_path), map_index, own_name) if self.state_path else None,
-            tables,
-        )
+    def _staging_folder(self, context: Context) -> Folder | None:
+        return self._row_tracking(context).folder if self.state else super()._staging_folder(context)
 
-    def _keep_books(self, context: Context, ledger: Ledger | None, summary: SyncSummary) -> SyncSummary:
+    def _keep_rows(self, context: Context, ledger: Ledger | None, summary: SyncSummary) -> SyncSummary:
         if ledger is None:
-            if self._keeps_books:
-                raise VoucherifyError(
-                    "what was kept in report_path while the task waited is gone; a retry finds it again"
-                )
+            if self.state:
+                raise VoucherifyError("what was kept while the task waited is gone; a retry finds it again")
             return summary
-        for warning in self._bookkeeping(context).write(ledger, summary, context):
+        for warning in self._row_tracking(context).write(ledger, summary, context):
             self.log.warning("%s", warning)
             summary = summary.with_warning(warning)
         watermark = {"run_id": context["ti"].run_id, "synced_at": time.time(), "rows_read": summary.rows_read}
@@ -637,7 +577,7 @@ class _BulkOperator(SubmittingOperator):
 
     def _prepare_retry(self, context: Context, message: str) -> None:
         """
-        Let the next try send again what failed as a whole, or, with ``retry_failed_records``, what was rejected.
+        Let the next try send again what failed as a whole, or, with ``on_retry="resend_failed"``, what was rejected.
 
         Where Voucherify does not say which records it rejected, the whole batch is sent again.
         """
@@ -645,7 +585,7 @@ class _BulkOperator(SubmittingOperator):
         as_a_whole = [i for i, outcome in self._failed_outcomes.items() if outcome.failed_as_a_whole]
         for action_id in as_a_whole:
             journal.rejected(action_id)
-        if self.retry_failed_records:
+        if self.on_retry == "resend_failed":
             for action_id, outcome in self._failed_outcomes.items():
                 if outcome.unnamed_failures and not outcome.failed_as_a_whole:
                     journal.rejected(action_id)
@@ -653,7 +593,7 @@ class _BulkOperator(SubmittingOperator):
                     journal.rejected(action_id, outcome.failed)
         if as_a_whole:
             raise VoucherifyActionFailedError(message)
-        if self.retry_failed_records and self._failed_outcomes:
+        if self.on_retry == "resend_failed" and self._failed_outcomes:
             raise VoucherifyRecordsRejectedError(message)
 
     def _note_unknown_action(self, journal: Journal, async_action_id: str) -> None:
@@ -673,17 +613,17 @@ class _BulkOperator(SubmittingOperator):
                 plan,
                 client,
                 journal,
-                self.max_in_flight,
+                self._requests().max_in_flight,
                 killed=self._is_killed,
                 add_rejected=partial(add_rejected, plan, client),
             )
             if (ledger := plan.ledger) is not None:
-                bookkeeping = self._bookkeeping(context)
+                tracking = self._row_tracking(context)
                 if any(journal):
-                    bookkeeping.note_overtaken(ledger)
+                    tracking.note_overtaken(ledger)
                     if ledger.has_overtaken:
                         submission.doubt(lambda batch: ledger.is_overtaken(batch.ids()))
-                bookkeeping.before_sending(ledger)
+                tracking.before_sending(ledger)
             return submission.run()
         finally:
             self.log.info("::endgroup::")
@@ -693,7 +633,7 @@ class _BulkOperator(SubmittingOperator):
         from airflow_provider_voucherify.sync.results.summary import SyncSummary, first_samples, joined, most_frequent
 
         return SyncSummary(
-            **plan.counts.as_summary(),
+            **plan.counts.as_summary(unchanged=plan.unchanged if sync is None else None),
             resource=self.resource,
             submitted=None if sync is None else sync.submitted,
             warning=joined(plan.warnings if sync is None else sync.warnings),
@@ -774,84 +714,48 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     :param validate_metadata: ``schema`` reads the project's metadata schema first (one or two API calls, with OAuth the
         scope ``metadata-schemas``) and refuses rows that it surely forbids, with Voucherify's own kind of message. What
         the vendor does not document is left to Voucherify; see ``sync.rows.metadata_rules``.
-    :param wait_for_completion: wait until Voucherify has worked the updates off, and count what became of the rows.
-        False returns when they are queued: nothing has been updated then. The thresholds know of refused rows alone
-        in that case: where these are too many the task fails after it has sent the others, and a sensor after it does
-        not run, so give it ``max_failed_records=None`` or a ratio.
+    :param state: where the sync keeps what it remembers: a connection id of a database, a folder or URI with a slash
+        in it, or a ``policies.State`` (or its members as a dict), which also says what is done about records that left
+        the source. With it only rows are sent that are new or different since Voucherify last confirmed them, or whose
+        outcome was no success; the outcome of each row is kept; and so is what was sent while the task is deferred.
+        A state that is lost, damaged or of another mapping means that every row is sent, with a warning. None sends
+        every row and remembers nothing.
+    :param full_refresh: send every row nevertheless; may be a template.
+    :param report_path: folder (local or object storage) for people to read: Voucherify's reports, ``failures.jsonl``
+        and ``set_aside.jsonl``, which the next run replaces, whole, if it has the same folder (``{{ ds }}`` or
+        ``{{ run_id }}`` in it keeps them apart). Without ``state`` it also keeps what was sent while the task is
+        deferred, so that all workers have to share it then. Mapped tasks get a folder each in it.
+    :param wait_for_completion: wait until Voucherify has processed the updates, and count what became of the rows.
+        False returns when they are queued: nothing has been updated then. The limits of ``fail_if`` see refused rows
+        alone in that case: if these are too many the task fails after it has sent the others, and a sensor after it
+        does not run, so give it ``fail_if={"failed": None}`` or a ratio.
     :param deferrable: wait in the triggerer, after ten seconds on the worker. Default: Airflow's
-        ``[operators] default_deferrable``.
-    :param poll_interval: longest pause in seconds between two looks at an unfinished action; the first looks come
+        ``[operators] default_deferrable``. What was sent is kept meanwhile in ``state`` or ``report_path`` in a folder
+        ``staged-…`` (in a database in the table ``…_staged``). It is removed as soon as the task goes on, well or not.
+        If the task does not, since it was marked or its trigger failed, the next try of the task instance removes it,
+        or the first sync in the same place a week later.
+    :param poll_interval: longest pause in seconds between two polls of an unfinished action; the first polls come
         sooner. Default: the connection's, or 60.
     :param completion_timeout: seconds (or a timedelta) to wait, from the last request on; ``execution_timeout`` ends
         the waiting too, in the triggerer (on the worker Airflow ends the task). The actions go on at Voucherify
         afterwards: there is no way to cancel them.
-    :param max_batch_bytes: largest request body, in bytes; the API takes 10,485,760.
-    :param max_batch_records: most records in a request; by default as many as fit, which takes the fewest requests.
-    :param max_in_flight: the most request bodies that are sent at the same time. Each takes little memory, since it is
-        read from disk; more than the default of two only helps where single uploads are slow.
-    :param max_failed_records: fail if more rows failed or were refused; None for any number. Default: 0, unless
-        ``max_failed_ratio`` is given.
-    :param max_failed_ratio: fail if a larger part of the rows that were sent or refused (0 to 1) failed or was refused;
-        rows that have not changed do not count.
-    :param max_created: fail if more records were created: a mistyped key creates a customer instead of failing. Where
-        Voucherify does not tell created from updated records, those that it does tell count, and a warning says so.
-    :param max_not_reported: fail if more records were sent of which no answer says what became of them.
-    :param max_superseded: fail if more rows were left out because a later row has the same id.
-    :param warn_failed_records: like ``max_failed_records``, but the task goes on; the log, the summary (``warning``)
-        and ``on_failed_records_callback`` say so.
-    :param warn_failed_ratio: the same for ``max_failed_ratio``.
-    :param warn_created: the same for ``max_created``.
-    :param warn_not_reported: the same for ``max_not_reported``.
-    :param warn_superseded: the same for ``max_superseded``. Default: half of the rows, which a wrong key column gives.
-    :param max_attempts: records that Voucherify has refused so often are not sent again: with the state of earlier
-        syncs as long as their content is the same, and lines of a ``failures.jsonl`` for good. They go into
-        ``set_aside.jsonl``. None for no such limit.
-    :param sync_mode: ``full`` sends every row. ``changed`` sends only those that are new or different since Voucherify
-        last confirmed them, or whose outcome was no success; it needs ``state_path`` or ``outcomes_conn_id``. A state
-        that is lost, damaged or of another mapping means that every row is sent, with a warning.
-    :param full_refresh: with ``sync_mode="changed"``, send everything this once; may be a template.
-    :param state_path: file (local or object storage) that keeps what Voucherify has confirmed of each record; about 50
-        bytes each. One task at a time may use it; a mapped task has its own, in a folder ``map_index=…`` beside it (or
-        ``sync_name=…``, if each instance has a name of its own).
-    :param outcomes_path: ``.jsonl``, ``.csv`` or ``.parquet`` file (local or object storage) for the outcome of every
-        row, see ``sync.state.ledger.RowOutcome``; replaced by the next run that gives the same path.
-    :param outcomes_conn_id: database whose hook is a ``DbApiHook``, for outcomes and state; see
-        ``warehouse.outcome_tables``.
-    :param outcomes_table: what the names of its three tables begin with: ``…_runs``, ``…_changelog``, ``…_state``.
-    :param on_removed: what is done with records that earlier syncs had and the source has no more: ``ignore``,
-        ``report`` (once, as outcome ``removed``), or ``{"metadata": {...}}`` to mark them so, since Voucherify has no
-        bulk delete. Marking a customer or product that was deleted at Voucherify creates it anew. A mapped task cannot
-        mark, and reports only with a ``sync_name`` that ``expand`` or ``expand_kwargs`` gives each of its instances (a
-        mapped task group cannot report). Nothing counts as removed where the
-        source is empty, has rows without an id, or is a ``sample``.
-    :param max_removed_ratio: if a larger part of the records that Voucherify has (0 to 1) leaves the source at once,
-        the source is more likely not whole, and none is taken for removed; the summary's ``warning`` says so. None for
-        any part.
-    :param sync_name: names the sync in the tables and in ``state_path``; tasks of the same name and resource share the
-        state of their records, and have to send the same records. Default: the DAG's and the task's id.
-    :param sample: read only the first so many rows. With ``dry_run`` the exact JSON is logged.
-    :param report_path: folder (local or object storage) for Voucherify's reports, ``failures.jsonl`` and
-        ``set_aside.jsonl``, which the next run replaces, whole, if it has the same folder (``{{ ds }}`` or
-        ``{{ run_id }}`` in it keeps them apart). While the
-        task is deferred it also keeps what was sent, in a folder ``staged-…`` that is removed as soon as the task goes
-        on, well or not. If it does not, since it was marked or its trigger failed, the next try of the task instance
-        removes it, or the first sync with this ``report_path`` a week later. All workers have to share the folder if
-        the task is deferred: one that is resumed where it is not there fails, and is retried. Mapped tasks get a
-        folder each in it.
+    :param requests: how records are packed into requests, a ``policies.Requests`` or its members as a dict.
+    :param fail_if: limits beyond which the task fails, after everything is written down: a ``policies.Limits`` or its
+        members as a dict. Default: no row may fail or be refused.
+    :param warn_if: the same, but the task goes on; the log, the summary (``warning``) and
+        ``on_failed_records_callback`` say so.
+    :param on_retry: what a retry does on Airflow 3.3 and later. ``resume`` waits for what an earlier try has sent
+        instead of sending it again (see ``sync.sending.journal``; batches are known by their content, so a query should
+        give its rows in a stable order, with ``ORDER BY``). ``resend_failed`` does the same, and if more records failed
+        than ``fail_if`` allows, Airflow retries the task, and the retry sends the failed records again and nothing
+        else; otherwise such a task fails for good, since the same records would be rejected again. ``restart`` sends
+        everything again. A clear always does.
+    :param sample: read only the first N rows. With ``dry_run`` the exact JSON is logged.
     :param dry_run: read and check, log and return the plan and what it would cost (requests, bytes, share of the rate
         limit, minutes; see ``sync.batches.estimate``), send nothing. Without a connection it works too, unless with
         ``validate_metadata``, but without the state of earlier syncs.
-    :param durable: on Airflow 3.3 and later a retry waits for what an earlier try has sent instead of sending it
-        again; see ``sync.sending.journal``. Batches are known by their content, so a query should give its rows in a
-        stable order (``ORDER BY``). A clear sends everything again.
-    :param retry_failed_records: where more records failed than allowed, let Airflow retry the task, and let the retry
-        send the failed records again and nothing else. Needs ``durable`` and ``retries``. Default: the task fails for
-        good, since the same records would be rejected again.
-    :param on_newer_run: what a try does if a later run of this task has sent its rows already: ``warn`` and overwrite
-        them, ``fail`` for good, or ``ignore`` it. Retries and clears look, and from their first try on backfills,
-        manual runs, and runs of a DAG with ``catchup``.
     :param on_failed_records_callback: notifier or callable (or several) that is told of failed and refused rows, even
-        where the task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
+        if the task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
     :param voucherify_conn_id: connection of type ``voucherify``.
     """
 
@@ -878,7 +782,7 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
     named, at the price of more bytes, and in a large sync of few distinct metadata of more requests.
 
     Customers and products that do not exist are created, nameless (vouchers are not): the summary warns of them unless
-    ``max_created`` or ``warn_created`` says how many are expected.
+    ``created`` of ``fail_if`` or ``warn_if`` says how many are expected.
 
     All other parameters, the return value and the errors are those of ``VoucherifyBulkUpdateOperator``.
 
@@ -917,22 +821,19 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
     def _metadata_plan(self) -> MetadataPlan:
         return "bulk" if self.metadata is not None else self.plan
 
-    def _keep_books(self, context: Context, ledger: Ledger | None, summary: SyncSummary) -> SyncSummary:
+    def _keep_rows(self, context: Context, ledger: Ledger | None, summary: SyncSummary) -> SyncSummary:
         created = summary.created_at_least if summary.created is None else summary.created
-        if created and self.max_created is None and self.warn_created is None:
+        is_limited = any(self._limits(name).created is not None for name in ("fail_if", "warn_if"))
+        if created and not is_limited:
             known = "at least " if summary.created is None else ""
             summary = summary.with_warning(
                 f"{known}{created:,} {self.resource} did not exist and were created with nothing but metadata; "
-                "max_created= or warn_created= says how many may be"
+                "created of fail_if or warn_if says how many may be"
             )
-        return super()._keep_books(context, ledger, summary)
+        return super()._keep_rows(context, ledger, summary)
 
     def _takes_ids(self) -> bool:
         return self.metadata is not None and self.mapping is None
-
-
-def _marks(removal: Any) -> bool:
-    return isinstance(removal, Mapping) and set(removal) == {"metadata"} and isinstance(removal["metadata"], Mapping)
 
 
 def _count(records: Any) -> str:

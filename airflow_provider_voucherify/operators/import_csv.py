@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_voucherify.compat import conf
 from airflow_provider_voucherify.exceptions import VoucherifyRowsWithoutIdsError
 from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS, MAX_BODY_BYTES
-from airflow_provider_voucherify.models.errors import VoucherifyActionFailedError, VoucherifyConfigurationError
-from airflow_provider_voucherify.models.numbers import NO_FAILURES, check_number
+from airflow_provider_voucherify.models.errors import (
+    VoucherifyActionFailedError,
+    VoucherifyConfigurationError,
+    refuse_all,
+)
+from airflow_provider_voucherify.models.numbers import check_number
 from airflow_provider_voucherify.operators.base import SubmittingOperator
+from airflow_provider_voucherify.policies import Limits, Requests
 from airflow_provider_voucherify.task.completion import Callback, seconds
 from airflow_provider_voucherify.task.parameters import Wrong, told_by
 
@@ -82,29 +87,27 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         sooner. Default: the connection's, or 60.
     :param completion_timeout: seconds (or a timedelta) to wait, from the last request on; ``execution_timeout`` ends
         the waiting too. The import goes on at Voucherify afterwards: there is no way to cancel it.
-    :param max_batch_bytes: largest request body, in bytes; the API takes 10,485,760.
-    :param max_failed_records: fail if more rows failed; None for any number. Default: 0, unless ``max_failed_ratio``
-        is given.
-    :param max_failed_ratio: fail if a larger part of the rows (0 to 1) failed.
-    :param max_not_reported: fail if more rows were sent of which no answer says what became of them.
-    :param warn_failed_records: like ``max_failed_records``, but the task goes on; the log, the summary (``warning``)
-        and ``on_failed_records_callback`` say so.
-    :param warn_failed_ratio: the same for ``max_failed_ratio``.
-    :param warn_not_reported: the same for ``max_not_reported``.
+    :param requests: ``max_bytes`` alone, the largest request body; see ``policies.Requests``.
+    :param fail_if: ``failed``, ``failed_ratio`` and ``not_reported`` of ``policies.Limits``, beyond which the task
+        fails. Default: no row may fail.
+    :param warn_if: the same, but the task goes on; the log, the summary (``warning``) and
+        ``on_failed_records_callback`` say so.
+    :param on_retry: ``resume``: on Airflow 3.3 and later a retry waits for what an earlier try has sent instead of
+        sending it again; see ``sync.sending.submission`` for a request whose answer was lost. A clear sends
+        everything again. With ``restart``, and below Airflow 3.3, a retry sends everything again too; a file that has
+        rows without ids is refused in a second or later try then (``VoucherifyRowsWithoutIdsError``, which Airflow
+        does not retry), whether of a retry or of a clear.
     :param report_path: folder (local or object storage) for ``failures.jsonl``, which has the failed rows with their
         reasons: whole if ``path`` can be read again and has not changed meanwhile, else by number and id. Mapped tasks
         get a folder each in it.
-    :param durable: on Airflow 3.3 and later a retry waits for what an earlier try has sent instead of sending it again;
-        see ``sync.sending.submission`` for a request whose answer was lost. A clear sends everything again. Without
-        it, and below Airflow 3.3, a retry sends everything again too; a file that has rows without ids is refused in a
-        second or later try then (``VoucherifyRowsWithoutIdsError``, which Airflow does not retry), whether of a retry
-        or of a clear.
     :param on_failed_records_callback: notifier or callable (or several) that is told of failed rows, even where the
         task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
     :param voucherify_conn_id: connection of type ``voucherify``.
     """
 
-    template_fields: Sequence[str] = ("path", "report_path", "voucherify_conn_id")
+    template_fields: Sequence[str] = ("path", "report_path", "requests", "fail_if", "warn_if", "voucherify_conn_id")
+    template_fields_renderers = dict.fromkeys(("requests", "fail_if", "warn_if"), "json")
+    checked_limits = ("failed", "failed_ratio", "not_reported")
 
     def __init__(
         self,
@@ -115,15 +118,11 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float | timedelta | None = None,
         completion_timeout: float | timedelta = timedelta(hours=6),
-        max_batch_bytes: int = MAX_BODY_BYTES,
-        max_failed_records: int | None = NO_FAILURES,
-        max_failed_ratio: float | None = None,
-        max_not_reported: int | None = None,
-        warn_failed_records: int | None = None,
-        warn_failed_ratio: float | None = None,
-        warn_not_reported: int | None = None,
+        requests: Requests | Mapping[str, Any] | None = None,
+        fail_if: Limits | Mapping[str, Any] | None = None,
+        warn_if: Limits | Mapping[str, Any] | None = None,
+        on_retry: Literal["resume", "restart"] = "resume",
         report_path: str | None = None,
-        durable: bool = True,
         on_failed_records_callback: Callback | Sequence[Callback] | None = None,
         voucherify_conn_id: str = "voucherify_default",
         **kwargs: Any,
@@ -135,15 +134,11 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.completion_timeout = completion_timeout
-        self.max_batch_bytes = max_batch_bytes
-        self.max_failed_records = max_failed_records
-        self.max_failed_ratio = max_failed_ratio
-        self.max_not_reported = max_not_reported
-        self.warn_failed_records = warn_failed_records
-        self.warn_failed_ratio = warn_failed_ratio
-        self.warn_not_reported = warn_not_reported
+        self.requests = requests
+        self.fail_if = fail_if
+        self.warn_if = warn_if
+        self.on_retry = on_retry
         self.report_path = report_path
-        self.durable = durable
         self.on_failed_records_callback = on_failed_records_callback
         self.voucherify_conn_id = voucherify_conn_id
 
@@ -179,7 +174,15 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
             )
         yield from self._wrong_paths(is_known, "path")
         yield from super()._wrong(is_known)
-        yield from told_by(check_number, "max_batch_bytes", self.max_batch_bytes, 1_000, MAX_BODY_BYTES)
+        yield from self._wrong_choice("on_retry", "resume", "restart")
+        if is_known("requests"):
+            yield from told_by(self._max_bytes)
+
+    def _max_bytes(self) -> int:
+        requests = Requests.of("requests", self.requests)
+        refuse_all(f"{name} of requests is not for CSV imports" for name in requests.given if name != "max_bytes")
+        check_number("max_bytes of requests", requests.max_bytes, 1_000, MAX_BODY_BYTES)
+        return requests.max_bytes
 
     def _file(self) -> CsvFile:
         from airflow_provider_voucherify.client.csv_imports import FORM_BYTES, import_endpoint
@@ -193,7 +196,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
                 f"path has {len(others) + 1:,} files, and an import takes one: .expand(path=[...]) makes a task of each"
             )
         with open_source(path) as source:
-            file = CsvFile(import_endpoint(self.resource), self.max_batch_bytes - FORM_BYTES)
+            file = CsvFile(import_endpoint(self.resource), self._max_bytes() - FORM_BYTES)
             file.read(source, path)
         return file
 
@@ -224,7 +227,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         from airflow_provider_voucherify.sync.results.summary import SyncSummary, joined
 
         return SyncSummary(
-            **sync.counts.as_summary(),
+            **sync.counts.as_summary(unchanged=None),
             resource=self.resource,
             submitted=sync.submitted,
             async_action_ids=sync.async_action_ids,

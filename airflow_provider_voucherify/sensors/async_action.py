@@ -18,7 +18,7 @@ from airflow_provider_voucherify.compat import (
 )
 from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, VoucherifyError, is_transient
-from airflow_provider_voucherify.models.numbers import NO_FAILURES
+from airflow_provider_voucherify.policies import Limits
 from airflow_provider_voucherify.task.completion import Callback, CompletesAsyncActions
 from airflow_provider_voucherify.task.parameters import CheckedWhenParsed, Wrong
 
@@ -47,16 +47,10 @@ class VoucherifyAsyncActionSensor(  # type: ignore[misc]
         give them, are joined. Exactly one of the two is given.
     :param deferrable: wait in the triggerer, after a few seconds on the worker. Default: Airflow's
         ``[operators] default_deferrable``.
-    :param max_failed_records: fail if more records failed; None for any number. Default: 0, unless
-        ``max_failed_ratio`` is given.
-    :param max_failed_ratio: fail if a larger part of the records failed (0 to 1).
-    :param max_created: fail if more records were created: a mistyped key creates a customer.
-    :param max_not_reported: fail if more records were sent of which no answer says what became of them.
-    :param warn_failed_records: like ``max_failed_records``, but the task goes on; the log, the summary (``warning``)
-        and ``on_failed_records_callback`` say so.
-    :param warn_failed_ratio: the same for ``max_failed_ratio``.
-    :param warn_created: the same for ``max_created``.
-    :param warn_not_reported: the same for ``max_not_reported``.
+    :param fail_if: ``failed``, ``failed_ratio``, ``created`` and ``not_reported`` of ``policies.Limits``, beyond which
+        the sensor fails. Default: no record may fail.
+    :param warn_if: the same, but the task goes on; the log, the summary (``warning``) and
+        ``on_failed_records_callback`` say so.
     :param report_path: folder (local or object storage) for the reports and ``failures.jsonl``; not the one of the task
         that submitted, whose ``failures.jsonl`` has the refused rows.
     :param on_failed_records_callback: notifier or callable (or several) that is told of failed records even where the
@@ -68,8 +62,12 @@ class VoucherifyAsyncActionSensor(  # type: ignore[misc]
         "async_action_id",
         "async_action_ids",
         "report_path",
+        "fail_if",
+        "warn_if",
         "voucherify_conn_id",
     )
+    template_fields_renderers = dict.fromkeys(("fail_if", "warn_if"), "json")
+    checked_limits = ("failed", "failed_ratio", "created", "not_reported")
     operator_extra_links = (VoucherifyAsyncActionsLink(), VoucherifyReportLink())
     ui_color = "#f4ecff"
 
@@ -79,14 +77,8 @@ class VoucherifyAsyncActionSensor(  # type: ignore[misc]
         async_action_id: str | None = None,
         async_action_ids: Any = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        max_failed_records: int | None = NO_FAILURES,
-        max_failed_ratio: float | None = None,
-        max_created: int | None = None,
-        max_not_reported: int | None = None,
-        warn_failed_records: int | None = None,
-        warn_failed_ratio: float | None = None,
-        warn_created: int | None = None,
-        warn_not_reported: int | None = None,
+        fail_if: Limits | Mapping[str, Any] | None = None,
+        warn_if: Limits | Mapping[str, Any] | None = None,
         report_path: str | None = None,
         on_failed_records_callback: Callback | Sequence[Callback] | None = None,
         voucherify_conn_id: str = "voucherify_default",
@@ -96,14 +88,8 @@ class VoucherifyAsyncActionSensor(  # type: ignore[misc]
         self.async_action_id = async_action_id
         self.async_action_ids = async_action_ids
         self.deferrable = deferrable
-        self.max_failed_records = max_failed_records
-        self.max_failed_ratio = max_failed_ratio
-        self.max_created = max_created
-        self.max_not_reported = max_not_reported
-        self.warn_failed_records = warn_failed_records
-        self.warn_failed_ratio = warn_failed_ratio
-        self.warn_created = warn_created
-        self.warn_not_reported = warn_not_reported
+        self.fail_if = fail_if
+        self.warn_if = warn_if
         self.report_path = report_path
         self.on_failed_records_callback = on_failed_records_callback
         self.voucherify_conn_id = voucherify_conn_id

@@ -18,13 +18,11 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyTaskKilledError,
     VoucherifyTransportError,
     is_transient,
+    refuse_all,
 )
 from airflow_provider_voucherify.notifications.texts import ready_texts
-from airflow_provider_voucherify.sync.results.thresholds import (
-    FailureThresholds,
-    told_by_thresholds,
-    unusually_superseded,
-)
+from airflow_provider_voucherify.policies import Limits
+from airflow_provider_voucherify.sync.results.thresholds import exceeded_limits, limit_warnings
 from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL, action_to_look_at, pause
 from airflow_provider_voucherify.task.lineage import EmitsLineage
 from airflow_provider_voucherify.task.metrics import Metrics
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.state.ledger import Ledger
     from airflow_provider_voucherify.sync.types.settled import Listener
     from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
-    from airflow_provider_voucherify.task.staging import PlannedRecords, StagedRecords
+    from airflow_provider_voucherify.task.staging import Folder, PlannedRecords, StagedRecords
 
 WORKER_SECONDS = 10.0
 """Seconds for which a deferrable task looks from the worker first: a small update is done by then."""
@@ -102,17 +100,9 @@ class CompletesAsyncActions(ChecksParameters, EmitsLineage):
     voucherify_conn_id: str
     deferrable: bool
     report_path: str | None
-    max_failed_records: int | None
-    max_failed_ratio: float | None
-    max_attempts: int | None = None
-    max_created: int | None = None
-    max_not_reported: int | None = None
-    max_superseded: int | None = None
-    warn_failed_records: int | None = None
-    warn_failed_ratio: float | None = None
-    warn_created: int | None = None
-    warn_not_reported: int | None = None
-    warn_superseded: int | None = None
+    fail_if: Limits | Mapping[str, Any] | None
+    warn_if: Limits | Mapping[str, Any] | None
+    checked_limits: Sequence[str] = ()
     on_failed_records_callback: Callback | Sequence[Callback] | None
     _patience: _Patience | None = None
     _killed = False
@@ -123,19 +113,19 @@ class CompletesAsyncActions(ChecksParameters, EmitsLineage):
         from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
         from airflow_provider_voucherify.task.staging import StagedRecords
 
-        folder = self._report_folder(context)
+        folder, staging = self._report_folder(context), self._staging_folder(context)
         try:
             status, message, ids, state = self._read(event)
         except VoucherifyError:
-            if folder is not None:
-                self._remove(StagedRecords(folder, self._staged_name(context)))
+            if staging is not None:
+                self._remove(StagedRecords(staging, self._staged_name(context)))
             raise
         sync, end_time, name = (
             SubmittedSync.from_json(state["sync"], ids),
             float(state["end_time"]),
             state.get("staged"),
         )
-        staged = StagedRecords(folder, name, len(sync.batches)) if folder is not None and name else None
+        staged = StagedRecords(staging, name, len(sync.batches)) if staging is not None and name else None
         with ExitStack() as stack, ExitStack() as leaving:
             if staged is not None:
                 leaving.callback(self._remove, staged)
@@ -192,8 +182,8 @@ class CompletesAsyncActions(ChecksParameters, EmitsLineage):
         )
 
     def _wrong(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
-        yield from told_by(self._thresholds)
-        yield from told_by(self._warnings)
+        for name in filter(is_known, ("fail_if", "warn_if")):
+            yield from told_by(self._limits, name)
         if not all(map(callable, _callbacks(self.on_failed_records_callback))):
             yield Wrong(
                 "on_failed_records_callback must be a notifier, a callable, or a list of them, not "
@@ -202,29 +192,24 @@ class CompletesAsyncActions(ChecksParameters, EmitsLineage):
         yield from self._wrong_booleans("deferrable")
         yield from self._wrong_paths(is_known, "report_path")
 
-    def _thresholds(self) -> FailureThresholds:
-        return FailureThresholds(
-            self.max_failed_records,
-            self.max_failed_ratio,
-            self.max_created,
-            self.max_not_reported,
-            self.max_superseded,
-        )
+    def _limits(self, parameter: str) -> Limits:
+        """
+        Return ``fail_if`` or ``warn_if`` as a value.
 
-    def _warnings(self) -> FailureThresholds:
-        return FailureThresholds(
-            self.warn_failed_records,
-            self.warn_failed_ratio,
-            self.warn_created,
-            self.warn_not_reported,
-            self.warn_superseded,
-            prefix="warn",
+        :raises VoucherifyConfigurationError: it is none, or has limits that this task cannot check.
+        """
+        limits = Limits.of(parameter, getattr(self, parameter))
+        refuse_all(
+            f"{name} of {parameter} cannot be checked by {type(self).__name__}"
+            for name in limits.given
+            if name not in self.checked_limits
         )
+        return limits
 
     def _with_warnings(self, summary: SyncSummary) -> SyncSummary:
-        """Return the summary with every threshold that is exceeded or could not be checked."""
-        unusual = unusually_superseded(summary) if self.warn_superseded is None else None
-        return summary.with_warning(*told_by_thresholds(summary, self._thresholds(), self._warnings()), unusual)
+        """Return the summary with every limit that is exceeded or could not be checked."""
+        limits = self._limits("fail_if").to_fail, self._limits("warn_if").to_warn
+        return summary.with_warning(*limit_warnings(summary, *limits))
 
     def _report_folder(self, context: Context) -> StorageReportFolder | None:
         from airflow_provider_voucherify.storage.paths import path_text
@@ -235,6 +220,10 @@ class CompletesAsyncActions(ChecksParameters, EmitsLineage):
         map_index = context["ti"].map_index
         path = path_text("report_path", self.report_path).rstrip("/")
         return StorageReportFolder(path if map_index is None or map_index < 0 else f"{path}/map_index={map_index}")
+
+    def _staging_folder(self, context: Context) -> Folder | None:
+        """Return where what was sent is kept while the task is deferred; None for nowhere."""
+        return self._report_folder(context)
 
     def _clear_links(self, context: Context) -> None:
         """Give the links and the sensor something to read, lest Airflow log an error where nothing is sent."""
@@ -261,16 +250,16 @@ class CompletesAsyncActions(ChecksParameters, EmitsLineage):
         from airflow_provider_voucherify.sync.results.finished import UnfinishedActionsError
         from airflow_provider_voucherify.task.staging import PlannedRecords, StagedRecords
 
-        client, folder = hook.get_conn(), self._report_folder(context)
+        client, folder, staging = hook.get_conn(), self._report_folder(context), self._staging_folder(context)
         waiting_for: Sequence[str] = sync.async_action_ids
-        name = self._staged_name(context) if folder is not None and plan is not None else None
+        name = self._staged_name(context) if staging is not None and plan is not None else None
         defers = self.deferrable and self._fits(hook, sync, end_time, name)
         until = min(end_time, sync.submitted_at + WORKER_SECONDS) if defers else end_time
         seen: dict[str, AsyncAction] = {}
 
         def defer(waiting_for: Sequence[str], held: HeldBackError | None = None) -> NoReturn:
-            if folder is not None and plan is not None and name is not None:
-                staged = StagedRecords(folder, name, len(plan.batches))
+            if staging is not None and plan is not None and name is not None:
+                staged = StagedRecords(staging, name, len(plan.batches))
                 with ExitStack() as leaving:
                     leaving.callback(self._remove, staged)
                     staged.stage(plan, end_time)
@@ -301,7 +290,7 @@ class CompletesAsyncActions(ChecksParameters, EmitsLineage):
         try:
             staged.remove()
         except Exception:
-            self.log.warning("What was kept in report_path while the task waited cannot be removed", exc_info=True)
+            self.log.warning("What was kept while the task waited cannot be removed", exc_info=True)
 
     def _look(
         self,
@@ -489,25 +478,25 @@ class CompletesAsyncActions(ChecksParameters, EmitsLineage):
                 folder=folder,
                 sent=sent,
                 ledger=ledger,
-                max_attempts=self.max_attempts,
+                max_attempts=self._max_attempts(),
                 seen=seen,
                 on_all_finished=self._settle_here,
                 listeners=self._listeners(),
             )
-            return self._keep_books(context, ledger, self._with_warnings(summary))
+            return self._keep_rows(context, ledger, self._with_warnings(summary))
 
     def _settle_here(self) -> None:
         """Take note that all actions have finished: from now on rate limits are waited for on the worker."""
         if self._patience is not None:
             self._patience.ends_on_the_worker()
 
-    def _keep_books(self, context: Context, ledger: Ledger | None, summary: SyncSummary) -> SyncSummary:
+    def _keep_rows(self, context: Context, ledger: Ledger | None, summary: SyncSummary) -> SyncSummary:
         """Write down what became of every row, and return the summary, possibly with a warning."""
         return summary
 
     def _conclude(self, context: Context, summary: SyncSummary) -> dict[str, Any]:
         """Say what happened, tell who wants to be told, and fail if thresholds say so."""
-        exceeded = self._thresholds().exceeded_by(summary)
+        exceeded = exceeded_limits(summary, self._limits("fail_if").to_fail, "fail_if")
         self.summary = summary
         self._metrics(summary.resource).concluded(summary)
         text, value = summary.text(), summary.as_xcom()
@@ -528,6 +517,10 @@ class CompletesAsyncActions(ChecksParameters, EmitsLineage):
             self._prepare_retry(context, message)
             raise VoucherifyRecordsFailedError(message, value)
         return value
+
+    def _max_attempts(self) -> int | None:
+        """Return how often a record may fail before it is set aside; None if that is not known here."""
+        return None
 
     def _refused_sample(self, context: Context) -> Sequence[Mapping[str, Any]]:
         """Return what the summary shows of the rows that were refused before the task was deferred."""

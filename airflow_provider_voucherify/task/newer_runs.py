@@ -26,9 +26,9 @@ def may_be_late(context: Context) -> bool:
     return context["ti"].try_number > 1 or run_type in ("backfill", "manual") or bool(context["dag"].catchup)
 
 
-def newer_run(context: Context) -> str | None:
+def newer_runs(context: Context) -> list[str]:
     """
-    Return the id of the latest run after this one in which the same task has been at work, or None.
+    Return the ids of the runs after this one in which the same task has been at work, the latest last.
 
     A run's time is read from its id (``scheduled__…``, ``manual__…``, ``asset_triggered__…``), as Airflow names runs by
     themselves; runs that a person has given another kind of id are not seen. That of a manual run for an older day says
@@ -39,28 +39,28 @@ def newer_run(context: Context) -> str | None:
     ti, dag_run = context["ti"], context["dag_run"]
     task = ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
     is_manual = dag_run.run_id.startswith("manual__")
-    return latest_at_work(get_task_states(context), dag_run.run_id, task, dag_run.logical_date if is_manual else None)
+    return later_at_work(get_task_states(context), dag_run.run_id, task, dag_run.logical_date if is_manual else None)
 
 
-def latest_at_work(
+def later_at_work(
     states: Mapping[str, Mapping[str, Any]], run_id: str, task: str, logical_date: datetime | None = None
-) -> str | None:
+) -> list[str]:
     """
-    Return the latest run after ``run_id`` whose task has been at work.
+    Return the runs after ``run_id`` whose task has been at work, in the order of their times.
 
     :param states: run id to task to state, as Airflow gives it.
     :param logical_date: of the run, if it may be earlier than its id says.
     """
     times = [time for time in (_time(run_id), logical_date) if time is not None]
     if not times:
-        return None
+        return []
     mine = min(times)
     later = [
         (time, other)
         for other, tasks in states.items()
         if other != run_id and str(tasks.get(task)) in AT_WORK and (time := _time(other)) is not None and time > mine
     ]
-    return max(later)[1] if later else None
+    return [other for _, other in sorted(later)]
 
 
 def _time(run_id: str) -> datetime | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_voucherify.compat import BaseOperatorMeta
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.policies import Policy
 
 
 class Wrong(NamedTuple):
@@ -127,6 +128,8 @@ def _comes_later(value: Any) -> bool:
         return any(map(_comes_later, value.values()))
     if isinstance(value, list | tuple | set | frozenset):
         return any(map(_comes_later, value))
+    if isinstance(value, Policy):
+        return any(map(_comes_later, value.given.values()))
     return hasattr(value, "iter_references") or callable(value)
 
 

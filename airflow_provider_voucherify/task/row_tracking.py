@@ -8,11 +8,17 @@ from dataclasses import dataclass
 from functools import partial
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.policies import State
 from airflow_provider_voucherify.storage.files import check_writable, fetch, replacing
+from airflow_provider_voucherify.storage.paths import path_text
+from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
+from airflow_provider_voucherify.task.staging import Folder
 from airflow_provider_voucherify.warehouse.outcome_columns import RUN_COUNTS, iso
 from airflow_provider_voucherify.warehouse.outcome_tables import CONTESTED, OutcomeTables
+from airflow_provider_voucherify.warehouse.staged_table import StagedTable
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
@@ -27,22 +33,45 @@ STATE_XCOM_KEY = "voucherify_state"
 
 
 @dataclass(frozen=True)
-class Bookkeeping:
+class RowTracking:
     """
-    Where outcomes and state are kept; any part may be None.
+    Where outcomes and state are kept: in tables, or in files of a folder.
 
     :param resource: ``customers``, ``products`` or ``vouchers``.
     :param sync_name: names the sync in the tables and in the file of the state.
-    :param outcomes_path: file of outcomes.
-    :param state_path: file of the state.
+    :param folder: where what was sent is kept while the task is deferred.
     :param tables: outcomes and state in a database.
+    :param state_path: or the file of the state.
+    :param outcomes_path: and a file for the outcomes, if they are wanted.
     """
 
     resource: str
     sync_name: str
-    outcomes_path: str | None = None
-    state_path: str | None = None
+    folder: Folder
     tables: OutcomeTables | None = None
+    state_path: str | None = None
+    outcomes_path: str | None = None
+
+    @classmethod
+    def of(cls, state: State, resource: str, context: Context, *, name_is_shared: bool) -> RowTracking:
+        """
+        Return where a task keeps what it remembers.
+
+        :param name_is_shared: whether other instances of a mapped task may have the same ``sync_name``. These share the
+            tables, where each record is in the rows of one of them, and have a folder each.
+        """
+        ti = context["ti"]
+        map_index = None if ti.map_index is None or ti.map_index < 0 else ti.map_index
+        name = state.sync_name or sync_name(context)
+        if state.conn_id:
+            tables = OutcomeTables(state.conn_id, state.table, name, resource)
+            return cls(resource, name, StagedTable(state.conn_id, state.table), tables)
+        own = [quote(state.sync_name or f"{ti.dag_id}.{ti.task_id}", safe=""), resource]
+        if map_index is not None and name_is_shared:
+            own.append(f"map_index={map_index}")
+        folder = "/".join([path_text("path of state", state.path).rstrip("/"), *own])
+        outcomes = f"{folder}/outcomes/{quote(ti.run_id, safe='')}.{state.outcomes}" if state.outcomes else None
+        return cls(resource, name, StorageReportFolder(folder), None, f"{folder}/state", outcomes)
 
     def check_writable(self) -> None:
         """
@@ -50,9 +79,8 @@ class Bookkeeping:
 
         :raises VoucherifyConfigurationError: they cannot.
         """
-        for parameter in ("outcomes_path", "state_path"):
-            if (path := getattr(self, parameter)) is not None:
-                check_writable(path, parameter)
+        if self.state_path is not None:
+            check_writable(self.state_path, "path of state")
 
     def load_state(self, ledger: Ledger, context: Context | None = None, *, create: bool = True) -> list[str]:
         """

@@ -6,13 +6,12 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol
 
 from airflow_provider_voucherify.models.errors import VoucherifyError
-from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.batches.plan import Plan
@@ -26,9 +25,35 @@ _KEPT_FOR = 7 * 24 * 3600
 """Seconds after a task's end time for which the records that were staged for it are surely left alone."""
 
 
+class Folder(Protocol):
+    """Files by their names, in folders by their names: what ``storage.report_folder`` and a database table offer."""
+
+    @property
+    def uri(self) -> str:
+        """Where it is, for messages."""
+
+    def write(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """Open a file for writing; it is there whole or not at all."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file's content, or None if there is no such file."""
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        """Give a file's lines, none if there is no such file."""
+
+    def fetch(self, name: str, to: IO[bytes]) -> bool:
+        """Copy a file into a local one; False if there is no such file."""
+
+    def names(self) -> list[str]:
+        """Return the names of the files and folders in it."""
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder, if it is there, with the files in it."""
+
+
 class StagedRecords:
     """
-    What was sent, kept in the report folder while the task is deferred and has no process to remember it.
+    What was sent, kept while the task is deferred and has no process to remember it.
 
     They have the source's data, so they are removed as soon as the outcome is known or the try has failed. Where
     nobody is left to do that (the task is marked or cleared while it is deferred, the trigger fails), the next try
@@ -40,7 +65,7 @@ class StagedRecords:
     :param batches: how many bodies there are; needed to read one.
     """
 
-    def __init__(self, folder: StorageReportFolder, name: str, batches: int = 0) -> None:
+    def __init__(self, folder: Folder, name: str, batches: int = 0) -> None:
         self._folder = folder
         self._name = f"{_STAGED}{name}"
         self._refused, self._set_aside, self._failed_before, self._ledger, self._state = (
@@ -135,12 +160,12 @@ class StagedRecords:
 
     def _lost(self) -> VoucherifyError:
         return VoucherifyError(
-            f"what was kept in {self._folder.uri} while the task waited is not there: report_path has to be a folder "
-            "that all workers share; a retry reads the source again and waits for what was sent"
+            f"what was kept in {self._folder.uri} while the task waited is not there: it has to be a place that all "
+            "workers share; a retry reads the source again and waits for what was sent"
         )
 
 
-def remove_forgotten(folder: StorageReportFolder) -> None:
+def remove_forgotten(folder: Folder) -> None:
     """Remove what was staged for tasks that must have ended a week ago."""
     for name in folder.names():
         if name.startswith(_STAGED) and (about := folder.read(f"{name}/{_UNTIL}")) is not None:

@@ -377,7 +377,7 @@ def changes(measured: Sequence[Figures], *, quick: bool) -> Judged:
         "CPU of finding the changes, × reading the rows", finding / many["reading_cpu"], 1.15, margin=3.0, digits=2
     )
     about = (
-        '`sync_mode="changed"` under `dag.test()`, from SQLite, with the state in a file: the second of two nights, '
+        "Only what changed, under `dag.test()`, from SQLite, with the state in a file: the second of two nights, "
         "between which one row in a hundred has changed. CPU includes Airflow's own for a DAG run."
     )
     return Judged(

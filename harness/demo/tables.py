@@ -18,8 +18,7 @@ def outcome_table(sent: Summary, arrived: Summary) -> str:
     counts = {
         "created": arrived["created"],
         "updated": arrived["updated"],
-        "unchanged": sent["unchanged"],
-        "found and not updated": arrived["not_updated"],
+        "unchanged": arrived["unchanged"],
         "superseded by a later row": sent["superseded"],
         "refused before sending": sent["refused"],
         "failed at Voucherify": arrived["failed"],

@@ -23,7 +23,7 @@ def run_sync(seed: int, tries: int) -> tuple[Counter[str], list[str]]:
     rows = chance.randint(1, 12)
     extra = {"auth_method": chance.choice(["api_keys", "oauth"])}
     options = {"result_shape": chance.choice(["full", "full", "full", "several_reports", "no_report", "errors_only"])}
-    settings = {"max_in_flight": chance.randint(1, 3)}
+    settings = {"requests": {"max_records": 2, "max_in_flight": chance.randint(1, 3)}}
     with scene(rows, options=options, extra=extra, settings=settings) as place:
         armed = [_arm(place, chance) for _ in range(chance.randint(0, 5))]
         ended = place.task.run(tries)

@@ -93,8 +93,9 @@ class Task:
 
     def __init__(self, folder: Path, connection: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         os.environ[CONNECTION] = json.dumps(connection)
-        self._outcomes = folder / "outcomes.jsonl"
-        self._settings = {"outcomes_path": str(self._outcomes), **settings}
+        self._state = folder / "state"
+        kept = {"path": str(self._state), "outcomes": "jsonl"}
+        self._settings = {"state": kept, "full_refresh": True, **settings}
         self._store = Store()
         self._instance = TaskInstance(max_tries=99)
         forget_processes()
@@ -109,7 +110,8 @@ class Task:
         summary = None
         while len(errors) < tries:
             before(self._instance.try_number)
-            self._outcomes.unlink(missing_ok=True)
+            for file in self._state.rglob("outcomes/*"):
+                file.unlink()
             try:
                 summary = self._try()
                 errors.append(None)
@@ -134,9 +136,10 @@ class Task:
         return operator.execute(context)
 
     def _read_outcomes(self) -> dict[str, str] | None:
-        if not self._outcomes.exists():
+        files = [*self._state.rglob("outcomes/*")]
+        if not files:
             return None
-        rows = [json.loads(line) for line in self._outcomes.read_text().splitlines()]
+        rows = [json.loads(line) for line in files[0].read_text().splitlines()]
         return {row["id"]: row["outcome"] for row in rows}
 
 

@@ -6,6 +6,7 @@ import logging
 from datetime import datetime
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
@@ -172,3 +173,19 @@ def _asset_tables() -> tuple[Any, Any, Any]:
         return dataset.DatasetEvent, dataset.DatasetModel, dataset.DatasetEvent.dataset_id
     asset = import_module("airflow.models.asset")
     return asset.AssetEvent, asset.AssetModel, asset.AssetEvent.asset_id
+
+
+def with_state(arguments: dict[str, Any], **members: Any) -> dict[str, Any]:
+    """Return a task's arguments with more members of its ``state``."""
+    state = arguments["state"]
+    return arguments | {"state": ({"conn_id": state} if isinstance(state, str) else state) | members}
+
+
+def folder_of(place: Any, dag_id: str, task_id: str = "sync", resource: str = "customers") -> str:
+    """Return the folder that a sync has in the folder of its ``state``."""
+    return f"{place}/{dag_id}.{task_id}/{resource}"
+
+
+def last_outcomes(place: Any) -> Path:
+    """Return the file that has the outcomes of the last run, in a local folder of ``state``."""
+    return max(Path(place).rglob("outcomes/*"), key=lambda file: file.stat().st_mtime_ns)

@@ -75,7 +75,7 @@ def test_the_event_has_the_summary_without_rows(
             task_id="sync",
             resource="customers",
             records=[{"source_id": "c1", "name": "Ann"}, {"source_id": "private", "birthdate": "soon"}],
-            max_failed_records=1,
+            fail_if={"failed": 1},
             deferrable=deferrable,
             outlets=[CUSTOMERS, Asset("warehouse-copy")],
             post_execute=lambda context, result: context["outlet_events"][CUSTOMERS].extra.update(by="the author"),
@@ -125,7 +125,8 @@ def test_the_asset_keeps_when_the_state_of_its_records_was_written(
             task_id="sync",
             resource="customers",
             records=[{"source_id": "c1"}],
-            state_path=str(tmp_path / "state"),
+            state={"path": str(tmp_path / "state")},
+            full_refresh=True,
             outlets=[outlet, Asset.ref(name="of nobody"), Asset.ref(uri="x://of/nobody")],
         )
 

@@ -34,14 +34,14 @@ def test_one_metadata_for_all_ids(voucherify: LocalVoucherify, resource: str, id
         f"/v1/{resource}/metadata/async": {ids_field: ["a", "b"], "metadata": {"season": "winter"}}
     }
     assert result.xcom("tag")["created"] == 2
-    said = f"2 {resource} did not exist and were created with nothing but metadata; max_created= or warn_created="
+    said = f"2 {resource} did not exist and were created with nothing but metadata; created of fail_if"
     assert said in result.xcom("tag")["warning"]
 
 
 def test_vouchers_are_found_or_reported_as_failed_never_created(voucherify: LocalVoucherify) -> None:
     voucherify.add_voucher("KNOWN", metadata={"old": 1})
 
-    result = run(resource="vouchers", records=["KNOWN", "TYPO"], metadata={"lang": "en"}, max_failed_records=1)
+    result = run(resource="vouchers", records=["KNOWN", "TYPO"], metadata={"lang": "en"}, fail_if={"failed": 1})
 
     summary = result.xcom("tag")
     assert (summary["updated"], summary["created"], summary["failed"]) == (1, 0, 1)
@@ -74,7 +74,7 @@ def test_metadata_that_cannot_be_sent_is_refused_when_the_dag_is_parsed(metadata
 
 def test_a_row_without_metadata_is_refused(voucherify: LocalVoucherify) -> None:
     result = run(
-        resource="vouchers", records=[{"code": "A", "tier": None}, {"code": "B", "tier": 1}], max_failed_records=None
+        resource="vouchers", records=[{"code": "A", "tier": None}, {"code": "B", "tier": 1}], fail_if={"failed": None}
     )
 
     assert result.xcom("tag")["failures"][0]["key"] == "nothing_to_send"
@@ -85,7 +85,7 @@ def test_few_distinct_metadata_go_as_lists_of_ids_where_that_saves_requests(vouc
     """Five requests of at most 2,000 bytes hold the records; one request for each tier holds all of its ids."""
     rows = [{"source_id": f"c{i:03}", "tier": "gold" if i % 2 else "silver"} for i in range(160)]
 
-    result = run(resource="customers", records=rows, max_batch_bytes=2_000)
+    result = run(resource="customers", records=rows, requests={"max_bytes": 2_000})
 
     sent = [json.loads(r.body) for r in voucherify.received if r.method == "POST"]
     assert {r.path for r in voucherify.received if r.method == "POST"} == {"/v1/customers/metadata/async"}
@@ -109,7 +109,11 @@ def test_large_groups_leave_and_the_rest_stays(monkeypatch: pytest.MonkeyPatch, 
     with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY, metadata_schemas={"customer": schema}) as server:
         connect(monkeypatch, server)
         result = run(
-            resource="customers", records=rows, max_batch_bytes=4_000, max_failed_records=1, report_path=str(tmp_path)
+            resource="customers",
+            records=rows,
+            fail_if={"failed": 1},
+            requests={"max_bytes": 4_000},
+            report_path=str(tmp_path),
         )
         paths = sorted(r.path for r in server.received if r.method == "POST")
 

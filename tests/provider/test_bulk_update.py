@@ -159,7 +159,7 @@ def test_a_deferrable_task_waits_in_a_trigger(voucherify: LocalVoucherify, monke
 
     monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
 
-    run = run_dag(update(records=[*CUSTOMERS, {"name": "no id"}], deferrable=True, max_failed_records=1))
+    run = run_dag(update(records=[*CUSTOMERS, {"name": "no id"}], deferrable=True, fail_if={"failed": 1}))
 
     assert run.state == "success"
     summary = run.xcom("sync")
@@ -178,8 +178,12 @@ def test_more_actions_than_a_trigger_can_hold_are_waited_for_on_the_worker(
     monkeypatch.setattr(async_action, "MOST_STORED_BYTES", 2_000)
     voucherify.next_actions(times=60, seconds=0.02)
 
-    few = run_dag(update(records=[{"source_id": f"c{n}"} for n in range(20)], max_batch_records=1, deferrable=True))
-    many = run_dag(update(records=[{"source_id": f"c{n}"} for n in range(60)], max_batch_records=1, deferrable=True))
+    few = run_dag(
+        update(records=[{"source_id": f"c{n}"} for n in range(20)], requests={"max_records": 1}, deferrable=True)
+    )
+    many = run_dag(
+        update(records=[{"source_id": f"c{n}"} for n in range(60)], requests={"max_records": 1}, deferrable=True)
+    )
 
     assert (few.deferred_tasks(), few.xcom("sync")["created"]) == ({"sync"}, 20)
     assert (many.deferred_tasks(), many.xcom("sync")["submitted"]) == (set(), 60)
@@ -202,7 +206,7 @@ def test_what_was_sent_outlives_the_deferral_for_the_failures_file(
             {"source_id": "bad", "tier": "tin", "name": "Bo"},
             {"source_id": None},
         ]
-        run = run_dag(update(records=rows, deferrable=True, report_path=str(tmp_path), max_failed_records=2))
+        run = run_dag(update(records=rows, deferrable=True, report_path=str(tmp_path), fail_if={"failed": 2}))
 
         assert run.state == "success"
         lines = [json.loads(line) for line in (tmp_path / "failures.jsonl").read_text().splitlines()]
@@ -223,7 +227,7 @@ def test_what_was_sent_outlives_the_deferral_for_the_failures_file(
 def test_the_report_folder_has_nothing_of_the_run_before(
     voucherify: LocalVoucherify, tmp_path: Path, waits: bool
 ) -> None:
-    reports = {"report_path": str(tmp_path), "max_batch_records": 1}
+    reports = {"report_path": str(tmp_path), "requests": {"max_records": 1}}
     run_dag(update(records=[{"source_id": "c1"}, {"source_id": "c2"}, {"source_id": "c3"}], **reports))
     (tmp_path / "set_aside.jsonl").write_text('{"source_id": "c9"}\n')
 
@@ -289,7 +293,7 @@ def test_a_callback_that_fails_does_not_fail_the_task(voucherify: LocalVoucherif
     def broken(context: Any) -> None:
         raise RuntimeError("no network")
 
-    run = run_dag(update(records=[{"source_id": ""}], max_failed_records=1, on_failed_records_callback=broken))
+    run = run_dag(update(records=[{"source_id": ""}], fail_if={"failed": 1}, on_failed_records_callback=broken))
 
     assert run.state == "success"
 
@@ -307,7 +311,7 @@ def test_a_dry_run_sends_nothing_and_tells_the_plan(
 ) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_VOUCHERIFY_DEFAULT")
 
-    run = run_dag(update(records=[*CUSTOMERS, {"name": "no id"}], dry_run=True, max_batch_records=1))
+    run = run_dag(update(records=[*CUSTOMERS, {"name": "no id"}], dry_run=True, requests={"max_records": 1}))
 
     summary = run.xcom("sync")
     assert (summary["rows_read"], summary["refused"], summary["requests"]) == (3, 1, 2)
@@ -322,7 +326,7 @@ def test_a_dry_run_tells_its_cost_at_the_connections_limits(
 ) -> None:
     connect(monkeypatch, voucherify, rate_limit="10/minute", bulk_rate_limit="1/hour")
 
-    run = run_dag(update(records=CUSTOMERS, dry_run=True, max_batch_records=1))
+    run = run_dag(update(records=CUSTOMERS, dry_run=True, requests={"max_records": 1}))
 
     summary = run.xcom("sync")
     assert summary["requests_by_endpoint"] == {"/v1/customers/bulk/async": 2, "/v1/async-actions": 8}
@@ -335,16 +339,15 @@ def test_a_dry_run_tells_its_cost_at_the_connections_limits(
     ("books", "warning"),
     [
         (None, None),
-        ("outcomes_path", None),
         (
-            "state_path",
+            "state",
             "there is no connection to_be_made, so the state of earlier syncs is not read, and every row counts as one "
             "to send",
         ),
     ],
 )
 def test_a_dry_run_needs_no_connection(tmp_path: Path, books: str | None, warning: str | None) -> None:
-    kept = {} if books is None else {books: str(tmp_path / "kept.jsonl")}
+    kept = {} if books is None else {books: str(tmp_path / "kept")}
 
     run = run_dag(update(records=CUSTOMERS, dry_run=True, voucherify_conn_id="to_be_made", **kept))
 

@@ -188,7 +188,7 @@ def test_it_is_deferred_and_the_function_runs_once(
             yield {"source_id": "p1", "price": 450}
             yield {"source_id": "p2", "price": "dear"}
 
-        sync.override(max_failed_records=1)()
+        sync.override(fail_if={"failed": 1})()
 
     run = run_dag(dag)
 

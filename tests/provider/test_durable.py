@@ -25,8 +25,7 @@ def sync(**kwargs: Any) -> DagRunResult:
     defaults = {
         "resource": "customers",
         "records": RECORDS,
-        "max_batch_records": 2,
-        "max_in_flight": 1,
+        "requests": {"max_records": 2, "max_in_flight": 1},
         "retries": 1,
         "retry_delay": timedelta(0),
     }
@@ -65,7 +64,7 @@ def test_a_batch_that_was_not_taken_is_sent_by_the_next_try_and_no_other(voucher
 def test_of_two_requests_at_the_same_time_the_one_that_is_taken_is_waited_for(voucherify: LocalVoucherify) -> None:
     voucherify.misbehave("submit", Status(403))
 
-    run = sync(max_in_flight=2)
+    run = sync(requests={"max_records": 2, "max_in_flight": 2})
 
     assert run.state == "success"
     assert times_posted(voucherify) == ONCE
@@ -158,7 +157,7 @@ def test_an_action_that_failed_as_a_whole_is_sent_again(voucherify: LocalVoucher
 def test_a_task_that_is_not_durable_sends_everything_again(voucherify: LocalVoucherify) -> None:
     voucherify.misbehave("submit", Status(409), after=2)
 
-    assert sync(durable=False).state == "success"
+    assert sync(on_retry="restart").state == "success"
     assert times_posted(voucherify) == {**ONCE, "c0": 2, "c1": 2, "c2": 2, "c3": 2}
 
 
@@ -190,7 +189,7 @@ def test_rejected_records_are_sent_again_and_no_others(monkeypatch: pytest.Monke
         def mend(context: Any) -> None:
             server.options.metadata_schemas["customer"]["properties"]["tier"]["eq"].append("tin")
 
-        run = sync(records=records, retry_failed_records=True, on_retry_callback=mend)
+        run = sync(records=records, on_retry="resend_failed", on_retry_callback=mend)
 
         assert run.state == "success"
         assert times_posted(server) == {**ONCE, "c3": 2}
@@ -215,8 +214,8 @@ def test_known_failures_do_not_become_successes_when_their_report_is_gone(
         run = sync(
             resource="vouchers",
             records=[{"code": f"V{number}", "metadata": {"n": 1}} for number in range(10)],
-            max_batch_records=10,
-            retry_failed_records=True,
+            requests={"max_records": 10},
+            on_retry="resend_failed",
         )
 
         assert [len(json.loads(post.body)) for post in server.requests("POST", "/v1/vouchers/bulk/async")] == sent
@@ -235,7 +234,7 @@ def test_failures_of_ids_that_are_not_ours_send_the_whole_batch_again(voucherify
 
     voucherify.script_action(change)
 
-    run = sync(retry_failed_records=True)
+    run = sync(on_retry="resend_failed")
 
     assert run.state == "success"
     assert times_posted(voucherify) == {**ONCE, "c0": 2, "c1": 2}
@@ -256,7 +255,7 @@ def test_records_that_are_rejected_again_fail_in_the_end(monkeypatch: pytest.Mon
         connect(monkeypatch, server)
         records = [{"source_id": "c0", "tier": "gold"}, {"source_id": "c1", "tier": "tin"}]
 
-        run = sync(records=records, retry_failed_records=True, retries=3)
+        run = sync(records=records, on_retry="resend_failed", retries=3)
 
         assert run.task_state("sync") == "failed"
         assert times_posted(server) == {"c0": 1, "c1": 4}
@@ -356,7 +355,7 @@ def test_a_batch_in_doubt_still_is_when_it_is_refused_the_next_time(voucherify: 
     voucherify.misbehave("submit", DropAfter())
     voucherify.misbehave("submit", Status(403))
 
-    run = sync(max_batch_records=6, retries=2)
+    run = sync(requests={"max_records": 6, "max_in_flight": 1}, retries=2)
 
     assert run.state == "success"
     assert times_posted(voucherify) == ONCE

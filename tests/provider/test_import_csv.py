@@ -127,16 +127,16 @@ def test_failed_rows_are_told_with_number_and_reason(
 
 
 def test_some_rows_may_fail(strict: LocalVoucherify, file: Path) -> None:
-    assert import_csv(file, max_failed_ratio=0.4).state == "success"
-    assert import_csv(file, max_failed_records=1).state == "success"
-    assert import_csv(file, max_failed_ratio=0.3).state == "failed"
+    assert import_csv(file, fail_if={"failed_ratio": 0.4}).state == "success"
+    assert import_csv(file, fail_if={"failed": 1}).state == "success"
+    assert import_csv(file, fail_if={"failed_ratio": 0.3}).state == "failed"
 
 
 def test_a_large_file_goes_in_several_requests(voucherify: LocalVoucherify, tmp_path: Path) -> None:
     file = tmp_path / "large.csv"
     file.write_text("Source_id,Name\n" + "".join(f"c{n:04},{'x' * 90}\n" for n in range(50)))
 
-    run = import_csv(file, max_batch_bytes=2_000)
+    run = import_csv(file, requests={"max_bytes": 2_000})
 
     requests = voucherify.requests("POST", IMPORT)
     assert len(requests) == len(run.xcom("import")["async_action_ids"]) > 2
@@ -190,7 +190,7 @@ def test_a_sensor_says_why_rows_failed(strict: LocalVoucherify, file: Path, tmp_
         VoucherifyAsyncActionSensor(
             task_id="wait",
             async_action_ids=send.output["async_action_ids"],
-            max_failed_records=1,
+            fail_if={"failed": 1},
             report_path=str(tmp_path / "reports"),
         )
 
@@ -231,7 +231,7 @@ class TestRetries:
     def test_without_durable_it_sends_everything_again(self, voucherify: LocalVoucherify, file: Path) -> None:
         voucherify.misbehave("poll", Status(409))
 
-        assert import_csv(file, durable=False, retries=1).state == "success"
+        assert import_csv(file, on_retry="restart", retries=1).state == "success"
         assert self.posts(voucherify) == 2
 
     def test_without_durable_rows_without_ids_are_not_sent_again(
@@ -240,7 +240,7 @@ class TestRetries:
         file.write_text("Name\nAnn\n")
         voucherify.misbehave("poll", Status(409))
 
-        run = import_csv(file, durable=False, retries=3)
+        run = import_csv(file, on_retry="restart", retries=3)
 
         assert run.state == "failed"
         assert (self.posts(voucherify), run.dag_run.get_task_instance("import").try_number) == (1, 2)
@@ -254,7 +254,7 @@ class TestRetries:
     ) -> None:
         file.write_text(content)
 
-        assert import_csv(file, durable=False, retries=retries).state == "success"
+        assert import_csv(file, on_retry="restart", retries=retries).state == "success"
 
         assert "will not send it" not in task_log()
 
@@ -391,8 +391,8 @@ class TestASmallerLimit:
             large,
             deferrable=deferrable,
             report_path=str(tmp_path / "reports"),
-            max_failed_records=1,
-            max_batch_bytes=9_000,
+            fail_if={"failed": 1},
+            requests={"max_bytes": 9_000},
         )
 
         assert run.state == "success"
@@ -412,7 +412,7 @@ class TestASmallerLimit:
     def test_a_retry_knows_the_halves(self, small: LocalVoucherify, large: Path, after: int) -> None:
         small.misbehave(IMPORT, Status(403), after=after)
 
-        run = import_csv(large, retries=1, max_failed_records=1, max_batch_bytes=9_000)
+        run = import_csv(large, retries=1, fail_if={"failed": 1}, requests={"max_bytes": 9_000})
 
         assert run.state == "success"
         assert set(self.times_taken(small).values()) == {1}
@@ -426,7 +426,7 @@ class TestASmallerLimit:
         file = tmp_path / "one.csv"
         file.write_text(f"Source_id,Name\nc1,Ann\nc2,{'x' * 3_000}\nc3,Cy\n")
 
-        run = import_csv(file, max_batch_bytes=9_000)
+        run = import_csv(file, requests={"max_bytes": 9_000})
 
         assert run.state == "failed"
         assert list(small.customers) == ["c1"]
@@ -438,8 +438,8 @@ class TestASmallerLimit:
     [
         ({"resource": "vouchers"}, "unknown resource 'vouchers': it must be one of customers, products, skus"),
         ({"poll_interval": 0}, "poll_interval must be seconds or a timedelta, more than 0"),
-        ({"max_batch_bytes": 100}, "max_batch_bytes must be a number from 1000 to 10485760, not 100"),
-        ({"max_failed_ratio": 2}, "max_failed_ratio must be a number from 0 to 1, not"),
+        ({"requests": {"max_bytes": 100}}, "max_bytes of requests must be a number from 1000 to 10485760, not 100"),
+        ({"fail_if": {"failed_ratio": 2}}, "failed_ratio of fail_if must be a number from 0 to 1, not"),
         ({"path": None}, "task 'import': path= is missing"),
         ({"path": ["x.csv"]}, "path must be a path or an object storage URI, not"),
     ],

@@ -12,6 +12,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseNotifier, task
 from connections import SECRET_KEY
 from dags import run_dag, shown_links
+from installed import AIRFLOW
 
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.links.async_action import report_url
@@ -44,7 +45,7 @@ class Messages(BaseNotifier):
 def dag_with(**kwargs: Any) -> DAG:
     with DAG("links_and_notifiers", schedule=None) as dag:
         VoucherifyBulkUpdateOperator(
-            task_id="sync", resource="customers", **({"records": RECORDS, "max_failed_records": 1} | kwargs)
+            task_id="sync", resource="customers", **({"records": RECORDS, "fail_if": {"failed": 1}} | kwargs)
         )
     return dag
 
@@ -70,7 +71,7 @@ def test_a_summary_notifier_brings_the_summary_to_airflow_s_own_callbacks(vouche
 def mapped_dag(notifier: Callable[[Any], Any]) -> DAG:
     """A mapped task whose second instance fails before it reads a row, and a task after it that tells of them all."""
     with DAG("mapped_and_told", schedule=None) as dag:
-        part = VoucherifyBulkUpdateOperator.partial(task_id="part", resource="customers", max_failed_records=1).expand(
+        part = VoucherifyBulkUpdateOperator.partial(task_id="part", resource="customers", fail_if={"failed": 1}).expand(
             records=[[{"source_id": "c9"}], 7, RECORDS]
         )
         part >> task(task_id="tell", trigger_rule="all_done", on_success_callback=notifier)(lambda: None)()
@@ -123,6 +124,9 @@ def awaited(told: dict[str, Any], notifier: Callable[[Any], Any], task_id: str |
     asyncio.run(notify())
 
 
+needs_the_exception = pytest.mark.skipif(
+    (3, 0) <= AIRFLOW < (3, 2), reason="dag.test() of this Airflow leaves the exception out of a callback's context"
+)
 needs_deadlines = pytest.mark.needs_airflow("3.1", "its deadline alerts came with it, and only they await notifiers")
 
 
@@ -171,6 +175,7 @@ def test_a_deadline_s_notifier_tells_of_each_task_of_a_mapped_one(voucherify: Lo
     ]
 
 
+@needs_the_exception
 def test_where_there_is_no_summary_the_message_begins_with_what_failed(voucherify: LocalVoucherify) -> None:
     notifier = Messages("{{ voucherify_summary.failed }} {{ voucherify_text }} / {{ voucherify_html }}")
 
@@ -184,6 +189,7 @@ def test_where_there_is_no_summary_the_message_begins_with_what_failed(voucherif
     assert "no summary" not in sent
 
 
+@needs_the_exception
 def test_an_alert_says_what_to_do(voucherify: LocalVoucherify) -> None:
     notifier = Messages("{{ voucherify_slack_text }}")
     voucherify.misbehave("submit", Status(401, {"code": 401, "message": "Unauthorized", "key": "unauthorized"}))
@@ -198,6 +204,7 @@ def test_an_alert_says_what_to_do(voucherify: LocalVoucherify) -> None:
     assert "AirflowFailException" not in told, "one name of a class is enough"
 
 
+@needs_the_exception
 def test_a_secret_in_what_a_task_has_failed_with_is_told_to_nobody(voucherify: LocalVoucherify) -> None:
     notifier = Messages("{{ voucherify_text }} / {{ voucherify_slack_text }} / {{ voucherify_html }}")
 

@@ -14,6 +14,8 @@ from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 
+MARK = {"metadata": {"active": False}}
+
 
 def rendered_records(run: DagRunResult) -> dict[str, Any]:
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
@@ -29,7 +31,7 @@ def test_each_mapped_task_sends_its_file_and_keeps_its_own_reports(voucherify: L
         (tmp_path / f"{name}.jsonl").write_text(f'{{"source_id": "{name}"}}\n{{"source_id": null}}\n')
     with DAG("mapped", schedule=None) as dag:
         VoucherifyBulkUpdateOperator.partial(
-            task_id="sync", resource="customers", report_path=str(tmp_path / "reports"), max_failed_records=1
+            task_id="sync", resource="customers", report_path=str(tmp_path / "reports"), fail_if={"failed": 1}
         ).expand(path=[str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")])
 
     run = run_dag(dag)
@@ -128,31 +130,32 @@ def test_one_deferred_sensor_waits_for_all_mapped_tasks(
 @pytest.mark.parametrize(
     ("shared", "own", "said"),
     [
-        (
-            {"on_removed": {"metadata": {"active": False}}},
-            [{"sync_name": "PL"}, {"sync_name": "IE"}],
-            "cannot be used in a mapped task",
-        ),
-        ({"on_removed": "report"}, [{}, {}], "needs a sync_name"),
-        ({"on_removed": "report", "sync_name": "the same"}, [{}, {}], "needs a sync_name"),
-        ({"on_removed": "report", "sync_name": "part {{ ti.map_index }}"}, [{}, {}], "needs a sync_name"),
-        ({"on_removed": "report", "sync_name": "{{ 'the same' }}"}, [{}, {}], "needs a sync_name"),
-        ({"on_removed": "report", "default_args": {"sync_name": "the same"}}, [{}, {}], "needs a sync_name"),
+        ({}, [{"on_removed": MARK, "sync_name": "PL"}, {"on_removed": MARK, "sync_name": "IE"}], "cannot be used in"),
+        ({"on_removed": "report"}, None, "needs a state with a sync_name"),
+        ({"on_removed": "report", "sync_name": "the same"}, None, "needs a state with a sync_name"),
+        ({"on_removed": "report", "sync_name": "part {{ ti.map_index }}"}, None, "needs a state with a sync_name"),
+        ({"on_removed": "report", "sync_name": "{{ 'the same' }}"}, None, "needs a state with a sync_name"),
+        ({}, [{"on_removed": "report"}, {"on_removed": "report"}], "needs a state with a sync_name"),
+        ("default", None, "needs a state with a sync_name"),
     ],
-    ids=["marks", "no name", "one name", "map index", "template", "default"],
+    ids=["marks", "no name", "one name", "map index", "template", "no name of its own", "default"],
 )
 def test_a_mapped_task_takes_nobody_for_removed_who_may_be_in_another_s_rows(
     voucherify: LocalVoucherify,
     tmp_path: Path,
     task_log: Callable[[], str],
-    shared: dict[str, Any],
-    own: list[dict[str, Any]],
+    shared: Any,
+    own: list[dict[str, Any]] | None,
     said: str,
 ) -> None:
-    with DAG("mapped_removals", schedule=None, default_args=shared.get("default_args", {})) as dag:
-        VoucherifyBulkUpdateOperator.partial(
-            task_id="sync", resource="customers", sync_mode="changed", state_path=str(tmp_path / "state"), **shared
-        ).expand_kwargs([{"records": [{"source_id": name}], **kwargs} for name, kwargs in zip("ab", own, strict=True)])
+    state = {"path": str(tmp_path / "state")}
+    defaults = {"state": state | {"on_removed": "report", "sync_name": "the same"}} if shared == "default" else {}
+    partial = {} if own or shared == "default" else {"state": state | shared}
+    states = [{"state": state | one} for one in own] if own else [{}, {}]
+    with DAG("mapped_removals", schedule=None, default_args=defaults) as dag:
+        VoucherifyBulkUpdateOperator.partial(task_id="sync", resource="customers", **partial).expand_kwargs(
+            [{"records": [{"source_id": name}], **one} for name, one in zip("ab", states, strict=True)]
+        )
 
     run = run_dag(dag)
 
@@ -173,10 +176,7 @@ def test_a_task_of_a_mapped_group_takes_nobody_for_removed(
                 task_id="sync",
                 resource="customers",
                 records=rows,
-                sync_mode="changed",
-                state_path=str(tmp_path / "state"),
-                on_removed="report",
-                sync_name=name,
+                state={"path": str(tmp_path / "state"), "on_removed": "report", "sync_name": name},
             )
 
         part.expand(rows=[[{"source_id": "a"}], [{"source_id": "b"}]])
@@ -184,25 +184,20 @@ def test_a_task_of_a_mapped_group_takes_nobody_for_removed(
     run = run_dag(dag)
 
     assert run.state == "failed"
-    assert "needs a sync_name" in task_log()
+    assert "needs a state with a sync_name" in task_log()
     assert not voucherify.received, "something was sent"
 
 
 def test_a_named_part_of_a_source_reports_who_has_left_it_wherever_it_comes(
     voucherify: LocalVoucherify, tmp_path: Path
 ) -> None:
+    state = {"path": str(tmp_path), "on_removed": "report", "max_removed_ratio": None}
+
     def night(*parts: tuple[str, list[str]]) -> DagRunResult:
         with DAG("mapped_parts", schedule=None) as dag:
-            VoucherifyBulkUpdateOperator.partial(
-                task_id="sync",
-                resource="customers",
-                sync_mode="changed",
-                state_path=str(tmp_path / "state"),
-                on_removed="report",
-                max_removed_ratio=None,
-            ).expand_kwargs(
+            VoucherifyBulkUpdateOperator.partial(task_id="sync", resource="customers").expand_kwargs(
                 [
-                    {"sync_name": f"customers of {name}", "records": [{"source_id": i} for i in ids]}
+                    {"state": state | {"sync_name": f"customers of {name}"}, "records": [{"source_id": i} for i in ids]}
                     for name, ids in parts
                 ]
             )

@@ -99,7 +99,7 @@ def defer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sync(**kwargs: Any) -> DagRunResult:
     with DAG("metrics", schedule=None) as dag:
-        VoucherifyBulkUpdateOperator(task_id="sync", **{"resource": "customers", "max_failed_records": None, **kwargs})
+        VoucherifyBulkUpdateOperator(task_id="sync", **{"resource": "customers", "fail_if": {"failed": None}, **kwargs})
     return run_dag(dag)
 
 
@@ -148,7 +148,7 @@ def test_what_was_sent_is_counted_though_the_task_failed(voucherify: LocalVouche
 
     voucherify.misbehave("submit", Status(403), after=1)
 
-    run = sync(records=[{"source_id": "c1"}, {"source_id": "c2"}], max_batch_records=1, max_in_flight=1)
+    run = sync(records=[{"source_id": "c1"}, {"source_id": "c2"}], requests={"max_records": 1, "max_in_flight": 1})
 
     assert run.task_state("sync") == "failed"
     assert counts(statsd.received(), "bytes_sent") == {"rows_read": 2, "bulk_requests": 2}
@@ -209,7 +209,7 @@ def test_every_name_of_the_table_is_sent_and_every_name_that_is_sent_is_in_the_t
             {"source_id": "c4", "address_city": "Cork", "address.city": "Cork"},
             {"source_id": "c5", "description": "x" * 2_000},
         ],
-        max_batch_bytes=1_000,
+        requests={"max_bytes": 1_000},
     )
     voucherify.misbehave("submit", RateLimited(retry_after=0.01))
     voucherify.next_actions(status="FAILED")
@@ -220,13 +220,10 @@ def test_every_name_of_the_table_is_sent_and_every_name_that_is_sent_is_in_the_t
     sync(resource="vouchers", records=[{"code": code, "metadata": {"a": 1}} for code in ("KNOWN", "LOST", *keys)])
     sync(resource="vouchers", records=[{"code": "NOTHING"}])
     sync(resource="vouchers", records=[{"code": "GONE", "metadata": {"a": 1}}], report_path=str(tmp_path))
-    sync(resource="vouchers", path=str(tmp_path / "failures.jsonl"), max_attempts=1)
+    sync(resource="vouchers", path=str(tmp_path / "failures.jsonl"), requests={"max_attempts": 1})
     found = [{"source_id": "c1", "found": True, "updated": False}]
     voucherify.next_actions(result_fields={"done_count": 1, "reports": [], "results": found})
     sync(records=[{"source_id": "c1"}])
-    keeping = {"sync_mode": "changed", "state_path": str(tmp_path / "state"), "on_removed": "report"}
-    for ids in ("ab", "a"):
-        sync(records=[{"source_id": name} for name in ids], max_removed_ratio=None, **keeping)
 
     received = statsd.received()
 

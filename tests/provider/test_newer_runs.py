@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -14,13 +15,13 @@ from dags import DagRunResult, run_dag
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
-from airflow_provider_voucherify.task.newer_runs import latest_at_work, may_be_late
+from airflow_provider_voucherify.task.newer_runs import later_at_work, may_be_late
 
 OLDER, NEWER = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
 ASSET_TRIGGERED = next(kind.value for kind in DagRunType if kind.value in ("asset_triggered", "dataset_triggered"))
 
 
-def run(day: datetime, on_newer_run: str, dag_id: str) -> DagRunResult:
+def run(day: datetime, limits: dict[str, Any], dag_id: str) -> DagRunResult:
     with DAG(dag_id, schedule=None) as dag:
         VoucherifyBulkUpdateOperator(
             task_id="sync",
@@ -28,37 +29,46 @@ def run(day: datetime, on_newer_run: str, dag_id: str) -> DagRunResult:
             records=[{"source_id": "c1", "name": str(day.date())}],
             retries=1,
             retry_delay=timedelta(0),
-            on_newer_run=on_newer_run,  # type: ignore[arg-type]
+            **limits,
         )
     return run_dag(dag, logical_date=day)
 
 
 @pytest.mark.parametrize(
-    ("on_newer_run", "state", "name", "warned"),
-    [("warn", "success", OLDER, True), ("fail", "failed", NEWER, True), ("ignore", "success", OLDER, False)],
+    ("limits", "state", "name", "warned"),
+    [
+        ({}, "success", OLDER, True),
+        ({"warn_if": {"failed_ratio": 0.5}}, "success", OLDER, True),
+        ({"fail_if": {"newer_runs": 0}}, "failed", NEWER, True),
+        ({"fail_if": {"newer_runs": 1}}, "success", OLDER, True),
+        ({"warn_if": {"newer_runs": None}}, "success", OLDER, False),
+    ],
+    ids=str,
 )
 def test_a_late_retry_warns_or_fails(
     voucherify: LocalVoucherify,
     task_log: Callable[[], str],
-    on_newer_run: str,
+    limits: dict[str, Any],
+    request: pytest.FixtureRequest,
     state: str,
     name: datetime,
     warned: bool,
 ) -> None:
-    run(NEWER, on_newer_run, f"newer_{on_newer_run}")
+    dag_id = "newer_" + re.sub(r"\W", "", request.node.name)
+    run(NEWER, limits, dag_id)
     voucherify.misbehave("submit", Status(409))
 
-    late = run(OLDER, on_newer_run, f"newer_{on_newer_run}")
+    late = run(OLDER, limits, dag_id)
 
     assert late.task_state("sync") == state
     assert voucherify.customers["c1"]["name"] == str(name.date())
-    assert ("may be later than this one, and have sent its rows already" in task_log()) == warned
+    assert ("may be later than this one, and have sent their rows already" in task_log()) == warned
 
 
 def test_a_manual_run_for_an_older_day_is_late_from_its_first_try_on(voucherify: LocalVoucherify) -> None:
-    run(NEWER, "fail", "late_at_once")
+    run(NEWER, {"fail_if": {"newer_runs": 0}}, "late_at_once")
 
-    late = run(OLDER, "fail", "late_at_once")
+    late = run(OLDER, {"fail_if": {"newer_runs": 0}}, "late_at_once")
 
     assert late.task_state("sync") == "failed"
     assert voucherify.customers["c1"]["name"] == str(NEWER.date())
@@ -85,8 +95,8 @@ def test_which_tries_look_for_newer_runs(run_type: str, try_number: int, catchup
 def test_a_manual_run_is_as_old_as_its_logical_date() -> None:
     triggered_later = "manual__2026-01-09T08:00:00+00:00"
 
-    assert latest_at_work(RUNS, triggered_later, "sync") is None
-    assert latest_at_work(RUNS, triggered_later, "sync", OLDER) == "scheduled__2026-01-02T00:00:00+00:00"
+    assert later_at_work(RUNS, triggered_later, "sync") == []
+    assert later_at_work(RUNS, triggered_later, "sync", OLDER)[-1] == "scheduled__2026-01-02T00:00:00+00:00"
 
 
 RUNS: dict[str, dict[str, Any]] = {
@@ -115,4 +125,4 @@ RUNS: dict[str, dict[str, Any]] = {
     ],
 )
 def test_only_later_runs_that_were_at_work_count(run_id: str, task: str, newer: str | None) -> None:
-    assert latest_at_work(RUNS, run_id, task) == newer
+    assert later_at_work(RUNS, run_id, task)[-1:] == ([] if newer is None else [newer])

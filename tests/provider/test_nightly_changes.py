@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseHook
 from connections import APP_ID, SECRET_KEY, connect
-from dags import run_dag
+from dags import run_dag, with_state
 from installed import HAS_TASK_STATE_STORE
 
 from airflow_provider_voucherify.local_voucherify import DropAfter, LocalVoucherify
@@ -46,7 +46,7 @@ class Nights:
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in BaseHook.get_hook("warehouse").get_records(statement)]
 
-    def night(self, *statements: str, **kwargs: Any) -> dict[str, Any]:
+    def night(self, *statements: str, **state: Any) -> dict[str, Any]:
         """Change the warehouse, run the sync, and check that everybody agrees."""
         self.execute(*statements)
         self.number += 1
@@ -55,16 +55,14 @@ class Nights:
             VoucherifyBulkUpdateOperator(
                 task_id="sync",
                 resource="customers",
-                sync_name="nightly",
+                fail_if={"failed": None},
+                requests={"max_attempts": 3},
                 sql="SELECT id, name, tier, note FROM customers ORDER BY place",
                 sql_conn_id="warehouse",
                 mapping=self.mapping,
-                sync_mode="changed",
-                max_failed_records=None,
-                max_attempts=3,
                 retries=1,
                 retry_delay=timedelta(0),
-                **self.books | kwargs,
+                **with_state(self.books, sync_name="nightly", **state),
             )
         run = run_dag(dag)
         assert run.state == "success"
@@ -74,7 +72,7 @@ class Nights:
         return summary
 
     def check(self, summary: dict[str, Any]) -> None:
-        accounted = ("succeeded", "unchanged", "not_updated", "failed", "refused", "superseded", "not_reported")
+        accounted = ("succeeded", "unchanged", "failed", "refused", "superseded", "not_reported")
         assert summary["rows_read"] + summary["removed_to_mark"] == sum(summary[name] for name in accounted)
         rows = self.query("SELECT id, name, tier, note FROM customers WHERE id IS NOT NULL ORDER BY place")
         wanted = {row[0]: dict(zip(("id", "name", "tier", "note"), row, strict=True)) for row in rows}
@@ -85,7 +83,7 @@ class Nights:
             assert (found["name"], found["metadata"]["tier"]) == (row["name"], row["tier"])
             if "note" in self.mapping:
                 assert found["metadata"]["note"] == row["note"]
-        if "outcomes_conn_id" in self.books:
+        if "conn_id" in self.books["state"]:
             self.check_tables(summary, wanted)
 
     def check_tables(self, summary: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -119,7 +117,7 @@ def warehouse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", connection)
     yield
     with closing(BaseHook.get_hook("warehouse").get_conn()) as opened, closing(opened.cursor()) as cursor:
-        for table in ("customers", "sync_runs", "sync_changelog", "sync_state"):
+        for table in ("customers", "sync_runs", "sync_changelog", "sync_state", "sync_staged"):
             cursor.execute(f"DROP TABLE IF EXISTS {table}")
         opened.commit()
 
@@ -128,9 +126,9 @@ def warehouse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, t
 def nights(
     request: pytest.FixtureRequest, warehouse: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Nights]:
-    books: dict[str, Any] = {"outcomes_conn_id": "warehouse", "outcomes_table": "sync"}
+    books: dict[str, Any] = {"state": {"conn_id": "warehouse", "table": "sync"}}
     if request.param == "files":
-        books = {"state_path": str(tmp_path / "state"), "outcomes_path": str(tmp_path / "outcomes-{{ run_id }}.jsonl")}
+        books = {"state": {"path": str(tmp_path / "state"), "outcomes": "jsonl"}}
     options = {"app_id": APP_ID, "secret_key": SECRET_KEY, "metadata_schemas": {"customer": TIERS}, "keep_bodies": True}
     with LocalVoucherify(**options) as server:
         connect(monkeypatch, server)
@@ -208,7 +206,7 @@ def test_an_empty_source_removes_nothing(nights: Nights) -> None:
     )
     nights.execute("CREATE TABLE kept AS SELECT * FROM customers", "DELETE FROM customers")
     before = len(nights.voucherify.actions)
-    nights.books = {**nights.books, "on_removed": {"metadata": {"left": True}}}
+    nights.books = with_state(nights.books, sync_name="nightly", on_removed={"metadata": {"left": True}})
 
     with DAG("empty", schedule=None) as dag:
         VoucherifyBulkUpdateOperator(
@@ -217,8 +215,6 @@ def test_an_empty_source_removes_nothing(nights: Nights) -> None:
             sql="SELECT id, name FROM customers",
             sql_conn_id="warehouse",
             mapping={"id": "source_id", "name": "name"},
-            sync_mode="changed",
-            sync_name="nightly",
             **nights.books,
         )
     run = run_dag(dag)

@@ -13,10 +13,11 @@ from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, ObjectStoragePath
-from dags import DagRunResult, run_dag
+from dags import DagRunResult, folder_of, run_dag
 from fsspec.implementations.arrow import ArrowFSWrapper
 from fsspec.spec import AbstractBufferedFile
 from object_store import S3
@@ -42,7 +43,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def sync(records: list[dict[str, Any]], **kwargs: Any) -> DagRunResult:
     with DAG("storage", schedule=None) as dag:
         VoucherifyBulkUpdateOperator(
-            task_id="sync", resource="customers", records=records, max_failed_records=None, **kwargs
+            task_id="sync", resource="customers", records=records, fail_if={"failed": None}, **kwargs
         )
     return run_dag(dag)
 
@@ -60,9 +61,7 @@ def test_three_nights_with_everything_in_object_storage(
 ) -> None:
     monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
     kept = {
-        "sync_mode": "changed",
-        "state_path": f"{bucket}/books/state",
-        "outcomes_path": f"{bucket}/books/outcomes.jsonl",
+        "state": {"path": f"{bucket}/books", "outcomes": "jsonl"},
         "report_path": f"{bucket}/reports",
         "deferrable": True,
     }
@@ -75,7 +74,11 @@ def test_three_nights_with_everything_in_object_storage(
     assert [summary["unchanged"] for summary in summaries] == [0, 2, 1]
     assert [summary["warning"] for summary in summaries] == [None, None, None]
     assert (nights[0].deferred_tasks(), nights[2].deferred_tasks()) == ({"sync"}, {"sync"})
-    outcomes = [json.loads(line) for line in read(f"{bucket}/books/outcomes.jsonl").splitlines()]
+    own = folder_of(f"{bucket}/books", "storage")
+    outcomes_folder = f"{own}/outcomes"
+    assert len(names(outcomes_folder)) == 3, "one for each run"
+    last = f"{quote(nights[2].dag_run.run_id, safe='')}.jsonl"
+    outcomes = [json.loads(line) for line in read(f"{outcomes_folder}/{last}").splitlines()]
     assert [(outcome["id"], outcome["outcome"]) for outcome in outcomes] == [
         ("a", "updated"),
         ("b", "unchanged"),
@@ -84,7 +87,7 @@ def test_three_nights_with_everything_in_object_storage(
     [refused] = read(f"{bucket}/reports/failures.jsonl").splitlines()
     assert json.loads(refused)["_failure"]["outcome"] == "refused"
     assert names(f"{bucket}/reports") == ["failures.jsonl", "report-00001.csv", "set_aside.jsonl"]
-    assert names(f"{bucket}/books") == ["outcomes.jsonl", "state"]
+    assert names(own) == ["outcomes", "state"]
 
 
 @pytest.mark.parametrize("size", [10, 20_000_000], ids=["one request", "several parts"])
@@ -143,7 +146,7 @@ def test_an_empty_file_has_an_empty_first_line(folder: str) -> None:
 
 @pytest.mark.parametrize(
     ("parameter", "place"),
-    [("report_path", "object storage"), ("outcomes_path", "local disk"), ("state_path", "object storage")],
+    [("report_path", "object storage"), ("state", "local disk"), ("state", "object storage")],
 )
 def test_a_place_that_cannot_be_written_to_is_noticed_before_anything_is_sent(
     parameter: str,
@@ -156,11 +159,11 @@ def test_a_place_that_cannot_be_written_to_is_noticed_before_anything_is_sent(
     (tmp_path / "file").touch()
     folder = "s3://lake@no-such-bucket" if place == "object storage" else str(tmp_path / "file")
 
-    run = sync([{"source_id": "a"}], retries=2, **{parameter: f"{folder}/books/o.jsonl"})
+    run = sync([{"source_id": "a"}], retries=2, **{parameter: f"{folder}/books"})
 
     assert run.state == "failed"
     assert run.dag_run.get_task_instance("sync").try_number == 1
-    assert f"{parameter} '{folder}" in task_log()
+    assert f"{'path of ' if parameter == 'state' else ''}{parameter} '{folder}" in task_log()
     assert voucherify.received == []
 
 

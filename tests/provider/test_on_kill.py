@@ -46,7 +46,7 @@ def test_no_request_follows(voucherify: LocalVoucherify, task_log: Callable[[], 
     voucherify.misbehave("submit", Delay(0.2), times=None)
     tell_to_end(lambda: posts(voucherify) >= 3)
     with DAG("killed", schedule=None) as dag:
-        kwargs = {"task_id": "sync", "resource": "customers", "max_batch_records": 1}
+        kwargs = {"task_id": "sync", "resource": "customers", "requests": {"max_records": 1}}
         if mapped:
             VoucherifyBulkUpdateOperator.partial(**kwargs).expand(records=[ROWS])
         else:
@@ -63,7 +63,9 @@ def test_the_next_try_sends_the_rest(voucherify: LocalVoucherify, task_log: Call
     voucherify.misbehave("submit", Delay(0.2), times=None)
     tell_to_end(lambda: posts(voucherify) >= 3)
     with DAG("killed_and_retried", schedule=None) as dag:
-        VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", records=ROWS, max_batch_records=1, **AGAIN)
+        VoucherifyBulkUpdateOperator(
+            task_id="sync", resource="customers", records=ROWS, requests={"max_records": 1}, **AGAIN
+        )
     run = run_dag(dag)
 
     assert "VoucherifyTaskKilledError" in task_log()
@@ -106,7 +108,7 @@ def test_a_csv_import_sends_no_further_part(
     voucherify.misbehave("/v1/customers/importCSV", Delay(0.5), times=None)
     tell_to_end(lambda: posts(voucherify) >= 2)
     with DAG("killed_import", schedule=None) as dag:
-        VoucherifyImportCsvOperator(task_id="sync", resource="customers", path=str(file), max_batch_bytes=1_000)
+        VoucherifyImportCsvOperator(task_id="sync", resource="customers", path=str(file), requests={"max_bytes": 1_000})
     run = run_dag(dag)
 
     assert run.state == "failed"

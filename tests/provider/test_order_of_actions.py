@@ -43,7 +43,7 @@ def sync(actions: int, **kwargs: Any) -> DagRunResult:
             task_id="sync",
             resource="customers",
             records=[{"source_id": f"c{number}"} for number in range(actions)],
-            max_batch_records=1,
+            requests={"max_records": 1},
             poll_interval=0.5,
             **kwargs,
         )

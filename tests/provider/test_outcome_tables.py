@@ -38,7 +38,11 @@ def states(run: str, digest: int = 7, records: int = RECORDS) -> Iterator[Record
 
 
 def run_of(name: str) -> dict[str, Any]:
-    return {"run_key": name, "sync_name": name.partition("/")[0], "finished_at": "2026-11-21T02:00:00.000+00:00"}
+    return {
+        "run_key": name,
+        "sync_name": name.partition("/")[0],
+        "finished_at": "2026-11-21T02:00:00.000+00:00",
+    }
 
 
 def test_mapped_tasks_that_end_at_the_same_time_all_write_theirs(server: None, request: pytest.FixtureRequest) -> None:

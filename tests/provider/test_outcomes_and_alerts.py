@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, Param
 from connections import APP_ID, SECRET_KEY, connect
-from dags import DagRunResult, run_dag
+from dags import DagRunResult, folder_of, last_outcomes, run_dag
 from installed import HAS_TASK_STATE_STORE
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
@@ -77,18 +77,17 @@ def test_the_file_has_one_outcome_for_every_row(
     strict_voucherify: LocalVoucherify, ending: str, deferred: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
-    path = tmp_path / f"outcomes.{ending}"
-
     run = sync(
         ROWS,
         deferrable=deferred,
-        outcomes_path=str(path),
+        fail_if={"failed": None},
+        state={"path": str(tmp_path), "outcomes": ending},
         report_path=str(tmp_path / "reports"),
-        max_failed_records=None,
     )
 
     assert run.deferred_tasks() == ({"sync"} if deferred else set())
-    assert outcomes(path) == OUTCOMES
+    path = last_outcomes(tmp_path)
+    assert (path.suffix, outcomes(path)) == (f".{ending}", OUTCOMES)
     failed, refused = (row for row in read(path) if row["outcome"] in ("failed", "refused"))
     assert failed["key"] == "metadata_validation_failed"
     assert "gold,silver" in failed["details"]
@@ -96,13 +95,15 @@ def test_the_file_has_one_outcome_for_every_row(
     assert (refused["key"], refused["async_action_id"]) == ("missing_key", None)
 
 
-def test_a_second_run_replaces_the_file(strict_voucherify: LocalVoucherify, tmp_path: Path) -> None:
-    path = tmp_path / "outcomes.jsonl"
-    sync(ROWS, outcomes_path=str(path), max_failed_records=None)
+def test_each_run_has_a_file_of_its_own(strict_voucherify: LocalVoucherify, tmp_path: Path) -> None:
+    kept = {"path": str(tmp_path), "outcomes": "jsonl"}
+    sync(ROWS, fail_if={"failed": None}, state=kept)
+    first = last_outcomes(tmp_path)
 
-    sync([{"source_id": "known", "tier": "gold"}], outcomes_path=str(path))
+    sync([{"source_id": "known", "tier": "silver"}], state=kept)
 
-    assert outcomes(path) == [(1, "known", "updated")]
+    assert outcomes(first) == OUTCOMES
+    assert outcomes(last_outcomes(tmp_path)) == [(1, "known", "updated")]
 
 
 def test_mapped_tasks_have_a_file_and_a_state_each(strict_voucherify: LocalVoucherify, tmp_path: Path) -> None:
@@ -111,16 +112,16 @@ def test_mapped_tasks_have_a_file_and_a_state_each(strict_voucherify: LocalVouch
             VoucherifyBulkUpdateOperator.partial(
                 task_id="sync",
                 resource="customers",
-                sync_mode="changed",
-                outcomes_path=str(tmp_path / "outcomes.jsonl"),
-                state_path=str(tmp_path / "state"),
+                state={"path": str(tmp_path), "outcomes": "jsonl"},
             ).expand(records=[[{"source_id": "a", "tier": "gold"}], [{"source_id": "b", "tier": "silver"}]])
         return run_dag(dag)
 
     night()
     again = night()
 
-    assert [outcomes(tmp_path / f"map_index={index}" / "outcomes.jsonl") for index in (0, 1)] == [
+    assert [
+        outcomes(last_outcomes(Path(folder_of(tmp_path, "mapped_outcomes"), f"map_index={index}"))) for index in (0, 1)
+    ] == [
         [(1, "a", "unchanged")],
         [(1, "b", "unchanged")],
     ]
@@ -130,23 +131,28 @@ def test_mapped_tasks_have_a_file_and_a_state_each(strict_voucherify: LocalVouch
 @pytest.mark.parametrize(
     ("alarm", "said"),
     [
-        ({"max_failed_records": 1}, "2 of 6 rows failed or were refused"),
-        ({"max_failed_ratio": 0.39}, "40.00% of 5 rows that were sent or refused failed or were refused"),
-        ({"max_failed_records": 0, "max_failed_ratio": 0.5}, "2 of 6 rows failed or were refused"),
-        ({"max_created": 1, "max_failed_records": None}, "2 records were created"),
-        ({"max_superseded": 0, "max_failed_records": None}, "1 of 6 rows were superseded by a later row"),
+        ({"fail_if": {"failed": 1}}, "2 of 6 rows failed or were refused"),
+        ({"fail_if": {"failed_ratio": 0.39}}, "40.00% of 5 rows that were sent or refused failed or were refused"),
+        ({"fail_if": {"failed": 0, "failed_ratio": 0.5}}, "2 of 6 rows failed or were refused"),
+        ({"fail_if": {"created": 1, "failed": None}}, "2 records were created"),
+        ({"fail_if": {"superseded": 0, "failed": None}}, "1 of 6 rows were superseded by a later row"),
     ],
 )
 def test_a_threshold_fails_the_task_after_everything_is_written_down(
     strict_voucherify: LocalVoucherify, alarm: dict[str, Any], said: str, tmp_path: Path, task_log: Callable[[], str]
 ) -> None:
-    path = tmp_path / "outcomes.jsonl"
     told: list[Any] = []
 
-    run = sync(ROWS, outcomes_path=str(path), on_failed_records_callback=told.append, retries=2, **alarm)
+    run = sync(
+        ROWS,
+        state={"path": str(tmp_path), "outcomes": "jsonl"},
+        on_failed_records_callback=told.append,
+        retries=2,
+        **alarm,
+    )
 
     assert run.task_state("sync") == "failed"
-    assert outcomes(path) == OUTCOMES
+    assert outcomes(last_outcomes(tmp_path)) == OUTCOMES
     assert run.xcom("sync")["created"] == 2
     assert len(told) == 1, "a retry would be told of it again"
     assert said in task_log()
@@ -154,25 +160,30 @@ def test_a_threshold_fails_the_task_after_everything_is_written_down(
 
 @pytest.mark.parametrize(
     "alarm",
-    [{"warn_failed_records": 1}, {"warn_failed_ratio": 0.3}, {"warn_created": 1}, {"warn_superseded": 0}],
-    ids=lambda alarm: next(iter(alarm)),
+    [
+        {"warn_if": {"failed": 1}},
+        {"warn_if": {"failed_ratio": 0.3}},
+        {"warn_if": {"created": 1}},
+        {"warn_if": {"superseded": 0}},
+    ],
+    ids=lambda alarm: next(iter(alarm["warn_if"])),
 )
 def test_a_warning_goes_to_the_log_the_summary_and_the_callback_and_the_task_succeeds(
     strict_voucherify: LocalVoucherify, alarm: dict[str, Any], task_log: Callable[[], str]
 ) -> None:
     told: list[Any] = []
 
-    run = sync(ROWS, max_failed_records=None, on_failed_records_callback=told.append, **alarm)
+    run = sync(ROWS, fail_if={"failed": None}, on_failed_records_callback=told.append, **alarm)
 
     assert run.state == "success"
     warning = run.xcom("sync")["warning"]
-    (name,) = alarm
-    assert name in warning
+    (name,) = alarm["warn_if"]
+    assert f"{name} of warn_if is" in warning
     assert warning in told[0]["voucherify_summary"]["warning"]
     assert warning in task_log()
 
 
-@pytest.mark.parametrize("kind", ["max", "warn"])
+@pytest.mark.parametrize("kind", ["fail_if", "warn_if"])
 def test_no_threshold_that_is_exceeded_hides_another(
     strict_voucherify: LocalVoucherify,
     kind: str,
@@ -182,27 +193,27 @@ def test_no_threshold_that_is_exceeded_hides_another(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "w.db")}))
     told: list[Any] = []
-    limits = {f"{kind}_failed_records": 1, f"{kind}_failed_ratio": 0.3, f"{kind}_created": 1, f"{kind}_superseded": 0}
+    limits = {"failed": 1, "failed_ratio": 0.3, "created": 1, "superseded": 0}
 
     run = sync(
         ROWS,
-        outcomes_conn_id="warehouse",
+        state="warehouse",
         on_failed_records_callback=told.append,
-        **({"max_failed_records": None} | limits),
+        **({"fail_if": {"failed": None}} | {kind: limits}),
     )
 
     with closing(sqlite3.connect(tmp_path / "w.db")) as db:
         (warning,) = db.execute("select warning from voucherify_runs").fetchone()
-    assert (run.state == "failed") == (kind == "max")
+    assert (run.state == "failed") == (kind == "fail_if")
     text = told[0]["voucherify_text"]
     for place in (run.xcom("sync")["warning"], warning, text, told[0]["voucherify_html"], task_log()):
-        assert [name for name in limits if f"and {name} is" not in place] == []
+        assert [name for name in limits if f"and {name} of {kind} is" not in place] == []
 
 
 def test_that_half_of_the_rows_share_an_id_is_told_unasked(strict_voucherify: LocalVoucherify) -> None:
     twice = [{"source_id": source_id, "tier": "gold"} for source_id in ("c", "c", "a", "b")]
 
-    said, expected = (sync(twice * 2, **options).xcom("sync") for options in ({}, {"warn_superseded": 5}))
+    said, expected = (sync(twice * 2, **options).xcom("sync") for options in ({}, {"warn_if": {"superseded": 5}}))
 
     assert said["superseded"] == 5
     assert "5 of 8 rows were superseded by a later row with the same id" in said["warning"]
@@ -232,7 +243,7 @@ def test_a_row_without_an_id_is_named_by_its_place_and_another_column(strict_vou
     sync(
         rows,
         exclude_columns=["note"],
-        max_failed_records=None,
+        fail_if={"failed": None},
         on_failed_records_callback=lambda context: told.extend(
             context[name] for name in ("voucherify_text", "voucherify_html")
         ),
@@ -247,9 +258,7 @@ def test_a_warning_that_is_not_reached_says_nothing(strict_voucherify: LocalVouc
 
     run = sync(
         [{"source_id": "known", "tier": "gold"}],
-        warn_failed_records=0,
-        warn_failed_ratio=0.0,
-        warn_created=0,
+        warn_if={"failed": 0, "failed_ratio": 0.0, "created": 0},
         on_failed_records_callback=told.append,
     )
 
@@ -259,8 +268,7 @@ def test_a_warning_that_is_not_reached_says_nothing(strict_voucherify: LocalVouc
 
 def test_a_full_refresh_sends_everything_once(strict_voucherify: LocalVoucherify, tmp_path: Path) -> None:
     changed = {
-        "sync_mode": "changed",
-        "state_path": str(tmp_path / "state"),
+        "state": {"path": str(tmp_path / "state")},
         "full_refresh": "{{ params.full_refresh }}",
     }
     rows = [{"source_id": f"c{number}", "tier": "gold"} for number in range(5)]
@@ -276,7 +284,7 @@ def test_a_full_refresh_sends_everything_once(strict_voucherify: LocalVoucherify
 
 
 def test_a_sample_is_no_source_that_records_have_left(strict_voucherify: LocalVoucherify, tmp_path: Path) -> None:
-    books = {"sync_mode": "changed", "state_path": str(tmp_path / "state"), "on_removed": "report"}
+    books = {"state": {"path": str(tmp_path / "state"), "on_removed": "report"}}
     rows = [{"source_id": f"c{number}", "tier": "gold"} for number in range(5)]
     sync(rows, **books)
 
@@ -300,24 +308,25 @@ def test_a_dry_run_of_a_sample_shows_the_very_json(
 
 
 def redrive(reports: Path, books: dict[str, Any], **kwargs: Any) -> DagRunResult:
-    settings = {"report_path": str(reports / "redriven"), "max_failed_records": None, **books, **kwargs}
+    settings = {"report_path": str(reports / "redriven"), "fail_if": {"failed": None}, **books, **kwargs}
     return sync(path=str(reports / "failures.jsonl"), dag_id="redrive", **settings)
 
 
 def test_failed_records_are_sent_again_once_voucherify_takes_them(
     strict_voucherify: LocalVoucherify, tmp_path: Path
 ) -> None:
-    books = {"sync_mode": "changed", "state_path": str(tmp_path / "state"), "sync_name": "customers"}
+    books = {"state": {"path": str(tmp_path / "state"), "sync_name": "customers", "outcomes": "jsonl"}}
     rows = [{"source_id": "bad", "tier": "tin"}, {"source_id": "good", "tier": "gold"}]
-    first = sync(rows, report_path=str(tmp_path), max_failed_records=None, **books).xcom("sync")
+    first = sync(rows, report_path=str(tmp_path), fail_if={"failed": None}, **books).xcom("sync")
     strict_voucherify.set_metadata_schema("customer", {"properties": {}})
 
-    again = redrive(tmp_path, books, outcomes_path=str(tmp_path / "again.jsonl")).xcom("sync")
+    again = redrive(tmp_path, books).xcom("sync")
+    of_redrive = outcomes(last_outcomes(tmp_path))
     night = sync(rows, **books).xcom("sync")
 
     assert (first["failed"], first["created"]) == (1, 1)
     assert (again["rows_read"], again["created"]) == (1, 1)
-    assert outcomes(tmp_path / "again.jsonl") == [(1, "bad", "created")]
+    assert of_redrive == [(1, "bad", "created")]
     assert strict_voucherify.customers["bad"]["metadata"] == {"tier": "tin"}
     assert night["unchanged"] == 2, "what was sent again counts as confirmed"
 
@@ -325,30 +334,32 @@ def test_failed_records_are_sent_again_once_voucherify_takes_them(
 def test_a_failure_that_was_mended_meanwhile_does_not_come_back(
     strict_voucherify: LocalVoucherify, tmp_path: Path
 ) -> None:
-    books = {"sync_mode": "changed", "state_path": str(tmp_path / "state"), "sync_name": "customers"}
+    books = {"state": {"path": str(tmp_path / "state"), "sync_name": "customers", "outcomes": "jsonl"}}
     bad = {"source_id": "bad", "tier": "tin"}
-    sync([bad], report_path=str(tmp_path), max_failed_records=None, **books)
+    sync([bad], report_path=str(tmp_path), fail_if={"failed": None}, **books)
     sync([bad | {"tier": "gold"}], **books)
     strict_voucherify.set_metadata_schema("customer", {"properties": {}})
 
-    again = redrive(tmp_path, books, outcomes_path=str(tmp_path / "again.jsonl")).xcom("sync")
+    again = redrive(tmp_path, books).xcom("sync")
 
     assert (again["superseded"], again["requests"]) == (1, 0)
-    assert outcomes(tmp_path / "again.jsonl") == [(1, "bad", "superseded")]
+    assert outcomes(last_outcomes(tmp_path)) == [(1, "bad", "superseded")]
     assert strict_voucherify.customers["bad"]["metadata"] == {"tier": "gold"}
 
 
 def test_a_record_that_failed_too_often_is_set_aside_with_its_history(
     strict_voucherify: LocalVoucherify, tmp_path: Path
 ) -> None:
-    sync([{"source_id": "bad", "tier": "tin"}], report_path=str(tmp_path / "0"), max_failed_records=None)
+    sync([{"source_id": "bad", "tier": "tin"}], report_path=str(tmp_path / "0"), fail_if={"failed": None})
     reports = tmp_path / "0"
     for number in (1, 2):
-        redrive(reports, {}, report_path=str(tmp_path / str(number)), max_attempts=3)
+        redrive(reports, {}, report_path=str(tmp_path / str(number)), requests={"max_attempts": 3})
         reports = tmp_path / str(number)
 
     (aside,) = read(reports / "set_aside.jsonl")
-    last = sync(path=str(reports / "set_aside.jsonl"), max_attempts=3, max_failed_records=None).xcom("sync")
+    last = sync(path=str(reports / "set_aside.jsonl"), fail_if={"failed": None}, requests={"max_attempts": 3}).xcom(
+        "sync"
+    )
 
     assert (last["refused"], last["requests"]) == (1, 0)
     assert (reports / "failures.jsonl").read_bytes() == b""
@@ -363,12 +374,18 @@ def test_a_retry_doubles_no_outcome(strict_voucherify: LocalVoucherify, tmp_path
     """The first try fails after its records were sent; the second finds what it has sent, or sends it again."""
     from airflow_provider_voucherify.local_voucherify import Status
 
-    path = tmp_path / "outcomes.jsonl"
     strict_voucherify.misbehave("poll", Status(409, {"message": "no"}), times=1)
 
-    run = sync(ROWS, outcomes_path=str(path), max_failed_records=None, retries=1, retry_delay=timedelta(0))
+    run = sync(
+        ROWS,
+        fail_if={"failed": None},
+        state={"path": str(tmp_path), "outcomes": "jsonl"},
+        retries=1,
+        retry_delay=timedelta(0),
+    )
 
     assert run.state == "success"
+    path = last_outcomes(tmp_path)
     requests_of_fixture, posts = 1, len(strict_voucherify.requests("POST", "/v1/customers/bulk/async"))
     if HAS_TASK_STATE_STORE:
         assert outcomes(path) == OUTCOMES

@@ -106,7 +106,9 @@ def test_a_limit_that_holds_the_results_back_is_waited_for_in_the_triggerer(
     server = start(action_seconds=0.3 if late else 0.0)
     server.misbehave(lambda method, path: first_action_of(server) in path, RateLimited(retry_after=2.5))
 
-    run = run_dag(update(records=TWO, max_batch_records=1, max_in_flight=1, deferrable=True, report_path=None))
+    run = run_dag(
+        update(records=TWO, requests={"max_records": 1, "max_in_flight": 1}, deferrable=True, report_path=None)
+    )
 
     assert run.state == "success"
     assert run.xcom("sync")["created"] == 2
@@ -130,7 +132,7 @@ def test_results_that_no_period_has_calls_enough_for_are_fetched_on_the_worker(
     server = start(api_calls=(4, 3), bulk_calls_are_api_calls=False)
     records = [{"source_id": f"c{number}"} for number in range(9)]
 
-    run = run_dag(update(records=records, max_batch_records=1, deferrable=True))
+    run = run_dag(update(records=records, requests={"max_records": 1}, deferrable=True))
 
     assert run.state == "success"
     assert run.xcom("sync")["created"] == 9
@@ -151,7 +153,7 @@ def test_results_are_waited_for_until_the_deadline_and_then_the_task_fails(
     server.misbehave(lambda method, path: first_action_of(server) in path, RateLimited(retry_after=3_000), times=None)
     began = time.time()
 
-    in_order = {"max_batch_records": 1, "max_in_flight": 1}
+    in_order = {"requests": {"max_records": 1, "max_in_flight": 1}}
     run = run_dag(update(records=TWO, deferrable=deferrable, completion_timeout=600, **in_order))
 
     assert run.task_state("sync") == "failed"
@@ -166,7 +168,7 @@ def test_only_one_batch_at_a_time_waits_for_a_limit_of_bulk_calls(
     server = start(bulk_api_calls=(1, 2))
     records = [{"source_id": f"c{number}"} for number in range(5)]
 
-    run = run_dag(update(records=records, max_batch_records=1, max_in_flight=3))
+    run = run_dag(update(records=records, requests={"max_records": 1, "max_in_flight": 3}))
 
     assert run.state == "success"
     assert run.xcom("sync")["requests"] == 5

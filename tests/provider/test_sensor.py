@@ -39,7 +39,7 @@ def test_it_returns_the_same_summary_as_the_operator(voucherify: LocalVoucherify
             task_id="submit",
             resource="products",
             records=[{"source_id": f"p{i}", "price": i} for i in range(5)],
-            max_batch_records=2,
+            requests={"max_records": 2},
             wait_for_completion=False,
         )
         VoucherifyAsyncActionSensor(
@@ -111,20 +111,20 @@ def test_records_that_were_created_fail_it_where_none_should_be(
     with VoucherifyHook() as hook:
         action_id = hook.update_customers_in_bulk([{"source_id": "mistyped"}])
 
-    run = wait(async_action_id=action_id, max_created=0, **mode)
+    run = wait(async_action_id=action_id, fail_if={"created": 0}, **mode)
 
     assert run.task_state("wait") == "failed"
-    assert "1 records were created, and max_created is 0" in task_log()
+    assert "1 records were created, and created of fail_if is 0" in task_log()
 
 
 def test_a_threshold_can_warn_alone(voucherify: LocalVoucherify) -> None:
     with VoucherifyHook() as hook:
         action_id = hook.update_customers_in_bulk([{"source_id": "mistyped"}])
 
-    run = wait(async_action_id=action_id, warn_created=0)
+    run = wait(async_action_id=action_id, warn_if={"created": 0})
 
     assert run.state == "success"
-    assert run.xcom("wait")["warning"] == "1 records were created, and warn_created is 0"
+    assert run.xcom("wait")["warning"] == "1 records were created, and created of warn_if is 0"
 
 
 @pytest.mark.parametrize("mode", MODES, ids=["deferrable", "poke", "reschedule"])

@@ -45,7 +45,7 @@ def times_taken(server: LocalVoucherify) -> set[int]:
 
 @pytest.mark.parametrize("max_in_flight", [1, 2, 4])
 def test_a_body_that_is_too_large_is_halved_until_it_fits(strict: LocalVoucherify, max_in_flight: int) -> None:
-    summary = sync(max_batch_bytes=60_000, max_in_flight=max_in_flight).xcom("sync")
+    summary = sync(requests={"max_bytes": 60_000, "max_in_flight": max_in_flight}).xcom("sync")
 
     assert (summary["created"], summary["submitted"]) == (4_000, 4_000)
     assert times_taken(strict) == {1}
@@ -57,7 +57,7 @@ def test_a_body_that_is_too_large_is_halved_until_it_fits(strict: LocalVoucherif
 def test_a_retry_knows_the_halves_that_were_sent(strict: LocalVoucherify) -> None:
     strict.misbehave("submit", DropAfter(), after=8)
 
-    summary = sync(max_batch_bytes=60_000).xcom("sync")
+    summary = sync(requests={"max_bytes": 60_000}).xcom("sync")
 
     assert (summary["succeeded"], summary["resubmitted"]) == (4_000, 1)
     lost = 1

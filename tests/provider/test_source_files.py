@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, ObjectStoragePath
-from dags import DagRunResult, run_dag
+from dags import DagRunResult, last_outcomes, run_dag
 
 from airflow_provider_voucherify.exceptions import VoucherifyConfigurationError
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
@@ -53,12 +53,15 @@ def test_a_list_of_paths_packed_and_not_is_one_source(voucherify: LocalVoucherif
     (tmp_path / "b.csv").write_text("source_id,name\nc1,Ann\n,\n")
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"source_id,name\nc1,Bob\nc2,Cid\n\n"))
 
-    run = update([tmp_path / "b.csv", str(tmp_path / "a.csv.gz")], outcomes_path=tmp_path / "outcomes.jsonl")
+    run = update(
+        [tmp_path / "b.csv", str(tmp_path / "a.csv.gz")],
+        state={"path": tmp_path / "state", "outcomes": "jsonl"},
+    )
 
     summary = run.xcom("sync")
     assert (summary["rows_read"], summary["superseded"], summary["created"], summary["blank_rows"]) == (3, 1, 2, 2)
     assert voucherify.customers["c1"]["name"] == "Bob", "the last file of the list is read last"
-    assert len((tmp_path / "outcomes.jsonl").read_text().splitlines()) == 3
+    assert len(last_outcomes(tmp_path / "state").read_text().splitlines()) == 3
 
 
 def test_a_folder_of_part_files_is_read_in_the_order_of_their_names(folder: str) -> None:
@@ -137,7 +140,7 @@ def test_what_no_retry_can_mend_is_not_retried(
     (tmp_path / "b.jsonl").write_text("{}\n")
 
     for path, said in ((tmp_path, "files of several kinds"), (tmp_path / "a.csv", "a.csv and ends in line 3")):
-        run = update(path, max_failed_records=None)
+        run = update(path, fail_if={"failed": None})
         assert run.task_state("sync") == "failed"
         assert run.dag_run.get_task_instance("sync").try_number == 1
         assert said in task_log()
@@ -165,10 +168,12 @@ def test_a_quote_in_the_wrong_place_marks_nobody_as_removed(
     whole.write_text("source_id,name\nc1,Ann\nc2,Bob\nc3,Cid\n")
     damaged.write_text(f"source_id,name\n{damage}")
     marks: dict[str, Any] = {
-        "state_path": str(tmp_path / "state"),
-        "on_removed": {"metadata": {"active": False}},
-        "max_removed_ratio": None,
-        "max_failed_records": None,
+        "fail_if": {"failed": None},
+        "state": {
+            "path": str(tmp_path / "state"),
+            "on_removed": {"metadata": {"active": False}},
+            "max_removed_ratio": None,
+        },
     }
 
     assert update(whole, **marks).state == "success"

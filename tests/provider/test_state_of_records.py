@@ -8,39 +8,41 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseHook, ObjectStoragePath
 from connections import APP_ID, SECRET_KEY, connect
-from dags import DagRunResult, run_dag
+from dags import DagRunResult, folder_of, run_dag, with_state
 from installed import needs_store
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
 from airflow_provider_voucherify.models.errors import VoucherifyNoAnswerError
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.policies import State
 from airflow_provider_voucherify.sync.sending.submission import Submission
 from airflow_provider_voucherify.sync.state.ledger import Ledger
 from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
-from airflow_provider_voucherify.task.row_tracking import Bookkeeping
-from airflow_provider_voucherify.warehouse.outcome_tables import OutcomeTables
+from airflow_provider_voucherify.task.row_tracking import RowTracking
 
 TIERS = {"properties": {"tier": {"type": "string", "array": False, "optional": True, "eq": ["gold", "silver"]}}}
+
+MARKS: dict[str, Any] = {"on_removed": {"metadata": {"active": False}}, "max_removed_ratio": None}
 
 
 @pytest.fixture(params=["object storage", "tables"])
 def books(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Where the state is kept."""
     if request.param == "object storage":
-        return {"sync_mode": "changed", "state_path": f"{request.getfixturevalue('bucket')}/sync/state"}
+        return {"state": {"path": f"{request.getfixturevalue('bucket')}/sync"}}
     kept: dict[str, Any] = request.getfixturevalue("tables")
     return kept
 
 
 @pytest.fixture(params=["object storage", "local disk"])
-def state_path(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    folder = request.getfixturevalue("bucket") if request.param == "object storage" else str(tmp_path)
-    return f"{folder}/state"
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return request.getfixturevalue("bucket") if request.param == "object storage" else str(tmp_path)
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def night(records: list[dict[str, Any]], dag_id: str = "nightly", **kwargs: Any)
     resource = kwargs.pop("resource", "customers")
     operator = VoucherifyBulkMetadataOperator if resource == "vouchers" else VoucherifyBulkUpdateOperator
     with DAG(dag_id, schedule=None) as dag:
-        operator(task_id="sync", resource=resource, records=records, max_failed_records=None, **kwargs)
+        operator(task_id="sync", resource=resource, records=records, fail_if={"failed": None}, **kwargs)
     return run_dag(dag)
 
 
@@ -100,7 +102,7 @@ def test_a_value_that_became_empty_is_told_every_night_until_it_is_cleared(
         assert told["values_not_cleared"] == 5
         assert "metadata.consent (4), name (1); null_policy={'optin': 'send'} sends null for them" in told["warning"]
     assert (cleared["values_not_cleared"], voucherify.customers["c0"]["metadata"]) == (0, {"consent": None})
-    if "outcomes_conn_id" in books:
+    if "conn_id" in books["state"]:
         hook = BaseHook.get_hook("books")
         runs = "SELECT values_not_cleared FROM voucherify_runs ORDER BY finished_at"
         assert [row[0] for row in hook.get_records(runs)] == [0, 5, 5, 0]
@@ -108,7 +110,9 @@ def test_a_value_that_became_empty_is_told_every_night_until_it_is_cleared(
 
 
 def test_without_a_state_nobody_knows_what_became_empty(voucherify: LocalVoucherify, tmp_path: Path) -> None:
-    summary = night([{"source_id": "a", "tier": None}], outcomes_path=str(tmp_path / "outcomes.jsonl")).xcom("sync")
+    summary = night(
+        [{"source_id": "a", "tier": None}],
+    ).xcom("sync")
 
     assert summary["values_not_cleared"] is None
 
@@ -129,32 +133,41 @@ def test_a_record_that_was_found_and_not_written_is_sent_again(
     assert voucherify.customers["b"]["metadata"] == {"tier": "gold"}
 
 
-def test_a_state_is_one_syncs_alone(voucherify: LocalVoucherify, tmp_path: Path) -> None:
-    """Two tasks that share a file would each take the other's records for removed."""
-    books = {"sync_mode": "changed", "state_path": str(tmp_path / "state"), "on_removed": "report"}
-    night([{"source_id": f"c{number}"} for number in range(10)], "one", **books)
-    before = (tmp_path / "state").read_bytes()
+def test_tasks_that_share_a_folder_have_a_state_each(voucherify: LocalVoucherify, tmp_path: Path) -> None:
+    """Two tasks that shared a state would each take the other's records for removed."""
+    shared = {"state": {"path": str(tmp_path), "on_removed": "report", "max_removed_ratio": None}}
+    night([{"source_id": f"c{number}"} for number in range(10)], "one", **shared)
 
-    other = night([{"source_id": "p1"}, {"source_id": "p2"}], "another", **books)
-    resource = night([{"source_id": "p1"}], "one", resource="products", **books)
+    other = night([{"source_id": "p1"}, {"source_id": "p2"}], "another", **shared).xcom("sync")
+    resource = night([{"source_id": "p1"}], "one", resource="products", **shared).xcom("sync")
 
-    assert (other.state, resource.state) == ("failed", "failed")
-    assert (tmp_path / "state").read_bytes() == before
-    assert len(voucherify.actions) == 1
+    assert (other["removed"], resource["removed"]) == (0, 0)
+    assert (other["created"], resource["created"]) == (2, 1)
+
+
+def test_the_file_of_another_sync_is_refused(voucherify: LocalVoucherify, tmp_path: Path) -> None:
+    shared = {"state": {"path": str(tmp_path)}}
+    night([{"source_id": "c1"}], "one", **shared)
+    night([{"source_id": "c1"}], "another", **shared)
+    copied = Path(folder_of(tmp_path, "one"), "state").read_bytes()
+    Path(folder_of(tmp_path, "another"), "state").write_bytes(copied)
+
+    assert night([{"source_id": "c1"}], "another", **shared).state == "failed"
+    assert Path(folder_of(tmp_path, "another"), "state").read_bytes() == copied
 
 
 def test_a_run_that_another_one_overtakes_confirms_nothing(
-    state_path: str, voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
+    place: str, voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other one begins while this one has read its rows and not sent them yet, and it dies when it has sent its."""
-    kept = {"sync_mode": "changed", "state_path": state_path}
+    kept = {"state": {"path": place}}
     rows = [{"source_id": "r", "v": 1}, {"source_id": "s", "v": 1}]
     night(rows, **kept)
 
     def overtake(operator: Any, plan: Any) -> None:
         monkeypatch.undo()
         connect(monkeypatch, voucherify)
-        other = Bookkeeping("customers", "nightly.sync", state_path=state_path)
+        other = row_tracking(kept)
         with Ledger("another run", "settings") as ledger:
             other.load_state(ledger)
             ledger.add_records(["r"], [b"{}"])
@@ -173,10 +186,16 @@ def test_a_run_that_another_one_overtakes_confirms_nothing(
     assert [voucherify.customers[name]["metadata"]["v"] for name in "rs"] == [1, 2]
 
 
+def row_tracking(arguments: dict[str, Any]) -> RowTracking:
+    """Return what another run of the sync has at hand."""
+    ti = SimpleNamespace(dag_id="nightly", task_id="sync", run_id="another", map_index=-1)
+    context: Any = {"ti": ti}
+    return RowTracking.of(State.of("state", arguments["state"]), "customers", context, name_is_shared=True)
+
+
 def send_and_die(voucherify: LocalVoucherify, books: dict[str, Any]) -> None:
     """Do what another run of the sync does that sends an older content of two records, and is not heard of any more."""
-    tables = OutcomeTables("books", "voucherify", "nightly.sync", "customers") if "outcomes_conn_id" in books else None
-    other = Bookkeeping("customers", "nightly.sync", state_path=books.get("state_path"), tables=tables)
+    other = row_tracking(books)
     with Ledger("another run", "settings") as ledger:
         other.load_state(ledger)
         ledger.add_records(["r", "s"], [b"{}", b"{}"])
@@ -193,7 +212,7 @@ def let_another_run_send_next(
     def overtake(*_: Any) -> None:
         monkeypatch.undo()
         connect(monkeypatch, voucherify)
-        if "outcomes_conn_id" in books:
+        if "conn_id" in books["state"]:
             monkeypatch.setenv("AIRFLOW_CONN_BOOKS", books_connection)
         send_and_die(voucherify, books)
 
@@ -278,7 +297,7 @@ def test_what_another_run_has_sent_is_not_forgotten_by_a_try_that_dies(
 def test_a_record_that_another_run_has_sent_is_marked_as_removed_again(
     books: dict[str, Any], voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    removing = {**books, "on_removed": {"metadata": {"active": False}}, "max_removed_ratio": None}
+    removing = with_state(books, **MARKS)
     night([{"source_id": "r", "v": 1}, {"source_id": "s", "v": 1}], **removing)
 
     let_another_run_send_next(voucherify, books, monkeypatch)
@@ -294,7 +313,7 @@ def test_a_record_that_another_run_has_sent_is_marked_as_removed_again(
 def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A state in a database, which ``execute`` changes behind the sync's back."""
     monkeypatch.setenv("AIRFLOW_CONN_BOOKS", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "books.db")}))
-    return {"sync_mode": "changed", "outcomes_conn_id": "books"}
+    return {"state": {"conn_id": "books"}}
 
 
 def execute(statement: str) -> list[Any]:
@@ -311,7 +330,7 @@ def test_an_id_that_a_database_has_changed_is_nobody(voucherify: LocalVoucherify
     night(rows, **tables)
     execute("UPDATE voucherify_state SET record_id = '??' WHERE record_id = '顧客'")
 
-    second = night(rows, on_removed={"metadata": {"active": False}}, max_removed_ratio=None, **tables).xcom("sync")
+    second = night(rows, **with_state(tables, **MARKS)).xcom("sync")
 
     assert sorted(voucherify.customers) == ["c1", "c2", "顧客"]
     assert (second["submitted"], second["unchanged"], second["removed"]) == (1, 2, 0)
@@ -324,8 +343,7 @@ def test_records_that_come_back_while_they_are_marked_are_told(
 ) -> None:
     def on(*ids: str, **more: Any) -> dict[str, Any]:
         rows = [{"source_id": record_id, **more} for record_id in ids]
-        mark = {"metadata": {"active": False}}
-        summary: dict[str, Any] = night(rows, on_removed=mark, max_removed_ratio=None, **tables).xcom("sync")
+        summary: dict[str, Any] = night(rows, **with_state(tables, **MARKS)).xcom("sync")
         return summary
 
     on("c1", "c2", "c3")
@@ -346,10 +364,10 @@ def test_records_that_come_back_while_they_are_marked_are_told(
 def test_a_row_whose_id_says_nothing_could_be_anyone_s(
     voucherify: LocalVoucherify, books: dict[str, Any], nobody: str
 ) -> None:
-    marks = {"on_removed": {"metadata": {"active": False}}, "max_removed_ratio": None}
-    night([{"source_id": "c1"}, {"source_id": "c2"}], **marks, **books)
+    books = with_state(books, **MARKS)
+    night([{"source_id": "c1"}, {"source_id": "c2"}], **books)
 
-    second = night([{"source_id": "c1"}, {"source_id": nobody}], **marks, **books).xcom("sync")
+    second = night([{"source_id": "c1"}, {"source_id": nobody}], **books).xcom("sync")
 
     assert (second["refused"], second["unchanged"], second["submitted"]) == (1, 1, 0)
     assert "rows without an id, which could be anyone's" in second["warning"]
@@ -367,13 +385,13 @@ def test_a_state_that_is_gone_is_told_if_there_were_runs(voucherify: LocalVouche
 
 
 def test_a_state_file_that_is_gone_is_told_if_an_earlier_run_has_written_it(
-    voucherify: LocalVoucherify, state_path: str
+    voucherify: LocalVoucherify, place: str
 ) -> None:
-    kept = {"sync_mode": "changed", "state_path": state_path}
+    kept = {"state": {"path": place}}
     first = night([{"source_id": "a"}], "gone", **kept).xcom("sync")
-    ObjectStoragePath(state_path).unlink()
+    ObjectStoragePath(f"{folder_of(place, 'gone')}/state").unlink()
     second = night([{"source_id": "a"}], "gone", **kept).xcom("sync")
-    elsewhere = night([{"source_id": "a"}], "gone", **{**kept, "state_path": f"{state_path}-2"}).xcom("sync")
+    elsewhere = night([{"source_id": "a"}], "gone", state={"path": f"{place}/elsewhere"}).xcom("sync")
 
     assert (first["warning"], elsewhere["warning"]) == (None, None)
     assert "the state of earlier syncs is gone" in second["warning"]
@@ -394,11 +412,11 @@ def test_syncs_of_two_resources_may_have_one_name_in_the_tables(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_BOOKS", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "books.db")}))
     shared = {
-        "sync_mode": "changed",
-        "outcomes_conn_id": "books",
-        "sync_name": "shop",
-        "on_removed": {"metadata": {"active": False}},
-        "max_removed_ratio": None,
+        "state": {
+            "conn_id": "books",
+            "sync_name": "shop",
+            **MARKS,
+        },
     }
     for _ in range(2):
         customers = night([{"source_id": f"{number}"} for number in range(3)], "customers", **shared).xcom("sync")
@@ -412,11 +430,11 @@ def test_no_record_of_another_project_is_marked_in_this_one(
     books: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Marking upserts: the records that only the old project has would come into being in the new one."""
-    marks = {"on_removed": {"metadata": {"active": False}}, "max_removed_ratio": None}
+    books = with_state(books, **MARKS)
     rows = [{"source_id": f"c{number}", "tier": "gold"} for number in range(4)]
     with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY) as old:
         connect(monkeypatch, old)
-        night(rows, **books, **marks)
+        night(rows, **books)
     with LocalVoucherify(app_id="the-new-project", secret_key=SECRET_KEY) as new:
         monkeypatch.setenv(
             "AIRFLOW_CONN_VOUCHERIFY_DEFAULT",
@@ -430,8 +448,8 @@ def test_no_record_of_another_project_is_marked_in_this_one(
                 }
             ),
         )
-        moved = night(rows[:3], **books, **marks).xcom("sync")
-        later = night(rows[:2], **books, **marks).xcom("sync")
+        moved = night(rows[:3], **books).xcom("sync")
+        later = night(rows[:2], **books).xcom("sync")
 
     assert (moved["created"], moved["removed"]) == (3, 0)
     assert later["removed"] == 1, "of the records that the new project has, one has left"
@@ -441,18 +459,16 @@ def test_no_record_of_another_project_is_marked_in_this_one(
 def test_a_record_that_is_gone_at_voucherify_too_is_marked_once(
     books: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    marks = {"on_removed": {"metadata": {"active": False}}, "max_removed_ratio": None}
+    books = with_state(books, **MARKS)
     with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY) as server:
         connect(monkeypatch, server)
         for code in ("KEPT", "GONE"):
             server.add_voucher(code)
-        night([{"code": "KEPT", "n": 1}, {"code": "GONE", "n": 1}], resource="vouchers", **books, **marks)
+        night([{"code": "KEPT", "n": 1}, {"code": "GONE", "n": 1}], resource="vouchers", **books)
         server.reset()
         server.add_voucher("KEPT")
 
-        nights = [
-            night([{"code": "KEPT", "n": 1}], resource="vouchers", **books, **marks).xcom("sync") for _ in range(3)
-        ]
+        nights = [night([{"code": "KEPT", "n": 1}], resource="vouchers", **books).xcom("sync") for _ in range(3)]
 
     assert [summary["failed"] for summary in nights] == [1, 0, 0]
     assert [summary["removed"] for summary in nights] == [1, 0, 0]
@@ -477,8 +493,8 @@ def test_a_retry_does_not_take_its_own_runs_success_for_a_later_syncs(
             task_id="sync",
             resource="customers",
             path=str(failures),
-            max_failed_records=0,
-            retry_failed_records=True,
+            fail_if={"failed": 0},
+            on_retry="resend_failed",
             retries=1,
             retry_delay=timedelta(0),
             **books,
@@ -494,7 +510,10 @@ def test_a_try_whose_action_came_to_nothing_takes_no_attempt_back(
     strict_voucherify: LocalVoucherify, tmp_path: Path
 ) -> None:
     rows = [{"source_id": "c1", "tier": "tin"}]
-    kept: dict[str, Any] = {"sync_mode": "changed", "state_path": str(tmp_path / "state"), "max_attempts": 2}
+    kept: dict[str, Any] = {
+        "requests": {"max_attempts": 2},
+        "state": {"path": str(tmp_path / "state")},
+    }
     night(rows, **kept)
     strict_voucherify.next_actions(status="FAILED", applies_records=False)
     with DAG("nightly", schedule=None) as dag:

@@ -21,7 +21,7 @@ def run(operator: type = VoucherifyBulkUpdateOperator, **kwargs: Any) -> DagRunR
     with DAG("validated", schedule=None) as dag:
         operator(
             task_id="sync",
-            **{"resource": "customers", "records": ROWS, "validate_metadata": "schema", "max_failed_records": 5}
+            **{"resource": "customers", "records": ROWS, "validate_metadata": "schema", "fail_if": {"failed": 5}}
             | kwargs,
         )
     return run_dag(dag)

@@ -37,13 +37,13 @@ def test_a_retry_sends_everything_again_and_says_so_once(
 def test_with_retry_failed_records_too(voucherify: LocalVoucherify) -> None:
     voucherify.next_actions(status="FAILED", times=3)
 
-    run = sync(retry_failed_records=True)
+    run = sync(on_retry="resend_failed")
 
     assert run.state == "success"
     assert times_posted(voucherify) == TWICE
 
 
 def test_a_task_that_is_not_durable_is_not_warned(voucherify: LocalVoucherify, task_log: Callable[[], str]) -> None:
-    assert sync(durable=False).state == "success"
+    assert sync(on_retry="restart").state == "success"
 
     assert "task state store" not in task_log()

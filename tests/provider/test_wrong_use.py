@@ -18,7 +18,6 @@ from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 
-STATE = "needs the state of earlier syncs: outcomes_conn_id= (a database) or state_path= (a file)"
 WHEN_WRITTEN: list[tuple[dict[str, Any], str]] = [
     (
         {"resource": "orders", "records": []},
@@ -35,37 +34,41 @@ WHEN_WRITTEN: list[tuple[dict[str, Any], str]] = [
     ({"null_policy": "blank"}, "null_policy must be 'omit' or 'send', not 'blank'"),
     ({"null_policy": 5}, "null_policy must be 'omit' or 'send', not 5"),
     ({"validate_metadata": "yes"}, "validate_metadata must be 'schema' or None, not 'yes'"),
-    ({"on_newer_run": "stop"}, "on_newer_run must be 'warn', 'fail' or 'ignore', not 'stop'"),
     ({"full_refresh": "perhaps"}, "full_refresh must be true or false, not 'perhaps'"),
-    ({"sync_mode": "delta"}, "sync_mode must be 'full' or 'changed', not 'delta'"),
-    ({"on_removed": "delete", "state_path": "x"}, "on_removed must be 'ignore', 'report' or {'metadata': {...}}"),
-    ({"on_removed": {"metadata": 1}, "state_path": "x"}, "on_removed must be 'ignore', 'report' or"),
-    ({"on_removed": {"metadata": {"active": False}}}, f"on_removed= {STATE}"),
-    ({"sync_mode": "changed"}, f"sync_mode='changed' {STATE}"),
-    ({"state_path": "x", "outcomes_conn_id": "y"}, "give state_path= or outcomes_conn_id=, not both"),
-    ({"state_path": "x", "deferrable": True}, "of a deferrable task need report_path="),
     (
-        {"state_path": "x", "wait_for_completion": False},
-        "need wait_for_completion=True: a sensor does not know what was",
+        {"state": {"on_removed": "delete", "path": "x"}},
+        "on_removed of state must be 'ignore', 'report' or {'metadata': {...}}",
     ),
-    ({"outcomes_path": "x.txt"}, "outcomes_path 'x.txt' must end in .jsonl, .csv or .parquet"),
-    ({"outcomes_path": ["x.csv"]}, "outcomes_path must be a path or an object storage URI, not ['x.csv']"),
+    ({"state": {"on_removed": {"metadata": 1}, "path": "x"}}, "on_removed of state must be 'ignore', 'report' or"),
+    ({"state": {"on_removed": "report"}}, "state needs conn_id (a database) or path (a folder), and not both"),
+    ({"state": {"path": "x", "conn_id": "y"}}, "state needs conn_id (a database) or path (a folder), and not both"),
+    ({"state": 5}, "state must be State(...) or a dict of its members, not 5"),
+    ({"state": {"pth": "x"}}, "state has no 'pth': did you mean 'path'?"),
+    ({"state": "warehouse", "wait_for_completion": False}, "state= needs wait_for_completion=True: a sensor does not"),
+    ({"state": {"path": "x", "outcomes": "txt"}}, "outcomes of state must be 'jsonl', 'csv', 'parquet' or None"),
+    ({"state": {"conn_id": "y", "outcomes": "csv"}}, "outcomes of state is for a folder"),
     ({"report_path": Path("s3://bucket/reports")}, "report_path: pathlib.Path takes a slash out of the URI"),
-    ({"state_path": Path("s3://bucket/state")}, "state_path: pathlib.Path takes a slash out of the URI"),
-    ({"outcomes_path": Path("s3://bucket/x.csv")}, "outcomes_path: pathlib.Path takes a slash out of the URI"),
+    ({"state": Path("s3://bucket/state")}, "path of state: pathlib.Path takes a slash out of the URI"),
     ({"report_path": " "}, "report_path must be a path or an object storage URI, not ' '"),
-    ({"retry_failed_records": True}, "retry_failed_records=True needs durable=True and retries"),
+    ({"on_retry": "resend_failed"}, "on_retry='resend_failed' needs retries"),
+    ({"on_retry": "again"}, "on_retry must be 'resume', 'resend_failed' or 'restart', not 'again'"),
     ({"dry_run": "yes"}, "dry_run must be True or False, not 'yes'"),
     ({"deferrable": "no"}, "deferrable must be True or False, not 'no'"),
-    ({"max_failed_ratio": 5}, "max_failed_ratio must be a number from 0 to 1, not 5"),
-    ({"max_failed_ratio": "0.5"}, "max_failed_ratio must be a number from 0 to 1, not '0.5'"),
-    ({"max_failed_records": "5"}, "max_failed_records must be a number of at least 0, not '5'"),
-    ({"warn_superseded": -1}, "warn_superseded must be a number of at least 0, not -1"),
-    ({"max_removed_ratio": 2}, "max_removed_ratio must be a number from 0 to 1, not 2"),
-    ({"max_batch_bytes": 20_000_000}, "max_batch_bytes must be a number from 1 to 10485760, not 20000000"),
-    ({"max_batch_records": 0}, "max_batch_records must be a number of at least 1, not 0"),
-    ({"max_in_flight": 0}, "max_in_flight must be a number of at least 1, not 0"),
-    ({"max_in_flight": "2"}, "max_in_flight must be a number of at least 1, not '2'"),
+    ({"fail_if": {"failed_ratio": 5}}, "failed_ratio of fail_if must be a number from 0 to 1, not 5"),
+    ({"fail_if": {"failed_ratio": "0.5"}}, "failed_ratio of fail_if must be a number from 0 to 1, not '0.5'"),
+    ({"fail_if": {"failed": "5"}}, "failed of fail_if must be a number of at least 0, not '5'"),
+    ({"warn_if": {"superseded": -1}}, "superseded of warn_if must be a number of at least 0, not -1"),
+    (
+        {"state": {"path": "x", "max_removed_ratio": 2}},
+        "max_removed_ratio of state must be a number from 0 to 1, not 2",
+    ),
+    (
+        {"requests": {"max_bytes": 20_000_000}},
+        "max_bytes of requests must be a number from 1 to 10485760, not 20000000",
+    ),
+    ({"requests": {"max_records": 0}}, "max_records of requests must be a number of at least 1, not 0"),
+    ({"requests": {"max_in_flight": 0}}, "max_in_flight of requests must be a number of at least 1, not 0"),
+    ({"requests": {"max_in_flight": "2"}}, "max_in_flight of requests must be a number of at least 1, not '2'"),
     *(
         (
             {"on_failed_records_callback": wrong},
@@ -79,8 +82,9 @@ WHEN_WRITTEN: list[tuple[dict[str, Any], str]] = [
         for wrong in (None, "PT1H", 0, -5, float("inf"))
     ),
     *(
-        ({"wait_for_completion": False, name: 0}, f"{name} cannot be checked with wait_for_completion=False")
-        for name in ("max_created", "max_not_reported", "warn_created", "warn_not_reported")
+        ({"wait_for_completion": False, parameter: {name: 0}}, f"{name} of {parameter} cannot be checked with wait_for")
+        for parameter in ("fail_if", "warn_if")
+        for name in ("created", "not_reported")
     ),
 ]
 
@@ -102,29 +106,27 @@ def test_all_that_is_wrong_is_told_at_once_with_the_lines_to_paste() -> None:
             task_id="sync",
             resource="customers",
             sql="SELECT 1",
-            sql_conn_id="crm",
-            sync_mode="changed",
-            deferrable=True,
-            max_created=-1,
+            fail_if={"created": -1},
+            on_retry="resend_failed",
         )
 
     first, *others = str(told.value).splitlines()
     assert first == "task 'sync' has 3 wrong parameters:"
     assert [line for line in others if not line.startswith("- ")] == [
         "Add to it, for example:",
-        '    outcomes_conn_id="crm",',
-        '    report_path="s3://aws_default@my-bucket/voucherify/{{ run_id }}",',
+        '    sql_conn_id="warehouse",',
+        "    retries=2,",
     ]
 
 
 def test_all_wrong_thresholds_are_told_at_once() -> None:
     with pytest.raises(VoucherifyConfigurationError) as told:
         VoucherifyBulkUpdateOperator(
-            task_id="sync", resource="customers", records=["c1"], max_failed_records="10", max_created=-1
+            task_id="sync", resource="customers", records=["c1"], fail_if={"failed": "10", "created": -1}
         )
 
-    assert "max_failed_records must be a number of at least 0, not '10'" in str(told.value)
-    assert "max_created must be a number of at least 0, not -1" in str(told.value)
+    assert "failed of fail_if must be a number of at least 0, not '10'" in str(told.value)
+    assert "created of fail_if must be a number of at least 0, not -1" in str(told.value)
 
 
 def test_the_lines_to_paste_are_all_that_is_missing() -> None:
@@ -132,11 +134,9 @@ def test_the_lines_to_paste_are_all_that_is_missing() -> None:
         task_id="sync",
         resource="customers",
         sql="SELECT 1",
-        sql_conn_id="crm",
-        sync_mode="changed",
-        deferrable=True,
-        outcomes_conn_id="crm",
-        report_path="s3://aws_default@my-bucket/voucherify/{{ run_id }}",
+        sql_conn_id="warehouse",
+        on_retry="resend_failed",
+        retries=2,
     )
 
 
@@ -148,21 +148,21 @@ def test_what_is_wrong_with_metadata_is_told_with_the_rest() -> None:
 
 
 def test_a_decorated_function_is_checked_too() -> None:
-    @task.voucherify_bulk_update(resource="customers", sync_mode="changed")  # type: ignore[attr-defined]
+    @task.voucherify_bulk_update(resource="customers", on_retry="resend_failed")  # type: ignore[attr-defined]
     def rows() -> list[str]:
         return ["c1"]
 
-    with DAG("decorated", schedule=None), pytest.raises(VoucherifyConfigurationError, match="task 'rows': sync_mode"):
+    with DAG("decorated", schedule=None), pytest.raises(VoucherifyConfigurationError, match="task 'rows': on_retry"):
         rows()
 
 
 def test_a_subclass_may_set_what_is_missing() -> None:
     class Nightly(VoucherifyBulkUpdateOperator):
         def __init__(self, **kwargs: Any) -> None:
-            super().__init__(resource="customers", sync_mode="changed", **kwargs)
-            self.state_path = f"/state/{self.task_id}"
+            super().__init__(resource="customers", records=["c1"], sql_conn_id="warehouse", **kwargs)
+            self.records, self.sql = None, f"SELECT * FROM {self.task_id}"
 
-    assert Nightly(task_id="sync", records=["c1"]).state_path == "/state/sync"
+    assert Nightly(task_id="sync").sql == "SELECT * FROM sync"
 
 
 def test_the_sensor_wants_one_kind_of_id() -> None:
@@ -176,24 +176,24 @@ def test_a_dry_run_asks_for_nothing_that_only_sending_needs(voucherify: LocalVou
             task_id="sync",
             resource="customers",
             records=[{"source_id": "c1"}],
-            sync_mode="changed",
-            on_removed="report",
-            deferrable=True,
+            on_retry="resend_failed",
+            fail_if={"created": 5},
+            wait_for_completion=False,
             dry_run=True,
         )
 
     summary = run_dag(dag).xcom("sync")
 
     assert (summary["rows_read"], summary["requests"]) == (1, 1)
-    assert f"without dry_run: sync_mode='changed' and on_removed= {STATE}" in summary["warning"]
-    assert "without dry_run: outcomes and state of a deferrable task need report_path=" in summary["warning"]
+    assert "without dry_run: on_retry='resend_failed' needs retries" in summary["warning"]
+    assert "without dry_run: created of fail_if cannot be checked with wait_for_completion=False" in summary["warning"]
     assert voucherify.received == []
 
 
 def mapped_wrongly() -> None:
     VoucherifyBulkUpdateOperator.partial(
         task_id="sync", resource="customers", records=[{"source_id": "c1"}], retries=2, retry_delay=timedelta(0)
-    ).expand(max_in_flight=[0])
+    ).expand(requests=[{"max_in_flight": 0}])
 
 
 def templated_wrongly() -> None:
@@ -201,25 +201,24 @@ def templated_wrongly() -> None:
         task_id="sync",
         resource="customers",
         records=[{"source_id": "c1"}],
-        sync_mode="changed",
-        state_path="{{ '' }}",
+        state={"path": "{{ '' }}"},
         retries=2,
         retry_delay=timedelta(0),
     )
 
 
 def sensor_mapped_wrongly() -> None:
-    VoucherifyAsyncActionSensor.partial(task_id="sync", retries=2, retry_delay=timedelta(0), max_failed_ratio=5).expand(
-        async_action_id=["aa_1"]
-    )
+    VoucherifyAsyncActionSensor.partial(
+        task_id="sync", retries=2, retry_delay=timedelta(0), fail_if={"failed_ratio": 5}
+    ).expand(async_action_id=["aa_1"])
 
 
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (mapped_wrongly, "max_in_flight must be a number of at least 1, not 0"),
-        (templated_wrongly, f"sync_mode='changed' {STATE}"),
-        (sensor_mapped_wrongly, "max_failed_ratio must be a number from 0 to 1, not 5"),
+        (mapped_wrongly, "max_in_flight of requests must be a number of at least 1, not 0"),
+        (templated_wrongly, "state needs conn_id (a database) or path (a folder)"),
+        (sensor_mapped_wrongly, "failed_ratio of fail_if must be a number from 0 to 1, not 5"),
     ],
 )
 def test_what_is_known_when_the_task_runs_is_told_then_and_not_retried(

@@ -75,7 +75,7 @@ def test_an_id_that_could_add_a_line_is_no_id(
     assert_harmless(caplog, capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("options", [{}, {"max_failed_records": 9}, {"dry_run": True}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"fail_if": {"failed": 9}}, {"dry_run": True}], ids=str)
 def test_no_text_from_outside_adds_lines_or_colours_to_a_log(
     voucherify: LocalVoucherify,
     capsys: pytest.CaptureFixture[str],

@@ -114,9 +114,9 @@ def test_the_limit_is_exact(read: ReadRows, spare: int) -> None:
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
-        ({"max_bytes": 0}, "max_batch_bytes must be from 1 to 10485760"),
-        ({"max_bytes": 10_485_761}, "max_batch_bytes must be from 1 to 10485760"),
-        ({"max_records": 0}, "max_batch_records must be at least 1"),
+        ({"max_bytes": 0}, "max_bytes must be from 1 to 10485760"),
+        ({"max_bytes": 10_485_761}, "max_bytes must be from 1 to 10485760"),
+        ({"max_records": 0}, "max_records must be at least 1"),
     ],
 )
 def test_impossible_limits_are_a_mistake(limits: dict[str, int], said: str) -> None:

@@ -10,21 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
-from airflow_provider_voucherify.models.numbers import NO_FAILURES
+from airflow_provider_voucherify.policies import UNLESS_GIVEN, Limits
 from airflow_provider_voucherify.sync.results.summary import (
     FailureSample,
     SyncSummary,
     joined,
     most_frequent,
 )
-from airflow_provider_voucherify.sync.results.thresholds import (
-    FailureThresholds,
-    told_by_thresholds,
-    unusually_superseded,
-)
+from airflow_provider_voucherify.sync.results.thresholds import exceeded_limits, limit_warnings, unchecked_limit
 from airflow_provider_voucherify.sync.results.totals import Totals
 from airflow_provider_voucherify.sync.types.failure import Failure
-from airflow_provider_voucherify.sync.types.outcome import OUTCOMES, ActionOutcome
+from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
 from airflow_provider_voucherify.sync.types.settled import Settled
 from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
 
@@ -40,7 +36,6 @@ def summary(**fields: Any) -> SyncSummary:
         "updated": 0,
         "created": 0,
         "unchanged": 0,
-        "not_updated": 0,
         "failed": 0,
         "refused": 0,
         "superseded": 0,
@@ -56,18 +51,18 @@ def failure(record_id: str | None = "c1", outcome: str = "failed", **said: Any) 
     return FailureSample(outcome=outcome, id=record_id, **said)
 
 
-ACTION_OUTCOMES = st.builds(
+OUTCOMES = st.builds(
     ActionOutcome,
     succeeded=COUNTS,
     updated=st.none() | COUNTS,
     created=st.none() | COUNTS,
-    not_updated=COUNTS,
+    unchanged=COUNTS,
     failed=COUNTS,
     not_reported=COUNTS,
 )
 
 
-@given(st.lists(ACTION_OUTCOMES, max_size=5))
+@given(st.lists(OUTCOMES, max_size=5))
 def test_a_sum_is_unknown_where_a_part_is(outcomes: list[ActionOutcome]) -> None:
     total = sum(outcomes, start=ActionOutcome(0, 0, 0, 0, 0, 0))
 
@@ -90,8 +85,8 @@ def test_a_sum_is_unknown_where_a_part_is(outcomes: list[ActionOutcome]) -> None
             "Voucherify customers: 9 rows - 3 written, 1 unchanged, 1 failed\n… and 1 more",
         ),
         (
-            {"rows_read": 9, "succeeded": 2, "updated": 2, "not_updated": 2, "superseded": 2, "not_reported": 3},
-            "Voucherify customers: 9 rows - 2 updated, 2 not updated, 2 superseded, 3 not reported",
+            {"rows_read": 9, "succeeded": 4, "updated": 4, "superseded": 2, "not_reported": 3},
+            "Voucherify customers: 9 rows - 4 updated, 2 superseded, 3 not reported",
         ),
         (
             {"rows_read": None, "submitted": 5, "resource": None, "succeeded": 5, "created": 5},
@@ -188,11 +183,6 @@ def test_refused_rows_do_not_hide_why_voucherify_rejected_others(refused: int, f
     assert summary.failures_by_key == {"not_found": failed}
 
 
-def test_each_outcome_has_a_count() -> None:
-    assert set(OUTCOMES) <= SyncSummary.model_fields.keys()
-    assert list(summary(**dict.fromkeys(OUTCOMES, 1)).counts()) == [name for name in OUTCOMES if name != "succeeded"]
-
-
 def test_the_xcom_value_is_plain_json_with_every_documented_field() -> None:
     value = summary(failures=[failure(message="m")]).as_xcom()
 
@@ -211,39 +201,44 @@ def test_the_xcom_value_is_plain_json_with_every_documented_field() -> None:
     assert value["failures"][0].keys() >= {"id", "key", "message", "details"}
 
 
+def exceeding(summary: SyncSummary, **limits: Any) -> list[str]:
+    return exceeded_limits(summary, Limits(**limits).to_fail, "fail_if")
+
+
 @pytest.mark.parametrize(
     ("most", "ratio", "failed", "refused", "rows", "exceeded"),
     [
         (0, None, 0, 0, 100, None),
-        (0, None, 1, 0, 100, "1 of 100 rows failed or were refused, and max_failed_records is 0"),
+        (UNLESS_GIVEN, None, 1, 0, 100, "1 of 100 rows failed or were refused, and failed of fail_if is 0"),
+        (0, None, 1, 0, 100, "1 of 100 rows failed or were refused, and failed of fail_if is 0"),
         (0, None, 0, 1, 100, "1 of 100 rows failed"),
         (5, None, 3, 2, 100, None),
-        (5, None, 3, 3, 100, "6 of 100 rows failed or were refused, and max_failed_records is 5"),
+        (5, None, 3, 3, 100, "6 of 100 rows failed or were refused, and failed of fail_if is 5"),
         (None, None, 100, 0, 100, None),
-        (NO_FAILURES, 0.1, 10, 0, 100, None),
-        (0, 0.1, 10, 0, 100, "10 of 100 rows failed or were refused, and max_failed_records is 0"),
+        (UNLESS_GIVEN, 0.1, 10, 0, 100, None),
+        (0, 0.1, 10, 0, 100, "10 of 100 rows failed or were refused, and failed of fail_if is 0"),
         (
-            NO_FAILURES,
+            UNLESS_GIVEN,
             0.1,
             10,
             1,
             100,
-            "11.00% of 100 rows that were sent or refused failed or were refused, and max_failed_ratio is 10.00%",
+            "11.00% of 100 rows that were sent or refused failed or were refused, and failed_ratio of fail_if is 10",
         ),
         (None, 0.1, 11, 0, 100, "11.00% of 100 rows that"),
-        (5, 0.1, 6, 0, 100, "6 of 100 rows failed or were refused, and max_failed_records is 5"),
+        (5, 0.1, 6, 0, 100, "6 of 100 rows failed or were refused, and failed of fail_if is 5"),
         (50, 0.1, 11, 0, 100, "11.00% of 100 rows that"),
         (None, 0.0, 1, 0, 100, "1.00% of 100 rows that"),
         (None, 1.0, 100, 0, 100, None),
         (None, 0.0, 0, 0, 0, None),
     ],
 )
-def test_thresholds(
+def test_limits(
     most: int | None, ratio: float | None, failed: int, refused: int, rows: int, exceeded: str | None
 ) -> None:
     counts = {"rows_read": rows, "submitted": rows - refused, "failed": failed, "refused": refused}
 
-    told = FailureThresholds(most, ratio).exceeded_by(summary(**counts))
+    told = exceeding(summary(**counts), failed=most, failed_ratio=ratio)
 
     assert told == [] if exceeded is None else told[0].startswith(exceeded)
 
@@ -253,31 +248,34 @@ def test_every_threshold_that_is_exceeded_is_told() -> None:
         rows_read=100, submitted=60, failed=6, refused=4, created=50, not_reported=3, superseded=30, succeeded=51
     )
 
-    assert FailureThresholds(5, 0.1, 49, 2, 29, prefix="warn").exceeded_by(everything) == [
-        "10 of 100 rows failed or were refused, and warn_failed_records is 5",
-        "15.62% of 64 rows that were sent or refused failed or were refused, and warn_failed_ratio is 10.00%",
-        "50 records were created, and warn_created is 49",
-        "Voucherify's answers do not mention 3 records, and warn_not_reported is 2",
-        "30 of 100 rows were superseded by a later row with the same id, and warn_superseded is 29",
+    assert exceeded_limits(everything, Limits(5, 0.1, 49, 2, 29), "warn_if") == [
+        "10 of 100 rows failed or were refused, and failed of warn_if is 5",
+        "15.62% of 64 rows that were sent or refused failed or were refused, and failed_ratio of warn_if is 10.00%",
+        "50 records were created, and created of warn_if is 49",
+        "Voucherify's answers do not mention 3 records, and not_reported of warn_if is 2",
+        "30 of 100 rows were superseded by a later row with the same id, and superseded of warn_if is 29",
     ]
-    assert FailureThresholds(10, 0.2, 50, 3, 30).exceeded_by(everything) == []
+    assert exceeded_limits(everything, Limits(10, 0.2, 50, 3, 30), "warn_if") == []
 
 
 def test_an_action_that_failed_as_a_whole_hides_no_other_threshold() -> None:
-    told = FailureThresholds(0, created=0).exceeded_by(summary(failed_async_action_ids=["aa_1"], created=2))
+    told = exceeding(summary(failed_async_action_ids=["aa_1"], created=2), failed=0, created=0)
 
-    assert told == ["1 async actions failed as a whole", "2 records were created, and max_created is 0"]
+    assert told == ["1 async actions failed as a whole", "2 records were created, and created of fail_if is 0"]
 
 
 @pytest.mark.parametrize(("superseded", "warned"), [(49, False), (50, True)])
 def test_a_source_half_of_which_is_superseded_is_unusual(superseded: int, warned: bool) -> None:
-    assert bool(unusually_superseded(summary(rows_read=100, superseded=superseded))) == warned
+    half = summary(rows_read=100, superseded=superseded)
+
+    assert bool(limit_warnings(half, Limits(), Limits())) == warned
+    assert limit_warnings(half, Limits(), Limits(superseded=50)) == []
 
 
 def test_rows_that_were_not_sent_do_not_hide_that_all_others_failed() -> None:
     counts = {"rows_read": 1_000_000, "unchanged": 990_000, "submitted": 10_000, "succeeded": 0, "failed": 10_000}
 
-    (told,) = FailureThresholds(failed_ratio=0.01).exceeded_by(summary(**counts))
+    (told,) = exceeding(summary(**counts), failed_ratio=0.01)
 
     assert told.startswith("100.00% of 10,000 rows that were sent or refused")
 
@@ -285,46 +283,44 @@ def test_rows_that_were_not_sent_do_not_hide_that_all_others_failed() -> None:
 def test_created_records_count_as_far_as_they_are_known() -> None:
     known = summary(succeeded=400_001, created=None, created_at_least=400_000)
 
-    assert FailureThresholds(created=10).exceeded_by(known) == [
-        "at least 400,000 records were created, and max_created is 10"
-    ]
-    assert FailureThresholds(created=500_000).exceeded_by(known) == []
-    assert "beside 400,000" in (FailureThresholds(created=500_000).unknown_in(known) or "")
+    assert exceeding(known, created=10) == ["at least 400,000 records were created, and created of fail_if is 10"]
+    assert exceeding(known, created=500_000) == []
+    assert "beside 400,000" in (unchecked_limit(known, Limits(created=500_000), "fail_if") or "")
 
 
 def test_every_threshold_that_could_not_be_checked_is_told() -> None:
     unknown = summary(rows_read=3, succeeded=2, created=None, failed=1)
-    several = (FailureThresholds(0, created=5), FailureThresholds(None, created=1, prefix="warn"))
 
-    assert told_by_thresholds(unknown, *several) == [
-        "1 of 3 rows failed or were refused, and max_failed_records is 0",
-        "Voucherify does not tell how many records were created, so max_created was not checked",
-        "Voucherify does not tell how many records were created, so warn_created was not checked",
+    assert limit_warnings(unknown, Limits(0, created=5), Limits(None, created=1)) == [
+        "1 of 3 rows failed or were refused, and failed of fail_if is 0",
+        "Voucherify does not tell how many records were created, so created of fail_if was not checked",
+        "Voucherify does not tell how many records were created, so created of warn_if was not checked",
     ]
 
 
 def test_records_that_no_answer_mentions_may_be_too_many() -> None:
-    assert FailureThresholds(not_reported=2).exceeded_by(summary(not_reported=2)) == []
-    assert FailureThresholds(not_reported=2).exceeded_by(summary(not_reported=3)) == [
-        "Voucherify's answers do not mention 3 records, and max_not_reported is 2"
+    assert exceeding(summary(not_reported=2), not_reported=2) == []
+    assert exceeding(summary(not_reported=3), not_reported=2) == [
+        "Voucherify's answers do not mention 3 records, and not_reported of fail_if is 2"
     ]
 
 
 @pytest.mark.parametrize(("most", "ratio"), [(-1, None), (0, -0.1), (0, 1.1), (0, float("nan"))], ids=str)
 def test_impossible_thresholds_are_a_mistake(most: int, ratio: float | None) -> None:
-    with pytest.raises(VoucherifyConfigurationError, match="max_failed_"):
-        FailureThresholds(most, ratio)
+    with pytest.raises(VoucherifyConfigurationError, match="of fail_if must be a number"):
+        Limits.of("fail_if", {"failed": most, "failed_ratio": ratio})
 
 
 @given(COUNTS, COUNTS, st.none() | st.integers(0, 50), st.none() | st.floats(0, 1))
 def test_more_failures_never_pass_where_fewer_do_not(
     failed: int, rows: int, most: int | None, ratio: float | None
 ) -> None:
-    thresholds = FailureThresholds(most, ratio)
     rows = max(rows, failed + 1)
 
-    fewer = thresholds.exceeded_by(summary(rows_read=rows, failed=failed))
-    more = thresholds.exceeded_by(summary(rows_read=rows, failed=failed + 1))
+    fewer, more = (
+        exceeding(summary(rows_read=rows, failed=number), failed=most, failed_ratio=ratio)
+        for number in (failed, failed + 1)
+    )
 
     assert len(fewer) <= len(more)
 
@@ -332,12 +328,12 @@ def test_more_failures_never_pass_where_fewer_do_not(
 def test_a_sensor_counts_the_ratio_on_what_was_submitted() -> None:
     of_others = summary(rows_read=None, submitted=10, failed=2)
 
-    assert FailureThresholds(failed_ratio=0.2).exceeded_by(of_others) == []
-    assert FailureThresholds(failed_ratio=0.1).exceeded_by(of_others) != []
+    assert exceeding(of_others, failed_ratio=0.2) == []
+    assert exceeding(of_others, failed_ratio=0.1) != []
 
 
 def test_an_outcome_that_is_not_known_yet_counts_the_refused_rows_only() -> None:
     unsettled = summary(rows_read=10, succeeded=None, failed=None, refused=1)
 
-    assert FailureThresholds(1).exceeded_by(unsettled) == []
-    assert FailureThresholds(0).exceeded_by(unsettled) != []
+    assert exceeding(unsettled, failed=1) == []
+    assert exceeding(unsettled, failed=0) != []

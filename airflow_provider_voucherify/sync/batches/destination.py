@@ -79,10 +79,10 @@ class BatchLimits:
     def __post_init__(self) -> None:
         if not 0 < self.max_bytes <= MAX_BODY_BYTES:
             raise VoucherifyConfigurationError(
-                f"max_batch_bytes must be from 1 to {MAX_BODY_BYTES}, which is the most that Voucherify takes"
+                f"max_bytes must be from 1 to {MAX_BODY_BYTES}, which is the most that Voucherify takes"
             )
         if self.max_records is not None and self.max_records < 1:
-            raise VoucherifyConfigurationError("max_batch_records must be at least 1")
+            raise VoucherifyConfigurationError("max_records must be at least 1")
 
     def requests(self, records: int, size: int, overhead: int) -> int:
         """

@@ -173,7 +173,7 @@ SYNC: dict[str, Any] = {
     "task_id": "sync",
     "resource": "customers",
     "records": [],
-    "max_batch_records": RECORDS_PER_BATCH,
+    "requests": {"max_records": RECORDS_PER_BATCH},
     "deferrable": True,
     "poll_interval": 2,
 }

@@ -28,16 +28,16 @@ def sync(task_id: str, conn_id: str, **kwargs: Any) -> VoucherifyBulkUpdateOpera
 
 with DAG("leaks", schedule=None, default_args={"retries": 1, "retry_delay": timedelta(seconds=1)}):
     for auth in ("keys", "oauth"):
-        deferred = {"deferrable": True, "poll_interval": 2, "max_failed_records": 5}
+        deferred = {"deferrable": True, "poll_interval": 2, "fail_if": {"failed": 5}}
         sync(f"deferred_{auth}", f"good_{auth}", report_path=f"{REPORTS}/{auth}", **deferred)
-        sync(f"too_many_failures_{auth}", f"good_{auth}", max_failed_records=0)
+        sync(f"too_many_failures_{auth}", f"good_{auth}", fail_if={"failed": 0})
         sync(f"quoted_by_a_gateway_{auth}", f"bad_{auth}")
-        sent = sync(f"not_waited_for_{auth}", f"good_{auth}", wait_for_completion=False, max_failed_records=5)
+        sent = sync(f"not_waited_for_{auth}", f"good_{auth}", wait_for_completion=False, fail_if={"failed": 5})
         VoucherifyAsyncActionSensor(
             task_id=f"sensor_{auth}",
             voucherify_conn_id=f"good_{auth}",
             async_action_ids=sent.output["async_action_ids"],
-            max_failed_records=5,
+            fail_if={"failed": 5},
             deferrable=True,
         )
 

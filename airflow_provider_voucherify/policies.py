@@ -1,0 +1,238 @@
+"""
+Parameters that belong together, each as one value with its own checks: ``Limits``, ``Requests`` and ``State``.
+
+A task takes a dict with the same members in the place of a value, so that DAGs made from YAML need no import::
+
+    VoucherifyBulkUpdateOperator(..., fail_if=Limits(failed=100), requests=Requests(max_in_flight=4))
+    VoucherifyBulkUpdateOperator(..., fail_if={"failed": 100}, requests={"max_in_flight": 4})
+
+Templates in a value are rendered, and the rendered fields of a task show the members that were given.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from typing import Any, Literal, Self
+
+from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, refuse_all
+from airflow_provider_voucherify.models.numbers import mistake_in_number
+
+
+class DefaultLimit(int):
+    """A limit that nobody has given: another limit that somebody gives takes its place."""
+
+
+UNLESS_GIVEN = DefaultLimit(0)
+"""None at all, where that is the default; unlike a 0 that somebody gives it may mean no limit, or give way."""
+
+
+class Policy:
+    """What all values share. A subclass is a frozen dataclass whose members have defaults."""
+
+    @classmethod
+    def of(cls, parameter: str, given: Self | Mapping[str, Any] | None) -> Self:
+        """
+        Return a parameter as a value.
+
+        :param parameter: its name, for messages.
+        :param given: a value, its members by name, or None for the defaults.
+        :raises VoucherifyConfigurationError: it is something else, has members that there are not, or wrong ones.
+        """
+        if given is None:
+            return cls()
+        if isinstance(given, cls):
+            given._check(parameter)
+            return given
+        if not isinstance(given, Mapping):
+            raise VoucherifyConfigurationError(
+                f"{parameter} must be {cls.__name__}(...) or a dict of its members, not {given!r:.100}"
+            )
+        names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        for name in given:
+            if name not in names:
+                close = get_close_matches(str(name), names, 1)
+                hint = f": did you mean {close[0]!r}?" if close else f"; it has {', '.join(names)}"
+                raise VoucherifyConfigurationError(f"{parameter} has no {name!r}{hint}")
+        value = cls(**given)
+        value._check(parameter)
+        return value
+
+    def _check(self, parameter: str) -> None:
+        refuse_all(self._mistakes(parameter))
+
+    def _mistakes(self, parameter: str) -> Iterator[str]:
+        yield from ()
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The members that are not the default."""
+        members = ((field, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
+        return {
+            field.name: value
+            for field, value in members
+            if not (value is field.default or (value == field.default and type(value) is type(field.default)))
+        }
+
+    def rendered(self, render: Callable[[Any], Any]) -> Self:
+        """Return the same value with its templates rendered."""
+        return replace(self, **{name: render(value) for name, value in self.given.items()})  # type: ignore[type-var]
+
+    def serialize(self) -> dict[str, Any]:
+        """Return what Airflow shows among a task's rendered fields."""
+        return self.given
+
+    def __repr__(self) -> str:
+        """Return it as it would be written."""
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.given.items())})"
+
+
+@dataclass(frozen=True, repr=False)
+class Limits(Policy):
+    """
+    How many rows may fail, be created, or be left out: ``fail_if=`` fails a task beyond them, ``warn_if=`` warns.
+
+    Each member is the largest number that is still allowed; None for any number. All limits that are exceeded are told.
+
+    :param failed: rows that failed or were refused: neither is in Voucherify. Default: 0 for ``fail_if``, unless
+        ``failed_ratio`` is given; None for ``warn_if``.
+    :param failed_ratio: part of the rows that were sent or refused (0 to 1) that failed or was refused. Rows that were
+        not sent since they have not changed do not count: they would hide that all others fail.
+    :param created: records that were created: a mistyped key creates a customer instead of failing. If Voucherify does
+        not tell created from updated records, those that it does tell count, and a warning says so.
+    :param not_reported: records that were sent although no answer says what became of them.
+    :param superseded: rows that were left out because a later row has the same id. Without a limit ``warn_if`` warns
+        if it is half of the rows, as with a wrong key column.
+    :param newer_runs: later runs of the same task that may have sent their rows already, which this one would
+        overwrite with older ones. Retries and clears look, and from their first try on backfills, manual runs, and
+        runs of a DAG with ``catchup``. Default: None for ``fail_if``, which fails before anything is sent, and 0
+        for ``warn_if``.
+    """
+
+    failed: int | None = UNLESS_GIVEN
+    failed_ratio: float | None = None
+    created: int | None = None
+    not_reported: int | None = None
+    superseded: int | None = None
+    newer_runs: int | None = UNLESS_GIVEN
+
+    def _mistakes(self, parameter: str) -> Iterator[str]:
+        for name, limit in self.given.items():
+            if limit is not None:
+                most = 1 if name == "failed_ratio" else None
+                yield from mistake_in_number(f"{name} of {parameter}", limit, 0, most)
+
+    @property
+    def to_fail(self) -> Limits:
+        """The same with the defaults of ``fail_if``."""
+        failed: int | None = self.failed
+        if isinstance(failed, DefaultLimit):
+            failed = 0 if self.failed_ratio is None else None
+        return replace(self, failed=failed, newer_runs=_none_if_default(self.newer_runs))
+
+    @property
+    def to_warn(self) -> Limits:
+        """The same with the defaults of ``warn_if``."""
+        newer_runs = None if self.newer_runs is None else int(self.newer_runs)
+        return replace(self, failed=_none_if_default(self.failed), newer_runs=newer_runs)
+
+
+def _none_if_default(limit: int | None) -> int | None:
+    return None if isinstance(limit, DefaultLimit) else limit
+
+
+@dataclass(frozen=True, repr=False)
+class Requests(Policy):
+    """
+    How records are packed into requests, and how often each is sent.
+
+    :param max_bytes: largest request body, in bytes; the API takes 10,485,760.
+    :param max_records: most records in a request; None for as many as fit, which takes the fewest requests.
+    :param max_in_flight: most request bodies that are sent at the same time. Each takes little memory, since it is
+        read from disk; more than two only helps if single uploads are slow.
+    :param max_attempts: records that Voucherify has refused so often are not sent again: with a ``state`` as long as
+        their content is the same, and lines of a ``failures.jsonl`` for good. They go into ``set_aside.jsonl``. None
+        for no such limit.
+    """
+
+    max_bytes: int = MAX_BODY_BYTES
+    max_records: int | None = None
+    max_in_flight: int = 2
+    max_attempts: int | None = 5
+
+    def _mistakes(self, parameter: str) -> Iterator[str]:
+        yield from mistake_in_number(f"max_bytes of {parameter}", self.max_bytes, 1, MAX_BODY_BYTES)
+        yield from mistake_in_number(f"max_in_flight of {parameter}", self.max_in_flight, 1)
+        for name in ("max_records", "max_attempts"):
+            if (value := getattr(self, name)) is not None:
+                yield from mistake_in_number(f"{name} of {parameter}", value, 1)
+
+
+@dataclass(frozen=True, repr=False)
+class State(Policy):
+    """
+    Where a sync keeps what it remembers, and what it does about records that have left the source.
+
+    What it remembers: what Voucherify has confirmed of each record, so that only rows that have changed are sent; what
+    became of the rows; and, while the task is deferred, what was sent. ``state="warehouse"`` is short for
+    ``State(conn_id="warehouse")``, and a text with a slash, such as ``state="s3://bucket/voucherify"``, for
+    ``State(path=...)``.
+
+    :param conn_id: a database, of any connection whose hook is a ``DbApiHook``: it gets tables, see
+        ``warehouse.outcome_tables``.
+    :param table: what the names of these tables begin with, optionally after a schema and a dot.
+    :param path: or a folder, local or in object storage, that all workers share: each sync has a folder of its own in
+        it, with a file ``state`` of about 50 bytes for each record.
+    :param outcomes: in a folder, also keep the outcome of every row (``sync.types.outcome.RowOutcome``) in
+        a file ``outcomes/<run id>.<format>`` for each run: ``jsonl``, ``csv`` or ``parquet``; None for no such file.
+        A database always has the outcomes, in the table ``…_changelog``.
+    :param sync_name: names the sync. Tasks of the same name and resource share the state of their records, and have to
+        send the same records. Default: the DAG's and the task's id. One task at a time may use a state.
+    :param on_removed: what is done about records that earlier syncs had and the source no longer has: ``ignore``,
+        ``report`` (once, as outcome ``removed``), or ``{"metadata": {...}}`` to mark them so, since Voucherify has no
+        bulk delete. Marking a customer or product that was deleted at Voucherify creates it anew. A mapped task cannot
+        mark, and reports only with a ``sync_name`` that ``expand`` or ``expand_kwargs`` gives each of its instances (a
+        mapped task group cannot report). Nothing counts as removed if the source is empty, has rows without an id, or
+        is a ``sample``.
+    :param max_removed_ratio: if a larger part of the records that Voucherify has (0 to 1) leaves the source at once,
+        the source is more likely not whole, and none is taken for removed; the summary's ``warning`` says so. None for
+        any part.
+    """
+
+    conn_id: str | None = None
+    path: str | os.PathLike[str] | None = None
+    table: str = "voucherify"
+    outcomes: Literal["jsonl", "csv", "parquet"] | None = None
+    sync_name: str | None = None
+    on_removed: Literal["ignore", "report"] | Mapping[str, Any] = "ignore"
+    max_removed_ratio: float | None = 0.5
+
+    @classmethod
+    def of(cls, parameter: str, given: Any) -> Self:
+        """Return a parameter as a value: see the class for what a text stands for."""
+        if isinstance(given, str) and given.strip():
+            given = {"path": given} if "/" in given else {"conn_id": given}
+        elif isinstance(given, os.PathLike):
+            given = {"path": given}
+        return super().of(parameter, given)
+
+    @property
+    def marks_removed(self) -> bool:
+        """Whether records that have left the source get metadata that says so."""
+        return isinstance(self.on_removed, Mapping)
+
+    def _mistakes(self, parameter: str) -> Iterator[str]:
+        if bool(self.conn_id) == bool(self.path):
+            yield f"{parameter} needs conn_id (a database) or path (a folder), and not both"
+        if self.outcomes not in (None, "jsonl", "csv", "parquet"):
+            yield f"outcomes of {parameter} must be 'jsonl', 'csv', 'parquet' or None, not {self.outcomes!r:.100}"
+        elif self.outcomes and self.conn_id:
+            yield f"outcomes of {parameter} is for a folder: a database has them in a table"
+        marks = isinstance(self.on_removed, Mapping) and isinstance(self.on_removed.get("metadata"), Mapping)
+        if self.on_removed not in ("ignore", "report") and not (marks and len(self.on_removed) == 1):
+            yield f"on_removed of {parameter} must be 'ignore', 'report' or {{'metadata': {{...}}}}"
+        if self.max_removed_ratio is not None:
+            yield from mistake_in_number(f"max_removed_ratio of {parameter}", self.max_removed_ratio, 0, 1)
