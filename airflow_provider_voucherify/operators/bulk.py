@@ -633,7 +633,7 @@ class _BulkOperator(SubmittingOperator):
         from airflow_provider_voucherify.sync.results.summary import SyncSummary, first_samples, joined, most_frequent
 
         return SyncSummary(
-            **plan.counts.as_summary(unchanged=plan.unchanged if sync is None else None),
+            **plan.counts.as_summary(),
             resource=self.resource,
             submitted=None if sync is None else sync.submitted,
             warning=joined(plan.warnings if sync is None else sync.warnings),

@@ -227,7 +227,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         from airflow_provider_voucherify.sync.results.summary import SyncSummary, joined
 
         return SyncSummary(
-            **sync.counts.as_summary(unchanged=None),
+            **sync.counts.as_summary(),
             resource=self.resource,
             submitted=sync.submitted,
             async_action_ids=sync.async_action_ids,

@@ -72,18 +72,8 @@ class Metrics:
 
     def concluded(self, summary: SyncSummary) -> None:
         """Count what became of the rows."""
-        split = summary.updated is not None and summary.created is not None
-        for outcome, count in {
-            "updated": summary.updated if split else None,
-            "created": summary.created if split else None,
-            "written": None if split else summary.succeeded,
-            "unchanged": summary.unchanged,
-            "failed": summary.failed,
-            "refused": summary.refused,
-            "superseded": summary.superseded,
-            "not_reported": summary.not_reported,
-        }.items():
-            self._count(f"records.{outcome}", count or 0)
+        for outcome, count in summary.counts().items():
+            self._count(f"records.{outcome}", count)
 
     def _count_failures(self, key: str | None, count: int) -> None:
         self._count(f"failures.{key if key in FAILURE_KEYS else OTHER_KEY}", count)

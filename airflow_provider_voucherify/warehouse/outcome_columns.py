@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_voucherify.sync.types.outcome import OUTCOMES
+
 if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.state.record_state import RecordState
     from airflow_provider_voucherify.sync.types.outcome import RowOutcome
@@ -17,9 +19,9 @@ MAX_FIELDS = 4_000
 """Characters of the list of a record's fields, all of them ASCII; of a longer one nothing is kept."""
 
 RUN_COUNTS = (
-    "rows_read", "submitted", "succeeded", "updated", "created", "unchanged", "failed", "refused", "superseded",
-    "not_reported", "values_not_cleared", "removed", "removed_to_mark", "requests", "bytes_sent",
-)  # fmt: skip
+    *("rows_read", "submitted", *OUTCOMES),
+    *("values_not_cleared", "removed_to_mark", "requests", "bytes_sent"),
+)
 
 # Some databases count a varchar in bytes, of which a character may take four.
 RUNS = {

@@ -18,7 +18,8 @@ def outcome_table(sent: Summary, arrived: Summary) -> str:
     counts = {
         "created": arrived["created"],
         "updated": arrived["updated"],
-        "unchanged": arrived["unchanged"],
+        "unchanged": sent["unchanged"],
+        "found and not updated": arrived["not_updated"],
         "superseded by a later row": sent["superseded"],
         "refused before sending": sent["refused"],
         "failed at Voucherify": arrived["failed"],

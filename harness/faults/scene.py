@@ -155,7 +155,7 @@ def _is_there(scene: Scene, record: Mapping[str, Any]) -> bool:
 
 
 def _adds_up(summary: Mapping[str, Any]) -> bool:
-    parts = ("succeeded", "unchanged", "failed", "refused", "superseded", "not_reported")
+    parts = ("succeeded", "unchanged", "not_updated", "failed", "refused", "superseded", "not_reported")
     return bool(summary["rows_read"] == sum(summary[part] or 0 for part in parts))
 
 
@@ -171,7 +171,7 @@ def _written_by(action: Action) -> list[str]:
 
 def counts(summary: Mapping[str, Any]) -> str:
     """Return what a summary counts, in words."""
-    named = ("updated", "created", "unchanged", "failed", "refused", "not_reported")
+    named = ("updated", "created", "unchanged", "not_updated", "failed", "refused", "not_reported")
     told = {name: summary[name] for name in named if summary[name]}
     if summary["updated"] is None and summary["succeeded"]:
         told = {"written": summary["succeeded"], **told}

@@ -108,7 +108,7 @@ def answers(content: bytes) -> None:
         for ids in (None, list("abcdefghij")):
             outcome = settle(action, 10, upserts=True, ids=ids, key="source_id")
             assert outcome.records == 10
-            assert min(outcome.succeeded, outcome.unchanged, outcome.failed, outcome.not_reported) >= 0
+            assert min(outcome.succeeded, outcome.not_updated, outcome.failed, outcome.not_reported) >= 0
         epoch(action.created_at)
 
 

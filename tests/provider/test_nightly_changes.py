@@ -72,7 +72,7 @@ class Nights:
         return summary
 
     def check(self, summary: dict[str, Any]) -> None:
-        accounted = ("succeeded", "unchanged", "failed", "refused", "superseded", "not_reported")
+        accounted = ("succeeded", "unchanged", "not_updated", "failed", "refused", "superseded", "not_reported")
         assert summary["rows_read"] + summary["removed_to_mark"] == sum(summary[name] for name in accounted)
         rows = self.query("SELECT id, name, tier, note FROM customers WHERE id IS NOT NULL ORDER BY place")
         wanted = {row[0]: dict(zip(("id", "name", "tier", "note"), row, strict=True)) for row in rows}

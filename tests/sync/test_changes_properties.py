@@ -182,7 +182,7 @@ def test_voucherify_ends_up_with_the_source_and_every_row_has_one_outcome_per_ru
             counts = Counter(outcome.outcome for outcome in outcomes)
             assert (counts["refused"], counts["superseded"]) == (1, superseded)
             for outcome in outcomes:
-                unsent = outcome.outcome == "unchanged" and outcome.async_action_id is None
+                unsent = outcome.outcome == "unchanged"
                 if outcome.id is not None and (unsent or confirmed_by(outcome.outcome, upserts=True)):
                     assert voucherify.stored[outcome.id]["v"] == source[outcome.id], "confirmed, and not there"
         for name, value in last.items():
@@ -226,8 +226,7 @@ def test_a_value_that_became_empty_and_was_not_cleared_is_counted_every_night(
             held = [
                 (outcome.id, name)
                 for outcome in outcomes
-                if confirmed_by(outcome.outcome, upserts=True)
-                or (outcome.outcome == "unchanged" and outcome.async_action_id is None)
+                if confirmed_by(outcome.outcome, upserts=True) or outcome.outcome == "unchanged"
                 for name, value in source[str(outcome.id)].items()
                 if value is None and voucherify.stored[str(outcome.id)].get(name) is not None
             ]

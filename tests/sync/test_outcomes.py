@@ -150,7 +150,17 @@ def send() -> Iterator[Send]:
 
 
 def counts(summary: SyncSummary) -> dict[str, Any]:
-    names = ("updated", "created", "succeeded", "unchanged", "failed", "refused", "superseded", "not_reported")
+    names = (
+        "updated",
+        "created",
+        "succeeded",
+        "unchanged",
+        "not_updated",
+        "failed",
+        "refused",
+        "superseded",
+        "not_reported",
+    )
     return {name: value for name in names if (value := getattr(summary, name)) != 0}
 
 

@@ -36,7 +36,7 @@ def error(record_id: str | None = None, key: str = "invalid_payload", member: st
 
 
 def told(outcome: ActionOutcome) -> dict[str, int | None]:
-    names = ("updated", "created", "succeeded", "unchanged", "failed", "not_reported")
+    names = ("updated", "created", "succeeded", "not_updated", "failed", "not_reported")
     return {name: value for name in names if (value := getattr(outcome, name)) != 0}
 
 
@@ -72,7 +72,7 @@ def told(outcome: ActionOutcome) -> dict[str, int | None]:
         (
             {"done_count": 3, "failed_count": 0, "errors": []},
             report(a=UPDATED, b=UNCHANGED, c=UNCHANGED),
-            {"updated": 1, "succeeded": 1, "unchanged": 2},
+            {"updated": 1, "succeeded": 1, "not_updated": 2},
         ),
         (
             {"done_count": 3, "failed_count": 0, "errors": []},
@@ -277,7 +277,7 @@ def test_rows_of_others_and_repeated_rows_confirm_nobody(
     [
         ([UPDATED, MISSING], "failed"),
         ([MISSING, UPDATED], "failed"),
-        ([UNCHANGED, UPDATED], "unchanged"),
+        ([UNCHANGED, UPDATED], "not_updated"),
         ([CREATED, UPDATED], "succeeded"),
         ([UPDATED, (None, None)], "updated"),
     ],

@@ -52,7 +52,7 @@ def test_every_record_is_counted_once(
 ) -> None:
     outcome = settle(finished(status, operation, result), sent, upserts=upserts, report=report)
 
-    counts = (outcome.succeeded, outcome.unchanged, outcome.failed, outcome.not_reported)
+    counts = (outcome.succeeded, outcome.not_updated, outcome.failed, outcome.not_reported)
     assert min(counts) >= 0
     assert sum(counts) == outcome.records == sent
     if outcome.updated is not None and outcome.created is not None:
@@ -125,7 +125,7 @@ def test_whatever_is_answered_nobody_is_confirmed_who_may_have_failed(
         key=key,
     )
 
-    counts = (outcome.succeeded, outcome.unchanged, outcome.failed, outcome.not_reported)
+    counts = (outcome.succeeded, outcome.not_updated, outcome.failed, outcome.not_reported)
     assert min(counts) >= 0
     assert sum(counts) == len(sent)
     assert outcome.said.keys() == sent
@@ -166,7 +166,7 @@ def test_records_that_are_sent_again_are_counted_by_the_later_batch_alone(
     ).without(again)
 
     assert outcome.records == len(sent) - again
-    assert min(outcome.succeeded, outcome.unchanged, outcome.failed, outcome.not_reported) >= 0
+    assert min(outcome.succeeded, outcome.not_updated, outcome.failed, outcome.not_reported) >= 0
     assert sum(outcome.failures_by_key.values()) == outcome.failed
     if outcome.updated is not None and outcome.created is not None:
         assert outcome.updated + outcome.created == outcome.succeeded
@@ -198,7 +198,7 @@ def test_an_action_of_others_is_counted_by_what_it_says(
 
     said = sum(max(result.get(name) or 0, 0) for name in ("done_count", "failed_count"))
     assert outcome.records >= max(said, len({row.record_id for row in report or ()} - {None}))
-    assert outcome.records == outcome.succeeded + outcome.unchanged + outcome.failed + outcome.not_reported
+    assert outcome.records == outcome.succeeded + outcome.not_updated + outcome.failed + outcome.not_reported
 
 
 @given(

@@ -20,7 +20,7 @@ from airflow_provider_voucherify.sync.results.summary import (
 from airflow_provider_voucherify.sync.results.thresholds import exceeded_limits, limit_warnings, unchecked_limit
 from airflow_provider_voucherify.sync.results.totals import Totals
 from airflow_provider_voucherify.sync.types.failure import Failure
-from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
+from airflow_provider_voucherify.sync.types.outcome import OUTCOMES, ActionOutcome
 from airflow_provider_voucherify.sync.types.settled import Settled
 from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
 
@@ -36,6 +36,7 @@ def summary(**fields: Any) -> SyncSummary:
         "updated": 0,
         "created": 0,
         "unchanged": 0,
+        "not_updated": 0,
         "failed": 0,
         "refused": 0,
         "superseded": 0,
@@ -51,18 +52,18 @@ def failure(record_id: str | None = "c1", outcome: str = "failed", **said: Any) 
     return FailureSample(outcome=outcome, id=record_id, **said)
 
 
-OUTCOMES = st.builds(
+ACTION_OUTCOMES = st.builds(
     ActionOutcome,
     succeeded=COUNTS,
     updated=st.none() | COUNTS,
     created=st.none() | COUNTS,
-    unchanged=COUNTS,
+    not_updated=COUNTS,
     failed=COUNTS,
     not_reported=COUNTS,
 )
 
 
-@given(st.lists(OUTCOMES, max_size=5))
+@given(st.lists(ACTION_OUTCOMES, max_size=5))
 def test_a_sum_is_unknown_where_a_part_is(outcomes: list[ActionOutcome]) -> None:
     total = sum(outcomes, start=ActionOutcome(0, 0, 0, 0, 0, 0))
 
@@ -85,8 +86,8 @@ def test_a_sum_is_unknown_where_a_part_is(outcomes: list[ActionOutcome]) -> None
             "Voucherify customers: 9 rows - 3 written, 1 unchanged, 1 failed\n… and 1 more",
         ),
         (
-            {"rows_read": 9, "succeeded": 4, "updated": 4, "superseded": 2, "not_reported": 3},
-            "Voucherify customers: 9 rows - 4 updated, 2 superseded, 3 not reported",
+            {"rows_read": 9, "succeeded": 2, "updated": 2, "not_updated": 2, "superseded": 2, "not_reported": 3},
+            "Voucherify customers: 9 rows - 2 updated, 2 not updated, 2 superseded, 3 not reported",
         ),
         (
             {"rows_read": None, "submitted": 5, "resource": None, "succeeded": 5, "created": 5},
@@ -181,6 +182,11 @@ def test_refused_rows_do_not_hide_why_voucherify_rejected_others(refused: int, f
 
     assert "".join((sample.id or "")[0] for sample in summary.failures) == shown
     assert summary.failures_by_key == {"not_found": failed}
+
+
+def test_each_outcome_has_a_count() -> None:
+    assert set(OUTCOMES) <= SyncSummary.model_fields.keys()
+    assert list(summary(**dict.fromkeys(OUTCOMES, 1)).counts()) == [name for name in OUTCOMES if name != "succeeded"]
 
 
 def test_the_xcom_value_is_plain_json_with_every_documented_field() -> None:

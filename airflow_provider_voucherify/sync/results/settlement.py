@@ -11,7 +11,7 @@ What it does not say is reported as unknown, never guessed:
   sum that the action's own count gives.
 * A voucher is never created. In an older format an unknown code was counted as done (examples of 2023), so without the
   report ``updated`` is None for vouchers too.
-* A record that was found, was not updated, and has no error is counted as ``unchanged``: the vendor's examples have
+* A record that was found, was not updated, and has no error is counted as ``not_updated``: the vendor's examples have
   such rows among the processed ones and say nothing about them. Where the action counts fewer records as done than
   that, the rest is ``not_reported``.
 * Results of metadata updates may have no counts at all: a record that is neither counted, nor in ``errors[]``, nor in
@@ -126,14 +126,14 @@ class _Tally:
         A metadata update's errors have no id: such rows are all that its report tells of them.
 
         :param records: how many failures are not named.
-        :returns: how many are left that count as unchanged.
+        :returns: how many are left that count as not updated.
         """
-        unchanged = [record_id for record_id, said in self.said.items() if said == "unchanged"]
-        if len(unchanged) > records:
-            return len(unchanged) - records
+        not_updated = [record_id for record_id, said in self.said.items() if said == "not_updated"]
+        if len(not_updated) > records:
+            return len(not_updated) - records
         message = "Voucherify counts it as failed and names no reason for this record"
         reason = self.reason if self.unnamed == 1 and self.reason else Failure("failed", None, None, message)
-        for record_id in unchanged:
+        for record_id in not_updated:
             self.said[record_id] = "failed"
             self.named[record_id] = replace(reason, id=record_id)
         return 0
@@ -262,7 +262,7 @@ def _status(found: bool | None, updated: bool | None, *, upserts: bool) -> str:
     if updated and (upserts or found is not False):
         return {True: "updated", False: "created", None: "succeeded"}[found]
     if updated is False and found:
-        return "unchanged"
+        return "not_updated"
     return "" if updated is None else "failed"
 
 
@@ -275,7 +275,7 @@ _STATUSES = {
 
 def _worse(one: str, other: str) -> str:
     """Return the worse of two things that are said of a record; of two ways of being written neither is known."""
-    for word in ("failed", "unchanged"):
+    for word in ("failed", "not_updated"):
         if word in (one, other):
             return word
     return "succeeded" if one and other and one != other else one or other
@@ -298,7 +298,7 @@ def told_of_records(said: Mapping[str, int], outcome: ActionOutcome) -> dict[str
     written = sum(said.get(word, 0) for word in WRITTEN)
     left = {
         "succeeded": outcome.succeeded - written,
-        "unchanged": outcome.unchanged - said.get("unchanged", 0),
+        "not_updated": outcome.not_updated - said.get("not_updated", 0),
         "failed": outcome.failed - said.get("failed", 0),
         "not_reported": outcome.not_reported,
     }
@@ -308,8 +308,8 @@ def told_of_records(said: Mapping[str, int], outcome: ActionOutcome) -> dict[str
         for word, counted in (("updated", outcome.updated), ("created", outcome.created)):
             if counted is not None and said.get(word, 0) > counted:
                 told[word] = "succeeded"
-    if left["unchanged"] < 0:
-        told["unchanged"] = "not_reported"
+    if left["not_updated"] < 0:
+        told["not_updated"] = "not_reported"
     if said.get(""):
         of_all = [word for word, count in left.items() if count > 0]
         told[""] = of_all[0] if len(of_all) == 1 and left[of_all[0]] == said[""] else "not_reported"
@@ -346,7 +346,7 @@ def _balanced(
     """
     hidden = max(0, failed - len(tally.named))
     said = Counter(tally.said.values())
-    unchanged = tally.blame(hidden) if hidden and said["unchanged"] else said["unchanged"]
+    not_updated = tally.blame(hidden) if hidden and said["not_updated"] else said["not_updated"]
     failed = min(failed, count)
     room = count - failed
     written = sum(said[word] for word in WRITTEN)
@@ -357,14 +357,14 @@ def _balanced(
     created: int | None = None
     if tally.has_report:
         certain = written if knows_ids else max(0, written - tally.others_written)
-        unchanged = min(unchanged, room if done is None else max(0, min(room, done - certain)))
-        succeeded = min(certain if done is None else min(certain, done), room - unchanged)
+        not_updated = min(not_updated, room if done is None else max(0, min(room, done - certain)))
+        succeeded = min(certain if done is None else min(certain, done), room - not_updated)
         if not said["succeeded"] and (succeeded == written or not (said["updated"] and said["created"])):
             updated, created = min(said["updated"], succeeded), min(said["created"], succeeded)
     else:
         fits = done is not None and done <= count and not tally.others
-        unchanged = min(unchanged, room, done or 0)
-        succeeded = min((done or 0) - unchanged, room - unchanged) if fits else 0
+        not_updated = min(not_updated, room, done or 0)
+        succeeded = min((done or 0) - not_updated, room - not_updated) if fits else 0
     if succeeded == 0:
         updated = created = 0
     if not upserts and created is None:
@@ -373,9 +373,9 @@ def _balanced(
         succeeded=succeeded,
         updated=updated,
         created=created,
-        unchanged=unchanged,
+        not_updated=not_updated,
         failed=failed,
-        not_reported=room - succeeded - unchanged,
+        not_reported=room - succeeded - not_updated,
         failures=tally.named,
         unnamed_failures=max(0, failed - len(tally.named)),
         unnamed_reason=tally.reason,

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from airflow_provider_voucherify.sync.state.record_state import NotCleared
 from airflow_provider_voucherify.sync.types.failure import SAMPLE_SIZE
+from airflow_provider_voucherify.sync.types.outcome import OUTCOMES
 
 MOST_KEYS, LONGEST_KEY = 20, 100
 """How many keys of reasons a summary has, and how many characters of each: the API may give any."""
@@ -36,10 +37,10 @@ class SyncSummary(BaseModel):
     """
     What became of every row. None stands for "the API does not tell"; see ``sync.results.settlement`` for when that is.
 
-    While the outcome is known, ``rows_read = succeeded + unchanged + failed + not_reported + refused + superseded``
-    and ``succeeded = updated + created`` where these two are known. Records that left the source and are marked come on
-    top of the rows that are read (``removed_to_mark``). Before it is known (``wait_for_completion=False``,
-    ``dry_run=True``) the outcome's fields are None.
+    While the outcome is known, ``rows_read = succeeded + unchanged + not_updated + failed + refused + superseded +
+    not_reported``, and ``succeeded = updated + created`` if these two are known. Records that left the source and are
+    marked come on top of the rows that are read (``removed_to_mark``). Before it is known
+    (``wait_for_completion=False``, ``dry_run=True``) the counts of what Voucherify did are None.
 
     :param resource: ``customers``, ``products`` or ``vouchers``; None where a sensor could not tell.
     :param rows_read: rows of the source; None for a sensor, which does not read it.
@@ -49,8 +50,8 @@ class SyncSummary(BaseModel):
     :param updated: of these, the ones that existed before.
     :param created: of these, the ones that Voucherify created.
     :param created_at_least: the same as far as it is known; where ``created`` is None, there may be more.
-    :param unchanged: rows that were not sent, because an earlier sync has confirmed them as they are, and records that
-        Voucherify found and did not write, without an error.
+    :param unchanged: rows that were not sent, because an earlier sync has confirmed them as they are.
+    :param not_updated: records that Voucherify found and did not write, without an error: it may have them already.
     :param failed: records that Voucherify did not accept.
     :param refused: rows that were not sent, because they cannot be valid.
     :param superseded: rows that were not sent, because a later row has the same id.
@@ -89,7 +90,8 @@ class SyncSummary(BaseModel):
     updated: int | None = None
     created: int | None = None
     created_at_least: int = 0
-    unchanged: int | None = None
+    unchanged: int = 0
+    not_updated: int | None = None
     failed: int | None = None
     refused: int
     superseded: int
@@ -116,6 +118,20 @@ class SyncSummary(BaseModel):
         """Return a plain dict: Airflow refuses to read back models that it was not told to trust."""
         return self.model_dump(mode="json")
 
+    def counts(self) -> dict[str, int]:
+        """
+        Return how many rows had each outcome, without those that none had.
+
+        ``written`` stands for ``updated`` and ``created`` if Voucherify does not tell them apart.
+        """
+        is_split = self.updated is not None and self.created is not None
+        left_out = {"succeeded"} if is_split else {"updated", "created"}
+        return {
+            "written" if name == "succeeded" else name: count
+            for name in OUTCOMES
+            if name not in left_out and (count := getattr(self, name))
+        }
+
     def with_warning(self, *warnings: str | None) -> SyncSummary:
         """Return the summary with more warnings."""
         return self.model_copy(update={"warning": joined([self.warning, *warnings])})
@@ -127,21 +143,7 @@ class SyncSummary(BaseModel):
     def text(self) -> str:
         """Return what happened in a few lines that fit a chat message or an e-mail."""
         what = f"Voucherify {self.resource or 'update'}"
-        counts = ", ".join(
-            f"{count:,} {label}"
-            for label, count in (
-                ("updated", self.updated),
-                ("created", self.created),
-                ("written", self.succeeded if self.updated is None or self.created is None else None),
-                ("unchanged", self.unchanged),
-                ("failed", self.failed),
-                ("refused", self.refused),
-                ("superseded", self.superseded),
-                ("not reported", self.not_reported),
-                ("removed", self.removed),
-            )
-            if count
-        )
+        counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.counts().items())
         rows = self.rows_read if self.rows_read is not None else self.submitted
         if self.dry_run:
             state = f"dry run, {self.requests:,} requests not sent"

@@ -70,15 +70,11 @@ class Totals:
         if self._others:
             warnings.append(f"the reports name {self._others:,} records that were not sent")
         return SyncSummary(
-            **sync.counts.as_summary(unchanged=total.unchanged + sync.counts.unchanged),
+            **sync.counts.as_summary(),
+            **total.counts() | ({} if self._size_is_known else {"failed": None}),
             resource=resource,
             submitted=total.records if self._size_is_known else None,
-            succeeded=total.succeeded,
-            updated=total.updated,
-            created=total.created,
             created_at_least=self._created_at_least,
-            failed=total.failed if self._size_is_known else None,
-            not_reported=total.not_reported,
             async_action_ids=sync.async_action_ids,
             failed_async_action_ids=self._failed_ids,
             requests=sync.requests,

@@ -14,7 +14,7 @@ class Counts:
 
     :param rows_read: None where somebody else read and sent the rows.
     :param blank_rows: rows without any value, which were skipped and are in no other count.
-    :param unchanged: rows that were not sent, because Voucherify has them already.
+    :param unchanged: rows that were not sent, because an earlier sync has confirmed them as they are.
     :param refused: rows that were not sent, because they cannot be valid; ``refused_by_key`` has them by the key of
         their reason.
     :param superseded: rows that were not sent, because a later row has the same id.
@@ -30,6 +30,6 @@ class Counts:
     removed_to_mark: int = 0
     refused_by_key: Mapping[str, int] = field(default_factory=dict)
 
-    def as_summary(self, **others: Any) -> dict[str, Any]:
-        """Return the members of a summary that have the same names, and others, which take their place."""
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "refused_by_key"} | others
+    def as_summary(self) -> dict[str, Any]:
+        """Return the members of a summary that have the same names."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "refused_by_key"}

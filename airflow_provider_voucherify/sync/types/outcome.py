@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from airflow_provider_voucherify.sync.types.failure import Failure
 
 Outcome = Literal[
-    "updated", "created", "succeeded", "unchanged", "failed", "refused", "superseded", "not_reported", "removed"
+    "updated",
+    "created",
+    "succeeded",
+    "unchanged",
+    "not_updated",
+    "failed",
+    "refused",
+    "superseded",
+    "not_reported",
+    "removed",
 ]
-
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+"""All kinds, in the order in which they are shown. A summary counts each of them under its name."""
 
 MAX_ATTEMPTS = "max_attempts"
 """Key of records that are not sent, because they have failed so often."""
@@ -23,8 +33,8 @@ def confirmed_by(outcome: str, *, upserts: bool) -> bool:
     Say whether Voucherify has a record after this answer.
 
     A voucher that is only counted as done need not exist (examples of 2023 count unknown codes as done), and a record
-    that was found and not written (``unchanged``) may be the same already, or may have been left as it was: the vendor
-    does not say which. Neither counts, so such records are sent again by the next sync.
+    that is ``not_updated`` may be the same already, or may have been left as it was: the vendor does not say which.
+    Neither counts, so such records are sent again by the next sync.
 
     :param upserts: whether unknown ids are created (customers and products).
     """
@@ -39,9 +49,10 @@ class RowOutcome:
     :param row: the row's place in the source, from 1; None for a record that is not in the source any more.
     :param id: the record's ``source_id`` or ``code``; None where the row has none.
     :param outcome: ``updated``, ``created``, or ``succeeded`` where Voucherify does not tell which of the two;
-        ``unchanged`` (not sent, or found equal), ``failed``, ``refused`` before sending, ``superseded`` by a later row
-        of the same id or by a later sync, ``not_reported`` (sent, and no answer says what became of it), ``removed``
-        (left the source).
+        ``unchanged`` (not sent, since an earlier sync has confirmed it as it is), ``not_updated`` (sent, found, and
+        not written, without an error), ``failed``, ``refused`` before sending, ``superseded`` by a later row of the
+        same id or by a later sync, ``not_reported`` (sent, and no answer says what became of it), ``removed`` (left the
+        source).
     :param key: kind of the reason, where there is one. Of a ``removed`` record ``marked``, where Voucherify has
         confirmed its mark, or ``reported``.
     """
@@ -58,32 +69,35 @@ class RowOutcome:
 WRITTEN = frozenset({"updated", "created", "succeeded"})
 """What is said of records that Voucherify has."""
 
+PARTS = ("failed", "not_reported", "not_updated", "succeeded")
+"""The counts that make up the records of an action: those that are known to have arrived come last."""
+
 
 @dataclass(frozen=True)
 class ActionOutcome:
     """
     The records of one action, counted.
 
-    ``succeeded + unchanged + failed + not_reported`` is always the number of records sent.
+    The ``PARTS`` always add up to the number of records sent.
 
     :param succeeded: written by Voucherify.
     :param updated: of these, the ones that existed before; None where the API does not tell.
     :param created: of these, the ones that were created (upserted); None where the API does not tell.
-    :param unchanged: found and not written, without an error.
+    :param not_updated: found and not written, without an error.
     :param not_reported: sent, and mentioned nowhere in the answer.
     :param failures: the failed records that the API names, by id.
     :param failed_as_a_whole: the action came to nothing, so that sending its batch again may help.
     :param unnamed_failures: failed records that it does not name, and why where it says.
     :param others: rows of the report about records that were not sent, as far as it is known which were.
     :param said: by each id that was sent, if these are known, what errors and report say of it: ``failed``,
-        ``unchanged``, ``updated``, ``created``, ``succeeded``, or nothing.
+        ``not_updated``, ``updated``, ``created``, ``succeeded``, or nothing.
     :param told: by what is said of a record what may be told of it; see ``told_of_records``.
     """
 
     succeeded: int
     updated: int | None
     created: int | None
-    unchanged: int
+    not_updated: int
     failed: int
     not_reported: int
     failures: dict[str, Failure] = field(default_factory=dict)
@@ -97,7 +111,7 @@ class ActionOutcome:
     @property
     def records(self) -> int:
         """How many records the action was about."""
-        return self.succeeded + self.unchanged + self.failed + self.not_reported
+        return sum(getattr(self, name) for name in PARTS)
 
     @property
     def failures_by_key(self) -> Counter[str | None]:
@@ -107,16 +121,16 @@ class ActionOutcome:
             counts[self.unnamed_reason.key if self.unnamed_reason is not None else None] += self.unnamed_failures
         return counts
 
+    def counts(self) -> dict[str, Any]:
+        """Return the counts that a summary has under the same names."""
+        return {name: getattr(self, name) for name in (*PARTS, "updated", "created")}
+
     def __add__(self, other: ActionOutcome) -> ActionOutcome:
         """Add counts up: one unknown part makes their sum unknown. Names and reasons are not kept."""
-        return ActionOutcome(
-            succeeded=self.succeeded + other.succeeded,
-            updated=None if self.updated is None or other.updated is None else self.updated + other.updated,
-            created=None if self.created is None or other.created is None else self.created + other.created,
-            unchanged=self.unchanged + other.unchanged,
-            failed=self.failed + other.failed,
-            not_reported=self.not_reported + other.not_reported,
-        )
+        more = other.counts()
+        pairs = {name: (count, more[name]) for name, count in self.counts().items()}
+        sums: dict[str, Any] = {name: None if None in pair else sum(pair) for name, pair in pairs.items()}
+        return ActionOutcome(**sums)
 
     def without_names(self) -> ActionOutcome:
         """Forget the single records, which may be many."""
@@ -131,23 +145,18 @@ class ActionOutcome:
         """
         if not sent_again:
             return self
-        failed = max(0, self.failed - sent_again)
-        left = sent_again - (self.failed - failed)
-        not_reported = max(0, self.not_reported - left)
-        left -= self.not_reported - not_reported
-        unchanged = max(0, self.unchanged - left)
-        left -= self.unchanged - unchanged
-        succeeded = max(0, self.succeeded - left)
+        counts: dict[str, int] = {}
+        for name in PARTS:
+            before = getattr(self, name)
+            counts[name] = max(0, before - sent_again)
+            sent_again -= before - counts[name]
         return replace(
             self,
-            succeeded=succeeded,
-            updated=_part_of(self.updated, self.succeeded, succeeded),
-            created=_part_of(self.created, self.succeeded, succeeded),
-            unchanged=unchanged,
-            failed=failed,
-            not_reported=not_reported,
+            **counts,  # type: ignore[arg-type]
+            updated=_part_of(self.updated, self.succeeded, counts["succeeded"]),
+            created=_part_of(self.created, self.succeeded, counts["succeeded"]),
             failures={},
-            unnamed_failures=failed,
+            unnamed_failures=counts["failed"],
         )
 
     def reason_of_silent(self) -> Failure | None:
