@@ -631,16 +631,14 @@ class _BulkOperator(SubmittingOperator):
     def _unsettled(self, plan: Plan, sync: SubmittedSync | None, folder: StorageReportFolder | None) -> SyncSummary:
         """Return the summary of a sync whose outcome is not waited for, or (None) of one that is not sent at all."""
         from airflow_provider_voucherify.sync.results.summary import SyncSummary, first_samples, joined, most_frequent
+        from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
 
+        planned = SubmittedSync((), time.time(), plan.counts, len(plan.batches), plan.bytes_to_send)
         return SyncSummary(
-            **plan.counts.as_summary(),
+            **(sync or planned).as_summary(),
             resource=self.resource,
             submitted=None if sync is None else sync.submitted,
             warning=joined(plan.warnings if sync is None else sync.warnings),
-            async_action_ids=[] if sync is None else sync.async_action_ids,
-            requests=len(plan.batches) if sync is None else sync.requests,
-            bytes_sent=plan.bytes_to_send if sync is None else sync.bytes_sent,
-            resubmitted=0 if sync is None else sync.resubmitted,
             failures_by_key=most_frequent(plan.refused_by_key),
             report_uri=folder.uri if folder is not None else None,
             dry_run=sync is None,

@@ -227,14 +227,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
         from airflow_provider_voucherify.sync.results.summary import SyncSummary, joined
 
         return SyncSummary(
-            **sync.counts.as_summary(),
-            resource=self.resource,
-            submitted=sync.submitted,
-            async_action_ids=sync.async_action_ids,
-            requests=sync.requests,
-            bytes_sent=sync.bytes_sent,
-            resubmitted=sync.resubmitted,
-            warning=joined(sync.warnings),
+            **sync.as_summary(), resource=self.resource, submitted=sync.submitted, warning=joined(sync.warnings)
         )
 
     def _settle(

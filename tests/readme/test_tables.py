@@ -14,6 +14,7 @@ from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOpe
 from airflow_provider_voucherify.operators.import_csv import VoucherifyImportCsvOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 from airflow_provider_voucherify.sync.results.summary import SyncSummary
+from airflow_provider_voucherify.sync.types.outcome import OUTCOMES
 
 
 def parameters(operator: type) -> list[str]:
@@ -43,6 +44,10 @@ def test_names_for_the_templates_of_notifiers() -> None:
         resource=None, rows_read=0, submitted=0, refused=0, superseded=0, async_action_ids=[], requests=0, bytes_sent=0
     )
     assert sorted(first_column(page("alerts"), "Its context has,")) == sorted(ready_texts(summary.as_xcom()))
+
+
+def test_each_outcome_is_documented_once() -> None:
+    assert sorted(first_column(page("change-detection"), "## One outcome per row")) == sorted(OUTCOMES)
 
 
 def test_every_example_dag_is_among_the_recipes_or_in_the_readme() -> None:

@@ -185,7 +185,7 @@ def test_few_failures_are_remembered_however_many_parts_have_some(
 ) -> None:
     failed = [{"source_id": f"c{row}", "row": row, "reason": "bad"} for row in range(1, 21)]
     size = len(Answers(result(10, *failed)).get_async_action("aa_0").result_json or b"")
-    monkeypatch.setattr(finished, "MOST_BYTES_REMEMBERED", 5 * size)
+    monkeypatch.setattr(finished, "MAX_BYTES_REMEMBERED", 5 * size)
     seen: dict[str, AsyncAction] = {}
     remembered: list[int] = []
 

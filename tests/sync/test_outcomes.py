@@ -452,7 +452,7 @@ def test_few_errors_are_remembered_however_many_actions_have_some(send: Send, mo
     sync = send("customers", rows, max_records=20, metadata_schemas=STRICT)
     seen = {action_id: sync.client.get_async_action(action_id) for action_id in sync.sync.async_action_ids[-6:]}
     size = max(len(action.result_json or b"") for action in seen.values())
-    monkeypatch.setattr(finished, "MOST_BYTES_REMEMBERED", 5 * size + size // 2)
+    monkeypatch.setattr(finished, "MAX_BYTES_REMEMBERED", 5 * size + size // 2)
     remembered: list[int] = []
 
     class Counter:

@@ -244,7 +244,7 @@ def known(
 ) -> tuple[dict[str, int | None], dict[str, str]]:
     """Settle an action of which it is known what was sent: counts, and what may be told of each record."""
     settled = settle(action(result, **kwargs), len(ids), upserts=key == "source_id", report=rows, ids=ids, key=key)
-    return told(settled), {record_id: settled.told[settled.said[record_id]] for record_id in ids}
+    return told(settled), {record_id: settled.verdicts[settled.answers[record_id]] for record_id in ids}
 
 
 @pytest.mark.parametrize(

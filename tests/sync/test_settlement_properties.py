@@ -128,10 +128,10 @@ def test_whatever_is_answered_nobody_is_confirmed_who_may_have_failed(
     counts = (outcome.succeeded, outcome.not_updated, outcome.failed, outcome.not_reported)
     assert min(counts) >= 0
     assert sum(counts) == len(sent)
-    assert outcome.said.keys() == sent
+    assert outcome.answers.keys() == sent
     assert outcome.failures.keys() <= sent
     assert sum(outcome.failures_by_key.values()) == outcome.failed
-    confirmed = {record_id for record_id in sent if outcome.told[outcome.said[record_id]] in WRITTEN}
+    confirmed = {record_id for record_id in sent if outcome.verdicts[outcome.answers[record_id]] in WRITTEN}
     assert len(confirmed) <= outcome.succeeded
     entries = [*(result or {}).get("errors", []), *(result or {}).get("failed", [])]
     objects = [entry for entry in entries if isinstance(entry, dict)]

@@ -21,7 +21,7 @@ from airflow_provider_voucherify.sync.results.failure_files import (
     copy_into,
     remove_reports,
 )
-from airflow_provider_voucherify.sync.results.finished import ActionsLookedAt, settle_all
+from airflow_provider_voucherify.sync.results.finished import ActionGetter, settle_all
 from airflow_provider_voucherify.sync.results.report import ReportRow, read_report
 from airflow_provider_voucherify.sync.results.settlement import settle
 from airflow_provider_voucherify.sync.results.summary import SyncSummary
@@ -33,11 +33,11 @@ from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, Sub
 
 log = logging.getLogger(__name__)
 
-MOST_REPORTS = 100
-"""Files in which the report of one request may be."""
+MAX_REPORT_FILES = 100
+"""Files that the report of one request may have."""
 
 
-class ActionsApi(ActionsLookedAt, Protocol):
+class ActionsApi(ActionGetter, Protocol):
     """The part of a Voucherify client that is needed here."""
 
     def download(self, url: str, file: BinaryIO) -> int:
@@ -101,8 +101,8 @@ def collect_outcomes(
                 copy_into(folder, "set_aside.jsonl", set_aside)
             remove_reports(folder, but=kept)
     summary = totals.summary(resource, folder)
-    left = ledger.not_cleared() if ledger is not None else None
-    return summary if left is None else summary.with_values_not_cleared(left)
+    not_cleared = ledger.not_cleared() if ledger is not None else None
+    return summary if not_cleared is None else summary.with_values_not_cleared(not_cleared)
 
 
 def outcome_of(
@@ -154,10 +154,10 @@ class _Reports:
         self.kept: list[str] = []
         self._files: list[BinaryIO] = []
         self._missing: VoucherifyReportError | None = None
-        urls = list(islice(BulkResult.of(action).reports, MOST_REPORTS + 1))
+        urls = list(islice(BulkResult.of(action).reports, MAX_REPORT_FILES + 1))
         try:
-            if len(urls) > MOST_REPORTS:
-                raise VoucherifyReportError(f"it is in more than {MOST_REPORTS} files")
+            if len(urls) > MAX_REPORT_FILES:
+                raise VoucherifyReportError(f"it is in more than {MAX_REPORT_FILES} files")
             for part, url in enumerate(urls, start=1):
                 file: Any = tempfile.TemporaryFile(prefix="voucherify-")  # noqa: SIM115
                 with ExitStack() as undo:

@@ -18,7 +18,7 @@ from airflow_provider_voucherify.models.async_action import AsyncAction
 from airflow_provider_voucherify.models.bulk_result import BulkResult
 from airflow_provider_voucherify.sync.batches.csv_file import CsvFile
 from airflow_provider_voucherify.sync.results.failure_files import FailuresFolder, copy_into
-from airflow_provider_voucherify.sync.results.finished import ActionsLookedAt, settle_all
+from airflow_provider_voucherify.sync.results.finished import ActionGetter, settle_all
 from airflow_provider_voucherify.sync.results.settlement import settle
 from airflow_provider_voucherify.sync.results.summary import SyncSummary
 from airflow_provider_voucherify.sync.results.totals import Totals
@@ -31,7 +31,7 @@ from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, Sub
 
 def collect_import_outcomes(
     sync: SubmittedSync,
-    api: ActionsLookedAt,
+    api: ActionGetter,
     *,
     resource: str,
     folder: FailuresFolder | None = None,
@@ -68,12 +68,12 @@ def collect_import_outcomes(
 def _named(action: AsyncAction, first_row: int, rows: int) -> list[Failure]:
     """Return the failures that name a row of a part, each row once, with its number in the whole file."""
     named: dict[int, Failure] = {}
-    for told in BulkResult.of(action).failed:
+    for failed in BulkResult.of(action).failed:
         if len(named) == rows:
             break
-        if told.row is not None and 1 <= told.row <= rows and (row := first_row + told.row - 1) not in named:
+        if failed.row is not None and 1 <= failed.row <= rows and (row := first_row + failed.row - 1) not in named:
             place = f"row {row} of the file"
-            named[row] = Failure("failed", told.record_id("source_id"), None, told.reason, place, action.id, row)
+            named[row] = Failure("failed", failed.record_id("source_id"), None, failed.reason, place, action.id, row)
     return [*named.values()]
 
 
@@ -110,8 +110,8 @@ class _FailedRows:
             return
         batch = file.batches[settled.number - 1]
         named = {failure.row: failure for failure in settled.failures if failure.row is not None}
-        wanted = named.keys() if settled.unnamed is None else range(batch.first_row, batch.first_row + batch.records)
-        for row, values in file.values(batch, wanted):
+        numbers = named.keys() if settled.unnamed is None else range(batch.first_row, batch.first_row + batch.records)
+        for row, values in file.values(batch, numbers):
             failure = named.get(row) or replace(settled.unnamed or named[row], row=row)
             self._write(failure, "row", values)
 

@@ -111,13 +111,13 @@ class FailureLines:
             for _ in range(outcome.unnamed_failures if not outcome.failures else 0):
                 self._line(reason, "id", {})
             return
-        written = {word for word, told in outcome.told.items() if told in WRITTEN}
-        silent = sum(1 for said in outcome.said.values() if said not in written) - len(outcome.failures)
+        written = {answer for answer, verdict in outcome.verdicts.items() if verdict in WRITTEN}
+        silent = sum(1 for answer in outcome.answers.values() if answer not in written) - len(outcome.failures)
         counts = not outcome.failed_as_a_whole and outcome.unnamed_failures >= silent
         for record_id, record in records_of(body, endpoint):
             if record_id in outcome.failures:
                 self._line(outcome.failures[record_id], "record", record)
-            elif outcome.unnamed_failures and outcome.said[record_id] not in written:
+            elif outcome.unnamed_failures and outcome.answers[record_id] not in written:
                 self._line(replace(reason, id=record_id), "record", record, counts=counts)
 
     def _line(

@@ -12,15 +12,15 @@ from airflow_provider_voucherify.models.errors import PortableError, VoucherifyR
 from airflow_provider_voucherify.sync.types.settled import Listener, Settled
 from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync
 
-MOST_BYTES_REMEMBERED = 10_000_000
+MAX_BYTES_REMEMBERED = 10_000_000
 """
 Bytes of the results of all actions together that are kept until it is their turn. An action that would make it more is
 fetched once more then.
 """
 
 
-class ActionsLookedAt(Protocol):
-    """The part of a Voucherify client that tells whether actions have finished."""
+class ActionGetter(Protocol):
+    """The part of a Voucherify client that gets actions."""
 
     def get_async_action(self, async_action_id: str) -> AsyncAction:
         """Get one async action."""
@@ -59,11 +59,11 @@ class HeldBackError(PortableError):
         super().__init__(str(error))
 
 
-def check_all_finished(sync: SubmittedSync, api: ActionsLookedAt, seen: dict[str, AsyncAction]) -> None:
+def check_all_finished(sync: SubmittedSync, api: ActionGetter, seen: dict[str, AsyncAction]) -> None:
     """
     Look at every action before anything is done with one.
 
-    :param seen: actions that are known to have finished; afterwards those that ``MOST_BYTES_REMEMBERED`` allows.
+    :param seen: actions that are known to have finished; afterwards those that ``MAX_BYTES_REMEMBERED`` allows.
     :raises UnfinishedActionsError: an action is not finished.
     :raises HeldBackError: a rate limit forbids to find it out, for longer than the client waits.
     """
@@ -77,12 +77,12 @@ def check_all_finished(sync: SubmittedSync, api: ActionsLookedAt, seen: dict[str
             calls += 1
         if not action.is_finished:
             raise UnfinishedActionsError(ids[place:])
-        if remembered + (size := len(action.result_json or b"")) <= MOST_BYTES_REMEMBERED:
+        if remembered + (size := len(action.result_json or b"")) <= MAX_BYTES_REMEMBERED:
             seen[action_id] = action
             remembered += size
 
 
-def _fetched(async_action_id: str, api: ActionsLookedAt, before: int) -> AsyncAction:
+def _fetched(async_action_id: str, api: ActionGetter, before: int) -> AsyncAction:
     """
     Get an action while nothing has been done yet.
 
@@ -96,7 +96,7 @@ def _fetched(async_action_id: str, api: ActionsLookedAt, before: int) -> AsyncAc
         raise HeldBackError(error, until, before) from error
 
 
-def finished_actions(sync: SubmittedSync, api: ActionsLookedAt, seen: dict[str, AsyncAction]) -> Iterator[AsyncAction]:
+def finished_actions(sync: SubmittedSync, api: ActionGetter, seen: dict[str, AsyncAction]) -> Iterator[AsyncAction]:
     """Give the actions in order, after ``check_all_finished``; one that was given is not kept in ``seen``."""
     for action_id in sync.async_action_ids:
         yield seen.pop(action_id) if action_id in seen else api.get_async_action(action_id)
@@ -104,7 +104,7 @@ def finished_actions(sync: SubmittedSync, api: ActionsLookedAt, seen: dict[str, 
 
 def settle_all(
     sync: SubmittedSync,
-    api: ActionsLookedAt,
+    api: ActionGetter,
     judge: Callable[[int, SubmittedBatch, AsyncAction], Settled],
     listeners: Iterable[Listener],
     *,
@@ -123,9 +123,9 @@ def settle_all(
     seen = {} if seen is None else seen
     check_all_finished(sync, api, seen)
     on_all_finished()
-    told = [*listeners]
+    listeners = [*listeners]
     actions = finished_actions(sync, api, seen)
     for number, (batch, action) in enumerate(zip(sync.batches, actions, strict=True), start=1):
         settled = judge(number, batch, action)
-        for listener in told:
+        for listener in listeners:
             listener.add(settled)

@@ -39,7 +39,7 @@ from airflow_provider_voucherify.sync.types.outcome import WRITTEN, ActionOutcom
 log = logging.getLogger(__name__)
 
 
-MOST_RECORDS = MAX_BODY_BYTES // len('"a",')
+MAX_RECORDS = MAX_BODY_BYTES // len('"a",')
 """Records that a request can have at most; no more are remembered of an action that somebody else has sent."""
 
 ENTRIES_PER_RECORD = 10
@@ -58,7 +58,7 @@ class _Tally:
     def __init__(
         self, action: AsyncAction, ids: Iterable[str] | None, records: int | None, key: str | None, *, upserts: bool
     ) -> None:
-        self.said: dict[str, str] = {} if ids is None else dict.fromkeys(ids, "")
+        self.answers: dict[str, str] = {} if ids is None else dict.fromkeys(ids, "")
         self.named: dict[str, Failure] = {}
         self.unnamed = 0
         self.reason: Failure | None = None
@@ -68,20 +68,20 @@ class _Tally:
         self._action, self._key, self._upserts = action, key, upserts
         self._knows_ids = ids is not None
         self._records = records
-        self._most = MOST_RECORDS if records is None else max(records, len(self.said))
-        self._most_entries = max(1_000, ENTRIES_PER_RECORD * self._most)
+        self._max_records = MAX_RECORDS if records is None else max(records, len(self.answers))
+        self._max_entries = max(1_000, ENTRIES_PER_RECORD * self._max_records)
         self._strangers: set[str] = set()
         self.too_many = False
 
     def take_errors(self, result: BulkResult) -> None:
         """Take note of the failures that the answer itself has."""
         errors, rows = result.errors, result.failed
-        for error in islice(errors, self._most_entries):
+        for error in islice(errors, self._max_entries):
             reason = Failure("failed", None, error.key, error.message, error.details, self._action.id)
             self._fail(error.record_id(self._key, self._sent), reason)
         rows_seen: set[int] = set()
-        for failed in islice(rows, self._most_entries):
-            row = failed.row if failed.row is not None and 1 <= failed.row <= self._most else None
+        for failed in islice(rows, self._max_entries):
+            row = failed.row if failed.row is not None and 1 <= failed.row <= self._max_records else None
             if row in rows_seen:
                 continue
             place = None if row is None else f"row {row} of the file"
@@ -115,8 +115,8 @@ class _Tally:
 
     def _rows_of(self, result: BulkResult) -> Iterator[ReportRow]:
         for number, row in enumerate(result.results, start=1):
-            if number > self._most_entries:
-                raise VoucherifyReportError(f"the answer has more than {self._most_entries:,} rows")
+            if number > self._max_entries:
+                raise VoucherifyReportError(f"the answer has more than {self._max_entries:,} rows")
             yield ReportRow(row.record_id(self._key, self._sent), row.found, row.updated)
 
     def blame(self, records: int) -> int:
@@ -128,58 +128,58 @@ class _Tally:
         :param records: how many failures are not named.
         :returns: how many are left that count as not updated.
         """
-        not_updated = [record_id for record_id, said in self.said.items() if said == "not_updated"]
+        not_updated = [record_id for record_id, answer in self.answers.items() if answer == "not_updated"]
         if len(not_updated) > records:
             return len(not_updated) - records
         message = "Voucherify counts it as failed and names no reason for this record"
         reason = self.reason if self.unnamed == 1 and self.reason else Failure("failed", None, None, message)
         for record_id in not_updated:
-            self.said[record_id] = "failed"
+            self.answers[record_id] = "failed"
             self.named[record_id] = replace(reason, id=record_id)
         return 0
 
     def believe_failures_only(self) -> None:
         """Take nothing for true that is said of records, but that they failed."""
-        for record_id, said in self.said.items():
-            if said != "failed":
-                self.said[record_id] = ""
+        for record_id, answer in self.answers.items():
+            if answer != "failed":
+                self.answers[record_id] = ""
 
     @property
     def _sent(self) -> Collection[str] | None:
-        return self.said if self._knows_ids else None
+        return self.answers if self._knows_ids else None
 
     def _fail(self, record_id: str | None, reason: Failure) -> None:
         if record_id is not None and self._is_ours(record_id):
             self.named.setdefault(record_id, replace(reason, id=record_id))
-            self.said[record_id] = "failed"
+            self.answers[record_id] = "failed"
         elif record_id is None or self._is_new_stranger(record_id):
             self.unnamed += 1
             self.reason = self.reason or reason
 
     def _is_ours(self, record_id: str) -> bool:
-        return record_id in self.said or (not self._knows_ids and len(self.said) < self._most)
+        return record_id in self.answers or (not self._knows_ids and len(self.answers) < self._max_records)
 
     def _is_new_stranger(self, record_id: str) -> bool:
         """Whether an id that was not sent comes for the first time: it may stand for a record that was."""
         if record_id in self._strangers:
             return False
-        if len(self._strangers) < self._most:
+        if len(self._strangers) < self._max_records:
             self._strangers.add(record_id)
         return True
 
     def _take_rows(self, rows: Iterable[ReportRow]) -> None:
-        said, statuses = self.said, _STATUSES[self._upserts]
+        answers, statuses = self.answers, _STATUSES[self._upserts]
         for record_id, found, updated in rows:
             status = statuses[found, updated]
-            before = said.get(record_id) if record_id is not None else None
+            before = answers.get(record_id) if record_id is not None else None
             if before is None:
                 if record_id is None or not self._is_ours(record_id):
                     self.others += 1
                     self.others_written += status in WRITTEN
                     continue
-                before = said[record_id] = ""
+                before = answers[record_id] = ""
             if status != before and before != "failed":
-                said[record_id] = worse = _worse(before, status)  # type: ignore[index]
+                answers[record_id] = worse = _worse(before, status)  # type: ignore[index]
                 if worse == "failed":
                     self.named[str(record_id)] = _not_written(self._action, record_id, self._upserts)
 
@@ -213,7 +213,7 @@ def settle(
     tally.take_report(tally.rows_in(result) if report is None else report)
     # An error without an id and a row of the report may be about the same record, so they are not added.
     failed = max(in_errors, len(tally.named), result.failed_count or 0)
-    count = sent if sent is not None else _size(result, max(len(tally.said), failed))
+    count = sent if sent is not None else _size(result, max(len(tally.answers), failed))
     if tally.too_many:
         failed = count
     as_a_whole = _failed_as_a_whole(action, result, failed, has_report=tally.has_report)
@@ -228,7 +228,7 @@ def settle(
     outcome = replace(outcome, failed_as_a_whole=as_a_whole, others=0 if sent is None else tally.others)
     if ids is None:
         return outcome
-    return replace(outcome, said=tally.said, told=told_of_records(Counter(tally.said.values()), outcome))
+    return replace(outcome, answers=tally.answers, verdicts=verdicts(Counter(tally.answers.values()), outcome))
 
 
 def _failed_as_a_whole(action: AsyncAction, result: BulkResult, failed: int, *, has_report: bool) -> bool:
@@ -242,15 +242,15 @@ def _failed_as_a_whole(action: AsyncAction, result: BulkResult, failed: int, *, 
     """
     if action.status == "FAILED":
         return True
-    told = has_report or result.done_count is not None or result.failed_count is not None
+    says_something = has_report or result.done_count is not None or result.failed_count is not None
     if action.operation_status == "FAILED":
-        return failed == 0 or not told
+        return failed == 0 or not says_something
     if failed:
         return False
     promises_counts = not (action.type or "").endswith(".METADATA_UPDATE")
     nothing_done = not has_report and result.done_count == 0
     is_open = action.operation_status != "SUCCESS"
-    return (nothing_done and (promises_counts or is_open)) or (promises_counts and is_open and not told)
+    return (nothing_done and (promises_counts or is_open)) or (promises_counts and is_open and not says_something)
 
 
 def _status(found: bool | None, updated: bool | None, *, upserts: bool) -> str:
@@ -281,7 +281,7 @@ def _worse(one: str, other: str) -> str:
     return "succeeded" if one and other and one != other else one or other
 
 
-def told_of_records(said: Mapping[str, int], outcome: ActionOutcome) -> dict[str, str]:
+def verdicts(answers: Mapping[str, int], outcome: ActionOutcome) -> dict[str, str]:
     """
     Say what may be told of single records, where the counts of their action are what they are.
 
@@ -289,31 +289,31 @@ def told_of_records(said: Mapping[str, int], outcome: ActionOutcome) -> dict[str
     counts, nobody knows which of them were not. Of records that are mentioned nowhere only what is true of all of them
     is told: they were written if all were, they failed if all did, and else they are ``not_reported``.
 
-    :param said: how many records errors and report name as ``failed``, ``updated`` and so on, and how many they do not
-        mention (an empty key).
+    :param answers: how many records errors and report name as ``failed``, ``updated`` and so on, and how many they do
+        not mention (an empty key).
     :param outcome: of the action.
-    :returns: by what was said of a record what is told of it.
+    :returns: by what the answer says of a record what became of it.
     """
-    told = {word: word for word in said}
-    written = sum(said.get(word, 0) for word in WRITTEN)
-    left = {
+    became = {word: word for word in answers}
+    written = sum(answers.get(word, 0) for word in WRITTEN)
+    rest = {
         "succeeded": outcome.succeeded - written,
-        "not_updated": outcome.not_updated - said.get("not_updated", 0),
-        "failed": outcome.failed - said.get("failed", 0),
+        "not_updated": outcome.not_updated - answers.get("not_updated", 0),
+        "failed": outcome.failed - answers.get("failed", 0),
         "not_reported": outcome.not_reported,
     }
-    if left["succeeded"] < 0:
-        told |= dict.fromkeys(told.keys() & WRITTEN, "not_reported")
+    if rest["succeeded"] < 0:
+        became |= dict.fromkeys(became.keys() & WRITTEN, "not_reported")
     else:
         for word, counted in (("updated", outcome.updated), ("created", outcome.created)):
-            if counted is not None and said.get(word, 0) > counted:
-                told[word] = "succeeded"
-    if left["not_updated"] < 0:
-        told["not_updated"] = "not_reported"
-    if said.get(""):
-        of_all = [word for word, count in left.items() if count > 0]
-        told[""] = of_all[0] if len(of_all) == 1 and left[of_all[0]] == said[""] else "not_reported"
-    return told
+            if counted is not None and answers.get(word, 0) > counted:
+                became[word] = "succeeded"
+    if rest["not_updated"] < 0:
+        became["not_updated"] = "not_reported"
+    if answers.get(""):
+        of_all = [word for word, count in rest.items() if count > 0]
+        became[""] = of_all[0] if len(of_all) == 1 and rest[of_all[0]] == answers[""] else "not_reported"
+    return became
 
 
 def _not_written(action: AsyncAction, record_id: str | None, upserts: bool) -> Failure:
@@ -322,8 +322,8 @@ def _not_written(action: AsyncAction, record_id: str | None, upserts: bool) -> F
 
 
 def _whole(action: AsyncAction) -> Failure:
-    said = f"the async action as a whole failed (status {action.status}, operation_status {action.operation_status})"
-    return Failure("failed", None, "async_action_failed", said, None, action.id)
+    why = f"the async action as a whole failed (status {action.status}, operation_status {action.operation_status})"
+    return Failure("failed", None, "async_action_failed", why, None, action.id)
 
 
 def _size(result: BulkResult, named: int) -> int:
@@ -345,11 +345,11 @@ def _balanced(
     that were written are taken for theirs.
     """
     hidden = max(0, failed - len(tally.named))
-    said = Counter(tally.said.values())
-    not_updated = tally.blame(hidden) if hidden and said["not_updated"] else said["not_updated"]
+    answers = Counter(tally.answers.values())
+    not_updated = tally.blame(hidden) if hidden and answers["not_updated"] else answers["not_updated"]
     failed = min(failed, count)
     room = count - failed
-    written = sum(said[word] for word in WRITTEN)
+    written = sum(answers[word] for word in WRITTEN)
     done = result.done_count
     if done is not None and knows_ids:
         done = max(0, done - tally.others_written)
@@ -359,8 +359,8 @@ def _balanced(
         certain = written if knows_ids else max(0, written - tally.others_written)
         not_updated = min(not_updated, room if done is None else max(0, min(room, done - certain)))
         succeeded = min(certain if done is None else min(certain, done), room - not_updated)
-        if not said["succeeded"] and (succeeded == written or not (said["updated"] and said["created"])):
-            updated, created = min(said["updated"], succeeded), min(said["created"], succeeded)
+        if not answers["succeeded"] and (succeeded == written or not (answers["updated"] and answers["created"])):
+            updated, created = min(answers["updated"], succeeded), min(answers["created"], succeeded)
     else:
         fits = done is not None and done <= count and not tally.others
         not_updated = min(not_updated, room, done or 0)

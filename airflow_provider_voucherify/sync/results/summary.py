@@ -13,7 +13,7 @@ from airflow_provider_voucherify.sync.state.record_state import NotCleared
 from airflow_provider_voucherify.sync.types.failure import SAMPLE_SIZE
 from airflow_provider_voucherify.sync.types.outcome import OUTCOMES
 
-MOST_KEYS, LONGEST_KEY = 20, 100
+MAX_KEYS, MAX_KEY_CHARACTERS = 20, 100
 """How many keys of reasons a summary has, and how many characters of each: the API may give any."""
 
 _OTHER = "other"
@@ -136,9 +136,9 @@ class SyncSummary(BaseModel):
         """Return the summary with more warnings."""
         return self.model_copy(update={"warning": joined([self.warning, *warnings])})
 
-    def with_values_not_cleared(self, left: NotCleared) -> SyncSummary:
+    def with_values_not_cleared(self, not_cleared: NotCleared) -> SyncSummary:
         """Return the summary with what Voucherify still has although the source no longer has it."""
-        return self.model_copy(update={"values_not_cleared": left.values}).with_warning(left.text())
+        return self.model_copy(update={"values_not_cleared": not_cleared.values}).with_warning(not_cleared.text())
 
     def text(self) -> str:
         """Return what happened in a few lines that fit a chat message or an e-mail."""
@@ -175,8 +175,8 @@ def failure_text(failure: FailureSample) -> str:
 
     A row without an id is named by its place in the source and another column: ``row 17 (name 'Ann'): …``.
     """
-    said = " - ".join(part for part in (failure.message, failure.details) if part) or "no reason given"
-    return " ".join(f"{name_of(failure)}: {said} ({failure.outcome}, {failure.key or 'no key'})".split())
+    reason = " - ".join(part for part in (failure.message, failure.details) if part) or "no reason given"
+    return " ".join(f"{name_of(failure)}: {reason} ({failure.outcome}, {failure.key or 'no key'})".split())
 
 
 def name_of(failure: FailureSample) -> str:
@@ -193,10 +193,10 @@ def first_samples(samples: Iterable[Mapping[str, Any]]) -> list[FailureSample]:
 
 def most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
     """Return counts by key as a summary has them: the most frequent first, and the last of too many together."""
-    told: Counter[str] = Counter()
+    merged: Counter[str] = Counter()
     for place, (key, count) in enumerate(Counter(counts).most_common()):
-        told[key[:LONGEST_KEY] if place < MOST_KEYS else _OTHER] += count
-    return dict(told)
+        merged[key[:MAX_KEY_CHARACTERS] if place < MAX_KEYS else _OTHER] += count
+    return dict(merged)
 
 
 def _by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:

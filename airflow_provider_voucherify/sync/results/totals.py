@@ -52,8 +52,8 @@ class Totals:
             self._failed_ids.append(settled.async_action_id)
             self._size_is_known &= bool(outcome.records)
         failures = chain(settled.failures, () if settled.unnamed is None else (settled.unnamed,))
-        shown = islice(failures, SAMPLE_SIZE - len(self._failed))
-        self._failed += [FailureSample.model_validate(failure.sample()) for failure in shown]
+        samples = islice(failures, SAMPLE_SIZE - len(self._failed))
+        self._failed += [FailureSample.model_validate(failure.sample()) for failure in samples]
         self._by_key.update({key: count for key, count in outcome.failures_by_key.items() if key is not None})
 
     def summary(self, resource: str | None, folder: FailuresFolder | None) -> SyncSummary:
@@ -70,16 +70,12 @@ class Totals:
         if self._others:
             warnings.append(f"the reports name {self._others:,} records that were not sent")
         return SyncSummary(
-            **sync.counts.as_summary(),
+            **sync.as_summary(),
             **total.counts() | ({} if self._size_is_known else {"failed": None}),
             resource=resource,
             submitted=total.records if self._size_is_known else None,
             created_at_least=self._created_at_least,
-            async_action_ids=sync.async_action_ids,
             failed_async_action_ids=self._failed_ids,
-            requests=sync.requests,
-            bytes_sent=sync.bytes_sent,
-            resubmitted=sync.resubmitted,
             warning=joined(warnings),
             failures_by_key=most_frequent(self._by_key),
             report_uri=folder.uri if folder is not None else None,

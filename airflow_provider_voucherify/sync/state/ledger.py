@@ -283,7 +283,7 @@ class Ledger:
 
     def add(self, settled: Settled) -> None:
         """
-        Note what became of a batch's records; see ``settlement.told_of_records`` for where the answer is not clear.
+        Note what became of a batch's records; see ``settlement.verdicts`` for where the answer is not clear.
 
         Of one of which it is not known what was sent there is nothing to note.
         """
@@ -293,8 +293,8 @@ class Ledger:
         self._database.script("delete from batch; delete from named; delete from told")
         failures = ((record_id, *_reason(failure)) for record_id, failure in outcome.failures.items())
         self._db.executemany("insert or ignore into named values (?, ?, ?, ?)", failures)
-        self._db.executemany("insert into batch values (?, ?)", outcome.said.items())
-        rows = ((word, of_it, confirmed_by(of_it, upserts=upserts)) for word, of_it in outcome.told.items())
+        self._db.executemany("insert into batch values (?, ?)", outcome.answers.items())
+        rows = ((word, of_it, confirmed_by(of_it, upserts=upserts)) for word, of_it in outcome.verdicts.items())
         self._db.executemany("insert into told values (?, ?, ?)", rows)
         reason = zip(("key", "message", "details"), _reason(outcome.reason_of_silent()), strict=True)
         counted = not outcome.failed_as_a_whole

@@ -34,5 +34,5 @@ class Failure:
 
     def sample(self) -> dict[str, Any]:
         """Return what a summary shows of the failure."""
-        shown = {name: shortened(getattr(self, name)) for name in ("id", "key", "message", "details", "hint")}
-        return {"outcome": self.outcome, "row": self.row, **shown}
+        texts = {name: shortened(getattr(self, name)) for name in ("id", "key", "message", "details", "hint")}
+        return {"outcome": self.outcome, "row": self.row, **texts}

@@ -89,9 +89,9 @@ class ActionOutcome:
     :param failed_as_a_whole: the action came to nothing, so that sending its batch again may help.
     :param unnamed_failures: failed records that it does not name, and why where it says.
     :param others: rows of the report about records that were not sent, as far as it is known which were.
-    :param said: by each id that was sent, if these are known, what errors and report say of it: ``failed``,
+    :param answers: by each id that was sent, if these are known, what errors and report say of it: ``failed``,
         ``not_updated``, ``updated``, ``created``, ``succeeded``, or nothing.
-    :param told: by what is said of a record what may be told of it; see ``told_of_records``.
+    :param verdicts: by what is said of a record what became of it, as far as that is known.
     """
 
     succeeded: int
@@ -105,8 +105,8 @@ class ActionOutcome:
     unnamed_failures: int = 0
     unnamed_reason: Failure | None = None
     others: int = 0
-    said: Mapping[str, str] = field(default_factory=dict, repr=False)
-    told: Mapping[str, str] = field(default_factory=dict)
+    answers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    verdicts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def records(self) -> int:
@@ -134,7 +134,7 @@ class ActionOutcome:
 
     def without_names(self) -> ActionOutcome:
         """Forget the single records, which may be many."""
-        return replace(self, failures={}, said={}, told={})
+        return replace(self, failures={}, answers={}, verdicts={})
 
     def without(self, sent_again: int) -> ActionOutcome:
         """
@@ -161,16 +161,16 @@ class ActionOutcome:
 
     def reason_of_silent(self) -> Failure | None:
         """Return why records that are mentioned nowhere have not arrived, as far as that can be said of each."""
-        told = self.told.get("")
-        if told == "failed":
+        verdict = self.verdicts.get("")
+        if verdict == "failed":
             return self.unnamed_reason
-        if told != "not_reported" or not self.unnamed_failures:
+        if verdict != "not_reported" or not self.unnamed_failures:
             return None
         message = f"{self.unnamed_failures:,} records of its request failed, and Voucherify does not say which"
-        said = self.unnamed_reason.message if self.unnamed_reason is not None else None
-        return Failure("failed", None, None, ": ".join(filter(None, (message, said))))
+        reason = self.unnamed_reason.message if self.unnamed_reason is not None else None
+        return Failure("failed", None, None, ": ".join(filter(None, (message, reason))))
 
 
-def _part_of(part: int | None, whole: int, left: int) -> int | None:
-    """Say how many are left of a part of a whole of which some have gone; None if that depends on which."""
-    return part if left == whole else left if part == whole else 0 if part == 0 or left == 0 else None
+def _part_of(part: int | None, whole: int, rest: int) -> int | None:
+    """Return how many of a part are in the rest of its whole; None if that depends on which are gone."""
+    return part if rest == whole else rest if part == whole else 0 if part == 0 or rest == 0 else None

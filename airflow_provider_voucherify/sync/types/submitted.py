@@ -72,6 +72,11 @@ class SubmittedSync:
         counts = [batch.records - batch.sent_again for batch in self.batches if batch.records is not None]
         return sum(counts) if len(counts) == len(self.batches) else None
 
+    def as_summary(self) -> dict[str, Any]:
+        """Return the members of a summary that are known before the outcome is, but ``submitted`` and warnings."""
+        names = ("async_action_ids", "requests", "bytes_sent", "resubmitted")
+        return {**self.counts.as_summary(), **{name: getattr(self, name) for name in names}}
+
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads, which is all but the ids: whoever waits has them already."""
         numbers = {name: getattr(self, name) for name in _NUMBERS} | asdict(self.counts)
