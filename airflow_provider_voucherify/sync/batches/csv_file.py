@@ -124,7 +124,7 @@ class CsvFile:
 
     def read(self, file: IO[bytes], name: str = "the CSV file") -> None:
         """
-        Read a file to its end. Closes itself where that fails.
+        Read a file to its end. Closes itself if that fails.
 
         :param name: of the file, for errors; if it ends in ``.gz``, the file is unpacked.
         :raises VoucherifyConfigurationError: it cannot be imported as it is.

@@ -61,7 +61,7 @@ def collect_outcomes(
     """
     Fetch every action once, read its report, and say what became of every row.
 
-    The reports are read even where no ``folder`` keeps them: only they tell created from updated records, and
+    The reports are read even if no ``folder`` keeps them: only they tell created from updated records, and
     missing vouchers from updated ones. A report that cannot be had costs only that knowledge.
 
     :param resource: what the batches update; None to take it from the actions.
@@ -177,7 +177,7 @@ class _Reports:
 
     def rows(self) -> Iterator[ReportRow] | None:
         """
-        Return the rows of all reports; None where there is none.
+        Return the rows of all reports; None if there is none.
 
         Where one could not be fetched the rows of those before it are followed by ``VoucherifyReportError``. Whether a
         record of a batch that was sent twice existed before the first request, no report tells.

@@ -44,7 +44,7 @@ def collect_import_outcomes(
     Fetch every action once and say what became of every row.
 
     :param folder: gets ``failures.jsonl``.
-    :param file: gives what was sent, so that ``failures.jsonl`` has whole rows; None where it cannot be had any more.
+    :param file: gives what was sent, so that ``failures.jsonl`` has whole rows; None if it cannot be had any more.
     :param listeners: who else is told of each part.
     :param seen: see ``settle_all``, as for ``on_all_finished`` and for what is raised.
     """
@@ -88,10 +88,10 @@ class _FailedRows:
     """
     Writes the failed rows of each part down.
 
-    Where Voucherify counts more failures than it names, every row of the part that it does not name is given.
+    If Voucherify counts more failures than it names, every row of the batch that it does not name is given.
 
     :param lines: the lines of ``failures.jsonl``.
-    :param sent: gives what was sent; None where it cannot be had any more.
+    :param sent: gives what was sent; None if it cannot be had any more.
     """
 
     def __init__(self, lines: IO[bytes], sent: Callable[[], CsvFile | None]) -> None:

@@ -44,7 +44,7 @@ class SentRecords(Protocol):
     """What was sent, and what was refused: kept until the outcome is known."""
 
     def body(self, number: int) -> bytes | None:
-        """Return the body of the batch with a number (from 1), None where it is lost."""
+        """Return the body of the batch with a number (from 1), None if it is lost."""
 
     def refused_lines(self) -> Iterable[bytes]:
         """Return the refused rows as lines of ``failures.jsonl``."""
@@ -96,7 +96,7 @@ class FailureLines:
         """
         Write one batch's failed records.
 
-        Where the API counts more failures than it names, every record that is not known to have been written is given:
+        If the API counts more failures than it names, every record that is not known to have been written is given:
         all of them are safe to send again, and leaving the wrong one out is not.
         """
         outcome, endpoint, body = settled.outcome, settled.endpoint, settled.body

@@ -23,7 +23,7 @@ from airflow_provider_voucherify.models.partial_json import elements
 MAX_FIELD_CHARACTERS = 1_000_000
 MAX_LINE_CHARACTERS = 4 * MAX_FIELD_CHARACTERS
 MAX_ARRAY_CHARACTERS = 64 * 1024 * 1024
-"""A line, or a JSON array, that is longer is no report: one of 10 MiB of records has less than half of that."""
+"""A line, or a JSON array, that is longer is not a report: one of 10 MiB of records has less than half of that."""
 
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _KEYS = ("source_id", "code")

@@ -2,7 +2,7 @@
 What became of the records of one async action.
 
 Neither ``202`` nor ``DONE`` means success. All that Voucherify says is weighed together (``status``,
-``operation_status``, the counts, ``errors[]``, the report), and where it contradicts itself the worse reading counts.
+``operation_status``, the counts, ``errors[]``, the report), and if it contradicts itself the worse reading counts.
 What it does not say is reported as unknown, never guessed:
 
 * Only what is said of ids that were sent counts, as far as they are known, and it counts once. Of what is said of the
@@ -12,7 +12,7 @@ What it does not say is reported as unknown, never guessed:
 * A voucher is never created. In an older format an unknown code was counted as done (examples of 2023), so without the
   report ``updated`` is None for vouchers too.
 * A record that was found, was not updated, and has no error is counted as ``not_updated``: the vendor's examples have
-  such rows among the processed ones and say nothing about them. Where the action counts fewer records as done than
+  such rows among the processed ones and say nothing about them. If the action counts fewer records as done than
   that, the rest is ``not_reported``.
 * Results of metadata updates may have no counts at all: a record that is neither counted, nor in ``errors[]``, nor in
   the report is ``not_reported``, even if the action as a whole says ``SUCCESS``.
@@ -197,14 +197,14 @@ def settle(
     Say what became of the records of a finished action.
 
     :param action: as ``GET /v1/async-actions/{id}`` gives it, finished.
-    :param sent: how many records were sent; None where the caller did not send them (a sensor), and the action's own
+    :param sent: how many records were sent; None if the caller did not send them (a sensor), and the action's own
         count is taken.
     :param upserts: whether unknown ids are created (customers and products).
-    :param report: the rows of the action's report or reports, or None where there is none to be had.
+    :param report: the rows of the action's report or reports, or None if there is none to be had.
         Read once; it may raise ``VoucherifyReportError``.
-    :param ids: of the records that were sent; None where they are not known. Then every id that the answer has is taken
+    :param ids: of the records that were sent; None if they are not known. Then every id that the answer has is taken
         for one that was sent, as far as there are not more of them than records.
-    :param key: which member of an error names the record, ``source_id`` or ``code``; None where that is not known.
+    :param key: which member of an error names the record, ``source_id`` or ``code``; None if that is not known.
     """
     result = BulkResult.of(action)
     tally = _Tally(action, ids, sent, key, upserts=upserts)
@@ -283,9 +283,9 @@ def _worse(one: str, other: str) -> str:
 
 def verdicts(answers: Mapping[str, int], outcome: ActionOutcome) -> dict[str, str]:
     """
-    Say what may be told of single records, where the counts of their action are what they are.
+    Say what became of single records, as far as the counts of their action allow.
 
-    Never more than the counts allow: where errors and report together name more records as written than the action
+    Never more than the counts allow: if errors and report together name more records as written than the action
     counts, nobody knows which of them were not. Of records that are mentioned nowhere only what is true of all of them
     is told: they were written if all were, they failed if all did, and else they are ``not_reported``.
 
@@ -341,7 +341,7 @@ def _balanced(
     Make the parts add up to ``count``: failures first, then what was written, and the rest is not reported.
 
     A report without a row about a record leaves it unreported, whatever the count says. What a count says of others,
-    whose rows are in the report, is not said of records that were sent; where nobody knows which rows are theirs, those
+    whose rows are in the report, is not said of records that were sent; if nobody knows which rows are theirs, those
     that were written are taken for theirs.
     """
     hidden = max(0, failed - len(tally.named))

@@ -42,20 +42,20 @@ class SyncSummary(BaseModel):
     marked come on top of the rows that are read (``removed_to_mark``). Before it is known
     (``wait_for_completion=False``, ``dry_run=True``) the counts of what Voucherify did are None.
 
-    :param resource: ``customers``, ``products`` or ``vouchers``; None where a sensor could not tell.
+    :param resource: ``customers``, ``products`` or ``vouchers``; None if a sensor could not tell.
     :param rows_read: rows of the source; None for a sensor, which does not read it.
     :param blank_rows: rows of a file without any value, and empty lines, which were skipped and count nowhere else.
     :param submitted: records sent.
     :param succeeded: records written by Voucherify.
     :param updated: of these, the ones that existed before.
     :param created: of these, the ones that Voucherify created.
-    :param created_at_least: the same as far as it is known; where ``created`` is None, there may be more.
+    :param created_at_least: the same as far as it is known; if ``created`` is None, there may be more.
     :param unchanged: rows that were not sent, because an earlier sync has confirmed them as they are.
     :param not_updated: records that Voucherify found and did not write, without an error: it may have them already.
     :param failed: records that Voucherify did not accept.
     :param refused: rows that were not sent, because they cannot be valid.
     :param superseded: rows that were not sent, because a later row has the same id.
-    :param removed: records of earlier syncs that are not in the source any more, where that is looked for.
+    :param removed: records of earlier syncs that are not in the source any more, if that is looked for.
     :param removed_to_mark: of these, the ones that were sent to be marked.
     :param not_reported: records that were sent and that no answer mentions.
     :param values_not_cleared: values that Voucherify still has although the source no longer has them, since missing
@@ -71,13 +71,13 @@ class SyncSummary(BaseModel):
         again; None if there is nothing.
     :param requests_by_endpoint: of a dry run, the API calls that it would make by path; how many looks at async actions
         there would be is an estimate.
-    :param quota_share: of a dry run, the part of one period's rate limit that these calls take; more than 1 where they
+    :param quota_share: of a dry run, the part of one period's rate limit that these calls take; more than 1 if they
         need several periods.
     :param estimated_minutes: of a dry run, how long the rate limits would make the sending last.
     :param failures_by_key: failed and refused records by the key of their reason, as far as one is given; of a
         failed record it is Voucherify's own (``invalid_payload``, ``not_found``, …).
-    :param report_uri: folder with the reports and ``failures.jsonl``; None where none was asked for.
-    :param failures: ten of the failed and refused records: the first refused ones, five of them at most where others
+    :param report_uri: folder with the reports and ``failures.jsonl``; None if none was asked for.
+    :param failures: ten of the failed and refused records: the first refused ones, five of them at most if others
         failed, and then the first failed ones.
     """
 

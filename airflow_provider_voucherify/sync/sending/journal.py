@@ -14,7 +14,7 @@ only for the try that wrote it and for those of which the same is true as of it:
   without which that sum might come out as before;
 * the project that the batches went to.
 
-Where one of these differs everything is sent again. Nobody but a clear changes ``max_tries``; where only another one
+If one of these differs everything is sent again. Nobody but a clear changes ``max_tries``; if only another one
 differs, a clear is likely and not certain (``Journal.is_in_doubt``), and what must not be sent twice must not be sent.
 """
 
@@ -117,7 +117,7 @@ class Journal:
                     yield entry
 
     def find(self, digest: str) -> JournalEntry | None:
-        """Return a batch's entry, None where it was never about to be posted."""
+        """Return a batch's entry, None if it was never about to be posted."""
         place = self._entries.get(digest)
         return self._pages[place[0]][place[1]] if place is not None else None
 

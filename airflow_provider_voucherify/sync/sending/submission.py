@@ -7,13 +7,12 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
-from airflow_provider_voucherify.client.calls import Call
 from airflow_provider_voucherify.models.errors import (
     VoucherifyError,
     VoucherifyPayloadTooLargeError,
@@ -21,7 +20,7 @@ from airflow_provider_voucherify.models.errors import (
     certainly_not_accepted,
 )
 from airflow_provider_voucherify.sync.sending.journal import Journal, JournalEntry
-from airflow_provider_voucherify.sync.types.counts import Counts
+from airflow_provider_voucherify.sync.sending.ports import B, Batches, SubmissionApi
 from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync, resubmission_warning
 
 log = logging.getLogger(__name__)
@@ -31,75 +30,6 @@ NOTICE_SECONDS = 1.0
 
 LAST_SECONDS = 3.0
 """Seconds for the answers to what was sent then: Airflow kills a task that was marked after 5 s."""
-
-T = TypeVar("T")
-
-
-class Sendable(Protocol):
-    """What goes in one request: a batch of a plan, or a batch of a CSV file's rows."""
-
-    @property
-    def number(self) -> int:
-        """Tells it from the others, and orders them. Of two halves the first one has the number of the whole."""
-
-    @property
-    def name(self) -> str:
-        """What logs call it, e.g. ``batch 3``."""
-
-    @property
-    def records(self) -> int:
-        """How many it has."""
-
-    @property
-    def length(self) -> int:
-        """Bytes of its content."""
-
-    @property
-    def action_type(self) -> str:
-        """The ``type`` of the async action that it becomes."""
-
-    @property
-    def creates_each_time(self) -> bool:
-        """Whether sending it twice may create something twice."""
-
-    def digest(self) -> str:
-        """Return what tells its content and destination from any other's."""
-
-    def call(self) -> Call[str]:
-        """Return the call that sends it and gives the ``async_action_id``."""
-
-
-B = TypeVar("B", bound=Sendable)
-
-
-class Batches(Protocol[B]):
-    """What is to be sent: a plan, or a CSV file."""
-
-    @property
-    def batches(self) -> Sequence[B]:
-        """All batches."""
-
-    @property
-    def counts(self) -> Counts:
-        """How many rows there were, and what became of those that are not in the batches."""
-
-    @property
-    def warnings(self) -> Sequence[str]:
-        """What deserves a look, in words."""
-
-    def split(self, batch: B) -> tuple[B, B]:
-        """Put two halves in the place of a batch of several records, and return them."""
-
-
-class SubmissionApi(Protocol):
-    """The part of a Voucherify client that is needed here."""
-
-    @property
-    def bulk_calls_must_wait(self) -> bool:
-        """Whether a post would have to wait for a rate limit until a time that is known."""
-
-    def send(self, call: Call[T]) -> T:
-        """Carry out a call."""
 
 
 class RowsWithoutIdsError(VoucherifyError):

@@ -12,7 +12,7 @@ class Counts:
     """
     The rows of a sync that is about to be sent, or was sent.
 
-    :param rows_read: None where somebody else read and sent the rows.
+    :param rows_read: None if somebody else read and sent the rows.
     :param blank_rows: rows without any value, which were skipped and are in no other count.
     :param unchanged: rows that were not sent, because an earlier sync has confirmed them as they are.
     :param refused: rows that were not sent, because they cannot be valid; ``refused_by_key`` has them by the key of

@@ -17,7 +17,7 @@ class Failure:
     One record that was not updated, and why.
 
     :param outcome: ``failed`` at Voucherify or ``refused`` before sending.
-    :param id: the record's ``source_id`` or ``code``; None where it has none, or the API does not name it.
+    :param id: the record's ``source_id`` or ``code``; None if it has none, or the API does not name it.
     :param key: kind of the reason: the API's error key, or one of ours (see ``mapping.RefusedRowError``).
     :param row: the row's place in the source, from 1; only of rows that were not sent.
     :param hint: another column of a row that has no id, and its value, to find it by.

@@ -47,13 +47,13 @@ class RowOutcome:
     What became of one row of the source, or of a record that left it.
 
     :param row: the row's place in the source, from 1; None for a record that is not in the source any more.
-    :param id: the record's ``source_id`` or ``code``; None where the row has none.
-    :param outcome: ``updated``, ``created``, or ``succeeded`` where Voucherify does not tell which of the two;
+    :param id: the record's ``source_id`` or ``code``; None if the row has none.
+    :param outcome: ``updated``, ``created``, or ``succeeded`` if Voucherify does not tell which of the two;
         ``unchanged`` (not sent, since an earlier sync has confirmed it as it is), ``not_updated`` (sent, found, and
         not written, without an error), ``failed``, ``refused`` before sending, ``superseded`` by a later row of the
         same id or by a later sync, ``not_reported`` (sent, and no answer says what became of it), ``removed`` (left the
         source).
-    :param key: kind of the reason, where there is one. Of a ``removed`` record ``marked``, where Voucherify has
+    :param key: kind of the reason, if there is one. Of a ``removed`` record ``marked``, if Voucherify has
         confirmed its mark, or ``reported``.
     """
 
@@ -81,13 +81,13 @@ class ActionOutcome:
     The ``PARTS`` always add up to the number of records sent.
 
     :param succeeded: written by Voucherify.
-    :param updated: of these, the ones that existed before; None where the API does not tell.
-    :param created: of these, the ones that were created (upserted); None where the API does not tell.
+    :param updated: of these, the ones that existed before; None if the API does not tell.
+    :param created: of these, the ones that were created (upserted); None if the API does not tell.
     :param not_updated: found and not written, without an error.
     :param not_reported: sent, and mentioned nowhere in the answer.
     :param failures: the failed records that the API names, by id.
     :param failed_as_a_whole: the action came to nothing, so that sending its batch again may help.
-    :param unnamed_failures: failed records that it does not name, and why where it says.
+    :param unnamed_failures: failed records that it does not name, and why if it says so.
     :param others: rows of the report about records that were not sent, as far as it is known which were.
     :param answers: by each id that was sent, if these are known, what errors and report say of it: ``failed``,
         ``not_updated``, ``updated``, ``created``, ``succeeded``, or nothing.
@@ -115,7 +115,7 @@ class ActionOutcome:
 
     @property
     def failures_by_key(self) -> Counter[str | None]:
-        """Failed records by the key that Voucherify gives; None where it gives none."""
+        """Failed records by the key that Voucherify gives; None if it gives none."""
         counts = Counter(failure.key for failure in self.failures.values())
         if self.unnamed_failures:
             counts[self.unnamed_reason.key if self.unnamed_reason is not None else None] += self.unnamed_failures
@@ -140,7 +140,7 @@ class ActionOutcome:
         """
         Take records out that are in a later batch again, which says what became of them.
 
-        They had failed. Where less is known of the action than when they were sent again, because its report is gone,
+        They had failed. If less is known of the action than when they were sent again, because its report is gone,
         they are taken from what it is then thought to have come to.
         """
         if not sent_again:

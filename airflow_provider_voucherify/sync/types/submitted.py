@@ -21,9 +21,9 @@ class SubmittedBatch:
     """
     A batch that Voucherify has taken.
 
-    :param records: how many records it has; None where somebody else sent it.
+    :param records: how many records it has; None if somebody else sent it.
     :param sent_again: how many of them were rejected and are in a later batch again, which says what became of them.
-    :param action_type: type of the action, which tells the endpoint; None where somebody else sent it.
+    :param action_type: type of the action, which tells the endpoint; None if somebody else sent it.
     :param resubmitted: whether Voucherify may have taken it before, so that a record that its answer tells to have
         existed may have been created by it all the same.
     """
@@ -68,7 +68,7 @@ class SubmittedSync:
 
     @property
     def submitted(self) -> int | None:
-        """Records sent, None where somebody else sent them."""
+        """Records sent, None if somebody else sent them."""
         counts = [batch.records - batch.sent_again for batch in self.batches if batch.records is not None]
         return sum(counts) if len(counts) == len(self.batches) else None
 

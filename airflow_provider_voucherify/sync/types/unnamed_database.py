@@ -21,7 +21,7 @@ class UnnamedDatabase:
     It is nobody else's, so it needs no journal, which SQLite could not keep beside a file without a name.
 
     :param content: what another one's ``copy`` gave; None for an empty database.
-    :ivar db: the connection. It commits by itself where nobody begins a transaction.
+    :ivar db: the connection. It commits by itself if nobody begins a transaction.
     """
 
     def __init__(self, content: IO[bytes] | None = None) -> None:
@@ -34,7 +34,7 @@ class UnnamedDatabase:
         """
         Attach a second database under a name, in the place of the one that had it. No transaction may be open.
 
-        :raises sqlite3.DatabaseError: the content is no database; the name has to be attached anew then.
+        :raises sqlite3.DatabaseError: the content is not a database; the name has to be attached anew then.
         """
         if name in self._files:
             self.db.execute(f"detach {name}")
