@@ -224,9 +224,9 @@ def test_every_name_of_the_table_is_sent_and_every_name_that_is_sent_is_in_the_t
     found = [{"source_id": "c1", "found": True, "updated": False}]
     voucherify.next_actions(result_fields={"done_count": 1, "reports": [], "results": found})
     sync(records=[{"source_id": "c1"}])
-    keeping = {"sync_mode": "changed", "state_path": str(tmp_path / "state"), "on_removed": "report"}
+    state = {"path": str(tmp_path / "state"), "on_removed": "report", "max_removed_ratio": None}
     for ids in ("ab", "a"):
-        sync(records=[{"source_id": name} for name in ids], max_removed_ratio=None, **keeping)
+        sync(records=[{"source_id": name} for name in ids], state=state)
 
     received = statsd.received()
 

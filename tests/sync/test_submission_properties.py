@@ -135,7 +135,7 @@ def tries(
     for version in [*versions, *[versions[-1]] * (len(faults) + 1)]:
         now = source(version, rows)
         try:
-            sync = attempt(now, voucherify, store, requests={"max_in_flight": max_in_flight})
+            sync = attempt(now, voucherify, store, max_in_flight=max_in_flight)
         except (Crash, VoucherifyError):
             for thread in threading.enumerate():
                 if thread.name == "voucherify-post":
@@ -155,7 +155,7 @@ versions = st.lists(st.integers(1, 3), min_size=1, max_size=4)
     rows=st.integers(0, 11),
     versions=versions,
     coming=crash_points,
-    requests={"max_in_flight": st.integers(1, 3)},
+    max_in_flight=st.integers(1, 3),
 )
 def test_nothing_is_lost_and_nothing_is_sent_twice_without_need(
     rows: int, versions: list[int], coming: dict[int, str], max_in_flight: int
