@@ -10,7 +10,8 @@ from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncAc
 from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyNotFoundError
 from airflow_provider_voucherify.models.times import epoch, iso
 from airflow_provider_voucherify.sync.waiting.action_list import PAGE
-from airflow_provider_voucherify.sync.waiting.queue_watch import Look, QueueWatch
+from airflow_provider_voucherify.sync.waiting.look import Look
+from airflow_provider_voucherify.sync.waiting.queue_watch import QueueWatch
 from airflow_provider_voucherify.sync.waiting.waits import Wait
 
 EPOCH = 1_700_000_000.0

@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
     from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
+    from airflow_provider_voucherify.sync.batches.changes import Changes
     from airflow_provider_voucherify.sync.batches.destination import Destination
     from airflow_provider_voucherify.sync.batches.grouping import MetadataPlan
-    from airflow_provider_voucherify.sync.batches.plan import Changes, Plan
+    from airflow_provider_voucherify.sync.batches.plan import Plan
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
     from airflow_provider_voucherify.sync.rows.chunks import Rows
     from airflow_provider_voucherify.sync.rows.mapping import MappingRules
@@ -486,8 +487,8 @@ class _BulkOperator(SubmittingOperator):
             raise
 
     def _changes(self, schema: MetadataRules | None, requests: Requests) -> Changes:
+        from airflow_provider_voucherify.sync.batches.changes import Changes
         from airflow_provider_voucherify.sync.batches.destination import metadata_destination
-        from airflow_provider_voucherify.sync.batches.plan import Changes
 
         state = self._state() or State()
         removed: Any = "ignore" if self.sample is not None else state.on_removed

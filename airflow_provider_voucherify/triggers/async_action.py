@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import BaseTrigger, TriggerEvent
 from airflow_provider_voucherify.models.errors import VoucherifyError
-from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL, MOST_FAILED_LOOKS, pause
+from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL, MAX_FAILED_LOOKS, pause
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import AsyncVoucherifyClient
@@ -78,7 +78,7 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
         end_time: float,
         poll_interval: float = DEFAULT_POLL_INTERVAL,
         not_before: float = 0.0,
-        max_consecutive_failures: int = MOST_FAILED_LOOKS,
+        max_consecutive_failures: int = MAX_FAILED_LOOKS,
         state: dict[str, Any] | None = None,
         unfinished_from: int | None = None,
     ) -> None:

@@ -8,7 +8,8 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from airflow_provider_voucherify.models.errors import VoucherifyError
-from airflow_provider_voucherify.sync.waiting.queue_watch import Look, QueueWatch
+from airflow_provider_voucherify.sync.waiting.look import Look
+from airflow_provider_voucherify.sync.waiting.queue_watch import QueueWatch
 from airflow_provider_voucherify.sync.waiting.waits import End, Wait
 
 if TYPE_CHECKING:
@@ -129,9 +130,9 @@ class Poller:
                 await asyncio.sleep(0)
 
     async def _log_progress(self, wait: Wait, log: Log) -> None:
-        if (hold := self._watch.hold) is not None:
-            until = time.strftime("%H:%M:%S", time.gmtime(hold.until))
-            await asyncio.to_thread(log.info, "No look before %s UTC, nor a failure: %s", until, hold.why)
+        if (rate_limit := self._watch.rate_limit) is not None:
+            until = time.strftime("%H:%M:%S", time.gmtime(rate_limit.until))
+            await asyncio.to_thread(log.info, "No look before %s UTC, nor a failure: %s", until, rate_limit.why)
             return
         if wait.failure is not None:
             failed = "Look %d of %d failed: %s"

@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from airflow_provider_voucherify.client.calls import Call
 from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList
 from airflow_provider_voucherify.models.errors import VoucherifyReportError
+from airflow_provider_voucherify.sync.batches.changes import Changes
 from airflow_provider_voucherify.sync.batches.destination import BatchLimits, update_destination
-from airflow_provider_voucherify.sync.batches.plan import Changes, Plan
+from airflow_provider_voucherify.sync.batches.plan import Plan
 from airflow_provider_voucherify.sync.results.collect import collect_outcomes
 from airflow_provider_voucherify.sync.results.summary import SyncSummary
 from airflow_provider_voucherify.sync.rows.chunks import Rows

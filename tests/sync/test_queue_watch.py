@@ -19,7 +19,8 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyRateLimitError,
     VoucherifyServerError,
 )
-from airflow_provider_voucherify.sync.waiting.queue_watch import Look, QueueWatch
+from airflow_provider_voucherify.sync.waiting.look import Look
+from airflow_provider_voucherify.sync.waiting.queue_watch import QueueWatch
 from airflow_provider_voucherify.sync.waiting.waits import Wait
 
 NEVER = float("inf")
@@ -520,7 +521,7 @@ def test_a_limit_that_says_when_it_ends_is_no_failure_and_costs_one_look(actions
     assert queue.status_of(waits) == ["finished"] * actions
     assert len([at for at, _ in queue.looks if at <= 3_000]) == 1
     assert max(queue.ended_at.values()) <= 3_010
-    assert queue.watch.hold is None
+    assert queue.watch.rate_limit is None
 
 
 def test_a_limit_that_is_hit_again_and_again_does_not_end_a_wait_nor_the_reading_of_the_list() -> None:

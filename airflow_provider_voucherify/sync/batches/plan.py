@@ -3,97 +3,49 @@
 from __future__ import annotations
 
 import logging
-import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
-from functools import cached_property
-from itertools import groupby, islice
-from typing import Any, Literal, Self
+from itertools import groupby
+from typing import Any, Self
 
 import msgspec
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.batches.changes import Changes, find_removed, marks_of_removed, warn_of_returned
 from airflow_provider_voucherify.sync.batches.destination import BatchLimits, Destination
 from airflow_provider_voucherify.sync.batches.grouping import MetadataPlan, group_by_metadata
+from airflow_provider_voucherify.sync.batches.refused_rows import RefusedRows
+from airflow_provider_voucherify.sync.batches.shapes import Shape, Shapes
 from airflow_provider_voucherify.sync.batches.spool import Batch, Spool, decode_id
-from airflow_provider_voucherify.sync.rows.chunks import ROWS_PER_CHUNK, BadLine, BlankRows, Chunk, Rows
+from airflow_provider_voucherify.sync.rows.chunks import BadLine, BlankRows, Chunk, Rows
 from airflow_provider_voucherify.sync.rows.encoding import (
     EncodedRows,
-    RowsEncoder,
     UnfitRowsError,
     encode_json,
-    rows_encoder,
 )
-from airflow_provider_voucherify.sync.rows.failure_lines import Attempts, EarlierFailures, failure_line
+from airflow_provider_voucherify.sync.rows.failure_lines import Attempts, EarlierFailures
 from airflow_provider_voucherify.sync.rows.mapping import (
     MappingRules,
-    Record,
-    RecordBuilder,
-    RefusedRowError,
-    Row,
-    check_columns,
     check_mapping,
-    compile_mapping,
-    unnamed_columns,
 )
 from airflow_provider_voucherify.sync.rows.odd_ids import OddIds
+from airflow_provider_voucherify.sync.rows.record_builder import Record, RefusedRowError, Row
 from airflow_provider_voucherify.sync.state.ledger import Ledger
 from airflow_provider_voucherify.sync.types.counts import Counts
-from airflow_provider_voucherify.sync.types.failure import SAMPLE_SIZE, Failure
+from airflow_provider_voucherify.sync.types.failure import Failure
 from airflow_provider_voucherify.sync.types.outcome import MAX_ATTEMPTS
-from airflow_provider_voucherify.sync.types.text import json_safe_text
 
 log = logging.getLogger(__name__)
 
-
-MAX_HINT = 60
-"""Characters of a value that a row without an id is found by."""
 
 NEWER_SUCCESS = RefusedRowError("newer_success", "a sync after this failure has updated the record")
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
-_MAX_SHAPES = 1_000
 _FEW = 8
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """
-    How the rows of one list of columns become items.
-
-    :param columns: how many values a row has.
-    """
-
-    builder: RecordBuilder
-    columns: int
-    ids_only: bool
-
-    @cached_property
-    def encoder(self) -> RowsEncoder | None:
-        """Encodes many rows at once; made where there are many."""
-        return rows_encoder(self.builder, self.columns, ids_only=self.ids_only)
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """
-    What of a source is sent, where earlier failures or the state of earlier syncs are known.
-
-    :param max_attempts: a record that Voucherify has refused so often with the same content is not sent again, unless
-        everything is sent; None for no such limit.
-    :param removed: what is done with records that left the source: ``ignore``, ``report``, or the destination that
-        marks them.
-    :param max_removed_ratio: if a larger part of the records that Voucherify has left the source at once, the source
-        is more likely not whole, and no record is taken for removed; None for any part.
-    """
-
-    max_attempts: int | None = None
-    removed: Literal["ignore", "report"] | Destination = "ignore"
-    max_removed_ratio: float | None = None
+"""Rows that are encoded singly."""
 
 
 class Plan:
@@ -107,7 +59,7 @@ class Plan:
     :param rules: how columns become fields.
     :param limits: how large a batch may be.
     :param keep_refused: whether ``refused_lines`` will be asked for.
-    :param ledger: remembers each row; None where counts are enough. It is closed with the plan.
+    :param ledger: remembers each row; None if counts are enough. It is closed with the plan.
     :param changes: what is sent of the rows.
     :param metadata_plan: of records of nothing but metadata: which go to ``metadata/async``, see ``grouping``.
     """
@@ -136,23 +88,16 @@ class Plan:
         self._spools = [self._spool]
         self._room = self._limits.max_bytes - destination.form.overhead
         self._metadata_plan = metadata_plan
-        self._refused_file = tempfile.TemporaryFile() if keep_refused else None  # noqa: SIM115
-        self._set_aside_file = tempfile.TemporaryFile() if keep_refused else None  # noqa: SIM115
-        self._shapes: dict[tuple[tuple[str, ...], bool], _Shape] = {}
-        self._read_at = time.time()
+        self._refused = RefusedRows(self._rules, keep_lines=keep_refused)
+        self._shapes = Shapes(destination, self._rules, self.warn, ledger)
         self.rows_read = 0
         self.blank_rows = 0
-        self.refused = 0
-        self.refused_by_key: Counter[str] = Counter()
-        self.refused_sample: list[Failure] = []
         self.superseded = 0
         self.unchanged = 0
         self.removed = 0
         self.removed_to_mark = 0
         self.warnings: list[str] = []
         self._odd_ids = OddIds()
-        self._left_out: set[str] = set()
-        self._padded: set[str] = set()
         self.failed_before = EarlierFailures()
         self._sends_failures_again = False
         self.ledger = ledger
@@ -242,17 +187,28 @@ class Plan:
         """Requests by the path that they go to."""
         return dict(Counter(batch.destination.endpoint.path for batch in self.batches))
 
+    @property
+    def refused(self) -> int:
+        """How many rows and records are refused."""
+        return self._refused.number
+
+    @property
+    def refused_by_key(self) -> Counter[str]:
+        """How many are refused, by the key of the reason."""
+        return self._refused.by_key
+
+    @property
+    def refused_sample(self) -> list[Failure]:
+        """The first of them."""
+        return self._refused.sample
+
     def refused_lines(self) -> Iterator[bytes]:
         """Give the refused rows as lines of ``failures.jsonl``; needs ``keep_refused``."""
-        if self._refused_file is not None:
-            self._refused_file.seek(0)
-            yield from self._refused_file
+        return self._refused.lines()
 
     def set_aside_lines(self) -> Iterator[bytes]:
         """Give the records that have failed too often as lines of ``set_aside.jsonl``; needs ``keep_refused``."""
-        if self._set_aside_file is not None:
-            self._set_aside_file.seek(0)
-            yield from self._set_aside_file
+        return self._refused.set_aside_lines()
 
     def close(self) -> None:
         """Give the disk space back."""
@@ -261,9 +217,7 @@ class Plan:
         self.failed_before.close()
         if self.ledger is not None:
             self.ledger.close()
-        for file in (self._refused_file, self._set_aside_file):
-            if file is not None:
-                file.close()
+        self._refused.close()
 
     def __enter__(self) -> Self:
         return self
@@ -283,19 +237,7 @@ class Plan:
         self.unchanged = ledger.unchanged
         if self.unchanged or set_aside:
             self._spools[0] = self._spool.only(ledger.items_to_send())
-        self._tell_returned(ledger)
         self._find_removed(ledger)
-
-    def _tell_returned(self, ledger: Ledger) -> None:
-        """Warn of records that have come back to the source while Voucherify has them marked."""
-        if not isinstance(self._changes.removed, Destination):
-            return
-        marked = [f"metadata.{name}" for name in self._changes.removed.shared_metadata]
-        if back := ledger.removed.count_returned(marked):
-            self.warn(
-                f"{back:,} records that were marked as removed are in the source again, and stay marked: the source "
-                f"needs a column for each of {', '.join(marked)}, with the value of records that are there"
-            )
 
     def _write_down_set_aside(self, ledger: Ledger) -> None:
         items = ledger.aside()
@@ -303,37 +245,19 @@ class Plan:
         for (_, failure, attempts), line in zip(items, lines, strict=True):
             content = _decode(line)
             record = {self.destination.endpoint.key: content} if self.destination.sends_ids else content
-            self._set_aside(failure, record, attempts)
+            self._refused.set_aside(failure, record, attempts)
 
     def _find_removed(self, ledger: Ledger) -> None:
-        removed, most = self._changes.removed, self._changes.max_removed_ratio
-        if removed == "ignore":
-            return
-        if self._sends_failures_again:
+        removed = self._changes.removed
+        if isinstance(removed, Destination):
+            warn_of_returned(ledger, removed, self.warn)
+        if self._sends_failures_again and removed != "ignore":
             log.info("Failures are sent again, which is not the whole source: no record is taken for removed")
             return
-        if not self.rows_read:
-            self.warn("the source has no rows at all, so no record is taken for removed")
-            return
-        if ledger.has_rows_without_id:
-            self.warn("there are rows without an id, which could be anyone's, so no record is taken for removed")
-            return
-        gone, had = ledger.removed.find(to_be_marked=isinstance(removed, Destination))
-        if most is not None and gone > had * most:
-            ledger.removed.forget()
-            self.warn(
-                f"{gone:,} of {had:,} records have left the source, more than max_removed_ratio={most} allows, so none "
-                "is taken for removed"
-            )
-            return
-        self.removed = gone
-        if gone and isinstance(removed, Destination):
-            spool = Spool(removed, decode_id)
-            ids = ledger.removed.ids()
-            while some := list(islice(ids, ROWS_PER_CHUNK)):
-                spool.add_distinct(b"".join(encode_json(record_id) + b"\n" for record_id in some), len(some))
-            self._spools.append(spool)
-            self.removed_to_mark = gone
+        self.removed = find_removed(ledger, self._changes, self.rows_read, self.warn)
+        if self.removed and isinstance(removed, Destination):
+            self._spools.append(marks_of_removed(ledger, removed))
+            self.removed_to_mark = self.removed
 
     def warn(self, warning: str) -> None:
         """Note what deserves a look."""
@@ -344,10 +268,10 @@ class Plan:
         if chunk.failures:
             self._take_failed(chunk)
             return
-        shape: _Shape | None = None
+        shape: Shape | None = None
         unmappable = RefusedRowError("missing_key", f"{self.destination.endpoint.key} is missing")
         try:
-            shape = self._shape(chunk)
+            shape = self._shapes.of(chunk)
         except RefusedRowError as error:
             unmappable = error
         if shape is None:
@@ -372,10 +296,10 @@ class Plan:
         """Take lines of a ``failures.jsonl``, but for records that failed too often or are newer by now."""
         self._sends_failures_again = True
         ids = self._ids_in(chunk)
-        before = [Attempts.read(told) for told in chunk.failures]
+        before = [Attempts.read(failure) for failure in chunk.failures]
         if chunk.are_records:
             known = zip(ids, chunk.failures, strict=True)
-            self.failed_before.add((record_id, told) for record_id, told in known if record_id is not None)
+            self.failed_before.add((record_id, failure) for record_id, failure in known if record_id is not None)
 
         def why_not(place: int) -> RefusedRowError | None:
             return self._why_not_again(ids[place], before[place], chunk)
@@ -393,7 +317,7 @@ class Plan:
                 else:
                     failure = Failure("refused", ids[place], why.key, str(why), row=self.rows_read)
                     record = dict(zip(chunk.columns, chunk.rows[place], strict=True))
-                    self._set_aside(failure, record, before[place])
+                    self._refused.set_aside(failure, record, before[place])
                     self._leave_out(failure)
 
     def _why_not_again(self, record_id: str | None, before: Attempts, chunk: Chunk) -> RefusedRowError | None:
@@ -408,13 +332,13 @@ class Plan:
 
     def _ids_in(self, chunk: Chunk) -> list[str | None]:
         try:
-            shape = self._shape(chunk)
+            shape = self._shapes.of(chunk)
         except RefusedRowError:
             shape = None
         return [None if shape is None else shape.builder.record_id(row) for row in chunk.rows]
 
-    def _encoded(self, shape: _Shape, columns: Sequence[str], rows: Sequence[Row]) -> Iterator[EncodedRows]:
-        """Encode rows together; where one does not fit, halves of them, down to a few that are looked at singly."""
+    def _encoded(self, shape: Shape, columns: Sequence[str], rows: Sequence[Row]) -> Iterator[EncodedRows]:
+        """Encode rows together; if one does not fit, halves of them, down to a few that are looked at singly."""
         if len(rows) >= _FEW and shape.encoder is not None:
             try:
                 encoded = shape.encoder.encode(rows)
@@ -435,78 +359,6 @@ class Plan:
             except RefusedRowError as why:
                 self._refuse(why, shape.builder.record_id(row), dict(zip(columns, row, strict=True)))
 
-    def _shape(self, chunk: Chunk) -> _Shape | None:
-        """Return how the chunk's rows become items; None where rows without fixed columns have no key column."""
-        if not chunk.fixed_columns and not self._has_key(chunk):
-            return None
-        name = (chunk.columns, chunk.are_records)
-        if name not in self._shapes:
-            if len(self._shapes) >= _MAX_SHAPES:
-                self._shapes.clear()
-            rules = (
-                MappingRules(null_policy="send", schema=self._rules.schema)
-                if chunk.are_records
-                else self._rules_for(chunk)
-            )
-            if self.destination.sends_ids:
-                rules = replace(rules, metadata_columns=())
-            try:
-                builder = compile_mapping(self.destination.fields_of, chunk.columns, rules)
-            except VoucherifyConfigurationError as error:
-                if chunk.fixed_columns:
-                    said = f"{error} ({chunk.hint})" if chunk.hint else str(error)
-                    raise VoucherifyConfigurationError(f"{chunk.file}: {said}" if chunk.file else said) from None
-                raise RefusedRowError("unmappable", str(error)) from None
-            self._tell_left_out(unnamed_columns(chunk.columns, rules))
-            if rules.mapping is None:
-                self._tell_padded(chunk.columns[to.column] for to in builder.targets)
-            self._shapes[name] = _Shape(builder, len(chunk.columns), self.destination.sends_ids)
-            if self.ledger is not None:
-                self.ledger.fields.note_targets((".".join(to.path), chunk.columns[to.column]) for to in builder.targets)
-        return self._shapes[name]
-
-    def _tell_left_out(self, columns: Sequence[str]) -> None:
-        if new := [name for name in columns if name not in self._left_out]:
-            self._left_out.update(new)
-            self.warn(
-                f"columns without a name of their own are not sent: {', '.join(map(repr, new))}; exclude_columns "
-                "leaves them out without this warning, and mapping sends them"
-            )
-
-    def _tell_padded(self, columns: Iterable[str]) -> None:
-        if new := [name for name in columns if name != name.strip() and name not in self._padded]:
-            self._padded.update(new)
-            self.warn(
-                f"columns whose names begin or end with a blank are members of metadata by these names: "
-                f"{', '.join(map(repr, new))}; csv_dialect={{'skipinitialspace': True}} reads a CSV file that has "
-                "blanks after its separators, and mapping gives other names"
-            )
-
-    def _rules_for(self, chunk: Chunk) -> MappingRules:
-        """Rows without fixed columns may lack any column that the rules name."""
-        rules = self._rules
-        if self.destination.sends_ids:  # which have no nulls: the policy is about the one metadata object
-            rules = replace(rules, null_policy="omit")
-        if chunk.fixed_columns:
-            check_columns(chunk.columns, rules)
-            return rules
-        present = {name: target for name, target in (rules.mapping or {}).items() if name in chunk.columns}
-        return replace(
-            rules,
-            mapping=None if rules.mapping is None else present,
-            metadata_columns=None
-            if rules.metadata_columns is None
-            else [name for name in rules.metadata_columns if name in chunk.columns],
-        )
-
-    def _has_key(self, chunk: Chunk) -> bool:
-        key = self.destination.endpoint.key
-        if chunk.are_records:
-            return key in chunk.columns
-        if self._rules.mapping is None:
-            return any(name.lower() == key for name in chunk.columns if name not in self._rules.exclude_columns)
-        return any(target == key and name in chunk.columns for name, target in self._rules.mapping.items())
-
     def _line(self, record: Record) -> bytes:
         try:
             item = encode_json(record[self.destination.endpoint.key] if self.destination.sends_ids else record)
@@ -521,35 +373,10 @@ class Plan:
         return item + b"\n"
 
     def _refuse(self, why: RefusedRowError, record_id: str | None, row: dict[str, Any]) -> None:
-        hint = self._hint(row) if record_id is None else None
+        hint = self._refused.hint(row) if record_id is None else None
         failure = Failure("refused", record_id, why.key, str(why), row=self.rows_read, hint=hint)
-        self._count_refused(failure)
-        if self._refused_file is not None:
-            self._refused_file.write(failure_line(failure, "row", row, at=self._read_at))
+        self._refused.add_row(failure, row)
         self._leave_out(failure)
-
-    def _hint(self, row: Mapping[str, Any]) -> str | None:
-        """Return a column that a row without an id can be found by, e.g. ``name 'Ann'``."""
-        rules = self._rules
-        if len(self.refused_sample) == SAMPLE_SIZE:
-            return None
-        for name, value in row.items():
-            is_sent = name not in rules.exclude_columns and (rules.mapping is None or name in rules.mapping)
-            if is_sent and isinstance(value, str | int) and (text := json_safe_text(value)).strip():
-                return f"{name} {text if isinstance(value, int) else repr(value):.{MAX_HINT}}"
-        return None
-
-    def _set_aside(self, failure: Failure, record: Mapping[str, Any], attempts: Attempts) -> None:
-        """Refuse a record that has failed too often."""
-        self._count_refused(failure)
-        if self._set_aside_file is not None:
-            self._set_aside_file.write(failure_line(failure, "record", record, attempts))
-
-    def _count_refused(self, failure: Failure) -> None:
-        self.refused += 1
-        self.refused_by_key[str(failure.key)] += 1
-        if len(self.refused_sample) < SAMPLE_SIZE:
-            self.refused_sample.append(failure)
 
     def _leave_out(self, failure: Failure) -> None:
         if self.ledger is not None:

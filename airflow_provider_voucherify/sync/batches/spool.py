@@ -25,10 +25,9 @@ import msgspec
 from airflow_provider_voucherify.client.calls import Body, Call, bulk
 from airflow_provider_voucherify.sync.batches.bodies import digest_of, ids_of
 from airflow_provider_voucherify.sync.batches.destination import Destination
+from airflow_provider_voucherify.sync.batches.id_hashes import IdHashes
 
-_HASHES_PER_READ = 65_536
 _BYTES_PER_READ = 262_144
-_MAX_PARTITIONS = 256
 _ITEMS_PER_WRITE = 1_000
 _BYTES_PER_BLOCK = 1024 * 1024
 
@@ -118,7 +117,7 @@ class Spool:
         self.id_of = id_of
         self.count = 0
         self._items = _file()
-        self._hashes = _file()
+        self._hashes = IdHashes()
         self._blocks: list[_Block] = []
         self._size = 0
         self._ascending = True
@@ -141,7 +140,7 @@ class Spool:
             self._ascending = False
             self._hash_earlier()
         if not self._ascending:
-            array("q", map(hash, ids)).tofile(self._hashes)
+            self._hashes.add(ids)
         self.add_distinct(lines, len(ids))
 
     def add_distinct(self, lines: bytes, count: int) -> None:
@@ -178,7 +177,7 @@ class Spool:
 
         Memory grows with the number of ids that come more than once, not with the number of items.
         """
-        if self._ascending or not (twice := self._hashes_seen_twice()):
+        if self._ascending or not (twice := self._hashes.seen_twice()):
             return 0
         last: dict[str, tuple[int, int]] = {}
         first = 0
@@ -336,7 +335,7 @@ class Spool:
     def _hash_earlier(self) -> None:
         """Write down the hashes that were not needed while the ids ascended."""
         for block in self._blocks:
-            array("q", [hash(self.id_of(line)) for line in self._lines(block)]).tofile(self._hashes)
+            self._hashes.add(map(self.id_of, self._lines(block)))
 
     def _lines(self, block: _Block) -> list[bytes]:
         return self.read(block.offset, block.length).split(b"\n")[:-1]
@@ -367,29 +366,9 @@ class Spool:
     def _blocks_with_hashes(self) -> Iterator[tuple[_Block, array[int]]]:
         offset = 0
         for block in self._blocks:
-            hashes = _read(self._hashes, offset, block.items)
+            hashes = self._hashes.read(offset, block.items)
             offset += block.items
             yield block, hashes
-
-    def _hashes_seen_twice(self) -> set[int]:
-        partitions = min(_MAX_PARTITIONS, self.count // _HASHES_PER_READ + 1)
-        if partitions == 1:
-            return _repeated(_read(self._hashes, 0, self.count))
-        twice: set[int] = set()
-        files: list[IO[bytes]] = [_file() for _ in range(partitions)]
-        try:
-            for start in range(0, self.count, _HASHES_PER_READ):
-                parts: list[list[int]] = [[] for _ in range(partitions)]
-                for hashed in _read(self._hashes, start, _HASHES_PER_READ):
-                    parts[hashed % partitions].append(hashed)
-                for part, file in zip(parts, files, strict=True):
-                    array("q", part).tofile(file)
-            for file in files:
-                twice |= _repeated(_read(file, 0, self.count))
-        finally:
-            for file in files:
-                file.close()
-        return twice
 
 
 def decode_id(item: bytes) -> str:
@@ -398,7 +377,7 @@ def decode_id(item: bytes) -> str:
 
 
 def _extend(ranges: list[tuple[int, int]], block: _Block) -> None:
-    """Add a block's range, as part of the last one where it follows on that."""
+    """Add a block's range, as part of the last one if it follows on that."""
     if ranges and sum(ranges[-1]) == block.offset:
         ranges[-1] = (ranges[-1][0], ranges[-1][1] + block.length)
     else:
@@ -407,26 +386,3 @@ def _extend(ranges: list[tuple[int, int]], block: _Block) -> None:
 
 def _file() -> IO[bytes]:
     return tempfile.TemporaryFile(prefix="voucherify-")
-
-
-def _read(file: IO[bytes], first: int, most: int) -> array[int]:
-    """Read at most so many 64-bit numbers of a file, from the given one on."""
-    file.flush()
-    numbers: array[int] = array("q")
-    size = os.fstat(file.fileno()).st_size
-    length = min(most * numbers.itemsize, size - first * numbers.itemsize)
-    numbers.frombytes(os.pread(file.fileno(), length, first * numbers.itemsize))
-    return numbers
-
-
-def _repeated(hashes: array[int]) -> set[int]:
-    seen: set[int] = set(hashes)
-    if len(seen) == len(hashes):
-        return set()
-    repeated: set[int] = set()
-    for hashed in hashes:
-        if hashed in seen:
-            seen.remove(hashed)
-        else:
-            repeated.add(hashed)
-    return repeated

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import UNSET, Meta
 
 from airflow_provider_voucherify.models.endpoints import Field
-from airflow_provider_voucherify.sync.rows.mapping import RecordBuilder, Row, Target
+from airflow_provider_voucherify.sync.rows.record_builder import RecordBuilder, Row, Target
 from airflow_provider_voucherify.sync.rows.values import RefusedValueError, to_object, to_string
 
 _Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]

@@ -1,4 +1,4 @@
-"""Columns to record fields: what goes where, decided once per list of columns, then applied to every row."""
+"""Columns to record fields: what goes where, decided once per list of columns; see ``record_builder``."""
 
 from __future__ import annotations
 
@@ -7,48 +7,26 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, Literal
 
 from airflow_provider_voucherify.models.endpoints import BulkEndpoint, Field
-from airflow_provider_voucherify.models.errors import PortableError, VoucherifyConfigurationError, refuse_all
-from airflow_provider_voucherify.sync.rows.metadata_rules import (
-    METADATA_VALIDATION_FAILED,
-    MetadataRules,
-    RefusedMetadataError,
-)
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, refuse_all
+from airflow_provider_voucherify.sync.rows.metadata_rules import MetadataRules
+from airflow_provider_voucherify.sync.rows.record_builder import RecordBuilder, Target
 from airflow_provider_voucherify.sync.rows.values import (
     Converter,
     RefusedValueError,
     converter_for,
-    is_missing,
     present_metadata,
     present_object,
     to_metadata,
     to_object,
-    to_string,
 )
 
 NullPolicy = Literal["omit", "send"]
 NULL_POLICIES: tuple[NullPolicy, ...] = ("omit", "send")
 
 _INDEX_OF_PANDAS = re.compile(r"__index_level_\d+__")
-
-Row = Sequence[Any]
-Record = dict[str, Any]
-
-
-class RefusedRowError(PortableError):
-    """
-    A row that cannot become a record.
-
-    :param key: kind of the reason, for counting: ``missing_key``, ``invalid_value``, ``nothing_to_send``,
-        ``unknown_field``, ``metadata_validation_failed`` or ``record_too_large``.
-    """
-
-    def __init__(self, key: str, message: str) -> None:
-        self.key = key
-        super().__init__(message)
 
 
 @dataclass(frozen=True)
@@ -94,117 +72,6 @@ def _check_names(mapping: Mapping[Any, Any]) -> None:
                 f"mapping must give each column's name one field's name, not {column!r:.100} {field!r:.100}"
                 + ("; to send a column to two fields, have the source give it twice, by two names" if both else "")
             )
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """
-    Where one column goes.
-
-    :param column: its place in a row.
-    :param label: what errors call it.
-    :param path: of the field: one name, or an object's and its member's.
-    :param field: the description of the field; None of a member of metadata.
-    :param convert: turns a present value into JSON; None if nothing of it is to be sent, as of a missing value.
-    :param send_null: whether a missing value is sent as ``null``.
-    :param checked: whether ``convert`` refuses more than what has no JSON form of the field's type.
-    """
-
-    column: int
-    label: str
-    path: tuple[str, ...]
-    field: Field | None
-    convert: Converter
-    send_null: bool
-    checked: bool = False
-
-
-@dataclass(frozen=True)
-class RecordBuilder:
-    """
-    Turns rows of one list of columns into records of one endpoint, row by row, and says what is wrong with one.
-
-    Members come in the order of the columns, the key first, whichever values are missing: equal rows are equal bytes.
-
-    :param key: the record's key field.
-    :param key_column: the place of its value in a row.
-    :param targets: where the other columns go.
-    :param required: names of the fields, the key apart, that a record must have.
-    """
-
-    key: str
-    key_column: int
-    targets: tuple[Target, ...]
-    required: tuple[str, ...]
-
-    @cached_property
-    def objects(self) -> set[str]:
-        """The objects that are made of columns, each of which is left out where all its members are missing."""
-        whole = {target.path for target in self.targets if len(target.path) == 1}
-        return {target.path[0] for target in self.targets if len(target.path) == 2 and target.path[:1] not in whole}
-
-    def record_id(self, row: Row) -> str | None:
-        """Return the row's id, or None where it has none that could be sent."""
-        try:
-            return self._id(row)
-        except RefusedRowError:
-            return None
-
-    def build(self, row: Row) -> Record:
-        """
-        Make the record of a row.
-
-        :raises RefusedRowError: saying which column and why.
-        """
-        record: Record = {self.key: self._id(row)}
-        objects = self.objects
-        for target in self.targets:
-            value = row[target.column]
-            if target.path[0] in objects:
-                record.setdefault(target.path[0], {})
-            try:
-                converted = None if is_missing(value) else target.convert(value)
-                if converted is not None or target.send_null:
-                    _put(record, target.path, converted)
-            except RefusedMetadataError as why:
-                raise RefusedRowError(METADATA_VALIDATION_FAILED, str(why)) from None
-            except RefusedValueError as why:
-                raise RefusedRowError("invalid_value", f"{target.label} {why}") from None
-        for name in objects:
-            if not record[name]:
-                del record[name]
-        for name in self.required:
-            if not record.get(name):
-                raise RefusedRowError("nothing_to_send", f"{name} is empty, there is nothing to update")
-        return record
-
-    def _id(self, row: Row) -> str:
-        value = row[self.key_column]
-        if is_missing(value):
-            raise RefusedRowError("missing_key", f"{self.key} is missing")
-        try:
-            text = to_string(value)
-        except RefusedValueError as why:
-            raise RefusedRowError("missing_key", f"{self.key} {why}") from None
-        if not text.strip():
-            raise RefusedRowError("missing_key", f"{self.key} is empty")
-        if "\0" in text:
-            raise RefusedRowError("missing_key", f"{self.key} has the character NUL, which no text of a database has")
-        return text
-
-
-def _put(record: Record, path: tuple[str, ...], value: Any) -> None:
-    """Set a value at a path; an object set earlier is extended, not replaced."""
-    for name in path[:-1]:
-        inner = record.get(name)
-        if not isinstance(inner, dict):
-            inner = record[name] = {}
-        record = inner
-    last = path[-1]
-    if isinstance(value, dict) and isinstance(record.get(last), dict):
-        record[last] = {**value, **record[last]}
-    elif not (value is None and isinstance(record.get(last), dict)):
-        record[last] = value
 
 
 def check_mapping(endpoint: BulkEndpoint, rules: MappingRules) -> None:
@@ -439,12 +306,12 @@ def _documented_object(described: Field, sends: bool) -> Converter:
         converted = to_object(value)
         if unknown := [part for part in converted if part not in parts]:
             raise RefusedValueError(f"has an unknown field {unknown[0]!r}; it may have {', '.join(parts)}")
-        said = {
+        members = {
             part: None if item is None else parts[part](item)
             for part, item in converted.items()
             if sends or item is not None
         }
-        return said if said or sends else None
+        return members if members or sends else None
 
     return convert
 

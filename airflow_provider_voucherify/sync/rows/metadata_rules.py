@@ -26,20 +26,16 @@ decides:
 from __future__ import annotations
 
 import json
-import operator
-import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from airflow_provider_voucherify.models.metadata_schema import MetadataDefinition, MetadataSchema, is_number
+from airflow_provider_voucherify.models.metadata_schema import MetadataDefinition, MetadataSchema
+from airflow_provider_voucherify.sync.rows.metadata_types import TYPES, Accepts, list_of, object_of
 from airflow_provider_voucherify.sync.rows.values import RefusedValueError
 
 Check = Callable[[Any], None]
-_Accepts = Callable[[Any], bool]
 
 METADATA_VALIDATION_FAILED = "metadata_validation_failed"
 """The server's ``key`` of such an error."""
@@ -47,12 +43,6 @@ METADATA_VALIDATION_FAILED = "metadata_validation_failed"
 _MAX_SHOWN_VALUE = 150
 _MAX_SHOWN_LIST = 200
 
-_BOUNDS: dict[str, Callable[[Any, Any], bool]] = {
-    "lt": operator.lt,
-    "lte": operator.le,
-    "gt": operator.gt,
-    "gte": operator.ge,
-}
 _DEMANDS = {
     "eq": "must be equal to one of {}",
     "ne": "must not be equal to any of {}",
@@ -64,21 +54,6 @@ _DEMANDS = {
     "max_length": "must have a maximum length of {}",
     "exact_length": "must have a length of {}",
 }
-_ISO_8601 = re.compile(
-    r"""
-    ( [+-] ( \d{2} )? )? \d{4}
-    ( -? W ( 0[1-9] | [1-4]\d | 5[0-3] ) ( -? [1-7] )?
-    | -? [0-3]\d{2}
-    | -? ( 0[1-9] | 1[0-2] ) ( -? ( 0[1-9] | [12]\d | 3[01] ) )?
-    )?
-    ( [Tt ] ( [01]\d | 2[0-4] ) ( :? [0-5]\d ( :? ( [0-5]\d | 60 ) )? )? ( [.,]\d+ )?
-      ( \ ? ( [Zz] | [+-]\d{2} ( :? \d{2} )? ) )?
-    )?
-    """,
-    re.ASCII | re.VERBOSE,
-)
-_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
-_IMAGE = re.compile("jpe?g|png", re.IGNORECASE)
 
 
 class RefusedMetadataError(RefusedValueError):
@@ -117,7 +92,7 @@ class MetadataRules:
 
     def column_check(self, name: str) -> Check | None:
         """
-        Return the check of one key's values, None where there is nothing to check.
+        Return the check of one key's values, None if there is nothing to check.
 
         The check returns nothing, or raises ``RefusedMetadataError``. It knows nothing of missing keys.
 
@@ -130,6 +105,11 @@ class MetadataRules:
     def unknown_key(self, name: str) -> bool:
         """Say whether a metadata key is refused, whatever its value (but null), because the schema lacks it."""
         return self.allow_defined_only and name not in self._rules
+
+    @property
+    def members(self) -> list[tuple[str, Accepts]]:
+        """The keys with what each accepts, but for those that are not checked."""
+        return [(key, rule.accepts) for key, rule in self._rules.items() if rule.accepts is not None]
 
     def _refuses(self, key: str, value: Any) -> bool:
         return value is not None and self.unknown_key(key)
@@ -146,14 +126,14 @@ class _Rule:
     What the schema says of one key.
 
     :param demands: everything it demands, in the vendor's words.
-    :param accepts: False only for what is surely refused; None where nothing is checked.
+    :param accepts: False only for what is surely refused; None if nothing is checked.
     :param array: whether the value is a list.
     :param nested: the rules of an object, or of a list's objects.
     :param check: ``accepts`` as a check that raises.
     """
 
     demands: str
-    accepts: _Accepts | None = None
+    accepts: Accepts | None = None
     array: bool = False
     nested: MetadataRules | None = None
     check: Check | None = None
@@ -168,7 +148,7 @@ class _Rule:
             yield _problem(name, self.demands, value)
 
     def _objects(self, value: Any) -> list[dict[str, Any]] | None:
-        """Return the nested objects, None where there is something else in their place."""
+        """Return the nested objects, None if there is something else in their place."""
         if self.array and not isinstance(value, list):
             return None
         present = [item for item in (value if self.array else [value]) if item is not None]
@@ -196,16 +176,16 @@ def _rules(schema: MetadataSchema, nested: Mapping[str, MetadataRules]) -> Metad
 
 def _rule(key: str, definition: MetadataDefinition, nested: Mapping[str, MetadataRules]) -> _Rule:
     demands = _demands(definition)
-    if definition.deleted or definition.array is None or definition.type not in _TYPES:
+    if definition.deleted or definition.array is None or definition.type not in TYPES:
         return _Rule(demands)
     inner = nested.get(definition.object_type or "") if definition.type == "object" else None
-    one = _TYPES[definition.type][1](definition) if inner is None else _object(inner)
-    accepts = _list_of(one) if definition.array else one
+    one = TYPES[definition.type][1](definition) if inner is None else object_of(inner.members)
+    accepts = list_of(one) if definition.array else one
     rule = _Rule(demands, accepts, definition.array, inner)
     return replace(rule, check=_check(key, rule, accepts))
 
 
-def _check(key: str, rule: _Rule, accepts: _Accepts) -> Check:
+def _check(key: str, rule: _Rule, accepts: Accepts) -> Check:
     def check(value: Any) -> None:
         if not accepts(value):
             raise RefusedMetadataError("; ".join(rule.problems(key, value)))
@@ -221,155 +201,8 @@ def _refusal_of(key: str) -> Check:
     return check
 
 
-# What a value must be. Each function returns a predicate that lets ordinary good values through at once, and looks
-# closely only at the others.
-
-
-def _list_of(accepts: _Accepts) -> _Accepts:
-    return lambda value: (isinstance(value, list) and all(map(accepts, value))) or value is None
-
-
-def _string(definition: MetadataDefinition) -> _Accepts:
-    allowed = _values_of(definition.eq, lambda value: isinstance(value, str))
-    banned = frozenset(value for value in definition.ne or () if isinstance(value, str))
-    exact = definition.exact_length
-    shortest = max(definition.min_length or 0, exact or 0)
-    longest = min(sys.maxsize if length is None else length for length in (definition.max_length, exact))
-
-    def accepts(value: Any) -> bool:
-        if (
-            type(value) is str
-            and (allowed is None or value in allowed)
-            and value not in banned
-            and shortest <= len(value) <= longest
-        ):
-            return True
-        return value is None or (isinstance(value, str) and closely(value))
-
-    def closely(value: str) -> bool:
-        utf_16_units = len(value.encode("utf-16-le", "surrogatepass")) // 2
-        listed = (allowed is None or value in allowed) and value not in banned
-        return listed and shortest <= utf_16_units <= longest
-
-    if allowed is None and not banned and not shortest and longest == sys.maxsize:
-        return lambda value: type(value) is str or value is None or isinstance(value, str)
-    return accepts
-
-
-def _number(definition: MetadataDefinition) -> _Accepts:
-    as_it_is = _number_test(definition, lambda number: number)
-    as_double = _number_test(definition, float)
-    exactly = _number_test(definition, lambda number: Decimal(str(number)))
-
-    def accepts(value: Any) -> bool:
-        kind = type(value)
-        if kind is int or kind is float:
-            if as_it_is(value):
-                return True
-        elif kind is Decimal and exactly(value):
-            return True
-        is_number_like = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-        return value is None or (is_number_like and as_double(float(value)))
-
-    return accepts
-
-
-def _number_test(definition: MetadataDefinition, convert: Callable[[Any], Any]) -> Callable[[Any], bool]:
-    """Return the test of a definition's constraints, with their numbers converted to those that will be tested."""
-    bounds = [
-        (holds, convert(bound)) for name, holds in _BOUNDS.items() if (bound := getattr(definition, name)) is not None
-    ]
-    listed = _values_of(definition.eq, is_number)
-    allowed = None if listed is None else frozenset(map(convert, listed))
-    banned = frozenset(convert(value) for value in definition.ne or () if is_number(value))
-
-    def fits(value: Any) -> bool:
-        for holds, bound in bounds:
-            if not holds(value, bound):
-                return False
-        return (allowed is None or value in allowed) and value not in banned
-
-    return fits
-
-
-def _values_of(values: list[Any] | None, of_type: Callable[[Any], bool]) -> frozenset[Any] | None:
-    """Return the values of an ``eq`` that can be relied on, None for any other."""
-    return frozenset(values) if values and all(map(of_type, values)) else None
-
-
-def _boolean(_: MetadataDefinition) -> _Accepts:
-    return lambda value: value is True or value is False or value is None
-
-
-def _iso_8601(_: MetadataDefinition) -> _Accepts:
-    def accepts(value: Any) -> bool:
-        if type(value) is str:
-            try:
-                datetime.fromisoformat(value)
-            except ValueError:
-                return _ISO_8601.fullmatch(value.strip()) is not None
-            return True
-        return value is None or (isinstance(value, str) and accepts(str(value)))
-
-    return accepts
-
-
-def _geopoint(_: MetadataDefinition) -> _Accepts:
-    def accepts(value: Any) -> bool:
-        if not isinstance(value, str):
-            return value is None
-        try:
-            latitude, longitude = value.split(",")
-            float(latitude)
-            float(longitude)
-        except ValueError:
-            return False
-        return True
-
-    return accepts
-
-
-def _image_url(_: MetadataDefinition) -> _Accepts:
-    def accepts(value: Any) -> bool:
-        if not isinstance(value, str):
-            return value is None
-        return value.endswith(_IMAGE_ENDINGS) or _IMAGE.search(value) is not None
-
-    return accepts
-
-
-def _object(nested: MetadataRules | None) -> _Accepts:
-    if nested is None:
-        return lambda value: isinstance(value, dict) or value is None
-    members = [(key, rule.accepts) for key, rule in nested._rules.items() if rule.accepts is not None]
-
-    def accepts(value: Any) -> bool:
-        is_object = isinstance(value, dict)
-        for key, member_accepts in members if is_object else ():
-            if key in value and not member_accepts(value[key]):
-                return False
-        return is_object or value is None
-
-    return accepts
-
-
-_TYPES: dict[str, tuple[str, Callable[[MetadataDefinition], _Accepts]]] = {
-    "string": ("must be a string", _string),
-    "number": ("must be a number", _number),
-    "boolean": ("must be a boolean", _boolean),
-    "date": ("must be an ISO-8601 date", _iso_8601),
-    "datetime": ("must be an ISO-8601 date time", _iso_8601),
-    "image_url": ("must be a URL pointing to JPG/JPEG or PNG resource", _image_url),
-    "geopoint": ("must be a geopoint", _geopoint),
-    "object": ("must be an object", lambda _: _object(None)),
-}
-
-
-# What is said
-
-
 def _demands(definition: MetadataDefinition) -> str:
-    of_type = [_TYPES[definition.type][0]] if definition.type in _TYPES else []
+    of_type = [TYPES[definition.type][0]] if definition.type in TYPES else []
     required = ["property is required"] if definition.optional is False else []
     constraints = [
         words.format(_listed(bound))

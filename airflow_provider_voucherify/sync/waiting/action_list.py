@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList
 from airflow_provider_voucherify.models.errors import VoucherifyError
 from airflow_provider_voucherify.models.times import epoch, iso
+from airflow_provider_voucherify.sync.waiting import pauses
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +21,7 @@ CLOCKS = 1.0
 """Seconds by which an action that was submitted before another may have been created after it."""
 
 
-def most_pages(wanted: int) -> int:
+def max_pages(wanted: int) -> int:
     """Return how many pages to read for a number of actions; those of others may lie between them."""
     return 5 + wanted // (PAGE // 2)
 
@@ -30,7 +32,7 @@ class ListSweep:
 
     The API has no cursor: the next page is what was scheduled before the oldest action of this one.
 
-    :param newest: no wanted action was created later (Unix epoch seconds); None where that is not known.
+    :param newest: no wanted action was created later (Unix epoch seconds); None if that is not known.
     :param pages: how many to read at most.
     """
 
@@ -47,7 +49,7 @@ class ListSweep:
         Take note of a page that was got with ``end_date``.
 
         :param wanted: ids; the sweep is done when it has seen them all.
-        :param oldest: no wanted action was created earlier (Unix epoch seconds); None where that is not known.
+        :param oldest: no wanted action was created earlier (Unix epoch seconds); None if that is not known.
         """
         self.pages += 1
         self.seen.update(action.id for action in page.async_actions)
@@ -68,6 +70,43 @@ class ListSweep:
             self._before, self.end_date = before, iso(before)
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """
+    The list being read.
+
+    :param whole: to its end at once, rather than a page now and then.
+    :param only_verifies: only for those whose last action has finished.
+    :param began: when the reading began.
+    """
+
+    sweep: ListSweep
+    whole: bool
+    only_verifies: bool
+    began: float
+
+
+class ListPace:
+    """How often to read the whole list: one call for each end, about, and less often while nothing ends."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        self.pause = 0.0
+        self._read_at = now
+        self._ends = 0
+
+    def note_end(self) -> None:
+        """Take note that a wait has ended."""
+        self._ends += 1
+
+    def note_read(self, pages: int, now: float) -> None:
+        """Take note that the list was read."""
+        if self._ends:
+            self.pause = (now - self._read_at) * pages / self._ends
+        else:
+            self.pause = 2 * max(self.pause, pauses.SHORTEST_PAUSE)
+        self._read_at, self._ends = now, 0
+
+
 class ListApi(Protocol):
     """The part of a Voucherify client that is needed here."""
 
@@ -79,14 +118,14 @@ def unfinished_in_list(api: ListApi, async_action_ids: Iterable[str], last: Asyn
     """
     Return those of some actions that the list shows unfinished, in the order given.
 
-    One that the list does not show is not among them, and where the list cannot be had none is: looking at each tells.
+    One that the list does not show is not among them, and none is if the list cannot be had: looking at each tells.
 
     :param last: the action that was submitted after them.
     """
     wanted = dict.fromkeys(async_action_ids)
     unfinished: set[str] = set()
     created = epoch(last.created_at)
-    sweep = ListSweep(None if created is None else created + CLOCKS, most_pages(len(wanted)))
+    sweep = ListSweep(None if created is None else created + CLOCKS, max_pages(len(wanted)))
     try:
         while wanted and not sweep.is_done:
             page = api.list_async_actions(PAGE, sweep.end_date)

@@ -18,7 +18,7 @@ SHORTEST_PAUSE = 1.0
 DEFAULT_POLL_INTERVAL = 60.0
 """Longest pause between two looks, in seconds."""
 
-MOST_FAILED_LOOKS = 10
+MAX_FAILED_LOOKS = 10
 """Failed looks in a row after which waiting is given up."""
 
 

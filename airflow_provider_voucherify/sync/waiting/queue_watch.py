@@ -9,11 +9,9 @@ Once it contradicts the order, the list alone is read.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
 
 from airflow_provider_voucherify.client.budgets import allowed_again_at
-from airflow_provider_voucherify.client.calls import Call, async_action_status, get_async_action, list_async_actions
 from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList
 from airflow_provider_voucherify.models.errors import (
     VoucherifyBadRequestError,
@@ -23,7 +21,8 @@ from airflow_provider_voucherify.models.errors import (
 )
 from airflow_provider_voucherify.models.times import epoch
 from airflow_provider_voucherify.sync.waiting import pauses
-from airflow_provider_voucherify.sync.waiting.action_list import CLOCKS, PAGE, ListSweep, most_pages
+from airflow_provider_voucherify.sync.waiting.action_list import CLOCKS, ListPace, ListSweep, Reading, max_pages
+from airflow_provider_voucherify.sync.waiting.look import Look, RateLimit
 from airflow_provider_voucherify.sync.waiting.queue_head import QueueHead
 from airflow_provider_voucherify.sync.waiting.waits import End, Wait, Waits
 
@@ -44,86 +43,6 @@ LIST_FAILURES = 3
 _NEVER = float("-inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """
-    The next look.
-
-    :param at: when, Unix epoch seconds. Before that time it is not settled yet what to look at: ask again then.
-    :param async_action_id: which action to get; None to get a page of the list, of 100 actions.
-    :param end_date: of the list's page.
-    """
-
-    at: float
-    async_action_id: str | None = None
-    end_date: str | None = None
-
-    @property
-    def call(self) -> Call[AsyncAction | AsyncActionList]:
-        """What to send."""
-        return self._call(get_async_action)
-
-    @property
-    def call_for_status(self) -> Call[AsyncAction | AsyncActionList]:
-        """The same for whoever has no use for results."""
-        return self._call(async_action_status)
-
-    def _call(self, get: Callable[[str], Call[AsyncAction]]) -> Call[AsyncAction | AsyncActionList]:
-        if self.async_action_id is None:
-            return list_async_actions(PAGE, self.end_date)
-        return get(self.async_action_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """
-    A rate limit that allows no look for now.
-
-    :param until: Unix epoch seconds.
-    :param why: what the look that met it said.
-    """
-
-    until: float
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """
-    The list being read.
-
-    :param whole: to its end at once, rather than a page now and then.
-    :param only_verifies: only for those whose last action has finished.
-    :param began: when the reading began.
-    """
-
-    sweep: ListSweep
-    whole: bool
-    only_verifies: bool
-    began: float
-
-
-class _ListPace:
-    """How often to read the whole list: one call for each end, about, and less often while nothing ends."""
-
-    def __init__(self, now: float = 0.0) -> None:
-        self.pause = 0.0
-        self._read_at = now
-        self._ends = 0
-
-    def note_end(self) -> None:
-        """Take note that a wait has ended."""
-        self._ends += 1
-
-    def note_read(self, pages: int, now: float) -> None:
-        """Take note that the list was read."""
-        if self._ends:
-            self.pause = (now - self._read_at) * pages / self._ends
-        else:
-            self.pause = 2 * max(self.pause, pauses.SHORTEST_PAUSE)
-        self._read_at, self._ends = now, 0
-
-
 class QueueWatch:
     """
     Decides about the looks on behalf of everybody who waits, and tells each wait its end.
@@ -132,7 +51,7 @@ class QueueWatch:
     what was ``found`` or how it ``failed``. Times are Unix epoch seconds by the driver's clock.
 
     With the last action of a wait the others should have finished; the list is read to be sure, and one that it shows
-    unfinished is waited for. One that it does not show is taken to be in order. Where the list cannot be had, actions
+    unfinished is waited for. One that it does not show is taken to be in order. If the list cannot be had, actions
     are looked at one by one.
 
     A wait ends at its ``end_time`` after a last look. A look that fails for good ends all waits; one that may pass,
@@ -144,8 +63,8 @@ class QueueWatch:
         self.waits = Waits()
         self.gave_up = False
         """Whether looking has failed for everybody, so that whoever waits next should connect anew."""
-        self.hold: Hold | None = None
-        """Why the last look was not possible, where a rate limit forbade it."""
+        self.rate_limit: RateLimit | None = None
+        """The rate limit that forbade the last look, if one did."""
         self._head = QueueHead()
         self._news: dict[Wait, None] = {}
         self._looked_at = _NEVER
@@ -158,8 +77,8 @@ class QueueWatch:
         self._list_failures = 0
         self._list_failed = False
         self._has_list = True
-        self._reading: _Reading | None = None
-        self._list_pace = _ListPace()
+        self._reading: Reading | None = None
+        self._list_pace = ListPace()
         self._verifying: dict[Wait, None] = {}
         self._unseen: str | None = None
 
@@ -226,7 +145,7 @@ class QueueWatch:
         return self.waits.head.key
 
     def _reads_list(self, over: Collection[str], now: float) -> bool:
-        """Say whether to read a page of the list now, and begin to read it where that is not done yet."""
+        """Say whether to read a page of the list now, and begin to read it if that is not done yet."""
         if self._goes_on:
             return True
         if self._unseen in self.waits.awaited:
@@ -253,8 +172,8 @@ class QueueWatch:
     def _begin_to_read(self, now: float, *, whole: bool) -> None:
         only_verifies = whole and len(self._verifying) > 0 and not self._contradicted
         wanted = self._wanted(only_verifies)
-        sweep = ListSweep(self._newest_of(wanted), most_pages(len(wanted)))
-        self._reading = _Reading(sweep, whole, only_verifies, now)
+        sweep = ListSweep(self._newest_of(wanted), max_pages(len(wanted)))
+        self._reading = Reading(sweep, whole, only_verifies, now)
 
     def _wanted(self, only_verifies: bool) -> Collection[str]:
         """Return the actions for which the list is read."""
@@ -288,7 +207,7 @@ class QueueWatch:
         else:
             self._note_page(answer, asked_at, now)
         self._failures, self._retry_at, self._list_failed, self._looked_at = 0, _NEVER, False, now
-        self.hold = None
+        self.rate_limit = None
         return self._take_news()
 
     def failed(self, look: Look, error: VoucherifyError, asked_at: float, now: float) -> list[Wait]:
@@ -299,12 +218,12 @@ class QueueWatch:
         """
         action_id = look.async_action_id
         until = allowed_again_at(error, now)
-        self.hold = None if until is None else Hold(until, str(error))
-        if action_id is None and self.hold is None:
+        self.rate_limit = None if until is None else RateLimit(until, str(error))
+        if action_id is None and self.rate_limit is None:
             self._note_list_failure(error)
-        self._list_failed = action_id is None and self.hold is None
-        if self.hold is not None:
-            self._note_hold(self.hold, action_id, now)
+        self._list_failed = action_id is None and self.rate_limit is None
+        if self.rate_limit is not None:
+            self._note_rate_limit(self.rate_limit, action_id, now)
         elif isinstance(error, VoucherifyNotFoundError | VoucherifyBadRequestError):
             for wait in self.waits.keyed_on(action_id):
                 self._end(wait, End("unreachable", str(error)))
@@ -379,7 +298,7 @@ class QueueWatch:
             elif wait in keyed:
                 self._verifying[wait] = None
 
-    def _note_whole_list(self, reading: _Reading, now: float) -> None:
+    def _note_whole_list(self, reading: Reading, now: float) -> None:
         seen = reading.sweep.seen
         for wait in tuple(self._verifying):
             for action_id in wait.unfinished.keys() - seen:
@@ -397,7 +316,7 @@ class QueueWatch:
     def _contradict(self, action_id: str, now: float) -> None:
         if self._contradicted:
             return
-        self._contradicted, self._list_pace = True, _ListPace(now)
+        self._contradicted, self._list_pace = True, ListPace(now)
         log.warning(
             "Async action %s is unfinished although a later one has finished, contrary to the documented order: "
             "from now on the list of async actions is read for all that are waited for",
@@ -416,10 +335,10 @@ class QueueWatch:
         for wait in tuple(self._verifying):
             self._end(wait, End("finished"))
 
-    def _note_hold(self, hold: Hold, action_id: str | None, now: float) -> None:
+    def _note_rate_limit(self, rate_limit: RateLimit, action_id: str | None, now: float) -> None:
         """Put everything off; a list that was being read is begun anew, since what it told is old by then."""
         self._reading = None
-        self._retry_at = max(hold.until, now + pauses.SHORTEST_PAUSE)
+        self._retry_at = max(rate_limit.until, now + pauses.SHORTEST_PAUSE)
         if self.waits:
             self._news.update(dict.fromkeys(self.waits.keyed_on(action_id or self.waits.head.key)))
 
@@ -446,10 +365,12 @@ class QueueWatch:
                 self._end_over(wait)
 
     def _end_over(self, wait: Wait) -> None:
-        said = f"async action {wait.key} was not finished in time"
-        if self.hold is not None:
-            said = f"whether async action {wait.key} has finished could not be found out in time: {self.hold.why}"
-        self._end(wait, End("timeout", said))
+        message = f"async action {wait.key} was not finished in time"
+        if self.rate_limit is not None:
+            message = (
+                f"whether async action {wait.key} has finished could not be found out in time: {self.rate_limit.why}"
+            )
+        self._end(wait, End("timeout", message))
 
     def _end(self, wait: Wait, end: End) -> None:
         wait.end = end

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL, MOST_FAILED_LOOKS
+from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL, MAX_FAILED_LOOKS
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.models.async_action import AsyncAction
@@ -45,7 +45,7 @@ class Wait:
     end_time: float
     poll_interval: float = DEFAULT_POLL_INTERVAL
     not_before: float = 0.0
-    most_failures: int = MOST_FAILED_LOOKS
+    most_failures: int = MAX_FAILED_LOOKS
     end: End | None = field(default=None, init=False)
     """How it ended, None while it lasts."""
     status: str | None = field(default=None, init=False)

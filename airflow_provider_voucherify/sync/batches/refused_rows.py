@@ -1,0 +1,87 @@
+"""Rows and records that are not sent: counted by their reason, sampled, and kept as lines of failure files."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+from airflow_provider_voucherify.sync.rows.failure_lines import Attempts, failure_line
+from airflow_provider_voucherify.sync.rows.mapping import MappingRules
+from airflow_provider_voucherify.sync.types.failure import SAMPLE_SIZE, Failure
+from airflow_provider_voucherify.sync.types.text import json_safe_text
+
+MAX_HINT = 60
+"""Characters of a value that a row without an id is found by."""
+
+
+class RefusedRows:
+    """
+    What is refused of a source.
+
+    :param rules: say which columns may be shown.
+    :param keep_lines: whether ``lines`` and ``set_aside_lines`` will be asked for.
+    """
+
+    def __init__(self, rules: MappingRules, *, keep_lines: bool) -> None:
+        self.by_key: Counter[str] = Counter()
+        self.sample: list[Failure] = []
+        self._rules = rules
+        self._read_at = time.time()
+        self._rows_file: IO[bytes] | None = tempfile.TemporaryFile() if keep_lines else None  # noqa: SIM115
+        self._set_aside_file: IO[bytes] | None = tempfile.TemporaryFile() if keep_lines else None  # noqa: SIM115
+
+    @property
+    def number(self) -> int:
+        """How many rows and records are refused."""
+        return self.by_key.total()
+
+    def add_row(self, failure: Failure, row: Mapping[str, Any]) -> None:
+        """Refuse a row that cannot become a record."""
+        self._count(failure)
+        if self._rows_file is not None:
+            self._rows_file.write(failure_line(failure, "row", row, at=self._read_at))
+
+    def set_aside(self, failure: Failure, record: Mapping[str, Any], attempts: Attempts) -> None:
+        """Refuse a record that has failed too often."""
+        self._count(failure)
+        if self._set_aside_file is not None:
+            self._set_aside_file.write(failure_line(failure, "record", record, attempts))
+
+    def hint(self, row: Mapping[str, Any]) -> str | None:
+        """Return a column that a row without an id can be found by, e.g. ``name 'Ann'``; None if none is needed."""
+        if len(self.sample) == SAMPLE_SIZE:
+            return None
+        rules = self._rules
+        for name, value in row.items():
+            is_sent = name not in rules.exclude_columns and (rules.mapping is None or name in rules.mapping)
+            if is_sent and isinstance(value, str | int) and (text := json_safe_text(value)).strip():
+                return f"{name} {text if isinstance(value, int) else repr(value):.{MAX_HINT}}"
+        return None
+
+    def lines(self) -> Iterator[bytes]:
+        """Give the refused rows as lines of ``failures.jsonl``."""
+        return _lines(self._rows_file)
+
+    def set_aside_lines(self) -> Iterator[bytes]:
+        """Give the records that have failed too often as lines of ``set_aside.jsonl``."""
+        return _lines(self._set_aside_file)
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        for file in (self._rows_file, self._set_aside_file):
+            if file is not None:
+                file.close()
+
+    def _count(self, failure: Failure) -> None:
+        self.by_key[str(failure.key)] += 1
+        if len(self.sample) < SAMPLE_SIZE:
+            self.sample.append(failure)
+
+
+def _lines(file: IO[bytes] | None) -> Iterator[bytes]:
+    if file is not None:
+        file.seek(0)
+        yield from file
