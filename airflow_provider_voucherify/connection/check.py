@@ -3,7 +3,7 @@ What the Test button says: one cheap call, and for each way in which it can fail
 
 A working call shows that host, keys (or OAuth scope) and the right to read async actions are good. It does not show
 that the keys may update customers, products or vouchers: nothing but an update would. What to do about an error is
-said by ``client.advice``, in tasks as well.
+``client.advice`` says it, in tasks as well.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def check_connection(settings: ConnectionSettings) -> tuple[bool, str]:
             client.list_async_actions(limit=1)
     except VoucherifyError as error:
         return False, error.happened if error.advice is None else f"{error.advice} ({error.happened})"
-    said = [f"Voucherify at {where(settings)} accepts these credentials."]
+    sentences = [f"Voucherify at {where(settings)} accepts these credentials."]
     if missing := missing_scopes(settings, RESOURCES):
-        said.append(f"The OAuth scope lacks {', '.join(missing)}, so bulk updates of these will be refused.")
+        sentences.append(f"The OAuth scope lacks {', '.join(missing)}, so bulk updates of these will be refused.")
     if settings.unknown_extras:
-        said.append(f"The extra has {without_effect(settings.unknown_extras)}.")
-    return True, " ".join(said)
+        sentences.append(f"The extra has {without_effect(settings.unknown_extras)}.")
+    return True, " ".join(sentences)

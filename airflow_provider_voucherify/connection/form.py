@@ -43,8 +43,8 @@ class ExtraField:
     :param label: what stands beside the field.
     :param description: the help below it, without the default.
     :param type: JSON type of the value.
-    :param default: what an empty field means; the help tells it. None where the description does.
-    :param choices: the allowed values with the text that stands for each; empty where any value is.
+    :param default: what an empty field means; the help tells it. None if the description does.
+    :param choices: the allowed values with the text that stands for each; empty if any value is.
     :param minimum: smallest number allowed.
     :param maximum: largest number allowed.
     :param suggestions: values that the field offers while it is typed into.
@@ -68,10 +68,10 @@ class ExtraField:
 
     @property
     def help(self) -> str:
-        """Return the text below the field, with the default where the field does not hold it."""
+        """Return the text below the field, with the default if the field does not hold it."""
         default = f"{self.default:g}" if isinstance(self.default, float) else self.default
-        told = self.preset is not None or self.default is None
-        return self.description if told else f"{self.description} Default: {default}."
+        is_shown = self.preset is not None or self.default is None
+        return self.description if is_shown else f"{self.description} Default: {default}."
 
 
 EXTRA_FIELDS = {

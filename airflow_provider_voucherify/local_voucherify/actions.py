@@ -2,7 +2,7 @@
 Async actions: their place in the queue, their processing and the object that the API shows.
 
 An action's times are fixed when it is scheduled, so its status is a function of the clock and nothing runs in the
-background. Fields and values are the contract's; where the vendor is silent the choice is named here:
+background. Fields and values are the contract's; if the vendor is silent the choice is named here:
 ``operation_status`` is ``UNKNOWN`` until the end, then ``FAILED`` only if every record failed; a failed record is in
 the report with ``updated`` false. Against the contract, which has errors alone there, results of metadata updates have
 counts and reports too, as in the vendor's examples.
@@ -76,7 +76,7 @@ class Report:
     What happened to each record: the rows of the report files.
 
     :param key: name of the first column, ``source_id`` or ``code``.
-    :param ids: the ids in the order of the request; an empty string where a record had none.
+    :param ids: the ids in the order of the request; an empty string if a record had none.
     :param flags: for each id a byte with the bits for found and updated.
     """
 
@@ -341,7 +341,7 @@ def _changes(record: dict[str, Any], endpoint: BulkEndpoint) -> dict[str, Any]:
 
 
 def with_both_birthdates(changes: dict[str, Any]) -> dict[str, Any]:
-    """Let ``birthdate`` and the deprecated ``birthday`` stand in for each other, where only one is there."""
+    """Let ``birthdate`` and the deprecated ``birthday`` stand in for each other, if only one is there."""
     birthdate, birthday = changes.get("birthdate"), changes.get("birthday")
     if birthdate is None and birthday is None:
         return changes

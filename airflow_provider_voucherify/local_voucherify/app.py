@@ -264,7 +264,7 @@ class _Routes:
     # Reports
 
     async def _download_report(self, request: Request) -> Response:
-        """Send a report file; such a download is no API call and counts towards no limit."""
+        """Send a report file; such a download is not an API call and counts towards no limit."""
         options = self._project.options
         if options.reports_need_auth:
             self._authorize(request, scope=None)
@@ -343,9 +343,9 @@ async def _read_form(request: Request) -> dict[str, str]:
 
 def _read_limit(request: Request) -> int:
     text = request.query_params.get("limit", str(_LIST_DEFAULT))
-    least, most = LIST_ACTIONS.bounds("limit")
-    if not text.isdecimal() or not least <= int(text) <= most:
-        raise errors.invalid_query_params(f"Property .limit must be an integer between {least} and {most}")
+    least, greatest = LIST_ACTIONS.bounds("limit")
+    if not text.isdecimal() or not least <= int(text) <= greatest:
+        raise errors.invalid_query_params(f"Property .limit must be an integer between {least} and {greatest}")
     return int(text)
 
 

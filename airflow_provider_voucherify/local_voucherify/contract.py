@@ -40,11 +40,11 @@ class Operation:
     One call.
 
     :param path: with names in braces, e.g. ``/v1/vouchers/{code}``.
-    :param scope: the OAuth scope for it besides ``api``; None where only an API key is accepted.
+    :param scope: the OAuth scope for it besides ``api``; None if only an API key is accepted.
     :param status: HTTP status of success.
     :param fields: the members of a JSON body, or of each record of a body that is an array.
     :param required: those that must be there.
-    :param max_body_bytes: size of the largest body, None where none is given.
+    :param max_body_bytes: size of the largest body, None if none is given.
     """
 
     method: str

@@ -2,7 +2,7 @@
 CSV imports: what a file's columns mean, and what becomes of its rows.
 
 The columns, the required ones, what happens to objects that exist, and the shape of the result are the vendor's
-(importCSV pages and async actions of the API description). Ours, where it is silent: the reasons for a row that lacks a
+(importCSV pages and async actions of the API description). Ours, if it is silent: the reasons for a row that lacks a
 required value or has too few or too many; that text outside UTF-8 is read with replacement characters.
 """
 
@@ -89,8 +89,8 @@ def read_import(content_type: str, body: bytes) -> CsvPayload:
     if not content_type.lower().startswith("multipart/form-data") or boundary is None:
         raise invalid_payload(_NO_FILE)
     for part in body.split(b"--" + (boundary[1] or boundary[2]).encode())[1:-1]:
-        head, found, content = part.partition(b"\r\n\r\n")
-        if found and _FILE_PART.search(head):
+        head, blank_line, content = part.partition(b"\r\n\r\n")
+        if blank_line and _FILE_PART.search(head):
             return _rows(content.removesuffix(b"\r\n"))
     raise invalid_payload(_NO_FILE)
 

@@ -26,7 +26,7 @@ class BulkEndpoint:
     :param fields: the fields of one record, the key included.
     :param required: the fields that a record must have.
     :param ids_field: for a body of ids that share one ``metadata`` object, the name of the list of ids;
-        None where the body is an array of records.
+        None if the body is an array of records.
     :param upserts: whether an unknown id is created.
     """
 

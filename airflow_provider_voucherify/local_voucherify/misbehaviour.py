@@ -192,15 +192,15 @@ class Truncate:
 
     async def play(self, exchange: Exchange) -> None:
         """Process, send the first bytes, close."""
-        left = self.bytes_sent
+        remaining = self.bytes_sent
 
         async def send(message: Message) -> None:
-            nonlocal left
+            nonlocal remaining
             if message["type"] == "http.response.start":
                 await exchange.send(message)
-            elif left > 0:
-                piece = message.get("body", b"")[:left]
-                left -= len(piece)
+            elif remaining > 0:
+                piece = message.get("body", b"")[:remaining]
+                remaining -= len(piece)
                 await exchange.send({"type": "http.response.body", "body": piece, "more_body": True})
 
         await exchange.process(send)

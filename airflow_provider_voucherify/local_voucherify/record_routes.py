@@ -117,18 +117,18 @@ def _below(records: SingleRecords, request: Request, identifier: str, more: list
             shown = events[: integer(query, "limit", 10, *LIST_ACTIVITIES.bounds("limit"))]
             return _json({"object": "list", "data_ref": "data", "data": shown, "total": len(events)})
         case "GET", ["segments"]:
-            found = records.segments(identifier)
-            return _json({"object": "list", "data_ref": "data", "data": found, "total": len(found)})
+            segments = records.segments(identifier)
+            return _json({"object": "list", "data_ref": "data", "data": segments, "total": len(segments)})
         case "GET", ["redeemables"]:
             held = records.redeemables(identifier, query)
             return _json({**_cut(held, query, LIST_REDEEMABLES), "total": len(held)})
     return _no_route()
 
 
-def _cut(found: list[Wire], query: Mapping[str, str], of: Operation) -> Wire:
+def _cut(shown: list[Wire], query: Mapping[str, str], of: Operation) -> Wire:
     limit = integer(query, "limit", 10, *of.bounds("limit"))
-    page = {"object": "list", "data_ref": "data", "data": found[:limit], "has_more": len(found) > limit}
-    return {**page, "more_starting_after": found[limit - 1]["id"]} if len(found) > limit else page
+    page = {"object": "list", "data_ref": "data", "data": shown[:limit], "has_more": len(shown) > limit}
+    return {**page, "more_starting_after": shown[limit - 1]["id"]} if len(shown) > limit else page
 
 
 def _no_route() -> Response:

@@ -126,7 +126,7 @@ class RecordStore(Mapping[str, dict[str, Any]]):
     The objects of one resource, by ``source_id`` or ``code``; reading one gives the object that the API shows.
 
     :param kind: how the objects appear.
-    :param stores_fields: False keeps only ids and dates, for loads where nobody reads back.
+    :param stores_fields: False keeps only ids and dates, for loads that nobody reads back.
     """
 
     def __init__(self, kind: ObjectKind, *, stores_fields: bool) -> None:

@@ -2,7 +2,7 @@
 Customers, products and vouchers one by one, and lists of them: what each request does to the project. No HTTP here.
 
 Fields, orders and limits are the contract's; filters and errors are those of the vendor's pages
-(docs.voucherify.io/api-reference). Ours, where both are silent: an unknown ``id`` in a POST is a 404; ties of an order
+(docs.voucherify.io/api-reference). Ours, if both are silent: an unknown ``id`` in a POST is a 404; ties of an order
 come in the order of creation; the only condition of ``filters`` that is understood is ``$is``; what was never updated
 has no part in what is asked for by a time of update, and comes first in that order. Against the contract, a voucher
 without a type, as one of the vendor's tests creates it, has the type that its fields belong to.
@@ -117,7 +117,7 @@ class SingleRecords:
         with self.project.lock:
             store = self._store
             checks = list(self._checks(query, filters))
-            found = [shown for shown in (store[key] for key in store) if all(check(shown) for check in checks)]
+            records = [shown for shown in (store[key] for key in store) if all(check(shown) for check in checks)]
         listing = LISTS[self.resource]
         limit = integer(query, "limit", 10, *listing.bounds("limit"))
         number = integer(query, "page", 1, *listing.bounds("page"))
@@ -125,14 +125,14 @@ class SingleRecords:
         field = order.removeprefix("-")
         if order not in listing.choices("order"):
             raise errors.invalid_query_params("Property .order must be one of the allowed values")
-        total = len(found)
-        found.sort(key=lambda shown: str(shown.get(field) or ""), reverse=order.startswith("-"))
+        total = len(records)
+        records.sort(key=lambda shown: str(shown.get(field) or ""), reverse=order.startswith("-"))
         if (after := time(query, "starting_after")) is not None and field in _TIMES:
-            dated = [s for s in found if s.get(field) is not None]
-            found = [s for s in dated if (s[field] < after if order.startswith("-") else s[field] > after)]
-        shown = found[(number - 1) * limit : number * limit]
+            dated = [s for s in records if s.get(field) is not None]
+            records = [s for s in dated if (s[field] < after if order.startswith("-") else s[field] > after)]
+        shown = records[(number - 1) * limit : number * limit]
         answer = {"object": "list", "data_ref": self.resource, self.resource: shown, "total": total}
-        return {**answer, "has_more": number * limit < len(found)} if self.resource == "customers" else answer
+        return {**answer, "has_more": number * limit < len(records)} if self.resource == "customers" else answer
 
     def activity(self, identifier: str, query: Query) -> list[Wire]:
         """Return what happened to a customer, filtered and in order, from the cursor on."""
@@ -249,11 +249,11 @@ class SingleRecords:
                 yield lambda shown, path=path, wanted=wanted: _member(shown, path) == wanted  # type: ignore[misc]
 
 
-def integer(query: Query, name: str, default: int, least: int, most: int) -> int:
+def integer(query: Query, name: str, default: int, least: int, greatest: int) -> int:
     """Read a number of the query, or raise the documented 400."""
     text = query.get(name, str(default))
-    if not text.isdecimal() or not least <= int(text) <= most:
-        raise errors.invalid_query_params(f"Property .{name} must be an integer between {least} and {most}")
+    if not text.isdecimal() or not least <= int(text) <= greatest:
+        raise errors.invalid_query_params(f"Property .{name} must be an integer between {least} and {greatest}")
     return int(text)
 
 

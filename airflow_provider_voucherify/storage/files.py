@@ -64,12 +64,12 @@ def fetch(path: str, to: IO[bytes]) -> bool:
     return False
 
 
-def first_line(path: str, most: int = 10_000) -> bytes:
-    """Return the first line of a file, local or in object storage; nothing where there is no such file."""
+def first_line(path: str, max_bytes: int = 10_000) -> bytes:
+    """Return the first line of a file, local or in object storage; nothing if there is no such file."""
     source = ObjectStoragePath(path)
     source.fs.invalidate_cache(source.path)
-    with suppress(FileNotFoundError), source.open("rb", block_size=most) as file:  # type: ignore[no-untyped-call]
-        return bytes(file.read(most).partition(b"\n")[0])
+    with suppress(FileNotFoundError), source.open("rb", block_size=max_bytes) as file:  # type: ignore[no-untyped-call]
+        return bytes(file.read(max_bytes).partition(b"\n")[0])
     return b""
 
 

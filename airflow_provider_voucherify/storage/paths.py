@@ -86,8 +86,8 @@ def _matching(pattern: str) -> list[str]:
     target = ObjectStoragePath(f"{base}/" if base or pattern.startswith("/") else ".")
     target.fs.invalidate_cache()
     root = target.fs._strip_protocol(target.path).rstrip("/")
-    found = target.fs.glob(f"{root}/{pattern[len(base) :].lstrip('/')}", detail=True)
-    names = sorted(name for name, told in found.items() if told["type"] != "directory" and _is_data(name))
+    entries = target.fs.glob(f"{root}/{pattern[len(base) :].lstrip('/')}", detail=True)
+    names = sorted(name for name, entry in entries.items() if entry["type"] != "directory" and _is_data(name))
     if not names:
         raise FileNotFoundError(f"no file matches {pattern}")
     prefix = f"{base}/" if base or pattern.startswith("/") else ""

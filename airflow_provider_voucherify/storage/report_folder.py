@@ -44,7 +44,7 @@ class StorageReportFolder:
         return replacing_at(self._path / name)
 
     def read(self, name: str) -> bytes | None:
-        """Return a file's content, or None where there is no such file."""
+        """Return a file's content, or None if there is no such file."""
         file = self._path / name
         try:
             return bytes(file.fs.cat_file(file.path))
@@ -52,12 +52,12 @@ class StorageReportFolder:
             return None
 
     def lines(self, name: str) -> Iterator[bytes]:
-        """Give a file's lines, none where there is no such file."""
+        """Give a file's lines, none if there is no such file."""
         with suppress(FileNotFoundError), open_for_reading(str(self._path / name)) as file:
             yield from file
 
     def fetch(self, name: str, to: IO[bytes]) -> bool:
-        """Copy a file of the folder into a local one; False where there is no such file."""
+        """Copy a file of the folder into a local one; False if there is no such file."""
         return fetch(str(self._path / name), to)
 
     def names(self) -> list[str]:
@@ -80,6 +80,6 @@ class StorageReportFolder:
         folder = StorageReportFolder(str(self._path / name))
         for file in folder.names():
             folder.remove(file)
-        left = self._path / name
+        path = self._path / name
         with suppress(OSError):  # not every storage has folders that are left then
-            left.fs.rmdir(left.path)
+            path.fs.rmdir(path.path)

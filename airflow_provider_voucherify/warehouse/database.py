@@ -83,8 +83,8 @@ class Database:
         return kind.replace("varchar(", "nvarchar(") if self.kind == "mssql" and not is_key else kind
 
 
-def some_of(items: Iterable[Any], most: int) -> Iterator[list[Any]]:
+def some_of(items: Iterable[Any], number: int) -> Iterator[list[Any]]:
     """Give items in lists of at most that many."""
-    left = iter(items)
-    while some := list(islice(left, most)):
+    rest = iter(items)
+    while some := list(islice(rest, number)):
         yield some

@@ -47,7 +47,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*){0,2}")
 
 class OutcomeTables:
     """
-    The tables ``{table}_runs``, ``{table}_changelog`` and ``{table}_state`` of a database, created where absent.
+    The tables ``{table}_runs``, ``{table}_changelog`` and ``{table}_state`` of a database, created if absent.
 
     ``runs`` has a row per task run with its counts, ``changelog`` a row per source row of a run (rows that were not
     sent because they had not changed are only counted), and ``state`` a row per record with what its last sync came to.

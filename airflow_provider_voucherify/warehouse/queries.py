@@ -28,7 +28,7 @@ def query(sql_conn_id: str, sql: str, parameters: Iterable[Any] | Mapping[str, A
     Drivers that would otherwise fetch the whole result into memory are asked for a server-side or unbuffered cursor:
     psycopg2, psycopg, MySQLdb (mysqlclient), pymysql and mysql.connector. The others are read with ``fetchmany``.
 
-    Bytes become text where the cursor describes their column as one of text, and integers where it is a BIT of MySQL.
+    Bytes become text if the cursor describes their column as one of text, and integers if it is a BIT of MySQL.
 
     A server-side cursor of PostgreSQL takes one ``SELECT``, ``VALUES`` or ``WITH`` that changes nothing, and lives in
     a transaction: autocommit is switched off on the connection.
@@ -89,7 +89,7 @@ class _Driver:
 
 
 def _driver(connection: Any) -> _Driver:
-    """Return the driver of a connection, also where its class is extended elsewhere."""
+    """Return the driver of a connection, also if its class is extended elsewhere."""
     modules = [cls.__module__.partition(".")[0] for cls in type(connection).__mro__]
     return next((_DRIVERS[module] for module in modules if module in _DRIVERS), _ANY_DRIVER)
 

@@ -112,7 +112,7 @@ def metadata_destination(
 
     One ``metadata`` for all ids goes to ``metadata/async``, which takes a list of ids. Metadata per row goes to
     ``bulk/async`` as records of nothing but the id and its metadata: one request holds tens of thousands of different
-    ones, where ``metadata/async`` would need a request for each.
+    ones, whereas ``metadata/async`` would need a request for each.
 
     :param schema: the project's metadata schema, which the one ``metadata`` has to fit.
     :param null_policy: what becomes of its missing values; a mapping is one of member to policy here.
@@ -122,9 +122,9 @@ def metadata_destination(
         return Destination(_endpoint(UPDATE_ENDPOINTS, resource), _endpoint(METADATA_ENDPOINTS, resource), BodyForm())
     try:
         converted = {
-            name: left
+            name: rest
             for name, value in to_object(metadata).items()
-            if (left := value if (sends := sends_null(null_policy, name)) else without_nulls(value)) is not None
+            if (rest := value if (sends := sends_null(null_policy, name)) else without_nulls(value)) is not None
             or sends
         }
         if schema is not None:

@@ -26,7 +26,7 @@ class Estimate:
     :param looks: GETs of async actions while they are waited for and at their end, about.
     :param bytes: bytes of all bodies.
     :param limit: the limit on all API calls, and ``is_assumed`` whether it is not the connection's but the vendor's.
-    :param bulk_limit: the limit on bulk calls; None where the connection sets none.
+    :param bulk_limit: the limit on bulk calls; None if the connection sets none.
     """
 
     requests: Mapping[str, int]

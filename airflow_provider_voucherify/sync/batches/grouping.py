@@ -3,7 +3,7 @@ Equal metadata sent once: which records are cheaper as a list of ids for ``metad
 
 A body of records repeats the metadata for each; ``metadata/async`` takes one metadata object for any number of ids, but
 a request for every distinct object. Requests are the scarce thing, so a group of records with equal metadata goes there
-only where that saves requests, or bytes at the same number of requests.
+only if that saves requests, or bytes at the same number of requests.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from airflow_provider_voucherify.sync.batches.spool import Spool, decode_id
 
 MetadataPlan = Literal["auto", "bulk", "metadata"]
 
-MOST_GROUPS = 1_000
+MAX_GROUPS = 1_000
 """Distinct metadata objects, each a request or more, that ``plan="metadata"`` sends."""
 
 _COUNTERS = 4_096
@@ -77,13 +77,11 @@ def group_by_metadata(spool: Spool, plan: MetadataPlan, limits: BatchLimits) -> 
 
     :param spool: records for ``bulk/async``, superseded ones known; it is not closed.
     :param plan: ``auto`` as above; ``metadata`` gives every distinct metadata object its own requests.
-    :returns: None where all go as they are.
+    :returns: None if all go as they are.
     :raises VoucherifyConfigurationError: ``metadata`` would take more than a thousand requests.
     """
-    if plan == "metadata":
-        chosen = list(_groups(spool, _counted(spool, limit=MOST_GROUPS)))
-    else:
-        chosen = _worth_it(spool, limits)
+    is_asked_for = plan == "metadata"
+    chosen = _groups(spool, _counted(spool, limit=MAX_GROUPS)) if is_asked_for else _worth_it(spool, limits)
     return _split(spool, chosen) if chosen else None
 
 
@@ -120,16 +118,16 @@ def _counted(spool: Spool, limit: int | None = None) -> set[bytes]:
 
 def _groups(spool: Spool, wanted: Iterable[bytes]) -> list[Group]:
     """Measure the wanted groups exactly; the largest come first, in an order that is the same in every process."""
-    found: dict[bytes, list[int]] = {metadata: [0, 0, 0] for metadata in wanted}
+    sums_of: dict[bytes, list[int]] = {metadata: [0, 0, 0] for metadata in wanted}
     before = len(_before_id(spool.destination))
     for items in spool.blocks():
         for item in items:
             head, _, metadata = item.partition(_SEPARATOR)
-            if (sums := found.get(metadata)) is not None:
+            if (sums := sums_of.get(metadata)) is not None:
                 sums[0] += 1
                 sums[1] += len(item) + 1
                 sums[2] += len(head) - before + 1
-    groups = [Group(metadata[:-1], *sums) for metadata, sums in found.items() if sums[0]]
+    groups = [Group(metadata[:-1], *sums) for metadata, sums in sums_of.items() if sums[0]]
     return sorted(groups, key=_largest_first)
 
 

@@ -323,8 +323,8 @@ class Plan:
     def _why_not_again(self, record_id: str | None, before: Attempts, chunk: Chunk) -> RefusedRowError | None:
         if record_id is None:
             return None
-        most = self._changes.max_attempts
-        if chunk.are_records and most is not None and before.number >= most:
+        limit = self._changes.max_attempts
+        if chunk.are_records and limit is not None and before.number >= limit:
             return RefusedRowError(MAX_ATTEMPTS, f"failed {before.number} times and is not sent again")
         if self.ledger is not None and self.ledger.was_updated_after(record_id, before.at):
             return NEWER_SUCCESS

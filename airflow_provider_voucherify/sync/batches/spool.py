@@ -6,7 +6,7 @@ warehouse before the waiting for rate limits begins, and lets a batch be sent ag
 have no name, so nothing is left behind when the process is killed, and memory does not grow with the rows.
 
 Items are kept as JSON lines in blocks of a thousand or so, however few are added at a time: a line break cannot occur
-inside an item, so the single items are only looked for where one matters, at a batch's edge or where an id comes twice.
+inside an item, so the single items are only looked for if one matters, at a batch's edge or if an id comes twice.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Spool:
 
         :param lines: the items, each followed by a line break.
         :param ids: of the items' records.
-        :param keys: what the source had for the ids, where that is comparable: as long as each is greater than the one
+        :param keys: what the source had for the ids, if that is comparable: as long as each is greater than the one
             before, no id can come twice.
         """
         if not ids:
@@ -240,15 +240,15 @@ class Spool:
         """
         overhead = self.destination.form.overhead
         room = max_bytes - overhead + 1
-        most = max_records or self.count
+        max_items = max_records or self.count
         number, records, size = first, 0, 0
         ranges: list[tuple[int, int]] = []
         for run in self._runs():
             cuts: Iterator[_Block] = iter((run,))
-            if size + run.length > room or records + run.items > most:
+            if size + run.length > room or records + run.items > max_items:
                 cuts = self._single(run)
             for cut in cuts:
-                if records and (size + cut.length > room or records + cut.items > most):
+                if records and (size + cut.length > room or records + cut.items > max_items):
                     yield Batch(number, records, overhead + size - 1, self.destination, tuple(ranges), self)
                     number, records, size, ranges = number + 1, 0, 0, []
                 _extend(ranges, cut)

@@ -1,7 +1,7 @@
 """
 The rows of a CSV file, each of them checked for what a quote in the wrong place does.
 
-A quote that is not closed, or that is escaped in a way nobody was told of, takes the lines after it for one value.
+A quote that is not closed, or that is escaped in a way nobody has declared, takes the lines after it for one value.
 A row of one line that is not valid costs itself only. One of several lines may have other rows in it, so the file is
 refused, and so it is if the first and the last line of a row look like rows themselves.
 """
@@ -30,7 +30,7 @@ _STANDARD: dict[str, Any] = {"delimiter": ",", "quotechar": '"', "escapechar": N
 
 def csv_options(dialect: Mapping[str, Any] | str | None) -> dict[str, Any]:
     """
-    Return what ``csv.reader`` is to be told of a file.
+    Return the options of ``csv.reader`` for a file.
 
     :param dialect: ``delimiter``, ``quotechar``, ``escapechar``, ``doublequote``, ``skipinitialspace`` and ``quoting``
         as ``csv.reader`` has them, or the name of a registered dialect.
@@ -47,8 +47,8 @@ def csv_options(dialect: Mapping[str, Any] | str | None) -> dict[str, Any]:
     elif dialect is not None and not isinstance(dialect, Mapping):
         raise VoucherifyConfigurationError(f"csv_dialect must be a dict or a dialect's name, not {dialect!r:.100}")
     options = {**_STANDARD, **(dialect or {})}
-    told = (_mistake(name, value, known) for name, value in options.items())
-    refuse_all(f"csv_dialect {mistake}" for mistake in told if mistake is not None)
+    mistakes = (_mistake(name, value, known) for name, value in options.items())
+    refuse_all(f"csv_dialect {mistake}" for mistake in mistakes if mistake is not None)
     characters = [options[name] for name in _CHARACTERS if options[name] is not None]
     if len(set(characters)) != len(characters):
         raise VoucherifyConfigurationError(
@@ -95,7 +95,7 @@ class CsvRows:
     :param lines: of the file, with their ends.
     :param name: of the file, for errors.
     :param options: what ``csv_options`` gives.
-    :param hint: what to say where ``\\"`` is in a row that cannot be read.
+    :param hint: what to say if ``\\"`` is in a row that cannot be read.
     :ivar columns: how many values a row has; None until the header is known.
     :ivar characters: how many of the file have been read.
     """
@@ -124,7 +124,7 @@ class CsvRows:
 
     def header(self) -> tuple[str, ...]:
         """
-        Read the names of the columns; none where the file is empty.
+        Read the names of the columns; none if the file is empty.
 
         :raises VoucherifyConfigurationError: they are not valid CSV.
         """
@@ -184,8 +184,8 @@ class CsvRows:
                 yield line
         self._ended = True
 
-    def _as_meant(self, found: re.Match[str]) -> str:
-        return found[0] if found[1] in self._special else f"{self._escape}{found[0]}"
+    def _as_meant(self, escaped: re.Match[str]) -> str:
+        return escaped[0] if escaped[1] in self._special else f"{self._escape}{escaped[0]}"
 
     def _bad(self, why: str, *, is_one_row: bool) -> BadRow:
         begins, ends = self.line, int(self._reader.line_num)

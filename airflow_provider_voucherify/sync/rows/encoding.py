@@ -102,7 +102,7 @@ class RowsEncoder:
         return True
 
     def _type_of(self, target: Target) -> Any:
-        """Return the type of the values that need no conversion; None where all do."""
+        """Return the type of the values that need no conversion; None if all do."""
         if target.checked:
             return None
         if target.field is None:
@@ -204,7 +204,7 @@ class _Member:
     :param attribute: what it is called in the struct; an identifier.
     :param name: what it is called in JSON.
     :param value: the expression of its value.
-    :param send_null: whether it is ``null`` where its value is None; otherwise it is left out.
+    :param send_null: whether it is ``null`` if its value is None; otherwise it is left out.
     """
 
     attribute: str
@@ -235,7 +235,7 @@ def _refuse() -> Any:
 
 
 def rows_encoder(builder: RecordBuilder, columns: int, *, ids_only: bool) -> RowsEncoder | None:
-    """Return the encoder of a builder's rows; None where only the builder itself can make them."""
+    """Return the encoder of a builder's rows; None if only the builder itself can make them."""
     paths = {target.path for target in builder.targets}
     if any(len(path) == 2 and path[:1] in paths for path in paths):
         return None

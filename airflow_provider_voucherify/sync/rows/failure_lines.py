@@ -5,7 +5,7 @@ A line is the record with one more member, ``_failure``::
 
     {"source_id": "c1", "name": "Ann", "_failure": {"form": "record", "outcome": "failed", "key": "invalid_payload", …}}
 
-``form`` is ``record`` where the other members are the record as it was sent, and ``row`` where they are the source's
+``form`` is ``record`` if the other members are the record as it was sent, and ``row`` if they are the source's
 columns (a refused row): reading the file again applies the mapping to rows and not to records. Columns whose values
 have no JSON form (NaN, say) are shown as text and named in ``as_text``: they are refused again until they are mended
 and no longer named there, so that the text is never sent for the value.
@@ -47,7 +47,7 @@ class Attempts:
     How often Voucherify has not accepted a record, in this sync and in earlier ones.
 
     :param number: how often; that an action failed as a whole does not count.
-    :param at: when the record failed, or its row was refused, last, Unix epoch seconds; 0 where that is not known.
+    :param at: when the record failed, or its row was refused, last, Unix epoch seconds; 0 if that is not known.
     :param history: the last of the failures, oldest first.
     """
 
@@ -56,15 +56,17 @@ class Attempts:
     history: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
-    def read(cls, told: Mapping[str, Any]) -> Attempts:
+    def read(cls, failure: Mapping[str, Any]) -> Attempts:
         """
         Read the ``_failure`` of a line, which is itself the last failure of its history.
 
         It may come from a person's hand; one that does not say how often the record failed stands for one failure.
         """
-        number, at, history = told.get("attempts"), told.get("at"), told.get("history")
+        number, at, history = failure.get("attempts"), failure.get("at"), failure.get("history")
         earlier = [item for item in history if isinstance(item, Mapping)] if isinstance(history, list) else []
-        this = {name: told[name] for name in ("at", "key", "message", "details", "async_action_id") if name in told}
+        this = {
+            name: failure[name] for name in ("at", "key", "message", "details", "async_action_id") if name in failure
+        }
         return cls(
             number if type(number) is int and number >= 0 else 1,
             float(at) if isinstance(at, int | float | Decimal) and not isinstance(at, bool) else 0.0,
@@ -91,18 +93,18 @@ def failure_line(
     :param attempts: how often Voucherify has not accepted the record.
     :param at: when the row was refused, which Voucherify has never seen; Unix epoch seconds.
     """
-    told = {name: value for name, value in asdict(failure).items() if value is not None and name != "hint"}
+    reason = {name: value for name, value in asdict(failure).items() if value is not None and name != "hint"}
     if at is not None:
-        told["at"] = round(at, 3)
+        reason["at"] = round(at, 3)
     if attempts is not None:
-        told |= {"attempts": attempts.number, "at": round(attempts.at, 3), "history": list(attempts.history)}
+        reason |= {"attempts": attempts.number, "at": round(attempts.at, 3), "history": list(attempts.history)}
     for name in ("message", "details"):
-        if name in told:
-            told[name] = shortened(told[name])
+        if name in reason:
+            reason[name] = shortened(reason[name])
     line = {json_safe_text(name): json_safe(value) for name, value in content.items()}
     if lost := [json_safe_text(name) for name, value in content.items() if not has_json_form(value)]:
-        told[LOST_MEMBER] = lost
-    line[FAILURE_MEMBER] = {"form": form, **told}
+        reason[LOST_MEMBER] = lost
+    line[FAILURE_MEMBER] = {"form": form, **reason}
     return _encode(line) + b"\n"
 
 
@@ -124,15 +126,15 @@ class EarlierFailures:
     def add(self, failures: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         """Remember failures; a later one of the same id counts."""
         database = self._database or self._open(None)
-        encoded = ((record_id, _encode(told)) for record_id, told in failures)
+        encoded = ((record_id, _encode(failure)) for record_id, failure in failures)
         database.db.executemany("insert or replace into failures values (?, ?)", encoded)
 
     def find(self, record_id: str) -> Attempts:
-        """Return how often an id's record has failed; no attempts where it is not known."""
-        found = None
+        """Return how often an id's record has failed; no attempts if it is not known."""
+        row = None
         if self._database is not None:
-            found = self._database.db.execute("select told from failures where id = ?", (record_id,)).fetchone()
-        return Attempts(0, 0.0) if found is None else Attempts.read(_decode(found[0]))
+            row = self._database.db.execute("select told from failures where id = ?", (record_id,)).fetchone()
+        return Attempts(0, 0.0) if row is None else Attempts.read(_decode(row[0]))
 
     def save(self, file: IO[bytes]) -> None:
         """Write what is remembered into a file."""

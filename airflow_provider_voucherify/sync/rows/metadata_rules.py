@@ -14,7 +14,7 @@ decides:
 - ``eq`` and ``ne`` of other types than string and number, bounds of other types than number, lengths of other types
   than string; an empty ``eq``, and an ``eq`` whose values are not all of the definition's type;
 - a number that only one reading of its digits (exact, or as a double) puts outside what is allowed;
-- a string that has another length in characters than in UTF-16 units, where one of the two is allowed;
+- a string that has another length in characters than in UTF-16 units, if one of the two is allowed;
 - a date-time for a ``date`` and a date for a ``datetime``, since one ISO-8601 rule is documented for both; a day that
   its month does not have;
 - for ``image_url``, everything about the text but that it names JPG, JPEG or PNG somewhere;

@@ -83,13 +83,13 @@ def some_lines(file: IO[bytes], name: str, rows: int, size: int) -> Iterator[lis
     number, readline = 0, file.readline
     while True:
         lines: list[bytes] = []
-        left = size
-        while len(lines) < rows and left > 0 and (line := readline(MAX_LINE_BYTES)):
+        remaining = size
+        while len(lines) < rows and remaining > 0 and (line := readline(MAX_LINE_BYTES)):
             number += 1
             if len(line) == MAX_LINE_BYTES:
                 raise _too_long(name, number)
             lines.append(line)
-            left -= len(line)
+            remaining -= len(line)
         if not lines:
             return
         yield lines

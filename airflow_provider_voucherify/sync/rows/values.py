@@ -201,10 +201,10 @@ def without_nulls(value: Any) -> Any:
     :param value: JSON.
     """
     if type(value) is dict:
-        kept = {name: left for name, item in value.items() if (left := without_nulls(item)) is not None}
+        kept = {name: rest for name, item in value.items() if (rest := without_nulls(item)) is not None}
         return kept if kept or not value else None
     if type(value) is list:
-        return [{} if (left := without_nulls(item)) is None and item is not None else left for item in value]
+        return [{} if (rest := without_nulls(item)) is None and item is not None else rest for item in value]
     return value
 
 

@@ -2,7 +2,7 @@
 The ledger of one sync: every row of the source with what became of it, and what is known of earlier syncs.
 
 It is two SQLite files without a name on local disk, so nothing is left behind when the process is killed, memory does
-not grow with the rows, and joining the plan, the answers and the state of earlier syncs is SQL. It is only kept where
+not grow with the rows, and joining the plan, the answers and the state of earlier syncs is SQL. It is only kept if
 outcomes are written down or only changes are sent: without it a sync counts, and with it it knows each row.
 
 The first file is about this sync. Rows that are not sent, because Voucherify has confirmed them as they are, take next
@@ -183,7 +183,7 @@ class Ledger:
         self._db.executemany("insert into rows values (?, ?, ?, ?)", rows)
 
     def leave_out(self, failure: Failure) -> None:
-        """Write down a row that is no item: it is refused, or superseded by a newer sync."""
+        """Write down a row that is not an item: it is refused, or superseded by a newer sync."""
         record_id = None if failure.id is None else json_safe_text(failure.id)
         values = (failure.row, record_id, failure.outcome, failure.key, shortened(failure.message))
         self._db.execute("insert into unsent values (?, ?, ?, ?, ?)", values)
@@ -199,7 +199,7 @@ class Ledger:
         """
         Say whether a sync after a record's failure has updated it, so that sending it again would undo that.
 
-        What an earlier try of the same run has confirmed is no later sync's.
+        What an earlier try of the same run has confirmed does not count.
         """
         later = "select exists (select 1 from earlier.state where id = :id and confirmed_at > :at and run <> :run)"
         return bool(self._database.number(later, {**self._database.names, "id": record_id, "at": failed_at * 1000}))

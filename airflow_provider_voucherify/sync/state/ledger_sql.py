@@ -55,7 +55,7 @@ create table answers(
 """
 ``of_project`` has the settings under which records were made for this sync's project, since another one does not have
 them; ``chunks`` the ids of all items, as JSON; ``rows`` the items that are not confirmed as they are; ``unsent`` the
-rows that are no items; ``held`` the items that are not sent; ``overtaken`` ids that another run may have sent since an
+rows that are not items; ``held`` the items that are not sent; ``overtaken`` ids that another run may have sent since an
 earlier try of this one; ``answers`` what Voucherify says of the ids that were.
 
 ``contents`` has which fields an item has, with a value or null; ``targets`` which fields the source has a column for;

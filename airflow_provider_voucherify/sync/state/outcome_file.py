@@ -84,6 +84,6 @@ def _write_parquet(outcomes: Iterable[RowOutcome], file: IO[bytes]) -> None:
 
 
 def _some(outcomes: Iterable[RowOutcome]) -> Iterator[list[RowOutcome]]:
-    left = iter(outcomes)
-    while some := list(islice(left, _ROWS_PER_WRITE)):
+    rest = iter(outcomes)
+    while some := list(islice(rest, _ROWS_PER_WRITE)):
         yield some

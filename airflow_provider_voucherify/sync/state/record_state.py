@@ -8,7 +8,7 @@ from itertools import islice
 
 from airflow_provider_voucherify.sync.types.outcome import Outcome
 
-MOST_FIELDS = 10
+MAX_FIELDS = 10
 """Fields that a warning names."""
 
 
@@ -64,12 +64,12 @@ class NotCleared:
         """Say so in words, and what clears them; None if there are none."""
         if not self.records:
             return None
-        shown = [f"{path} ({number:,})" for path, number in islice(self.records.items(), MOST_FIELDS)]
+        shown = [f"{path} ({number:,})" for path, number in islice(self.records.items(), MAX_FIELDS)]
         more = len(self.records) - len(shown)
         fields = ", ".join(shown) + (f" and {more} more fields" if more else "")
         clear = {self.columns[path]: "send" for path in self.records if path.startswith(("metadata.", "address"))}
         stay = any(not path.startswith(("metadata.", "address")) for path in self.records)
-        how = f"null_policy={dict(islice(clear.items(), MOST_FIELDS))} sends null for them" if clear else ""
+        how = f"null_policy={dict(islice(clear.items(), MAX_FIELDS))} sends null for them" if clear else ""
         not_all = "the API takes null in metadata and in the address only" if stay else ""
         return (
             f"Voucherify still has {self.values:,} values that the source no longer has, as missing values are "

@@ -21,7 +21,7 @@ from airflow_provider_voucherify.sync.state.ledger import Ledger
 FORMAT = "voucherify-sync-state"
 VERSION = 2
 
-_LONGEST_HEAD = 10_000
+_MAX_HEAD = 10_000
 _BYTES_PER_READ = 1_048_576
 
 
@@ -60,12 +60,12 @@ def read_state(ledger: Ledger, resource: str, sync_name: str, file: IO[bytes]) -
     :raises VoucherifyConfigurationError: it is the state of another sync or resource. Two syncs that share a file would
         take each other's records for removed.
     """
-    head = _head(file.readline(_LONGEST_HEAD))
-    if (found := head.get("resource")) != resource:
-        raise VoucherifyConfigurationError(f"state_path is the state of a sync of {found}, and not of {resource}")
-    if (found := head.get("sync")) != sync_name:
+    head = _head(file.readline(_MAX_HEAD))
+    if (other := head.get("resource")) != resource:
+        raise VoucherifyConfigurationError(f"state_path is the state of a sync of {other}, and not of {resource}")
+    if (other := head.get("sync")) != sync_name:
         raise VoucherifyConfigurationError(
-            f"state_path is the state of the sync {found!r}, and not of {sync_name!r}: give this task a file of its"
+            f"state_path is the state of the sync {other!r}, and not of {sync_name!r}: give this task a file of its"
             " own, or give both the same sync_name= if they send the same records"
         )
     begin = file.tell()

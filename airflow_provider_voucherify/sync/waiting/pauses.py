@@ -1,7 +1,7 @@
 """
 When to look at an async action while nothing else is known: soon, then less and less often.
 
-``queue_watch`` builds on it where several actions are waited for, ``service_times`` where some of them were seen to
+``queue_watch`` builds on it if several actions are waited for, ``service_times`` if some of them were seen to
 finish.
 """
 

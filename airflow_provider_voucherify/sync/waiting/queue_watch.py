@@ -56,7 +56,7 @@ class QueueWatch:
 
     A wait ends at its ``end_time`` after a last look. A look that fails for good ends all waits; one that may pass,
     those that have seen too many of them in a row. An action that does not exist ends only the waits for it. A rate
-    limit that says when it ends is no failure: the next look is then.
+    limit that says when it ends is not a failure: the next look is then.
     """
 
     def __init__(self) -> None:

@@ -59,7 +59,7 @@ class ServiceTimes:
 
     def expected(self, submitted_at: float, actions: int) -> float | None:
         """
-        Return when the next action should be finished; a time that has passed where it may be by now.
+        Return when the next action should be finished; a time that has passed if it may be by now.
 
         :param submitted_at: when it was submitted.
         :param actions: how many actions end with it.
@@ -86,7 +86,7 @@ class ServiceTimes:
         return self._found_at
 
     def _note_look(self, actions: int, seconds: float) -> None:
-        """Take note of the time between two looks, which says nothing where there was no pause between them."""
+        """Take note of the time between two looks, which says nothing if there was no pause between them."""
         if seconds >= pauses.SHORTEST_PAUSE:
             self._seconds.clear()
             self._seconds.append(seconds / actions * (HASTE if self._unfinished_at is None else 1.0))

@@ -20,7 +20,7 @@ class End:
 
     :param status: ``finished``; ``timeout``: it is too late, and the last look found an action unfinished;
         ``unreachable``: looking failed for good.
-    :param message: what to tell a person; None where it has finished.
+    :param message: what to tell a person; None if it has finished.
     """
 
     status: Literal["finished", "timeout", "unreachable"]
@@ -79,7 +79,7 @@ class Awaited:
     """
     An action that somebody waits for.
 
-    :param created: when it was created, by Voucherify's clock; None where that is not known.
+    :param created: when it was created, by Voucherify's clock; None if that is not known.
     :param failures: looks at it that failed since the last good one.
     """
 
@@ -151,7 +151,7 @@ class Waits:
         return index
 
     def _index(self, wait: Wait) -> int | None:
-        """Find a wait by its time, since there may be thousands; None where it is not there."""
+        """Find a wait by its time, since there may be thousands; None if it is not there."""
         at = bisect.bisect_left(self._waits, wait.submitted_at, key=lambda other: other.submitted_at)
         for index in range(at, len(self._waits)):
             if self._waits[index] is wait:
