@@ -5,9 +5,8 @@ Each pair has an environment of its own in ``.versions``, made from the committe
 beside it.
 Interpreters are those of pyenv, or else the ``python3.x`` on the path. One pair at a time is built and tested.
 
-    python -m harness.versions                  all pairs; the table goes into docs/compatibility.md
-    python -m harness.versions 2.11-py3.12      these pairs alone; nothing is written
-    python -m harness.versions --table          the same table, of what each pair came to when it was last run
+    python -m harness.versions                  all pairs; their rows go into docs/compatibility.md
+    python -m harness.versions 2.11-py3.12      these pairs alone
     python -m harness.versions --pin 3.0        make a constraints file anew
 
 The table has what was run: the example DAGs on every pair, the provider's tests once for each Airflow, and those of
@@ -33,7 +32,6 @@ from harness import ROOT
 FOLDER = ROOT / ".versions"
 PAGE = ROOT / "docs" / "compatibility.md"
 UV = ROOT / ".venv" / "bin" / "uv"
-START, END = "<!-- make test-versions -->\n", "<!-- end -->\n"
 PARTS = {
     "examples": ["tests/examples"],
     "provider": ["tests/examples", "tests/provider"],
@@ -131,7 +129,6 @@ def main() -> int:
     parser.add_argument(
         "pairs", nargs="*", choices=[[], *map(str, PAIRS)], metavar="pair", help=", ".join(map(str, PAIRS))
     )
-    parser.add_argument("--table", action="store_true", help="write the table of the last runs, and run nothing")
     parser.add_argument(
         "--pin", choices=LINES, help="make the constraints file of an Airflow anew, and do nothing else"
     )
@@ -140,38 +137,26 @@ def main() -> int:
         pin(LINES[arguments.pin])
         return 0
     pairs = [pair for pair in PAIRS if not arguments.pairs or str(pair) in arguments.pairs]
-    outcomes = [last(pair) if arguments.table else run(pair) for pair in pairs]
-    table = as_table(outcomes)
-    print(table)
-    if not arguments.pairs:
-        write(table)
+    outcomes = [run(pair) for pair in pairs]
+    for outcome in outcomes:
+        print(outcome.row())
+        write(outcome)
     return int(any(outcome.failed for outcome in outcomes))
 
 
-def as_table(outcomes: list[Outcome]) -> str:
-    """Return outcomes as a Markdown table."""
-    names = ("Airflow", "Python", "tests", "passed", "skipped", "failed", "on")
-    head = f"| {' | '.join(names)} |\n|{' --- |' * len(names)}\n"
-    return head + "".join(f"{outcome.row()}\n" for outcome in outcomes)
-
-
-def write(table: str) -> None:
-    """Put the table into its page."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{START}\n{table}\n{END}{after}", encoding="utf-8")
+def write(outcome: Outcome) -> None:
+    """Put what a pair came to into its row of the page."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines(keepends=True)
+    row = f"{outcome.row()}\n"
+    name = row.split("|")[1:3]
+    (number,) = (number for number, line in enumerate(lines) if line.split("|")[1:3] == name)
+    lines[number] = row
+    PAGE.write_text("".join(lines), encoding="utf-8")
 
 
 def report_of(pair: Pair) -> Path:
     """Return where pytest's report of a pair is."""
     return FOLDER / f"{pair}.xml"
-
-
-def last(pair: Pair) -> Outcome:
-    """Return what a pair came to when it was last run."""
-    if not report_of(pair).exists():
-        sys.exit(f"{pair} has not been run to its end here")
-    return count(pair)
 
 
 def run(pair: Pair) -> Outcome:
