@@ -93,6 +93,14 @@ def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pauses, "SHORTEST_PAUSE", 0.01)
 
 
+@pytest.fixture
+def defer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let deferrable tasks be deferred before they poll from their worker."""
+    from airflow_provider_voucherify.task.completion import Completion
+
+    monkeypatch.setattr(Completion, "worker_seconds", 0.0)
+
+
 @pytest.fixture(autouse=True)
 def _no_budgets_of_earlier_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each test begin without knowledge of rate limits: a later server may have the port of an earlier one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import tomllib
 from collections.abc import Iterator
@@ -35,6 +36,26 @@ def test_the_picture_has_every_folder_of_the_package() -> None:
     folders = {path.parent.name for folder in (PACKAGE, PACKAGE / "sync") for path in folder.glob("*/__init__.py")}
 
     assert set(re.findall(r"(\w+)/", picture)) == folders
+
+
+def _classes() -> Iterator[type]:
+    """Give the classes of the package, but for the stand-in's and for errors, whose tree is for ``except``."""
+    for file in sorted(PACKAGE.rglob("*.py")):
+        parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+        if "local_voucherify" in parts or file.name in ("__init__.py", "__main__.py", "errors.py", "exceptions.py"):
+            continue
+        for value in vars(importlib.import_module(".".join(parts))).values():
+            if isinstance(value, type) and value.__module__ == ".".join(parts):
+                yield value
+
+
+def test_no_class_stands_on_more_than_two_of_ours() -> None:
+    ancestors = {
+        one: [base for base in one.__mro__[1:] if base.__module__.startswith(PACKAGE.name)] for one in _classes()
+    }
+
+    assert len(ancestors) > 100
+    assert {one: ours for one, ours in ancestors.items() if len(ours) > 2} == {}
 
 
 def _reasons_to_skip(file: Path) -> Iterator[str]:

@@ -20,11 +20,8 @@ from airflow_provider_voucherify.compat import (
     with_values,
 )
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
-from airflow_provider_voucherify.operators.bulk import (
-    HiddenRecords,
-    VoucherifyBulkMetadataOperator,
-    VoucherifyBulkUpdateOperator,
-)
+from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.task.rendering import HiddenRecords
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context, TaskDecorator
@@ -34,83 +31,83 @@ _NEVER_ROWS = str | bytes | bool | int | float | Decimal | date | time | timedel
 _SOURCES = frozenset({"records", "sql", "sql_conn_id", "sql_parameters", "path"})
 
 
-class _FunctionGivesRows(DecoratedOperator):
+def _decorated(operator: Any, decorator: str) -> Any:
     """
-    A bulk operator whose rows a function returns or yields, instead of ``records=``, ``sql=`` or ``path=``.
+    Return the class of tasks whose rows a function gives.
 
-    The function runs when the task reads its rows: after its arguments have been checked, before anything is sent. A
-    retry runs it again, the way back from the triggerer does not. Its arguments are templates, as those of every
-    TaskFlow function, unless another task has returned them. Lists, tables and other objects among them, or in dicts
-    among them, may hold rows, so Airflow does not get to store them.
+    :param operator: class of the tasks that take them from ``records=``, ``sql=`` or ``path=`` instead.
+    :param decorator: what Airflow calls the tasks.
     """
 
-    if not hasattr(DecoratedOperator, "xcom_push"):
-        xcom_push = None  # Airflow 3.0 asks for it, though it has taken it away, and does nothing with it
+    class FunctionGivesRows(DecoratedOperator, operator):  # type: ignore[misc]
+        """
+        A bulk operator whose rows a function returns or yields.
 
-    def __init__(self, *, python_callable: Callable[..., Any], **kwargs: Any) -> None:
-        if inspect.iscoroutinefunction(python_callable) or inspect.isasyncgenfunction(python_callable):
-            raise VoucherifyConfigurationError(
-                "the rows must come from a plain function or generator, not an async one"
-            )
-        super().__init__(python_callable=python_callable, records=(), **kwargs)
+        The function runs when the task reads its rows: after its arguments have been checked, before anything is sent.
+        A retry runs it again, the way back from the triggerer does not. Its arguments are templates, as those of every
+        TaskFlow function, unless another task has returned them. Lists, tables and other objects among them, or in
+        dicts among them, may hold rows, so Airflow does not get to store them.
+        """
 
-    def execute(self, context: Context) -> Any:
-        """Run the bulk operator with the rows of the function."""
-        self.op_args = [_given(argument) for argument in self.op_args]
-        self.op_kwargs = {name: _given(argument) for name, argument in self.op_kwargs.items()}
-        self._arguments = determine_kwargs(self.python_callable, self.op_args, with_values(context, self.op_kwargs))
-        return super().execute(context)
+        template_fields: Sequence[str] = (
+            *DecoratedOperator.template_fields,
+            *(field for field in operator.template_fields if field not in _SOURCES),
+        )
+        template_fields_renderers = {  # noqa: RUF012
+            **DecoratedOperator.template_fields_renderers,
+            **operator.template_fields_renderers,
+        }
+        template_ext: Sequence[str] = ()
+        custom_operator_name = decorator
 
-    @contextmanager
-    def _records(self) -> Iterator[Any]:
-        """Call the function now that rows are asked for, and end its generator when they are not any more."""
-        rows = self.python_callable(*self.op_args, **self._arguments)
-        if rows is None:
-            name = getattr(self.python_callable, "__name__", "the function")
-            raise VoucherifyConfigurationError(f"{name} returned None instead of rows: did you forget return?")
-        try:
-            yield rows
-        finally:
-            if isinstance(rows, Generator):
-                rows.close()
+        if not hasattr(DecoratedOperator, "xcom_push"):
+            xcom_push = None  # Airflow 3.0 asks for it, though it has taken it away, and does nothing with it
 
-    def _do_render_template_fields(
-        self, parent: Any, template_fields: Iterable[str], context: Context, *args: Any, **kwargs: Any
-    ) -> None:
-        expanded: dict[str, Any] = {}
-        if parent is self and (partial := partial_of_expand_kwargs(context, self.task_id)) is not None:
-            expanded = {name: value for name, value in self.op_kwargs.items() if name not in partial["op_kwargs"]}
-            self.op_kwargs = {name: value for name, value in self.op_kwargs.items() if name not in expanded}
-        super()._do_render_template_fields(parent, template_fields, context, *args, **kwargs)
-        if parent is self:
-            self.op_args = [_stored(argument) for argument in self.op_args]
-            self.op_kwargs = {name: _stored(argument) for name, argument in (self.op_kwargs | expanded).items()}
+        def __init__(self, *, python_callable: Callable[..., Any], **kwargs: Any) -> None:
+            if inspect.iscoroutinefunction(python_callable) or inspect.isasyncgenfunction(python_callable):
+                raise VoucherifyConfigurationError(
+                    "the rows must come from a plain function or generator, not an async one"
+                )
+            super().__init__(python_callable=python_callable, records=(), **kwargs)
+
+        def execute(self, context: Context) -> Any:
+            """Run the bulk operator with the rows of the function."""
+            self.op_args = [_given(argument) for argument in self.op_args]
+            self.op_kwargs = {name: _given(argument) for name, argument in self.op_kwargs.items()}
+            self._arguments = determine_kwargs(self.python_callable, self.op_args, with_values(context, self.op_kwargs))
+            return super().execute(context)
+
+        @contextmanager
+        def _records(self) -> Iterator[Any]:
+            """Call the function now that rows are asked for, and end its generator when they are not any more."""
+            rows = self.python_callable(*self.op_args, **self._arguments)
+            if rows is None:
+                name = getattr(self.python_callable, "__name__", "the function")
+                raise VoucherifyConfigurationError(f"{name} returned None instead of rows: did you forget return?")
+            try:
+                yield rows
+            finally:
+                if isinstance(rows, Generator):
+                    rows.close()
+
+        def _do_render_template_fields(
+            self, parent: Any, template_fields: Iterable[str], context: Context, *args: Any, **kwargs: Any
+        ) -> None:
+            expanded: dict[str, Any] = {}
+            if parent is self and (partial := partial_of_expand_kwargs(context, self.task_id)) is not None:
+                expanded = {name: value for name, value in self.op_kwargs.items() if name not in partial["op_kwargs"]}
+                self.op_kwargs = {name: value for name, value in self.op_kwargs.items() if name not in expanded}
+            super()._do_render_template_fields(parent, template_fields, context, *args, **kwargs)
+            if parent is self:
+                self.op_args = [_stored(argument) for argument in self.op_args]
+                self.op_kwargs = {name: _stored(argument) for name, argument in (self.op_kwargs | expanded).items()}
+
+    FunctionGivesRows.__name__ = FunctionGivesRows.__qualname__ = f"_Decorated{operator.__name__}"
+    return FunctionGivesRows
 
 
-class _BulkUpdateDecoratedOperator(_FunctionGivesRows, VoucherifyBulkUpdateOperator):  # type: ignore[misc]
-    template_fields: Sequence[str] = (
-        *DecoratedOperator.template_fields,
-        *(field for field in VoucherifyBulkUpdateOperator.template_fields if field not in _SOURCES),
-    )
-    template_fields_renderers = {  # noqa: RUF012
-        **DecoratedOperator.template_fields_renderers,
-        **VoucherifyBulkUpdateOperator.template_fields_renderers,
-    }
-    template_ext: Sequence[str] = ()
-    custom_operator_name = "@task.voucherify_bulk_update"
-
-
-class _BulkMetadataDecoratedOperator(_FunctionGivesRows, VoucherifyBulkMetadataOperator):  # type: ignore[misc]
-    template_fields: Sequence[str] = (
-        *DecoratedOperator.template_fields,
-        *(field for field in VoucherifyBulkMetadataOperator.template_fields if field not in _SOURCES),
-    )
-    template_fields_renderers = {  # noqa: RUF012
-        **DecoratedOperator.template_fields_renderers,
-        **VoucherifyBulkMetadataOperator.template_fields_renderers,
-    }
-    template_ext: Sequence[str] = ()
-    custom_operator_name = "@task.voucherify_bulk_metadata"
+_DecoratedVoucherifyBulkUpdateOperator = _decorated(VoucherifyBulkUpdateOperator, "@task.voucherify_bulk_update")
+_DecoratedVoucherifyBulkMetadataOperator = _decorated(VoucherifyBulkMetadataOperator, "@task.voucherify_bulk_metadata")
 
 
 def voucherify_bulk_update_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
@@ -136,7 +133,7 @@ def voucherify_bulk_update_task(python_callable: Callable[..., Any] | None = Non
         than rows is returned.
     """
     return task_decorator_factory(
-        python_callable=python_callable, decorated_operator_class=_BulkUpdateDecoratedOperator, **kwargs
+        python_callable=python_callable, decorated_operator_class=_DecoratedVoucherifyBulkUpdateOperator, **kwargs
     )
 
 
@@ -152,7 +149,7 @@ def voucherify_bulk_metadata_task(python_callable: Callable[..., Any] | None = N
     :raises VoucherifyConfigurationError: as ``voucherify_bulk_update_task``.
     """
     return task_decorator_factory(
-        python_callable=python_callable, decorated_operator_class=_BulkMetadataDecoratedOperator, **kwargs
+        python_callable=python_callable, decorated_operator_class=_DecoratedVoucherifyBulkMetadataOperator, **kwargs
     )
 
 

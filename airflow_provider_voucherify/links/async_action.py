@@ -59,6 +59,13 @@ class VoucherifyReportLink(BaseOperatorLink):
         return XCom.get_value(ti_key=ti_key, key=REPORT_XCOM_KEY) or ""
 
 
+EXTRA_LINKS = (VoucherifyAsyncActionsLink(), VoucherifyReportLink())
+"""Those of every task of this package."""
+
+UI_COLOR = "#f4ecff"
+"""Of the same tasks."""
+
+
 def report_url(uri: str) -> str:
     """
     Return the web page that shows a report folder, or an empty string where no browser can show it.

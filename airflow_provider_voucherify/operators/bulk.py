@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_voucherify.compat import (
     AirflowNotFoundException,
+    BaseOperator,
     conf,
     is_from_mapped_task,
     set_asset_state,
 )
-from airflow_provider_voucherify.exceptions import VoucherifyNewerRunError
+from airflow_provider_voucherify.links.async_action import EXTRA_LINKS, UI_COLOR
 from airflow_provider_voucherify.models.endpoints import RESOURCES
 from airflow_provider_voucherify.models.errors import (
     VoucherifyActionFailedError,
@@ -26,16 +27,35 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyRecordsRejectedError,
 )
 from airflow_provider_voucherify.models.numbers import check_number
-from airflow_provider_voucherify.operators.base import SubmittingOperator, project_of
 from airflow_provider_voucherify.policies import Limits, Requests, State
-from airflow_provider_voucherify.task.completion import Callback, seconds
-from airflow_provider_voucherify.task.newer_runs import may_be_late, newer_runs
-from airflow_provider_voucherify.task.parameters import Wrong, told_by
+from airflow_provider_voucherify.task.conclusion import (
+    Callback,
+    fail_limits,
+    keep_summary,
+    limits_of,
+    warn_limits,
+    with_warnings,
+)
+from airflow_provider_voucherify.task.lineage import openlineage_facets
+from airflow_provider_voucherify.task.newer_runs import check_newer_runs
+from airflow_provider_voucherify.task.operator_run import OperatorRun, project_of
+from airflow_provider_voucherify.task.parameters import (
+    CheckedWhenParsed,
+    Wrong,
+    check,
+    needed_to_send,
+    told_by,
+    wrong_booleans,
+    wrong_choice,
+    wrong_submitting,
+)
+from airflow_provider_voucherify.task.rendering import HiddenRecords, fields_to_render, render_template
+from airflow_provider_voucherify.task.unsettled import log_plan, planned_summary, unsettled_summary, write_unsent
 
 if TYPE_CHECKING:
+    from airflow_provider_voucherify.client.http import VoucherifyClient
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-    from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
     from airflow_provider_voucherify.sync.batches.changes import Changes
     from airflow_provider_voucherify.sync.batches.destination import Destination
     from airflow_provider_voucherify.sync.batches.grouping import MetadataPlan
@@ -44,11 +64,10 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.rows.chunks import Rows
     from airflow_provider_voucherify.sync.rows.mapping import MappingRules
     from airflow_provider_voucherify.sync.rows.metadata_rules import MetadataRules
-    from airflow_provider_voucherify.sync.sending.journal import Journal
     from airflow_provider_voucherify.sync.state.ledger import Ledger
     from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
     from airflow_provider_voucherify.task.row_tracking import RowTracking
-    from airflow_provider_voucherify.task.staging import Folder
+    from airflow_provider_voucherify.task.staging import Folder, PlannedRecords, StagedRecords
 
 
 ASSET_STATE_KEY = "voucherify_last_sync"
@@ -57,17 +76,7 @@ ASSET_STATE_KEY = "voucherify_last_sync"
 REFUSED_XCOM_KEY = "voucherify_refused"
 
 
-class HiddenRecords:
-    """Rendered ``records``; Airflow stores rendered fields, and rows have no place in its database."""
-
-    def __init__(self, records: Any) -> None:
-        self.records = records
-
-    def __repr__(self) -> str:
-        return f"<{_count(self.records)} records, not shown>"
-
-
-class _BulkOperator(SubmittingOperator):
+class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
     """What the two bulk operators share: the source, the waiting, the thresholds."""
 
     template_fields: Sequence[str] = (
@@ -88,6 +97,11 @@ class _BulkOperator(SubmittingOperator):
         "warn_if",
         "voucherify_conn_id",
     )
+    operator_extra_links = EXTRA_LINKS
+    ui_color = UI_COLOR
+    summary: SyncSummary | None = None
+    get_openlineage_facets_on_complete = get_openlineage_facets_on_failure = openlineage_facets
+    render_template = render_template
     template_ext: Sequence[str] = (".sql",)
     source_files: Sequence[str] = ()
     template_fields_renderers = {  # noqa: RUF012
@@ -161,42 +175,47 @@ class _BulkOperator(SubmittingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read, check, send, wait; see the class for what is returned and raised."""
-        from airflow_provider_voucherify.sync.results.failure_files import remove_reports
-
-        started = time.time()
         with ExitStack() as stack:
-            stack.enter_context(self._attempt(context))
-            self._clear_links(context)
-            self._check(rendered=True)
+            run = stack.enter_context(self._run(context))
+            run.clear_links()
+            check(self, rendered=True)
             self._check_mapped(context)
-            self._prepare(context)
-            hook = stack.enter_context(self._hook())
+            self._prepare(run)
+            hook = stack.enter_context(run.hook())
             if not self.is_dry_run:
                 hook.get_conn()  # that there is no connection is better told before any row is read
             plan = stack.enter_context(self._plan(context, hook))
-            self._log_plan(plan)
-            folder = self._report_folder(context)
+            log_plan(plan, self.log)
+            run.metrics.source_read(plan.rows_read, plan.refused_by_key)
             if self.is_dry_run:
-                return self._dry_run(plan)
+                return self._dry_run(run, plan)
             if plan.batches:
-                self._check_newer_runs(context)
+                check_newer_runs(context, fail_limits(self).newer_runs, warn_limits(self).newer_runs, self.log)
             context["ti"].xcom_push(key=REFUSED_XCOM_KEY, value=[failure.sample() for failure in plan.refused_sample])
             if plan.batches:
-                self._announce_links(context, hook)
-            sync = self._submit(context, plan, hook)
-            self._announce(context, hook, sync)
+                run.announce_links(hook)
+            sync = self._submit(run, plan, hook)
+            run.announce(hook, sync.async_action_ids)
             if not self.wait_for_completion:
-                if folder is not None:
-                    for name, lines in (
-                        ("failures.jsonl", plan.refused_lines()),
-                        ("set_aside.jsonl", plan.set_aside_lines()),
-                    ):
-                        with folder.write(name) as file:
-                            file.writelines(lines)
-                    remove_reports(folder)
-                return self._conclude(context, self._with_warnings(self._unsettled(plan, sync, folder)))
-            end_time = min(sync.submitted_at + seconds(self.completion_timeout), started + self._execution_seconds())
-            return self._conclude(context, self._wait(context, hook, sync, end_time, plan))
+                if run.folder is not None:
+                    write_unsent(plan, run.folder)
+                return run.conclude(with_warnings(self, unsettled_summary(sync, self.resource, plan, run.folder)))
+            return run.complete(hook, sync, plan)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
+        with self._run(context) as run:
+            return run.resume(event)
+
+    def on_kill(self) -> None:
+        """Stop sending and waiting; see ``OperatorRun``."""
+        self._killed = True
+
+    def _run(self, context: Context) -> OperatorRun:
+        self._killed = False
+        return OperatorRun(
+            self, context, self._settle, self._prepare_retry, lambda: self._killed, staging=self._state_folder
+        )
 
     def _wrong(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
         if self.resource not in RESOURCES:
@@ -204,14 +223,14 @@ class _BulkOperator(SubmittingOperator):
         else:
             yield from self._wrong_mapping(is_known)
         yield from self._wrong_source(is_known)
-        yield from super()._wrong(is_known)
+        yield from wrong_submitting(self, is_known)
         if self.sample is not None:
             yield from told_by(check_number, "sample", self.sample, 1)
         if is_known("requests"):
             yield from told_by(self._requests)
-        yield from self._wrong_choice("validate_metadata", "schema", None)
-        yield from self._wrong_choice("on_retry", "resume", "resend_failed", "restart")
-        yield from self._wrong_booleans("is_dry_run")
+        yield from wrong_choice(self, "validate_metadata", "schema", None)
+        yield from wrong_choice(self, "on_retry", "resume", "resend_failed", "restart")
+        yield from wrong_booleans(self, "is_dry_run")
         if self.on_retry == "resend_failed" and not self.retries:
             yield Wrong(
                 "on_retry='resend_failed' needs retries, since the next try sends the records",
@@ -270,7 +289,7 @@ class _BulkOperator(SubmittingOperator):
         """Say what a task cannot do that does not wait for what becomes of its rows."""
         for parameter in filter(is_known, ("fail_if", "warn_if")):
             with suppress(VoucherifyConfigurationError):
-                given = self._limits(parameter).given
+                given = limits_of(self, parameter).given
                 if unchecked := [name for name in ("created", "not_reported") if given.get(name) is not None]:
                     yield Wrong(
                         f"{' and '.join(unchecked)} of {parameter} cannot be checked with wait_for_completion=False; "
@@ -292,9 +311,6 @@ class _BulkOperator(SubmittingOperator):
         if is_known("full_refresh"):
             yield from told_by(_is_true, "full_refresh", self.full_refresh)
 
-    def _max_attempts(self) -> int | None:
-        return self._requests().max_attempts
-
     def _requests(self) -> Requests:
         return Requests.of("requests", self.requests)
 
@@ -308,7 +324,7 @@ class _BulkOperator(SubmittingOperator):
         if state is not None and state.path is not None:
             path_text("path of state", state.path)
 
-    def _prepare(self, context: Context) -> None:
+    def _prepare(self, run: OperatorRun) -> None:
         """Find the files, make sure that results can be kept, and remove what an earlier try has staged."""
         from airflow_provider_voucherify.storage.paths import source_files
         from airflow_provider_voucherify.task.staging import StagedRecords, remove_forgotten
@@ -316,8 +332,8 @@ class _BulkOperator(SubmittingOperator):
         if self.path is not None:
             self.source_files = source_files(self.path)
         if not self.is_dry_run and self.state:
-            self._row_tracking(context).check_writable()
-        folder = self._report_folder(context)
+            self._row_tracking(run.context).check_writable()
+        folder = run.folder
         for path in self.source_files:
             if folder is not None and any(folder.has(path, name) for name in ("failures.jsonl", "set_aside.jsonl")):
                 raise VoucherifyConfigurationError(
@@ -327,9 +343,9 @@ class _BulkOperator(SubmittingOperator):
             return
         if folder is not None:
             folder.prepare()
-        if (staging := self._staging_folder(context)) is not None:
-            StagedRecords(staging, self._staged_name(context)).remove()
-            remove_forgotten(staging)
+        if run.staging is not None:
+            StagedRecords(run.staging, run.staged_name).remove()
+            remove_forgotten(run.staging)
 
     def _check_mapped(self, context: Context) -> None:
         """
@@ -371,21 +387,6 @@ class _BulkOperator(SubmittingOperator):
         defaults = (getattr(parent, "default_args", None) or {} for parent in (self.dag, mapped.task_group))
         return any("state" in given for given in (common, *defaults))
 
-    def _check_newer_runs(self, context: Context) -> None:
-        """Fail or warn if later runs of this task may have sent their rows already."""
-        limits = {name: self._limits(name) for name in ("fail_if", "warn_if")}
-        to_fail, to_warn = limits["fail_if"].to_fail.newer_runs, limits["warn_if"].to_warn.newer_runs
-        if (to_fail, to_warn) == (None, None) or not may_be_late(context) or not (newer := newer_runs(context)):
-            return
-        message = (
-            f"{len(newer)} runs of this task, the last of them {newer[-1]}, may be later than this one, and have sent "
-            "their rows already"
-        )
-        if to_fail is not None and len(newer) > to_fail:
-            raise VoucherifyNewerRunError(f"{message}; they would be overwritten")
-        if to_warn is not None and len(newer) > to_warn:
-            self.log.warning("%s; this try may overwrite them with older ones", message)
-
     def resolve_template_files(self) -> None:
         """Read the file that ``sql`` names; in other fields ``metadata.sql`` is a field, an id or another text."""
         self.template_fields = ("sql",)
@@ -397,6 +398,7 @@ class _BulkOperator(SubmittingOperator):
     def _do_render_template_fields(
         self, parent: Any, template_fields: Iterable[str], context: Context, *args: Any, **kwargs: Any
     ) -> None:
+        template_fields = fields_to_render(self, parent, template_fields, context)
         of_files = {"sql"}.intersection(template_fields) if parent is self else ()
         super()._do_render_template_fields(parent, of_files, context, *args, **kwargs)
         endings, self.template_ext = self.template_ext, ()
@@ -503,8 +505,36 @@ class _BulkOperator(SubmittingOperator):
         assert state is not None
         return RowTracking.of(state, self.resource, context, name_is_shared=self._name_is_shared())
 
-    def _staging_folder(self, context: Context) -> Folder | None:
-        return self._row_tracking(context).folder if self.state else super()._staging_folder(context)
+    def _state_folder(self, context: Context) -> Folder | None:
+        """Return where ``state`` keeps what was sent while the task is deferred; None without a state."""
+        return self._row_tracking(context).folder if self.state else None
+
+    def _settle(
+        self,
+        run: OperatorRun,
+        sent: PlannedRecords | StagedRecords | None,
+        sync: SubmittedSync,
+        client: VoucherifyClient,
+        **how: Any,
+    ) -> SyncSummary:
+        from airflow_provider_voucherify.sync.results.collect import collect_outcomes
+
+        ti = run.context["ti"]
+        with ExitStack() as stack:
+            ledger = stack.enter_context(sent.ledger()) if sent is not None else None
+            summary = collect_outcomes(
+                sync,
+                client,
+                resource=self.resource,
+                refused_sample=ti.xcom_pull(task_ids=ti.task_id, key=REFUSED_XCOM_KEY, map_indexes=ti.map_index) or (),
+                folder=run.folder,
+                sent=sent,
+                ledger=ledger,
+                max_attempts=self._requests().max_attempts,
+                listeners=run.listeners,
+                **how,
+            )
+            return self._keep_rows(run.context, ledger, with_warnings(self, summary))
 
     def _keep_rows(self, context: Context, ledger: Ledger | None, summary: SyncSummary) -> SyncSummary:
         if ledger is None:
@@ -549,77 +579,42 @@ class _BulkOperator(SubmittingOperator):
         """Say whether ids are all that is wanted of the rows."""
         return False
 
-    def _log_plan(self, plan: Plan) -> None:
-        self.log.info(
-            "Read %s rows: %s refused, %s superseded by a later row, %s unchanged",
-            f"{plan.rows_read:,}",
-            f"{plan.refused:,}",
-            f"{plan.superseded:,}",
-            f"{plan.unchanged:,}",
-        )
-        if plan.blank_rows:
-            self.log.info("Skipped %s rows without any value", f"{plan.blank_rows:,}")
-        self.log.info(
-            "To send: %s records in %s requests (%s bytes) to %s",
-            f"{sum(batch.records for batch in plan.batches):,}",
-            f"{len(plan.batches):,}",
-            f"{plan.bytes_to_send:,}",
-            " and ".join(f"{path} ({count:,})" for path, count in plan.requests_by_endpoint.items()) or "nowhere",
-        )
-        for key, count in plan.refused_by_key.items():
-            self.log.warning("%s rows refused: %s", f"{count:,}", key)
-        if not plan.batches:
-            self.log.info("There is nothing to send")
-        self._metrics().source_read(plan.rows_read, plan.refused_by_key)
-
-    def _refused_sample(self, context: Context) -> Sequence[Mapping[str, Any]]:
-        ti = context["ti"]
-        return ti.xcom_pull(task_ids=ti.task_id, key=REFUSED_XCOM_KEY, map_indexes=ti.map_index) or ()
-
-    def _prepare_retry(self, context: Context, message: str) -> None:
+    def _prepare_retry(self, run: OperatorRun, message: str) -> None:
         """
         Let the next try send again what failed as a whole, or, with ``on_retry="resend_failed"``, what was rejected.
 
         Where Voucherify does not say which records it rejected, the whole batch is sent again.
         """
-        journal = self._journal(context)
-        as_a_whole = [i for i, outcome in self._failed_outcomes.items() if outcome.failed_as_a_whole]
-        for action_id in as_a_whole:
-            journal.rejected(action_id)
+        has_whole_batches = run.reject_whole_batches()
         if self.on_retry == "resend_failed":
-            for action_id, outcome in self._failed_outcomes.items():
-                if outcome.unnamed_failures and not outcome.failed_as_a_whole:
-                    journal.rejected(action_id)
-                elif not outcome.failed_as_a_whole:
-                    journal.rejected(action_id, outcome.failed)
-        if as_a_whole:
+            journal = run.journal()
+            for action_id, outcome in run.failed_outcomes.items():
+                if not outcome.failed_as_a_whole:
+                    journal.rejected(action_id, None if outcome.unnamed_failures else outcome.failed)
+        if has_whole_batches:
             raise VoucherifyActionFailedError(message)
-        if self.on_retry == "resend_failed" and self._failed_outcomes:
+        if self.on_retry == "resend_failed" and run.failed_outcomes:
             raise VoucherifyRecordsRejectedError(message)
 
-    def _note_unknown_action(self, journal: Journal, async_action_id: str) -> None:
-        """Let the next try send the batch again of an action that Voucherify does not know."""
-        journal.doubt_action(async_action_id)
-
-    def _submit(self, context: Context, plan: Plan, hook: VoucherifyHook) -> SubmittedSync:
+    def _submit(self, run: OperatorRun, plan: Plan, hook: VoucherifyHook) -> SubmittedSync:
         from airflow_provider_voucherify.sync.sending.rejected import add_rejected
         from airflow_provider_voucherify.sync.sending.submission import Submission
 
-        self._warn_without_store(context)
+        run.warn_without_store()
         self.log.info("::group::Sending %d requests", len(plan.batches))
         try:
-            journal = self._journal_to_go_on(context, hook)
+            journal = run.journal_to_go_on(hook)
             client = hook.get_conn()
             submission = Submission(
                 plan,
                 client,
                 journal,
                 self._requests().max_in_flight,
-                killed=self._is_killed,
+                killed=run.is_killed,
                 add_rejected=partial(add_rejected, plan, client),
             )
             if (ledger := plan.ledger) is not None:
-                tracking = self._row_tracking(context)
+                tracking = self._row_tracking(run.context)
                 if any(journal):
                     tracking.note_overtaken(ledger)
                     if ledger.has_overtaken:
@@ -629,36 +624,20 @@ class _BulkOperator(SubmittingOperator):
         finally:
             self.log.info("::endgroup::")
 
-    def _unsettled(self, plan: Plan, sync: SubmittedSync | None, folder: StorageReportFolder | None) -> SyncSummary:
-        """Return the summary of a sync whose outcome is not waited for, or (None) of one that is not sent at all."""
-        from airflow_provider_voucherify.sync.results.summary import SyncSummary, first_samples, joined, most_frequent
-        from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
-
-        planned = SubmittedSync((), time.time(), plan.counts, len(plan.batches), plan.bytes_to_send)
-        return SyncSummary(
-            **(sync or planned).as_summary(),
-            resource=self.resource,
-            submitted=None if sync is None else sync.submitted,
-            warning=joined(plan.warnings if sync is None else sync.warnings),
-            failures_by_key=most_frequent(plan.refused_by_key),
-            report_uri=folder.uri if folder is not None else None,
-            dry_run=sync is None,
-            failures=first_samples(failure.sample() for failure in plan.refused_sample),
-        )
-
-    def _dry_run(self, plan: Plan) -> dict[str, Any]:
+    def _dry_run(self, run: OperatorRun, plan: Plan) -> dict[str, Any]:
         """Log what would be sent and what it would cost, and return it; this needs no connection."""
         from airflow_provider_voucherify.sync.batches.estimate import estimate
 
         try:
-            with self._hook() as hook:
+            with run.hook() as hook:
                 extra = hook.settings.extra
             limits = (extra.rate_limit, extra.bulk_rate_limit)
         except AirflowNotFoundException:
             limits = (None, None)
         cost = estimate(plan.requests_by_endpoint, plan.bytes_to_send, *limits, waits=self.wait_for_completion)
-        summary = self._unsettled(plan, None, None).model_copy(update=cost.as_summary_fields())
-        summary = self.summary = summary.with_warning(*(f"without dry_run: {why}" for why in self._needed_to_send()))
+        summary = planned_summary(plan, self.resource).model_copy(update=cost.as_summary_fields())
+        summary = summary.with_warning(*(f"without dry_run: {why}" for why in needed_to_send(self)))
+        keep_summary(self, run.context, summary)
         self.log.info("%s", summary.text())
         self.log.info("%s", cost.text())
         if self.sample is not None:
@@ -808,7 +787,7 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
 
     def _wrong(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
         yield from super()._wrong(is_known)
-        yield from self._wrong_choice("plan", "auto", "bulk", "metadata")
+        yield from wrong_choice(self, "plan", "auto", "bulk", "metadata")
         if self.plan == "bulk" and self.metadata is not None:
             yield Wrong("metadata= goes to metadata/async; plan='bulk' needs metadata per row")
 
@@ -822,7 +801,7 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
 
     def _keep_rows(self, context: Context, ledger: Ledger | None, summary: SyncSummary) -> SyncSummary:
         created = summary.created_at_least if summary.created is None else summary.created
-        is_limited = any(self._limits(name).created is not None for name in ("fail_if", "warn_if"))
+        is_limited = any(limits_of(self, name).created is not None for name in ("fail_if", "warn_if"))
         if created and not is_limited:
             known = "at least " if summary.created is None else ""
             summary = summary.with_warning(
@@ -833,16 +812,6 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
 
     def _takes_ids(self) -> bool:
         return self.metadata is not None and self.mapping is None
-
-
-def _count(records: Any) -> str:
-    """Count records, if that is quick: those of a mapped task are not fetched for it."""
-    if isinstance(records, list | tuple):
-        are_rows = [isinstance(one, list) and bool(one) and isinstance(one[0], Mapping) for one in records]
-        return f"{sum(len(one) if joined else 1 for one, joined in zip(records, are_rows, strict=True)):,}"
-    if isinstance(records, Sequence) or not isinstance(records, Collection):
-        return "an unknown number of"
-    return f"{len(records):,}"
 
 
 def _is_true(name: str, value: object) -> bool:

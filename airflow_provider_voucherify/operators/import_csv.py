@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_voucherify.compat import conf
+from airflow_provider_voucherify.compat import BaseOperator, conf
 from airflow_provider_voucherify.exceptions import VoucherifyRowsWithoutIdsError
+from airflow_provider_voucherify.links.async_action import EXTRA_LINKS, UI_COLOR
 from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS, MAX_BODY_BYTES
 from airflow_provider_voucherify.models.errors import (
     VoucherifyActionFailedError,
@@ -19,23 +19,29 @@ from airflow_provider_voucherify.models.errors import (
     refuse_all,
 )
 from airflow_provider_voucherify.models.numbers import check_number
-from airflow_provider_voucherify.operators.base import SubmittingOperator
 from airflow_provider_voucherify.policies import Limits, Requests
-from airflow_provider_voucherify.task.completion import Callback, seconds
-from airflow_provider_voucherify.task.parameters import Wrong, told_by
+from airflow_provider_voucherify.task.conclusion import Callback, with_warnings
+from airflow_provider_voucherify.task.lineage import openlineage_facets
+from airflow_provider_voucherify.task.operator_run import OperatorRun
+from airflow_provider_voucherify.task.parameters import (
+    CheckedWhenParsed,
+    Wrong,
+    check,
+    told_by,
+    wrong_choice,
+    wrong_paths,
+    wrong_submitting,
+)
+from airflow_provider_voucherify.task.rendering import fields_to_render, render_template
+from airflow_provider_voucherify.task.unsettled import unsettled_summary
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import VoucherifyClient
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-    from airflow_provider_voucherify.models.async_action import AsyncAction
-    from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
     from airflow_provider_voucherify.sync.batches.csv_file import CsvFile
-    from airflow_provider_voucherify.sync.results.failure_files import SentRecords
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
-    from airflow_provider_voucherify.sync.sending.journal import Journal
     from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
-    from airflow_provider_voucherify.task.staging import StagedRecords
 
 DIGESTS_XCOM_KEY = "voucherify_csv_digests"
 
@@ -43,7 +49,7 @@ TWICE = "Some rows have no source_id, so importing them again may create them tw
 CLEAR = "import what it lacks in another run, or clear the task to import the whole file again"
 
 
-class VoucherifyImportCsvOperator(SubmittingOperator):
+class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
     """
     Imports a CSV file with ``POST /v1/{resource}/importCSV``, whatever its size, and follows it to the last row.
 
@@ -108,6 +114,11 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
     template_fields: Sequence[str] = ("path", "report_path", "requests", "fail_if", "warn_if", "voucherify_conn_id")
     template_fields_renderers = dict.fromkeys(("requests", "fail_if", "warn_if"), "json")
     checked_limits = ("failed", "failed_ratio", "not_reported")
+    operator_extra_links = EXTRA_LINKS
+    ui_color = UI_COLOR
+    summary: SyncSummary | None = None
+    get_openlineage_facets_on_complete = get_openlineage_facets_on_failure = openlineage_facets
+    render_template = render_template
 
     def __init__(
         self,
@@ -144,26 +155,43 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read, check, send, wait; see the class for what is returned and raised."""
-        started = time.time()
         with ExitStack() as stack:
-            stack.enter_context(self._attempt(context))
-            self._clear_links(context)
-            self._check(rendered=True)
-            if (folder := self._report_folder(context)) is not None:
-                folder.prepare()
+            run = stack.enter_context(self._run(context))
+            run.clear_links()
+            check(self, rendered=True)
+            if run.folder is not None:
+                run.folder.prepare()
             file = stack.enter_context(self._file())
             self.log.info("Read %s rows, to be sent in %d requests", f"{file.rows:,}", len(file.batches))
             if file.blank_rows:
                 self.log.info("Skipped %s rows without any value", f"{file.blank_rows:,}")
-            self._metrics().source_read(file.rows, {})
-            hook = stack.enter_context(self._hook())
-            sync = self._submit(context, file, hook)
+            run.metrics.source_read(file.rows, {})
+            hook = stack.enter_context(run.hook())
+            sync = self._submit(run, file, hook)
             context["ti"].xcom_push(key=DIGESTS_XCOM_KEY, value=[batch.digest() for batch in file.batches])
-            self._announce(context, hook, sync)
+            run.announce(hook, sync.async_action_ids)
             if not self.wait_for_completion:
-                return self._conclude(context, self._with_warnings(self._unsettled(sync)))
-            end_time = min(sync.submitted_at + seconds(self.completion_timeout), started + self._execution_seconds())
-            return self._conclude(context, self._wait(context, hook, sync, end_time))
+                return run.conclude(with_warnings(self, unsettled_summary(sync, self.resource)))
+            return run.complete(hook, sync)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
+        with self._run(context) as run:
+            return run.resume(event)
+
+    def on_kill(self) -> None:
+        """Stop sending and waiting; see ``OperatorRun``."""
+        self._killed = True
+
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], context: Context, *args: Any, **kwargs: Any
+    ) -> None:
+        fields = fields_to_render(self, parent, template_fields, context)
+        super()._do_render_template_fields(parent, fields, context, *args, **kwargs)
+
+    def _run(self, context: Context) -> OperatorRun:
+        self._killed = False
+        return OperatorRun(self, context, self._settle, self._prepare_retry, lambda: self._killed)
 
     def _wrong(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
         if self.resource not in CSV_IMPORT_ENDPOINTS:
@@ -172,9 +200,9 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
             yield Wrong(
                 "path= is missing: the CSV file to import", ('path="s3://aws_default@my-bucket/customers.csv",',)
             )
-        yield from self._wrong_paths(is_known, "path")
-        yield from super()._wrong(is_known)
-        yield from self._wrong_choice("on_retry", "resume", "restart")
+        yield from wrong_paths(self, is_known, "path")
+        yield from wrong_submitting(self, is_known)
+        yield from wrong_choice(self, "on_retry", "resume", "restart")
         if is_known("requests"):
             yield from told_by(self._max_bytes)
 
@@ -200,14 +228,14 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
             file.read(source, path)
         return file
 
-    def _submit(self, context: Context, file: CsvFile, hook: VoucherifyHook) -> SubmittedSync:
+    def _submit(self, run: OperatorRun, file: CsvFile, hook: VoucherifyHook) -> SubmittedSync:
         from airflow_provider_voucherify.sync.sending.submission import RowsWithoutIdsError, Submission
 
         if not file.has_ids:
             self.log.warning("Some rows have no source_id: each time they are imported they create something new")
-        if file.has_ids or self._is_durable(context):
-            self._warn_without_store(context)
-        elif context["ti"].try_number > 1:
+        if file.has_ids or run.is_durable:
+            run.warn_without_store()
+        elif run.context["ti"].try_number > 1:
             raise VoucherifyRowsWithoutIdsError(
                 f"nothing tells this try what an earlier one has sent. {TWICE}, and import what it lacks in another run"
             )
@@ -215,29 +243,16 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
             self.log.warning(
                 "What is sent cannot be written down for a retry, so a retry of this task will not send it"
             )
-        journal = self._journal_to_go_on(context, hook)
+        journal = run.journal_to_go_on(hook)
         if journal.is_in_doubt and not file.has_ids:
             raise VoucherifyRowsWithoutIdsError(f"{journal.why_unused}. {TWICE}, and {CLEAR}")
         try:
-            return Submission(file, hook.get_conn(), journal, killed=self._is_killed).run()
+            return Submission(file, hook.get_conn(), journal, killed=run.is_killed).run()
         except RowsWithoutIdsError as error:
             raise VoucherifyRowsWithoutIdsError(f"{error}. {TWICE}, and {CLEAR}") from error
 
-    def _unsettled(self, sync: SubmittedSync) -> SyncSummary:
-        from airflow_provider_voucherify.sync.results.summary import SyncSummary, joined
-
-        return SyncSummary(
-            **sync.as_summary(), resource=self.resource, submitted=sync.submitted, warning=joined(sync.warnings)
-        )
-
     def _settle(
-        self,
-        context: Context,
-        client: VoucherifyClient,
-        sync: SubmittedSync,
-        folder: StorageReportFolder | None,
-        sent: StagedRecords | SentRecords | None,
-        seen: dict[str, AsyncAction],
+        self, run: OperatorRun, sent: object, sync: SubmittedSync, client: VoucherifyClient, **how: Any
     ) -> SyncSummary:
         from airflow_provider_voucherify.sync.results.collect_import import collect_import_outcomes
 
@@ -246,13 +261,12 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
                 sync,
                 client,
                 resource=self.resource,
-                folder=folder,
-                file=partial(self._file_as_sent, context, stack, sync),
-                seen=seen,
-                on_all_finished=self._settle_here,
-                listeners=self._listeners(),
+                folder=run.folder,
+                file=partial(self._file_as_sent, run.context, stack, sync),
+                listeners=run.listeners,
+                **how,
             )
-        return self._with_warnings(summary)
+        return with_warnings(self, summary)
 
     def _file_as_sent(self, context: Context, stack: ExitStack, sync: SubmittedSync) -> CsvFile | None:
         """Read the file again to show its failed rows; None where it is gone or has changed."""
@@ -269,15 +283,7 @@ class VoucherifyImportCsvOperator(SubmittingOperator):
             return None
         return file
 
-    def _prepare_retry(self, context: Context, message: str) -> None:
+    def _prepare_retry(self, run: OperatorRun, message: str) -> None:
         """Let the next try send again what failed as a whole."""
-        as_a_whole = [i for i, outcome in self._failed_outcomes.items() if outcome.failed_as_a_whole]
-        if as_a_whole:
-            journal = self._journal(context)
-            for action_id in as_a_whole:
-                journal.rejected(action_id)
+        if run.reject_whole_batches():
             raise VoucherifyActionFailedError(message)
-
-    def _note_unknown_action(self, journal: Journal, async_action_id: str) -> None:
-        """Let the next try send again what an action was for that Voucherify does not know."""
-        journal.doubt_action(async_action_id)

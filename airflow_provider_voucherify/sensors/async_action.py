@@ -6,7 +6,8 @@ import ast
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import (
     AirflowFailException,
@@ -16,22 +17,29 @@ from airflow_provider_voucherify.compat import (
     PokeReturnValue,
     conf,
 )
-from airflow_provider_voucherify.links.async_action import VoucherifyAsyncActionsLink, VoucherifyReportLink
-from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, VoucherifyError, is_transient
+from airflow_provider_voucherify.links.async_action import EXTRA_LINKS, UI_COLOR
+from airflow_provider_voucherify.models.errors import (
+    VoucherifyCompletionTimeoutError,
+    VoucherifyConfigurationError,
+    VoucherifyError,
+)
 from airflow_provider_voucherify.policies import Limits
-from airflow_provider_voucherify.task.completion import Callback, CompletesAsyncActions
-from airflow_provider_voucherify.task.parameters import CheckedWhenParsed, Wrong
+from airflow_provider_voucherify.task.conclusion import Callback, with_warnings
+from airflow_provider_voucherify.task.lineage import openlineage_facets
+from airflow_provider_voucherify.task.parameters import CheckedWhenParsed, Wrong, check, wrong_waiting
+from airflow_provider_voucherify.task.resumption import Resumption
+from airflow_provider_voucherify.task.run import TaskRun
 
 if TYPE_CHECKING:
+    from airflow_provider_voucherify.client.http import VoucherifyClient
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-    from airflow_provider_voucherify.sync.results.finished import HeldBackError
+    from airflow_provider_voucherify.sync.results.summary import SyncSummary
     from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
+    from airflow_provider_voucherify.task.completion import Completion
 
 
-class VoucherifyAsyncActionSensor(  # type: ignore[misc]
-    CompletesAsyncActions, BaseSensorOperator, metaclass=CheckedWhenParsed
-):
+class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParsed):
     """
     Waits until async actions have finished, and returns the same summary as the bulk operators.
 
@@ -68,8 +76,10 @@ class VoucherifyAsyncActionSensor(  # type: ignore[misc]
     )
     template_fields_renderers = dict.fromkeys(("fail_if", "warn_if"), "json")
     checked_limits = ("failed", "failed_ratio", "created", "not_reported")
-    operator_extra_links = (VoucherifyAsyncActionsLink(), VoucherifyReportLink())
-    ui_color = "#f4ecff"
+    operator_extra_links = EXTRA_LINKS
+    ui_color = UI_COLOR
+    summary: SyncSummary | None = None
+    get_openlineage_facets_on_complete = get_openlineage_facets_on_failure = openlineage_facets
 
     def __init__(
         self,
@@ -97,18 +107,63 @@ class VoucherifyAsyncActionSensor(  # type: ignore[misc]
 
     def execute(self, context: Context) -> Any:
         """Wait; in the triggerer if ``deferrable``, else as every sensor does."""
-        self._clear_links(context)
+        run = TaskRun(self, context)
+        run.clear_links()
         self._announced = False
         try:
-            self._check(rendered=True)
+            check(self, rendered=True)
         except VoucherifyConfigurationError as error:
             raise AirflowFailException(f"{type(error).__name__}: {error}") from error
         if not self.deferrable:
             return super().execute(context)
-        with self._skipping(), self._hook() as hook:
+        with self._skipping(), run.hook() as hook:
             sync = self._submitted()
-            self._announce(context, hook, sync)
-            return self._conclude(context, self._wait(context, hook, sync, time.time() + self.timeout))
+            run.announce(hook, sync.async_action_ids)
+            return run.finish(self._completion(run, hook, sync, time.time() + self.timeout).wait())
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
+        run = TaskRun(self, context)
+        with self._skipping():
+            resumption = Resumption.read(event)
+            resumption.check_in_time()
+            with run.hook() as hook:
+                completion = self._completion(run, hook, resumption.sync, resumption.end_time)
+                step = completion.resume(resumption)
+            return run.finish(step)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Poll once; see ``Completion.poll`` for what is left to the next poke."""
+        run = TaskRun(self, context)
+        sync = self._submitted()
+        with run.hook() as hook:
+            if not self._announced:
+                run.announce(hook, sync.async_action_ids)
+                self._announced = True
+            step = self._completion(run, hook, sync, time.time() + self.timeout).poll()
+        return PokeReturnValue(False) if step is None else PokeReturnValue(True, run.finish(step))
+
+    @contextmanager
+    def _skipping(self) -> Iterator[None]:
+        """Skip the task if ``soft_fail`` or ``never_fail`` says so, as Airflow does for a sensor that pokes."""
+        try:
+            try:
+                yield
+            except VoucherifyCompletionTimeoutError as error:
+                raise AirflowSensorTimeout(str(error)) from error
+        except (AirflowSensorTimeout, AirflowFailException, VoucherifyError) as error:
+            to_be_skipped = self.soft_fail and isinstance(error, AirflowSensorTimeout | AirflowFailException)
+            if to_be_skipped or self.never_fail:
+                raise AirflowSkipException(f"skipped, as soft_fail or never_fail says: {error}") from error
+            raise
+
+    def _completion(self, run: TaskRun, hook: VoucherifyHook, sync: SubmittedSync, end_time: float) -> Completion:
+        return run.completion(hook, sync, partial(self._settle, run), end_time, self.poke_interval)
+
+    def _settle(self, run: TaskRun, sync: SubmittedSync, client: VoucherifyClient, **how: Any) -> SyncSummary:
+        from airflow_provider_voucherify.sync.results.collect import collect_outcomes
+
+        return with_warnings(self, collect_outcomes(sync, client, folder=run.folder, listeners=[run.metrics], **how))
 
     def _wrong(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
         if (self.async_action_id is None) == (self.async_action_ids is None):
@@ -116,74 +171,7 @@ class VoucherifyAsyncActionSensor(  # type: ignore[misc]
                 "give exactly one of async_action_id and async_action_ids",
                 ('async_action_ids=task_that_sends.output["async_action_ids"],',),
             )
-        yield from super()._wrong(is_known)
-
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
-        with self._skipping():
-            return super().execute_complete(context, event)
-
-    @contextmanager
-    def _skipping(self) -> Iterator[None]:
-        """Skip the task where ``soft_fail`` or ``never_fail`` says so, as Airflow does for a sensor that pokes."""
-        try:
-            yield
-        except (AirflowSensorTimeout, AirflowFailException, VoucherifyError) as error:
-            to_be_skipped = self.soft_fail and isinstance(error, AirflowSensorTimeout | AirflowFailException)
-            if to_be_skipped or self.never_fail:
-                raise AirflowSkipException(f"skipped, as soft_fail or never_fail says: {error}") from error
-            raise
-
-    def poke(self, context: Context) -> PokeReturnValue:
-        """
-        Look once; where rate limits do not allow it within ``poke_interval``, the next poke is left to look.
-
-        The same with the results of several actions, until one of them was fetched: for the rest it waits here.
-        """
-        from airflow_provider_voucherify.client.calls import get_async_action
-        from airflow_provider_voucherify.sync.results.finished import HeldBackError, UnfinishedActionsError
-        from airflow_provider_voucherify.sync.waiting.action_list import unfinished_in_list
-
-        sync = self._submitted()
-        with self._hook() as hook:
-            client = hook.get_conn()
-            if not self._announced:
-                self._announce(context, hook, sync)
-                self._announced = True
-            if sync.batches:
-                try:
-                    look = get_async_action(sync.async_action_ids[-1])
-                    last = client.send(look, max_rate_limit_wait=self._poll_interval(hook))
-                except VoucherifyError as error:
-                    if not is_transient(error):
-                        raise
-                    self.log.warning("This look failed, the next may not: %s", error)
-                    return PokeReturnValue(False)
-                self.log.info("Async action %s is %s (%s %%)", last.id, last.status, last.progress or 0)
-                if not last.is_finished:
-                    return PokeReturnValue(False)
-                if unfinished := unfinished_in_list(client, sync.async_action_ids[:-1], last):
-                    self.log.warning("%d async actions submitted before it are unfinished", len(unfinished))
-                    return PokeReturnValue(False)
-            try:
-                seen = {last.id: last} if sync.batches else {}
-                folder, end_time = self._report_folder(context), time.time() + self.timeout
-                summary = self._settle_in_time(
-                    context, hook, sync, end_time, folder, None, seen, _leave_it_to_the_next, held_before=True
-                )
-            except UnfinishedActionsError as unfinished:
-                self.log.warning("%s", unfinished)
-                return PokeReturnValue(False)
-            except HeldBackError as held:
-                self.log.warning("This look failed, the next may not: %s", held)
-                return PokeReturnValue(False)
-        return PokeReturnValue(True, self._conclude(context, summary))
-
-    def _poll_interval(self, hook: VoucherifyHook) -> float:
-        return float(self.poke_interval)
-
-    def _raise_timeout(self, message: str) -> NoReturn:
-        raise AirflowSensorTimeout(f"{message}; it goes on at Voucherify, whose API has no way to cancel it")
+        yield from wrong_waiting(self, is_known)
 
     def _submitted(self) -> SubmittedSync:
         from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync
@@ -191,10 +179,6 @@ class VoucherifyAsyncActionSensor(  # type: ignore[misc]
         given = self.async_action_id if self.async_action_ids is None else self.async_action_ids
         ids = list(dict.fromkeys(_flat(given)))
         return SubmittedSync(tuple(SubmittedBatch(action_id, None) for action_id in ids), submitted_at=time.time())
-
-
-def _leave_it_to_the_next(waiting_for: Sequence[str], held: HeldBackError) -> NoReturn:
-    raise held
 
 
 def _flat(given: Any) -> list[str]:

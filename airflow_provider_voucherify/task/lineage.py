@@ -1,21 +1,18 @@
-"""What a task tells those who follow data: asset events with its summary, and OpenLineage datasets and facets."""
+"""OpenLineage datasets and facets of a task."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_provider_voucherify.compat import BaseHook, events_of_outlets
+from airflow_provider_voucherify.compat import BaseHook
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    from airflow_provider_voucherify.compat import Context
-    from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
 
 log = logging.getLogger(__name__)
@@ -26,99 +23,81 @@ RUN_FACET = "voucherify"
 _PLACEHOLDER = re.compile(r"%(\(\w+\))?s")
 
 
-class EmitsLineage:
+def openlineage_facets(task: Any, task_instance: Any) -> OperatorLineage[Any, Any]:
     """
-    Lineage of operators and sensor, as far as they know it. A mixin of ``BaseOperator``.
+    Return what a task read and wrote, as far as it knows: a method of operators and sensor for Airflow's OpenLineage
+    provider, if it is installed and set up.
 
-    Once the task has a ``summary``, its asset events (those of ``outlets=``) have that as their extra, without the
-    failed records. OpenLineage gets as inputs the tables of ``sql=`` (where the database's hook says how they are
-    named) or the files of ``path=``, as output ``voucherify://<host>`` / ``<resource>`` with the rows and bytes
-    written, and the run facet ``voucherify`` with all counts. The message of an error is added by Airflow's
-    OpenLineage provider. A dry run has no output.
+    Inputs are the tables of ``sql=`` (if the database's hook says how they are named) or the files of ``path=``, output
+    is ``voucherify://<host>`` / ``<resource>`` with the rows and bytes written. The run facet ``voucherify`` has all
+    counts, also of a task that failed because of them. The message of an error is added by Airflow's OpenLineage
+    provider. A dry run has no output.
+
+    :param task: has a ``summary``, None if it did not come that far.
     """
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
-    outlets: Sequence[Any]
-    summary: SyncSummary | None = None
+    lineage = _lineage_of_source(task)
+    return OperatorLineage(
+        inputs=lineage.inputs,
+        outputs=_outputs(task),
+        run_facets={**lineage.run_facets, **_run_facets(task.summary)},
+        job_facets=lineage.job_facets,
+    )
 
-    def _hook(self) -> VoucherifyHook:
-        raise NotImplementedError
 
-    def _resource(self) -> str | None:
-        raise NotImplementedError
+def _lineage_of_source(task: Any) -> OperatorLineage[Any, Any]:
+    from airflow.providers.common.compat.openlineage.facet import InputDataset
+    from airflow.providers.openlineage.extractors import OperatorLineage
+    from openlineage.client.facet_v2 import input_statistics_input_dataset
 
-    def post_execute(self, context: Context, result: Any = None) -> None:
-        """Give the asset events of this task the summary as extra; Airflow sends them if the task succeeds."""
-        if self.summary is not None:
-            told = self.summary.model_dump(mode="json", exclude={"failures"})
-            for event in events_of_outlets(context, self.outlets):
-                event.extra = {**event.extra, **told}
-        super().post_execute(context, result)  # type: ignore[misc]  # which is where Airflow 2 calls the author's own
-
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
-        """Return datasets and facets; called by Airflow's OpenLineage provider, if it is installed and set up."""
-        from airflow.providers.openlineage.extractors import OperatorLineage
-
-        lineage = self._lineage_of_source()
-        return OperatorLineage(
-            inputs=lineage.inputs,
-            outputs=self._outputs(),
-            run_facets={**lineage.run_facets, **self._run_facets()},
-            job_facets=lineage.job_facets,
+    sql, sql_conn_id = getattr(task, "sql", None), getattr(task, "sql_conn_id", None)
+    if sql is not None and sql_conn_id is not None:
+        return _lineage_of_query(sql, sql_conn_id)
+    path = getattr(task, "path", None)
+    if path is None:
+        return OperatorLineage()
+    datasets = [_dataset_of_path(str(one)) for one in (path if isinstance(path, list | tuple) else [path])]
+    facets: dict[str, Any] = {}
+    if len(datasets) == 1:
+        facets["inputStatistics"] = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(
+            rowCount=task.summary.rows_read if task.summary is not None else None,
+            fileCount=len(getattr(task, "source_files", ())) or 1,
         )
+    return OperatorLineage(
+        inputs=[InputDataset(namespace=namespace, name=name, inputFacets=facets) for namespace, name in datasets]
+    )
 
-    def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage[Any, Any]:
-        """Return the same of a task that failed; the counts are there if it failed because of them."""
-        return self.get_openlineage_facets_on_complete(task_instance)
 
-    def _lineage_of_source(self) -> OperatorLineage[Any, Any]:
-        from airflow.providers.common.compat.openlineage.facet import InputDataset
-        from airflow.providers.openlineage.extractors import OperatorLineage
-        from openlineage.client.facet_v2 import input_statistics_input_dataset
+def _outputs(task: Any) -> list[Any]:
+    from airflow.providers.common.compat.openlineage.facet import OutputDataset, OutputStatisticsOutputDatasetFacet
 
-        sql, sql_conn_id = getattr(self, "sql", None), getattr(self, "sql_conn_id", None)
-        if sql is not None and sql_conn_id is not None:
-            return _lineage_of_query(sql, sql_conn_id)
-        path = getattr(self, "path", None)
-        if path is None:
-            return OperatorLineage()
-        datasets = [_dataset_of_path(str(one)) for one in (path if isinstance(path, list | tuple) else [path])]
-        facets: dict[str, Any] = {}
-        if len(datasets) == 1:
-            facets["inputStatistics"] = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(
-                rowCount=self.summary.rows_read if self.summary is not None else None,
-                fileCount=len(getattr(self, "source_files", ())) or 1,
-            )
-        return OperatorLineage(
-            inputs=[InputDataset(namespace=namespace, name=name, inputFacets=facets) for namespace, name in datasets]
-        )
+    from airflow_provider_voucherify.assets.voucherify import SCHEME
+    from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 
-    def _outputs(self) -> list[Any]:
-        from airflow.providers.common.compat.openlineage.facet import OutputDataset, OutputStatisticsOutputDatasetFacet
+    summary: SyncSummary | None = task.summary
+    name = (summary.resource if summary is not None else None) or getattr(task, "resource", None)
+    if name is None or (summary is not None and summary.dry_run):
+        return []
+    try:
+        base_url = VoucherifyHook(task.voucherify_conn_id).settings.base_url
+        namespace = f"{SCHEME}://{urlsplit(base_url).netloc}"
+    except Exception as error:
+        log.warning("OpenLineage cannot be told where the rows went: %s", error)
+        return []
+    if summary is None:
+        return [OutputDataset(namespace=namespace, name=name)]
+    statistics = OutputStatisticsOutputDatasetFacet(rowCount=summary.succeeded, size=summary.bytes_sent or None)
+    return [OutputDataset(namespace=namespace, name=name, outputFacets={"outputStatistics": statistics})]
 
-        from airflow_provider_voucherify.assets.voucherify import SCHEME
 
-        resource = (self.summary.resource if self.summary is not None else None) or self._resource()
-        if resource is None or (self.summary is not None and self.summary.dry_run):
-            return []
-        try:
-            namespace = f"{SCHEME}://{urlsplit(self._hook().settings.base_url).netloc}"
-        except Exception as error:
-            log.warning("OpenLineage cannot be told where the rows went: %s", error)
-            return []
-        if self.summary is None:
-            return [OutputDataset(namespace=namespace, name=resource)]
-        statistics = OutputStatisticsOutputDatasetFacet(
-            rowCount=self.summary.succeeded, size=self.summary.bytes_sent or None
-        )
-        return [OutputDataset(namespace=namespace, name=resource, outputFacets={"outputStatistics": statistics})]
+def _run_facets(summary: SyncSummary | None) -> dict[str, Any]:
+    from openlineage.client.facet_v2 import RunFacet
 
-    def _run_facets(self) -> dict[str, Any]:
-        from openlineage.client.facet_v2 import RunFacet
-
-        if self.summary is None:
-            return {}
-        told = self.summary.model_dump(mode="json", exclude={"failures"})
-        return {RUN_FACET: RunFacet().with_additional_properties(**{_camel(name): told[name] for name in told})}
+    if summary is None:
+        return {}
+    counts = summary.model_dump(mode="json", exclude={"failures"})
+    return {RUN_FACET: RunFacet().with_additional_properties(**{_camel(name): counts[name] for name in counts})}
 
 
 def _lineage_of_query(sql: str, sql_conn_id: str) -> OperatorLineage[Any, Any]:

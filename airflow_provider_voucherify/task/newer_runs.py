@@ -7,12 +7,33 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import get_task_states
+from airflow_provider_voucherify.exceptions import VoucherifyNewerRunError
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
 
 AT_WORK = frozenset({"running", "deferred", "up_for_retry", "success", "failed"})
 """States of a task instance that may have sent something."""
+
+
+def check_newer_runs(context: Context, to_fail: int | None, to_warn: int | None, log: Any) -> None:
+    """
+    Fail or warn if later runs of this task may have sent their rows already.
+
+    :param to_fail: how many of them may be; None for any number.
+    :param to_warn: the same for a warning.
+    :raises VoucherifyNewerRunError: there are more.
+    """
+    if (to_fail, to_warn) == (None, None) or not may_be_late(context) or not (newer := newer_runs(context)):
+        return
+    message = (
+        f"{len(newer)} runs of this task, the last of them {newer[-1]}, may be later than this one, and have sent "
+        "their rows already"
+    )
+    if to_fail is not None and len(newer) > to_fail:
+        raise VoucherifyNewerRunError(f"{message}; they would be overwritten")
+    if to_warn is not None and len(newer) > to_warn:
+        log.warning("%s; this try may overwrite them with older ones", message)
 
 
 def may_be_late(context: Context) -> bool:

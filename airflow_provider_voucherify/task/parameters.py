@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow_provider_voucherify.compat import BaseOperatorMeta
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.policies import Policy
+from airflow_provider_voucherify.task.conclusion import as_list, limits_of
 
 
 class Wrong(NamedTuple):
@@ -44,72 +45,86 @@ class CheckedWhenParsed(BaseOperatorMeta):
             is_mapped = kwargs.get("_airflow_from_mapped", False)
             task = super().__call__(*args, **kwargs)
             if not is_mapped:
-                task._check(rendered=False)
+                check(task, rendered=False)
             return task
 
 
-class ChecksParameters:
+def check(task: Any, *, rendered: bool) -> None:
     """
-    A task that knows what may be wrong with its parameters. A mixin of ``BaseOperator``.
+    Check a task's parameters.
 
-    A subclass overrides ``_wrong``. It is asked when the DAG is parsed, and again when the task runs.
+    :param task: its method ``_wrong`` gives what is wrong, asked with a function that says of the name of a parameter
+        whether its value is final.
+    :param rendered: whether templates have been replaced by their values.
+    :raises VoucherifyConfigurationError: naming everything that is wrong, and the task.
     """
 
-    task_id: str
-    template_fields: Iterable[str]
-    is_dry_run = False
+    def is_known(name: str) -> bool:
+        return rendered or name not in task.template_fields or not _comes_later(getattr(task, name))
 
-    def _wrong(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
-        """
-        Say what is wrong.
+    is_dry_run = getattr(task, "is_dry_run", False)
+    wrong = [one for one in task._wrong(is_known) if not (one.dry_run_goes_on and is_dry_run)]
+    if wrong:
+        raise VoucherifyConfigurationError(_message(task.task_id, wrong))
 
-        :param is_known: says of the name of a parameter whether its value is final.
-        """
-        yield from ()
 
-    def _check(self, *, rendered: bool) -> None:
-        """
-        Check the parameters.
+def needed_to_send(task: Any) -> list[str]:
+    """Say what a dry run does without and a task that sends something does not."""
+    return [one.why for one in task._wrong(lambda _: True) if one.dry_run_goes_on]
 
-        :param rendered: whether templates have been replaced by their values.
-        :raises VoucherifyConfigurationError: naming everything that is wrong, and the task.
-        """
 
-        def is_known(name: str) -> bool:
-            return rendered or name not in self.template_fields or not _comes_later(getattr(self, name))
+def wrong_booleans(task: object, *names: str) -> Iterator[Wrong]:
+    """Say which parameters are neither True nor False."""
+    for name in names:
+        if not isinstance(value := getattr(task, name), bool):
+            yield Wrong(f"{_parameter(name)} must be True or False, not {value!r}")
 
-        wrong = [one for one in self._wrong(is_known) if not (one.dry_run_goes_on and self.is_dry_run)]
-        if wrong:
-            raise VoucherifyConfigurationError(_message(self.task_id, wrong))
 
-    def _needed_to_send(self) -> list[str]:
-        """Say what a dry run does without and a task that sends something does not."""
-        return [one.why for one in self._wrong(lambda _: True) if one.dry_run_goes_on]
+def wrong_choice(task: object, name: str, *choices: str | None) -> Iterator[Wrong]:
+    """Say whether a parameter is none of some values."""
+    value = getattr(task, name)
+    if not any(value is choice or value == choice for choice in choices):
+        yield Wrong(f"{name} must be {_either(map(repr, choices))}, not {value!r:.100}")
 
-    def _wrong_booleans(self, *names: str) -> Iterator[Wrong]:
-        for name in names:
-            if not isinstance(value := getattr(self, name), bool):
-                yield Wrong(f"{_parameter(name)} must be True or False, not {value!r}")
 
-    def _wrong_choice(self, name: str, *choices: str | None) -> Iterator[Wrong]:
-        value = getattr(self, name)
-        if not any(value is choice or value == choice for choice in choices):
-            yield Wrong(f"{name} must be {_either(map(repr, choices))}, not {value!r:.100}")
+def wrong_paths(task: object, is_known: Callable[[str], bool], *names: str) -> Iterator[Wrong]:
+    """Say which parameters are no paths."""
+    for name in names:
+        if (value := getattr(task, name)) not in (None, "") and is_known(name):
+            from airflow_provider_voucherify.storage.paths import path_text
 
-    def _wrong_paths(self, is_known: Callable[[str], bool], *names: str) -> Iterator[Wrong]:
-        for name in names:
-            if (value := getattr(self, name)) not in (None, "") and is_known(name):
-                from airflow_provider_voucherify.storage.paths import path_text
+            yield from told_by(path_text, name, value)
 
-                yield from told_by(path_text, name, value)
 
-    def _wrong_durations(self, *names: str) -> Iterator[Wrong]:
-        for name in names:
-            value = getattr(self, name)
-            is_number = isinstance(value, int | float | timedelta) and not isinstance(value, bool)
-            seconds = value.total_seconds() if isinstance(value, timedelta) else value
-            if not is_number or not 0 < seconds < float("inf"):
-                yield Wrong(f"{name} must be seconds or a timedelta, more than 0, not {value!r}")
+def wrong_durations(task: object, *names: str) -> Iterator[Wrong]:
+    """Say which parameters are no durations."""
+    for name in names:
+        value = getattr(task, name)
+        is_number = isinstance(value, int | float | timedelta) and not isinstance(value, bool)
+        if not is_number or not 0 < seconds(value) < float("inf"):
+            yield Wrong(f"{name} must be seconds or a timedelta, more than 0, not {value!r}")
+
+
+def wrong_waiting(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
+    """Say what is wrong with the parameters that an operator shares with the sensor."""
+    for name in filter(is_known, ("fail_if", "warn_if")):
+        yield from told_by(limits_of, task, name)
+    if not all(map(callable, as_list(task.on_failed_records_callback))):
+        yield Wrong(
+            "on_failed_records_callback must be a notifier, a callable, or a list of them, not "
+            f"{task.on_failed_records_callback!r:.200}"
+        )
+    yield from wrong_booleans(task, "deferrable")
+    yield from wrong_paths(task, is_known, "report_path")
+
+
+def wrong_submitting(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
+    """Say what is wrong with the parameters that all operators share."""
+    yield from wrong_waiting(task, is_known)
+    yield from wrong_booleans(task, "wait_for_completion")
+    if task.poll_interval is not None:
+        yield from wrong_durations(task, "poll_interval")
+    yield from wrong_durations(task, "completion_timeout")
 
 
 def told_by(check: Callable[..., Any], *arguments: Any) -> Iterator[Wrong]:
@@ -149,3 +164,8 @@ def _parameter(attribute: str) -> str:
 def _either(choices: Iterable[str]) -> str:
     *others, last = choices
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def seconds(duration: timedelta | float) -> float:
+    """Return a duration's seconds."""
+    return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol, Self
 
 from airflow_provider_voucherify.models.errors import VoucherifyError
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.batches.plan import Plan
     from airflow_provider_voucherify.sync.rows.failure_lines import EarlierFailures
     from airflow_provider_voucherify.sync.state.ledger import Ledger
+
+log = logging.getLogger(__name__)
 
 _STAGED = "staged-"
 _UNTIL = "until.json"
@@ -74,13 +77,34 @@ class StagedRecords:
         )
         self._bodies = [f"{self._name}/{number:05}.json" for number in range(1, batches + 1)]
         self._fetched: EarlierFailures | None = None
+        self._is_kept = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove what was staged, unless it is to be kept, and give the disk space back."""
+        if not self._is_kept:
+            self.discard()
+        if self._fetched is not None:
+            self._fetched.close()
+
+    def keep(self) -> None:
+        """Leave it where it is: the task is deferred again, and whoever resumes it needs what was staged."""
+        self._is_kept = True
 
     def stage(self, plan: Plan, until: float) -> None:
         """
-        Write down everything of a plan.
+        Write down everything of a plan, or nothing.
 
         :param until: when the task goes on at the latest, Unix epoch seconds.
         """
+        with ExitStack() as undo:
+            undo.callback(self.discard)
+            self._stage(plan, until)
+            undo.pop_all()
+
+    def _stage(self, plan: Plan, until: float) -> None:
         with self._folder.write(f"{self._name}/{_UNTIL}") as file:
             file.write(json.dumps({"until": until}).encode())
         for batch in plan.batches:
@@ -153,10 +177,12 @@ class StagedRecords:
         """Remove what was staged, whatever try of the task instance has left it."""
         self._folder.remove_folder(self._name)
 
-    def close(self) -> None:
-        """Give the disk space back."""
-        if self._fetched is not None:
-            self._fetched.close()
+    def discard(self) -> None:
+        """Remove what was staged; that it cannot be is worth a warning, and no reason to fail what is done."""
+        try:
+            self.remove()
+        except Exception:
+            log.warning("What was kept while the task waited cannot be removed", exc_info=True)
 
     def _lost(self) -> VoucherifyError:
         return VoucherifyError(
@@ -209,6 +235,3 @@ class PlannedRecords:
     def failed_before(self) -> EarlierFailures:
         """What an earlier sync's ``failures.jsonl`` says of records that were sent again, by id."""
         return self._plan.failed_before
-
-    def close(self) -> None:
-        """Do nothing: the plan is closed by whoever opened it."""

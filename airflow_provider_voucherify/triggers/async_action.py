@@ -176,7 +176,7 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
                 for_good = isinstance(error, VoucherifyError)
                 if for_good or failures >= self.max_consecutive_failures or next_at >= self.end_time:
                     return End("unreachable", why)
-            failed = "Look %d of %d failed: %s"
+            failed = "Poll %d of %d failed: %s"
             await asyncio.to_thread(self.log.warning, failed, failures, self.max_consecutive_failures, why)
             await asyncio.sleep(max(0.0, next_at - time.time()))
 

@@ -132,16 +132,16 @@ class Poller:
     async def _log_progress(self, wait: Wait, log: Log) -> None:
         if (rate_limit := self._watch.rate_limit) is not None:
             until = time.strftime("%H:%M:%S", time.gmtime(rate_limit.until))
-            await asyncio.to_thread(log.info, "No look before %s UTC, nor a failure: %s", until, rate_limit.why)
+            await asyncio.to_thread(log.info, "No poll before %s UTC, nor a failure: %s", until, rate_limit.why)
             return
         if wait.failure is not None:
-            failed = "Look %d of %d failed: %s"
+            failed = "Poll %d of %d failed: %s"
             await asyncio.to_thread(log.warning, failed, wait.failures, wait.most_failures, wait.failure)
             return
         ahead = self._watch.waits.position(wait)
         behind = f"; waiting ahead of it here: {ahead}" if ahead else ""
         if wait.status is None:
-            await asyncio.to_thread(log.info, "Async action %s has not been looked at yet%s", wait.key, behind)
+            await asyncio.to_thread(log.info, "Async action %s has not been polled yet%s", wait.key, behind)
         else:
             line = "Async action %s is %s (%s %%)%s"
             await asyncio.to_thread(log.info, line, wait.key, wait.status, wait.progress or 0, behind)

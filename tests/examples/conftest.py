@@ -12,11 +12,11 @@ from typing import Any
 
 import psycopg2
 import pytest
-from surroundings import defer_at_once, fill_warehouse, mailbox, reports, slack
+from surroundings import always_defer_at_once, fill_warehouse, mailbox, reports, slack
 
 from harness.cluster import free_port, postgres, postgres_programs
 
-__all__ = ["defer_at_once", "fill_warehouse", "mailbox", "reports", "slack"]
+__all__ = ["always_defer_at_once", "fill_warehouse", "mailbox", "reports", "slack"]
 
 
 @pytest.fixture

@@ -37,9 +37,9 @@ if __name__ == "__main__":
     from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
     from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
     from airflow_provider_voucherify.sync.waiting import pauses
-    from airflow_provider_voucherify.task import completion
+    from airflow_provider_voucherify.task.completion import Completion
 
-    completion.WORKER_SECONDS = 0.0
+    Completion.worker_seconds = 0.0
     pauses.SHORTEST_PAUSE = 0.01
     with sqlite3.connect(f"{folder}/warehouse.sqlite") as warehouse:
         warehouse.executescript("CREATE TABLE products (sku TEXT); INSERT INTO products VALUES ('p1');")

@@ -65,11 +65,8 @@ def test_an_asset_is_made_of_its_parts() -> None:
 
 @pytest.mark.parametrize("deferrable", [True, False], ids=["deferred", "on the worker"])
 def test_the_event_has_the_summary_without_rows(
-    voucherify: LocalVoucherify, deferrable: bool, monkeypatch: pytest.MonkeyPatch
+    voucherify: LocalVoucherify, deferrable: bool, defer_at_once: None
 ) -> None:
-    from airflow_provider_voucherify.task import completion
-
-    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
     with DAG("assets", schedule=None) as dag:
         VoucherifyBulkUpdateOperator(
             task_id="sync",

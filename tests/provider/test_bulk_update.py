@@ -154,11 +154,7 @@ def test_sql_may_name_a_file_and_nothing_else_does(
     assert voucherify.customers["c2.sql"].get("metadata", {}) == ids.get("metadata", {})
 
 
-def test_a_deferrable_task_waits_in_a_trigger(voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_voucherify.task import completion
-
-    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
-
+def test_a_deferrable_task_waits_in_a_trigger(voucherify: LocalVoucherify, defer_at_once: None) -> None:
     run = run_dag(update(records=[*CUSTOMERS, {"name": "no id"}], deferrable=True, fail_if={"failed": 1}))
 
     assert run.state == "success"
@@ -169,12 +165,10 @@ def test_a_deferrable_task_waits_in_a_trigger(voucherify: LocalVoucherify, monke
 
 
 def test_more_actions_than_a_trigger_can_hold_are_waited_for_on_the_worker(
-    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, task_log: Callable[[], str]
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, defer_at_once: None, task_log: Callable[[], str]
 ) -> None:
-    from airflow_provider_voucherify.task import completion
     from airflow_provider_voucherify.triggers import async_action
 
-    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
     monkeypatch.setattr(async_action, "MOST_STORED_BYTES", 2_000)
     voucherify.next_actions(times=60, seconds=0.02)
 
@@ -191,11 +185,8 @@ def test_more_actions_than_a_trigger_can_hold_are_waited_for_on_the_worker(
 
 
 def test_what_was_sent_outlives_the_deferral_for_the_failures_file(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, defer_at_once: None, tmp_path: Path
 ) -> None:
-    from airflow_provider_voucherify.task import completion
-
-    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
     schema = {"properties": {"tier": {"type": "string", "array": False, "optional": True, "eq": ["gold"]}}}
     with LocalVoucherify(
         app_id="app-0c5547cc5e17", secret_key="secret-f7e4-8d21-do-not-print", metadata_schemas={"customer": schema}

@@ -20,13 +20,6 @@ from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 
 
-@pytest.fixture
-def defer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_voucherify.task import completion
-
-    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
-
-
 def rendered_fields(run: DagRunResult) -> list[dict[str, Any]]:
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.utils.session import create_session

@@ -17,6 +17,7 @@ from installed import needs_store
 
 from airflow_provider_voucherify.local_voucherify import DropAfter, DropBefore, LocalVoucherify, Status
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.task.operator_run import OperatorRun
 
 RECORDS = [{"source_id": f"c{i}", "n": i} for i in range(6)]
 
@@ -294,7 +295,7 @@ def test_what_goes_wrong_while_the_retry_is_prepared_does_not_hide_the_error(
     def unreachable(self: Any, *_: Any, **__: Any) -> Any:
         raise ConnectionError("the task state store is unreachable")
 
-    monkeypatch.setattr(VoucherifyBulkUpdateOperator, "_note_unknown_actions", unreachable)
+    monkeypatch.setattr(OperatorRun, "_note_unknown_actions", unreachable)
     voucherify.misbehave("poll", Status(404))
 
     assert sync(retries=0).state == "failed"
@@ -310,7 +311,7 @@ def test_a_journal_that_cannot_be_read_does_not_hide_the_error(
     def unreachable(*_: Any, **__: Any) -> Any:
         raise ConnectionError("the task state store is unreachable")
 
-    monkeypatch.setattr(VoucherifyBulkUpdateOperator, "_journal", unreachable)
+    monkeypatch.setattr(OperatorRun, "journal", unreachable)
 
     assert sync(retries=0, records=[("c1",)]).state == "failed"
 
@@ -364,11 +365,8 @@ def test_a_batch_in_doubt_still_is_when_it_is_refused_the_next_time(voucherify: 
 
 
 def test_execution_timeout_ends_the_waiting_in_the_trigger_too(
-    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
+    voucherify: LocalVoucherify, defer_at_once: None
 ) -> None:
-    from airflow_provider_voucherify.task import completion
-
-    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
     voucherify.next_actions(times=3, stuck="ENQUEUED")
 
     run = sync(deferrable=True, retries=0, execution_timeout=timedelta(seconds=2), completion_timeout=600)

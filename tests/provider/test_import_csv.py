@@ -41,13 +41,6 @@ def strict(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalVoucherify]:
         yield server
 
 
-@pytest.fixture
-def defer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_voucherify.task import completion
-
-    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
-
-
 def import_csv(path: Path | str, **kwargs: Any) -> DagRunResult:
     defaults: dict[str, Any] = {"resource": "customers", "retry_delay": timedelta(0)}
     with DAG("import_csv", schedule=None) as dag:

@@ -107,12 +107,7 @@ def test_each_mapped_task_has_parameters_of_its_own_from_another_task(voucherify
     assert voucherify.products["p1"]["metadata"] == {"tag": "b"}
 
 
-def test_one_deferred_sensor_waits_for_all_mapped_tasks(
-    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from airflow_provider_voucherify.task import completion
-
-    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
+def test_one_deferred_sensor_waits_for_all_mapped_tasks(voucherify: LocalVoucherify, defer_at_once: None) -> None:
     with DAG("mapped_with_deferred_sensor", schedule=None) as dag:
         submit = VoucherifyBulkUpdateOperator.partial(
             task_id="submit", resource="customers", wait_for_completion=False

@@ -90,13 +90,6 @@ def _use(logger: Any, monkeypatch: pytest.MonkeyPatch, cleanup: ExitStack) -> No
     Stats.initialize(factory=lambda: logger, export_legacy_names=False)
 
 
-@pytest.fixture
-def defer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_voucherify.task import completion
-
-    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
-
-
 def sync(**kwargs: Any) -> DagRunResult:
     with DAG("metrics", schedule=None) as dag:
         VoucherifyBulkUpdateOperator(task_id="sync", **{"resource": "customers", "fail_if": {"failed": None}, **kwargs})

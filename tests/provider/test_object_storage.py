@@ -31,7 +31,7 @@ from airflow_provider_voucherify.storage.report_folder import StorageReportFolde
 from airflow_provider_voucherify.sync.batches.csv_file import CsvFile
 from airflow_provider_voucherify.sync.rows.chunks import Chunk
 from airflow_provider_voucherify.sync.rows.sources import from_file
-from airflow_provider_voucherify.task import completion
+from airflow_provider_voucherify.task.completion import Completion
 from airflow_provider_voucherify.task.staging import remove_forgotten
 
 
@@ -57,9 +57,8 @@ def names(folder: str) -> list[str]:
 
 
 def test_three_nights_with_everything_in_object_storage(
-    bucket: str, voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
+    bucket: str, voucherify: LocalVoucherify, defer_at_once: None
 ) -> None:
-    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
     kept = {
         "state": {"path": f"{bucket}/books", "outcomes": "jsonl"},
         "report_path": f"{bucket}/reports",
@@ -171,12 +170,12 @@ def test_what_is_staged_for_a_resumed_task_has_to_be_there(
     voucherify: LocalVoucherify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task_log: Any
 ) -> None:
     """As on another worker, if report_path is on the first one's disk; its retry has everything at hand again."""
-    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
+    monkeypatch.setattr(Completion, "worker_seconds", 0.0)
 
     def look(action: Action, wire: dict[str, Any]) -> dict[str, Any]:
         for staged in tmp_path.glob("staged-*"):
             staged.rename(tmp_path / "on another disk")
-            monkeypatch.setattr(completion, "WORKER_SECONDS", 10.0)
+            monkeypatch.setattr(Completion, "worker_seconds", 10.0)
         return wire
 
     voucherify.script_action(look)

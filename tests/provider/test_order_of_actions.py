@@ -57,10 +57,7 @@ def gets(voucherify: LocalVoucherify) -> list[str]:
 
 
 @pytest.fixture(params=[False, True], ids=["worker", "triggerer"])
-def deferrable(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    from airflow_provider_voucherify.task import completion
-
-    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
+def deferrable(request: pytest.FixtureRequest, defer_at_once: None) -> bool:
     return bool(request.param)
 
 

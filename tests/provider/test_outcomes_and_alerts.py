@@ -19,7 +19,6 @@ from installed import HAS_TASK_STATE_STORE
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
-from airflow_provider_voucherify.task import completion
 
 TIERS = {"properties": {"tier": {"type": "string", "array": False, "optional": True, "eq": ["gold", "silver"]}}}
 ROWS: list[dict[str, Any]] = [
@@ -74,9 +73,8 @@ def outcomes(path: Path) -> list[tuple[int | None, str | None, str]]:
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
 @pytest.mark.parametrize("deferred", [True, False], ids=["deferred", "on the worker"])
 def test_the_file_has_one_outcome_for_every_row(
-    strict_voucherify: LocalVoucherify, ending: str, deferred: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    strict_voucherify: LocalVoucherify, ending: str, deferred: bool, tmp_path: Path, defer_at_once: None
 ) -> None:
-    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
     run = sync(
         ROWS,
         deferrable=deferred,
@@ -222,9 +220,8 @@ def test_that_half_of_the_rows_share_an_id_is_told_unasked(strict_voucherify: Lo
 
 @pytest.mark.parametrize("deferred", [True, False], ids=["deferred", "on the worker"])
 def test_an_alert_tells_reasons_of_both_kinds(
-    strict_voucherify: LocalVoucherify, deferred: bool, monkeypatch: pytest.MonkeyPatch
+    strict_voucherify: LocalVoucherify, deferred: bool, defer_at_once: None
 ) -> None:
-    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
     told: list[str] = []
     rows = [{"source_id": None}] * 12 + [{"source_id": f"c{n}", "tier": "tin"} for n in range(30)]
 

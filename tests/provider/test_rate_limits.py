@@ -18,7 +18,7 @@ from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, RateLimited
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
-from airflow_provider_voucherify.task import completion
+from airflow_provider_voucherify.task.completion import Completion
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_deferrable_task_does_not_wait_on_its_worker_for_a_limit(
     task_log: Callable[[], str],
     known: bool,
 ) -> None:
-    monkeypatch.setattr(completion, "WORKER_SECONDS", 1.5)
+    monkeypatch.setattr(Completion, "worker_seconds", 1.5)
     run_dag(update(dry_run=True))  # lest the first run, which prepares the database, outlast the period
     server = start(api_calls=(2, 6), action_seconds=3) if known else start()
     if not known:
@@ -63,7 +63,7 @@ def test_a_deferrable_task_does_not_wait_on_its_worker_for_a_limit(
     assert run.state == "success"
     assert run.xcom("sync")["created"] == 1
     said = task_log()
-    assert said.index("No look in the time that is left: GET") < said.index("Waiting in the triggerer for 1 async")
+    assert said.index("No poll in the time that is left: GET") < said.index("Waiting in the triggerer for 1 async")
     assert statuses(server).count(429) == (0 if known else 1)
 
 
@@ -101,8 +101,8 @@ def test_a_worker_that_waits_for_a_limit_says_until_when(
 def test_a_limit_that_holds_the_results_back_is_waited_for_in_the_triggerer(
     start: Callable[..., LocalVoucherify], monkeypatch: pytest.MonkeyPatch, task_log: Callable[[], str], late: bool
 ) -> None:
-    monkeypatch.setattr(completion, "MOMENT_SECONDS", 0.2)
-    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.2 if late else 60.0)
+    monkeypatch.setattr(Completion, "rate_limit_seconds", 0.2)
+    monkeypatch.setattr(Completion, "worker_seconds", 0.2 if late else 60.0)
     server = start(action_seconds=0.3 if late else 0.0)
     server.misbehave(lambda method, path: first_action_of(server) in path, RateLimited(retry_after=2.5))
 
@@ -128,7 +128,7 @@ def first_action_of(server: LocalVoucherify) -> str:
 def test_results_that_no_period_has_calls_enough_for_are_fetched_on_the_worker(
     start: Callable[..., LocalVoucherify], monkeypatch: pytest.MonkeyPatch, task_log: Callable[[], str]
 ) -> None:
-    monkeypatch.setattr(completion, "MOMENT_SECONDS", 0.2)
+    monkeypatch.setattr(Completion, "rate_limit_seconds", 0.2)
     server = start(api_calls=(4, 3), bulk_calls_are_api_calls=False)
     records = [{"source_id": f"c{number}"} for number in range(9)]
 
@@ -148,7 +148,7 @@ def test_results_are_waited_for_until_the_deadline_and_then_the_task_fails(
     task_log: Callable[[], str],
     deferrable: bool,
 ) -> None:
-    monkeypatch.setattr(completion, "MOMENT_SECONDS", 0.2)
+    monkeypatch.setattr(Completion, "rate_limit_seconds", 0.2)
     server = start()
     server.misbehave(lambda method, path: first_action_of(server) in path, RateLimited(retry_after=3_000), times=None)
     began = time.time()
@@ -194,5 +194,5 @@ def test_a_poke_leaves_a_long_wait_to_the_next_poke(
     run = run_dag(dag)
 
     assert run.task_state("wait") == "failed"
-    assert "This look failed, the next may not: GET" in task_log()
+    assert "This poll failed, the next may not: GET" in task_log()
     assert statuses(server) == [202, 200]

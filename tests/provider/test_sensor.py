@@ -16,14 +16,12 @@ from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, RateLimited, Status
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
-from airflow_provider_voucherify.task import completion
+from airflow_provider_voucherify.task.completion import Completion
 
 MODES = [{"deferrable": True}, {"deferrable": False, "mode": "poke"}, {"deferrable": False, "mode": "reschedule"}]
 
 
-@pytest.fixture(autouse=True)
-def _defer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
+pytestmark = pytest.mark.usefixtures("defer_at_once")
 
 
 def wait(**kwargs: Any) -> DagRunResult:
@@ -92,7 +90,7 @@ RESCHEDULE_TWICE = pytest.mark.needs_airflow("3.1", "under dag.test() 3.0 cannot
 def test_results_that_a_rate_limit_holds_back_are_left_to_the_next_poke(
     voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch, task_log: Callable[[], str], mode: str
 ) -> None:
-    monkeypatch.setattr(completion, "MOMENT_SECONDS", 0.2)
+    monkeypatch.setattr(Completion, "rate_limit_seconds", 0.2)
     with VoucherifyHook() as hook:
         ids = [hook.update_customers_in_bulk([{"source_id": f"c{number}"}]) for number in range(2)]
     voucherify.misbehave(lambda method, path: ids[0] in path, RateLimited(retry_after=3))
@@ -101,7 +99,7 @@ def test_results_that_a_rate_limit_holds_back_are_left_to_the_next_poke(
 
     assert run.state == "success"
     assert run.xcom("wait")["created"] == 2
-    assert "This look failed, the next may not" in task_log()
+    assert "This poll failed, the next may not" in task_log()
 
 
 @pytest.mark.parametrize("mode", MODES, ids=["deferrable", "poke", "reschedule"])

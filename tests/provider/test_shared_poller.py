@@ -211,7 +211,7 @@ def test_a_head_that_comes_bit_by_bit_keeps_no_trigger_beyond_its_end(
             thread.join()
 
     assert ended == ["timeout"] * 3
-    assert "Look 1 of" in task_log(), "each look has an end of its own"
+    assert "Poll 1 of" in task_log(), "each poll has an end of its own"
 
 
 def test_a_secrets_backend_that_hangs_holds_up_its_own_connection_alone(

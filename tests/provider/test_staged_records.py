@@ -17,12 +17,7 @@ from airflow_provider_voucherify.local_voucherify import Action, LocalVoucherify
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.task.staging import staged_name
 
-
-@pytest.fixture(autouse=True)
-def _defer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_voucherify.task import completion
-
-    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
+pytestmark = pytest.mark.usefixtures("defer_at_once")
 
 
 def sync(reports: Path, **kwargs: Any) -> DagRunResult:
@@ -70,7 +65,7 @@ def test_nothing_is_left_by_a_task_whose_time_is_up(voucherify: LocalVoucherify,
     voucherify.next_actions(times=2, stuck="ENQUEUED")
     seen = note_staged(voucherify, tmp_path)
 
-    run = sync(tmp_path, completion_timeout=0.5)
+    run = sync(tmp_path, completion_timeout=2)
 
     assert run.state == "failed"
     assert any(seen), "nothing was staged"

@@ -19,11 +19,13 @@ from installed import needs_store
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
 from airflow_provider_voucherify.models.errors import VoucherifyNoAnswerError
+from airflow_provider_voucherify.operators import bulk
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.policies import State
 from airflow_provider_voucherify.sync.sending.submission import Submission
 from airflow_provider_voucherify.sync.state.ledger import Ledger
 from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
+from airflow_provider_voucherify.task.operator_run import OperatorRun
 from airflow_provider_voucherify.task.row_tracking import RowTracking
 
 TIERS = {"properties": {"tier": {"type": "string", "array": False, "optional": True, "eq": ["gold", "silver"]}}}
@@ -164,7 +166,7 @@ def test_a_run_that_another_one_overtakes_confirms_nothing(
     rows = [{"source_id": "r", "v": 1}, {"source_id": "s", "v": 1}]
     night(rows, **kept)
 
-    def overtake(operator: Any, plan: Any) -> None:
+    def overtake(plan: Any, log: Any) -> None:
         monkeypatch.undo()
         connect(monkeypatch, voucherify)
         other = row_tracking(kept)
@@ -174,7 +176,7 @@ def test_a_run_that_another_one_overtakes_confirms_nothing(
             other.before_sending(ledger)
         voucherify.customers["r"]["metadata"] = {"v": 0}
 
-    monkeypatch.setattr(VoucherifyBulkUpdateOperator, "_log_plan", overtake)
+    monkeypatch.setattr(bulk, "log_plan", overtake)
     rows[1]["v"] = 2
     overtaken = night(rows, **kept).xcom("sync")
     following, last = (night(rows, **kept).xcom("sync") for _ in range(2))
@@ -217,7 +219,7 @@ def let_another_run_send_next(
         send_and_die(voucherify, books)
 
     books_connection = os.environ.get("AIRFLOW_CONN_BOOKS", "")
-    monkeypatch.setattr(VoucherifyBulkUpdateOperator, "_announce", overtake)
+    monkeypatch.setattr(OperatorRun, "announce", overtake)
 
 
 def test_a_run_confirms_nothing_that_another_one_has_sent_after_it(

@@ -13,7 +13,6 @@ from dags import run_dag
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
-from airflow_provider_voucherify.task import completion
 
 
 @pytest.fixture
@@ -34,8 +33,7 @@ def _parts(json: str) -> dict[str, object]:
     return {name: getattr(given, name) for name in ("conn_type", "host", "login", "password", "port", "extra")}
 
 
-def test_a_deferred_task_finds_it(voucherify: LocalVoucherify, stored: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(completion, "WORKER_SECONDS", 0.0)
+def test_a_deferred_task_finds_it(voucherify: LocalVoucherify, stored: str, defer_at_once: None) -> None:
     with DAG("stored_connection", schedule=None) as dag:
         VoucherifyBulkUpdateOperator(
             task_id="sync",

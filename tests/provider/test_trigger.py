@@ -227,7 +227,7 @@ def test_a_connection_that_can_be_read_again_is_all_that_is_needed(
         return await waiting
 
     assert asyncio.run(mended_meanwhile())["status"] == "finished"
-    assert "Look 2 of 1000 failed: the connection voucherify_default cannot be opened" in capsys.readouterr().out
+    assert "Poll 2 of 1000 failed: the connection voucherify_default cannot be opened" in capsys.readouterr().out
 
 
 def test_one_that_cannot_connect_can_be_cancelled(voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
-from airflow_provider_voucherify.task import completion
+from airflow_provider_voucherify.task.completion import Completion
 from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncActionTrigger
 from harness.crash import moments
 from harness.crash.dags import BATCHES_OF_A_RUN, RECORDS_OF_A_RUN, RETRIES, RETRIES_FILE
@@ -111,7 +111,7 @@ class CrashingOperator(VoucherifyBulkUpdateOperator):
         conf = context["dag_run"].conf
         killer = Killer(conf)
         killer.announce()
-        completion.WORKER_SECONDS = 0.5
+        Completion.worker_seconds = 0.5
         self.records = records(conf)
         Journal.intend = before(Journal.intend, lambda: killer.at(moments.BEFORE_THE_FIRST_POST))
         Journal.posted = before(

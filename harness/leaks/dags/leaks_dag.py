@@ -12,9 +12,9 @@ from airflow.sdk import DAG, task
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
-from airflow_provider_voucherify.task import completion
+from airflow_provider_voucherify.task.completion import Completion
 
-completion.WORKER_SECONDS = 0.0
+Completion.worker_seconds = 0.0
 REPORTS = os.environ.get("LEAKS_REPORTS", "")
 RECORDS = [{"source_id": "c1", "name": "Ann"}, {"source_id": "c2", "birthdate": "soon"}]
 

@@ -1,0 +1,109 @@
+"""The end of a task whose summary is known: thresholds, log, metrics, callbacks, asset events, return value."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_voucherify.compat import events_of_outlets, fresh, with_values
+from airflow_provider_voucherify.models.errors import refuse_all
+from airflow_provider_voucherify.notifications.texts import ready_texts
+from airflow_provider_voucherify.policies import Limits
+from airflow_provider_voucherify.sync.results.thresholds import exceeded_limits, limit_warnings
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.compat import Context
+    from airflow_provider_voucherify.sync.results.summary import SyncSummary
+    from airflow_provider_voucherify.task.metrics import Metrics
+
+Callback = Callable[[Any], Any]
+
+
+def limits_of(task: Any, parameter: str) -> Limits:
+    """
+    Return ``fail_if`` or ``warn_if`` of a task as a value.
+
+    :raises VoucherifyConfigurationError: it is none, or has limits that this task cannot check (``checked_limits``).
+    """
+    limits = Limits.of(parameter, getattr(task, parameter))
+    refuse_all(
+        f"{name} of {parameter} cannot be checked by {type(task).__name__}"
+        for name in limits.given
+        if name not in task.checked_limits
+    )
+    return limits
+
+
+def fail_limits(task: Any) -> Limits:
+    """Return what makes a task fail, with the defaults of ``fail_if``."""
+    return limits_of(task, "fail_if").to_fail
+
+
+def warn_limits(task: Any) -> Limits:
+    """Return what makes a task warn, with the defaults of ``warn_if``."""
+    return limits_of(task, "warn_if").to_warn
+
+
+def with_warnings(task: Any, summary: SyncSummary) -> SyncSummary:
+    """Return the summary with every limit of a task that is exceeded or could not be checked."""
+    return summary.with_warning(*limit_warnings(summary, fail_limits(task), warn_limits(task)))
+
+
+def conclude(
+    task: Any, context: Context, summary: SyncSummary, metrics: Metrics, prepare_retry: Callable[[str], None]
+) -> dict[str, Any]:
+    """
+    Say what happened, tell who wants to be told, and return the summary, or fail if thresholds say so.
+
+    :param prepare_retry: given the message; if a retry can do better, it prepares that and raises an error that Airflow
+        retries.
+    :raises VoucherifyRecordsFailedError: a threshold is exceeded.
+    """
+    exceeded = exceeded_limits(summary, fail_limits(task), "fail_if")
+    keep_summary(task, context, summary)
+    metrics.concluded(summary)
+    text, value = summary.text(), summary.as_xcom()
+    worth_a_look = summary.failed or summary.refused or summary.not_reported or summary.warning
+    task.log.log(logging.WARNING if worth_a_look else logging.INFO, "%s", text)
+    if summary.not_reported:
+        task.log.warning("Voucherify's answers do not mention %d of the records that were sent", summary.not_reported)
+    if worth_a_look or summary.failed_async_action_ids:
+        _call_back(task, context, value)
+    if exceeded:
+        from airflow_provider_voucherify.exceptions import VoucherifyRecordsFailedError
+
+        if task.do_xcom_push:
+            context["ti"].xcom_push(key="return_value", value=value)
+        message = "\n".join([*exceeded, text])
+        prepare_retry(message)
+        raise VoucherifyRecordsFailedError(message, value)
+    return value
+
+
+def keep_summary(task: Any, context: Context, summary: SyncSummary) -> None:
+    """
+    Keep a task's summary for OpenLineage, and give it to the task's asset events (those of ``outlets=``) as extra.
+
+    Failed records are left out of the extra. Airflow sends the events if the task succeeds.
+    """
+    task.summary = summary
+    for event in events_of_outlets(context, task.outlets):
+        event.extra = {**event.extra, **summary.model_dump(mode="json", exclude={"failures"})}
+
+
+def _call_back(task: Any, context: Context, value: dict[str, Any]) -> None:
+    for callback in as_list(task.on_failed_records_callback):
+        try:
+            fresh(callback)(with_values(context, ready_texts(value)))
+        except Exception:
+            task.log.exception("on_failed_records_callback failed; the task goes on")
+
+
+def as_list(callbacks: Callback | Iterable[Callback] | None) -> Sequence[Callback]:
+    """Return one callback or several as a list."""
+    if callbacks is None:
+        return []
+    if callable(callbacks) or isinstance(callbacks, str) or not isinstance(callbacks, Iterable):
+        return [callbacks]
+    return list(callbacks)

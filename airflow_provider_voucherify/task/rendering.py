@@ -1,0 +1,65 @@
+"""Templates of the operators' parameters: rows, ids and what another task has returned are data."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_voucherify.compat import BaseOperator, partial_of_expand_kwargs
+from airflow_provider_voucherify.policies import Policy
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.compat import Context
+
+
+def render_template(
+    task: BaseOperator, content: Any, context: Context, jinja_env: Any = None, seen_oids: set[int] | None = None
+) -> Any:
+    """
+    Render templates, and leave any other text as it is: a method of operators.
+
+    With ``render_template_as_native_obj`` Airflow would make a number of the id ``1_000``.
+    """
+    if isinstance(content, PurePath):
+        return content  # whose method resolve() Airflow before 3.3 calls, taking it for another thing's
+    if isinstance(content, Policy):
+        return content.rendered(lambda member: task.render_template(member, context, jinja_env, seen_oids))
+    if isinstance(content, str) and jinja_env is not None and not content.endswith(tuple(task.template_ext)):
+        marks = (
+            jinja_env.variable_start_string,
+            jinja_env.block_start_string,
+            jinja_env.comment_start_string,
+            jinja_env.line_statement_prefix,
+            jinja_env.line_comment_prefix,
+        )
+        if not any(mark in content for mark in marks if mark):
+            return content
+    return BaseOperator.render_template(task, content, context, jinja_env, seen_oids)
+
+
+def fields_to_render(task: BaseOperator, parent: Any, template_fields: Iterable[str], context: Context) -> list[str]:
+    """Return the fields without those that another task has returned: they are data, and braces are no templates."""
+    if parent is not task or (partial := partial_of_expand_kwargs(context, task.task_id)) is None:
+        return [*template_fields]
+    return [name for name in template_fields if name in partial]
+
+
+class HiddenRecords:
+    """Rendered ``records``; Airflow stores rendered fields, and rows have no place in its database."""
+
+    def __init__(self, records: Any) -> None:
+        self.records = records
+
+    def __repr__(self) -> str:
+        return f"<{_count(self.records)} records, not shown>"
+
+
+def _count(records: Any) -> str:
+    """Count records, if that is quick: those of a mapped task are not fetched for it."""
+    if isinstance(records, list | tuple):
+        are_rows = [isinstance(one, list) and bool(one) and isinstance(one[0], Mapping) for one in records]
+        return f"{sum(len(one) if joined else 1 for one, joined in zip(records, are_rows, strict=True)):,}"
+    if isinstance(records, Sequence) or not isinstance(records, Collection):
+        return "an unknown number of"
+    return f"{len(records):,}"

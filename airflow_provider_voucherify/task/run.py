@@ -1,0 +1,108 @@
+"""One run of an operator or of the sensor, as far as all of them are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_voucherify.links.async_action import DASHBOARD_XCOM_KEY, REPORT_XCOM_KEY, report_url
+from airflow_provider_voucherify.task.completion import Completion, Deferral, Done
+from airflow_provider_voucherify.task.conclusion import conclude
+from airflow_provider_voucherify.task.metrics import Metrics
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.compat import Context
+    from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+    from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
+    from airflow_provider_voucherify.sync.results.summary import SyncSummary
+    from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
+
+IDS_XCOM_KEY = "async_action_ids"
+
+
+class TaskRun:
+    """
+    What every run needs: the connection, the report folder, the links, the end.
+
+    :param task: the operator or sensor, its templates rendered. Of its own parameters ``voucherify_conn_id``,
+        ``report_path``, ``on_failed_records_callback`` and the thresholds are read.
+    :param resource: what the batches update; None if only their actions can tell.
+    """
+
+    def __init__(self, task: Any, context: Context, resource: str | None = None) -> None:
+        self.context = context
+        self.resource = resource
+        self._task = task
+        self._log = task.log
+        self.metrics = self._metrics_of(resource)
+
+    def hook(self) -> VoucherifyHook:
+        """Return a new hook; whoever asks for it closes it."""
+        from airflow_provider_voucherify.task.metered_hook import MeteredHook
+
+        return MeteredHook(self._task.voucherify_conn_id, self.metrics.calls_made)
+
+    @cached_property
+    def folder(self) -> StorageReportFolder | None:
+        """The folder of ``report_path``, of a mapped task that of its instance; None without."""
+        from airflow_provider_voucherify.storage.paths import path_text
+        from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
+
+        if not self._task.report_path:
+            return None
+        map_index = self.context["ti"].map_index
+        path = path_text("report_path", self._task.report_path).rstrip("/")
+        return StorageReportFolder(path if map_index is None or map_index < 0 else f"{path}/map_index={map_index}")
+
+    def clear_links(self) -> None:
+        """Give the links and the sensor something to read, lest Airflow log an error when nothing is sent."""
+        for key, nothing in ((IDS_XCOM_KEY, []), (DASHBOARD_XCOM_KEY, ""), (REPORT_XCOM_KEY, "")):
+            self.context["ti"].xcom_push(key=key, value=nothing)
+
+    def announce_links(self, hook: VoucherifyHook) -> None:
+        """Put the links into XCom before sending or waiting, so that a task that is killed has them."""
+        from airflow_provider_voucherify.models.endpoints import dashboard_url
+
+        ti = self.context["ti"]
+        ti.xcom_push(key=DASHBOARD_XCOM_KEY, value=dashboard_url(hook.get_conn().settings.base_url))
+        ti.xcom_push(key=REPORT_XCOM_KEY, value=report_url(self.folder.uri) if self.folder is not None else "")
+
+    def announce(self, hook: VoucherifyHook, async_action_ids: Sequence[str]) -> None:
+        """Put the ids into XCom too."""
+        self.context["ti"].xcom_push(key=IDS_XCOM_KEY, value=async_action_ids)
+        self.announce_links(hook)
+
+    def completion(
+        self,
+        hook: VoucherifyHook,
+        sync: SubmittedSync,
+        settle: Callable[..., SyncSummary],
+        end_time: float,
+        poll_interval: float | timedelta | None,
+        **more: Any,
+    ) -> Completion:
+        """Return what waits for submitted actions as the task's parameters say."""
+        task, client = self._task, hook.get_conn()
+        more.update(deferrable=task.deferrable, conn_id=task.voucherify_conn_id, log=task.log)
+        return Completion(sync, client, settle, end_time=end_time, poll_interval=poll_interval, **more)
+
+    def finish(self, step: Done | Deferral) -> dict[str, Any]:
+        """Do what a ``Completion`` says: conclude, or leave the worker."""
+        if isinstance(step, Deferral):
+            self._task.defer(trigger=step.trigger(), method_name="execute_complete")
+            raise AssertionError("defer() has returned")
+        self._metrics_of(step.summary.resource or self.resource).completion_waited(step.waited)
+        return self.conclude(step.summary)
+
+    def conclude(self, summary: SyncSummary) -> dict[str, Any]:
+        """Return the summary as the task's result, or fail; see ``task.conclusion``."""
+        metrics = self._metrics_of(summary.resource or self.resource)
+        return conclude(self._task, self.context, summary, metrics, self.prepare_retry)
+
+    def prepare_retry(self, message: str) -> None:
+        """Prepare a retry after a threshold was exceeded; nothing can be done better by that of a sensor."""
+
+    def _metrics_of(self, resource: str | None) -> Metrics:
+        return Metrics(resource=resource, dag_id=self._task.dag_id, task_id=self._task.task_id)

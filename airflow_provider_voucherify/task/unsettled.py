@@ -1,0 +1,89 @@
+"""What is known before anything is settled: of a plan, and of a sync that is not waited for."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
+    from airflow_provider_voucherify.sync.batches.plan import Plan
+    from airflow_provider_voucherify.sync.results.summary import SyncSummary
+    from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
+
+
+def log_plan(plan: Plan, log: Any) -> None:
+    """Log what was read, what of it is refused, and what is to be sent."""
+    log.info(
+        "Read %s rows: %s refused, %s superseded by a later row, %s unchanged",
+        f"{plan.rows_read:,}",
+        f"{plan.refused:,}",
+        f"{plan.superseded:,}",
+        f"{plan.unchanged:,}",
+    )
+    if plan.blank_rows:
+        log.info("Skipped %s rows without any value", f"{plan.blank_rows:,}")
+    log.info(
+        "To send: %s records in %s requests (%s bytes) to %s",
+        f"{sum(batch.records for batch in plan.batches):,}",
+        f"{len(plan.batches):,}",
+        f"{plan.bytes_to_send:,}",
+        " and ".join(f"{path} ({count:,})" for path, count in plan.requests_by_endpoint.items()) or "nowhere",
+    )
+    for key, count in plan.refused_by_key.items():
+        log.warning("%s rows refused: %s", f"{count:,}", key)
+    if not plan.batches:
+        log.info("There is nothing to send")
+
+
+def planned_summary(plan: Plan, resource: str) -> SyncSummary:
+    """Return the summary of a sync that is not sent at all."""
+    from airflow_provider_voucherify.sync.results.summary import SyncSummary, joined
+    from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
+
+    planned = SubmittedSync((), time.time(), plan.counts, len(plan.batches), plan.bytes_to_send)
+    warning = joined(plan.warnings)
+    return SyncSummary(
+        **planned.as_summary(), **_refused(plan), resource=resource, submitted=None, warning=warning, dry_run=True
+    )
+
+
+def unsettled_summary(
+    sync: SubmittedSync, resource: str, plan: Plan | None = None, folder: StorageReportFolder | None = None
+) -> SyncSummary:
+    """
+    Return the summary of a sync whose outcome is not waited for.
+
+    :param plan: what was sent, if there are rows that were not.
+    :param folder: has them.
+    """
+    from airflow_provider_voucherify.sync.results.summary import SyncSummary, joined
+
+    return SyncSummary(
+        **sync.as_summary(),
+        **({} if plan is None else _refused(plan)),
+        resource=resource,
+        submitted=sync.submitted,
+        report_uri=None if folder is None else folder.uri,
+        warning=joined(sync.warnings),
+    )
+
+
+def write_unsent(plan: Plan, folder: StorageReportFolder) -> None:
+    """Write down the rows that were not sent, if what became of the others is not waited for."""
+    from airflow_provider_voucherify.sync.results.failure_files import remove_reports
+
+    for name, lines in (("failures.jsonl", plan.refused_lines()), ("set_aside.jsonl", plan.set_aside_lines())):
+        with folder.write(name) as file:
+            file.writelines(lines)
+    remove_reports(folder)
+
+
+def _refused(plan: Plan) -> dict[str, Any]:
+    """Return what a summary shows of the refused rows."""
+    from airflow_provider_voucherify.sync.results.summary import first_samples, most_frequent
+
+    return {
+        "failures_by_key": most_frequent(plan.refused_by_key),
+        "failures": first_samples(failure.sample() for failure in plan.refused_sample),
+    }
