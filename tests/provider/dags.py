@@ -189,3 +189,14 @@ def folder_of(place: Any, dag_id: str, task_id: str = "sync", resource: str = "c
 def last_outcomes(place: Any) -> Path:
     """Return the file that has the outcomes of the last run, in a local folder of ``state``."""
     return max(Path(place).rglob("outcomes/*"), key=lambda file: file.stat().st_mtime_ns)
+
+
+def rendered_fields(run: DagRunResult, task_id: str) -> dict[str, Any]:
+    """Return what Airflow has stored of a task's rendered fields."""
+    from airflow.models.renderedtifields import RenderedTaskInstanceFields
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        of_run = session.query(RenderedTaskInstanceFields).filter_by(run_id=run.dag_run.run_id, task_id=task_id)
+        fields: dict[str, Any] = of_run.one().rendered_fields
+    return fields
