@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
 from harness.process import ROOT
 
 PACKAGE = ROOT / "airflow_provider_voucherify"
+MAX_LINES = 400
+MAX_PARAMETERS = {VoucherifyBulkUpdateOperator: 28, VoucherifyBulkMetadataOperator: 30}
+"""Of an operator's own; those of all operators are Airflow's."""
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
@@ -36,6 +43,27 @@ def test_the_picture_has_every_folder_of_the_package() -> None:
     folders = {path.parent.name for folder in (PACKAGE, PACKAGE / "sync") for path in folder.glob("*/__init__.py")}
 
     assert set(re.findall(r"(\w+)/", picture)) == folders
+
+
+def test_no_module_is_too_long() -> None:
+    lengths = {
+        str(file.relative_to(PACKAGE)): len(file.read_text(encoding="utf-8").splitlines())
+        for file in PACKAGE.rglob("*.py")
+    }
+    assert len(lengths) > 100
+    assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
+
+
+@pytest.mark.parametrize("operator", list(MAX_PARAMETERS))
+def test_an_operator_has_few_parameters(operator: type) -> None:
+    names = {
+        name
+        for one in operator.__mro__
+        if one.__module__.startswith(PACKAGE.name) and "__init__" in vars(one)
+        for name, parameter in inspect.signature(vars(one)["__init__"]).parameters.items()
+        if name != "self" and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    }
+    assert 20 < len(names) <= MAX_PARAMETERS[operator], sorted(names)
 
 
 def _classes() -> Iterator[type]:

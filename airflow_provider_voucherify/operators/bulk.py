@@ -3,77 +3,34 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_voucherify.compat import (
-    AirflowNotFoundException,
-    BaseOperator,
-    conf,
-    is_from_mapped_task,
-    set_asset_state,
-)
+from airflow_provider_voucherify.compat import BaseOperator, conf
 from airflow_provider_voucherify.links.async_action import EXTRA_LINKS, UI_COLOR
-from airflow_provider_voucherify.models.endpoints import RESOURCES
-from airflow_provider_voucherify.models.errors import (
-    VoucherifyActionFailedError,
-    VoucherifyConfigurationError,
-    VoucherifyError,
-    VoucherifyNotFoundError,
-    VoucherifyRecordsRejectedError,
-)
-from airflow_provider_voucherify.models.numbers import check_number
 from airflow_provider_voucherify.policies import Limits, Requests, State
-from airflow_provider_voucherify.task.conclusion import (
-    Callback,
-    fail_limits,
-    keep_summary,
-    limits_of,
-    warn_limits,
-    with_warnings,
-)
+from airflow_provider_voucherify.task.bulk_parameters import wrong_bulk
+from airflow_provider_voucherify.task.bulk_run import REFUSED_XCOM_KEY, dry_run, prepare, prepare_retry, settle, submit
+from airflow_provider_voucherify.task.conclusion import Callback, fail_limits, limits_of, warn_limits, with_warnings
 from airflow_provider_voucherify.task.lineage import openlineage_facets
 from airflow_provider_voucherify.task.newer_runs import check_newer_runs
-from airflow_provider_voucherify.task.operator_run import OperatorRun, project_of
-from airflow_provider_voucherify.task.parameters import (
-    CheckedWhenParsed,
-    Wrong,
-    check,
-    needed_to_send,
-    told_by,
-    wrong_booleans,
-    wrong_choice,
-    wrong_submitting,
-)
+from airflow_provider_voucherify.task.operator_run import OperatorRun
+from airflow_provider_voucherify.task.parameters import CheckedWhenParsed, Wrong, check, wrong_choice
+from airflow_provider_voucherify.task.planning import make_plan
 from airflow_provider_voucherify.task.rendering import HiddenRecords, fields_to_render, render_template
-from airflow_provider_voucherify.task.unsettled import log_plan, planned_summary, unsettled_summary, write_unsent
+from airflow_provider_voucherify.task.tracked_state import check_mapped, keep_rows, state_folder
+from airflow_provider_voucherify.task.unsettled import log_plan, unsettled_summary, write_unsent
 
 if TYPE_CHECKING:
-    from airflow_provider_voucherify.client.http import VoucherifyClient
     from airflow_provider_voucherify.compat import Context
-    from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-    from airflow_provider_voucherify.sync.batches.changes import Changes
     from airflow_provider_voucherify.sync.batches.destination import Destination
     from airflow_provider_voucherify.sync.batches.grouping import MetadataPlan
-    from airflow_provider_voucherify.sync.batches.plan import Plan
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
-    from airflow_provider_voucherify.sync.rows.chunks import Rows
-    from airflow_provider_voucherify.sync.rows.mapping import MappingRules
     from airflow_provider_voucherify.sync.rows.metadata_rules import MetadataRules
     from airflow_provider_voucherify.sync.state.ledger import Ledger
-    from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
-    from airflow_provider_voucherify.task.row_tracking import RowTracking
-    from airflow_provider_voucherify.task.staging import Folder, PlannedRecords, StagedRecords
-
-
-ASSET_STATE_KEY = "voucherify_last_sync"
-"""Key in the state store of the task's outlet assets: when and by which run the state of records was last kept."""
-
-REFUSED_XCOM_KEY = "voucherify_refused"
 
 
 class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
@@ -179,22 +136,22 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
             run = stack.enter_context(self._run(context))
             run.clear_links()
             check(self, rendered=True)
-            self._check_mapped(context)
-            self._prepare(run)
+            check_mapped(self, context)
+            prepare(self, run)
             hook = stack.enter_context(run.hook())
             if not self.is_dry_run:
                 hook.get_conn()  # that there is no connection is better told before any row is read
-            plan = stack.enter_context(self._plan(context, hook))
+            plan = stack.enter_context(make_plan(self, context, hook))
             log_plan(plan, self.log)
             run.metrics.source_read(plan.rows_read, plan.refused_by_key)
             if self.is_dry_run:
-                return self._dry_run(run, plan)
+                return dry_run(self, run, plan)
             if plan.batches:
                 check_newer_runs(context, fail_limits(self).newer_runs, warn_limits(self).newer_runs, self.log)
             context["ti"].xcom_push(key=REFUSED_XCOM_KEY, value=[failure.sample() for failure in plan.refused_sample])
             if plan.batches:
                 run.announce_links(hook)
-            sync = self._submit(run, plan, hook)
+            sync = submit(self, run, plan, hook)
             run.announce(hook, sync.async_action_ids)
             if not self.wait_for_completion:
                 if run.folder is not None:
@@ -214,178 +171,13 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
     def _run(self, context: Context) -> OperatorRun:
         self._killed = False
         return OperatorRun(
-            self, context, self._settle, self._prepare_retry, lambda: self._killed, staging=self._state_folder
+            self,
+            context,
+            partial(settle, self),
+            partial(prepare_retry, self),
+            lambda: self._killed,
+            staging=partial(state_folder, self),
         )
-
-    def _wrong(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
-        if self.resource not in RESOURCES:
-            yield Wrong(f"unknown resource {self.resource!r}: it must be one of {', '.join(RESOURCES)}")
-        else:
-            yield from self._wrong_mapping(is_known)
-        yield from self._wrong_source(is_known)
-        yield from wrong_submitting(self, is_known)
-        if self.sample is not None:
-            yield from told_by(check_number, "sample", self.sample, 1)
-        if is_known("requests"):
-            yield from told_by(self._requests)
-        yield from wrong_choice(self, "validate_metadata", "schema", None)
-        yield from wrong_choice(self, "on_retry", "resume", "resend_failed", "restart")
-        yield from wrong_booleans(self, "is_dry_run")
-        if self.on_retry == "resend_failed" and not self.retries:
-            yield Wrong(
-                "on_retry='resend_failed' needs retries, since the next try sends the records",
-                ("retries=2,",),
-                dry_run_goes_on=True,
-            )
-        if not self.wait_for_completion:
-            yield from self._wrong_without_waiting(is_known)
-        yield from self._wrong_state(is_known)
-
-    def _wrong_mapping(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
-        """Say what is wrong with where columns go; the engine is imported for that only if something is given."""
-        given = (self.mapping, self.metadata_columns, self.exclude_columns, getattr(self, "metadata", None))
-        if self.null_policy == "omit" and all(one is None for one in given):
-            return
-        if all(map(is_known, ("mapping", "metadata_columns", "exclude_columns", "metadata"))):
-            from airflow_provider_voucherify.sync.rows.mapping import check_mapping
-
-            def check() -> None:
-                rules = self._rules()  # which checks the null_policy that the destination goes by
-                check_mapping(self._destination().fields_of, rules)
-
-            yield from told_by(check)
-
-    def _wrong_source(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
-        if sum(source is not None for source in (self.records, self.sql, self.path)) != 1:
-            yield Wrong("give exactly one source: records=, sql= or path=")
-        if self.columns is not None and self.records is None:
-            yield Wrong("columns= is for records= alone: a query and a file have column names of their own")
-        elif self.columns is not None and is_known("columns"):
-            from airflow_provider_voucherify.sync.rows.sources import check_names_of_values
-
-            columns = self.columns
-            yield from told_by(lambda: check_names_of_values(columns))
-        if self.path is not None and is_known("path"):
-            from airflow_provider_voucherify.storage.paths import given_paths
-
-            yield from told_by(given_paths, self.path)
-        if self.csv_dialect is not None:
-            from airflow_provider_voucherify.sync.rows.csv_rows import csv_options
-
-            yield from told_by(csv_options, self.csv_dialect)
-            if self.path is None:
-                yield Wrong("csv_dialect= is for the CSV files of path=")
-        if self.sql is None:
-            return
-        if is_known("sql") and not isinstance(self.sql, str):
-            yield Wrong(
-                f"sql= must be one query or the path of a .sql file, not {type(self.sql).__name__}; join the rows of "
-                "several queries with UNION ALL, or give each a task"
-            )
-        if self.sql_conn_id is None:
-            yield Wrong("sql= needs sql_conn_id=, the connection of the query", ('sql_conn_id="warehouse",',))
-
-    def _wrong_without_waiting(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
-        """Say what a task cannot do that does not wait for what becomes of its rows."""
-        for parameter in filter(is_known, ("fail_if", "warn_if")):
-            with suppress(VoucherifyConfigurationError):
-                given = limits_of(self, parameter).given
-                if unchecked := [name for name in ("created", "not_reported") if given.get(name) is not None]:
-                    yield Wrong(
-                        f"{' and '.join(unchecked)} of {parameter} cannot be checked with wait_for_completion=False; "
-                        "the sensor checks them",
-                        dry_run_goes_on=True,
-                    )
-        if self.state:
-            yield Wrong(
-                "state= needs wait_for_completion=True: a sensor does not know what was sent. The operator itself "
-                "waits, with deferrable=True in the triggerer, so it needs no sensor",
-                ("wait_for_completion=True,",),
-                dry_run_goes_on=True,
-            )
-
-    def _wrong_state(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
-        """Say what is wrong with the state of records, and with what needs one."""
-        if is_known("state") and self.state:
-            yield from told_by(self._checked_state)
-        if is_known("full_refresh"):
-            yield from told_by(_is_true, "full_refresh", self.full_refresh)
-
-    def _requests(self) -> Requests:
-        return Requests.of("requests", self.requests)
-
-    def _state(self) -> State | None:
-        return State.of("state", self.state) if self.state else None
-
-    def _checked_state(self) -> None:
-        from airflow_provider_voucherify.storage.paths import path_text
-
-        state = self._state()
-        if state is not None and state.path is not None:
-            path_text("path of state", state.path)
-
-    def _prepare(self, run: OperatorRun) -> None:
-        """Find the files, make sure that results can be kept, and remove what an earlier try has staged."""
-        from airflow_provider_voucherify.storage.paths import source_files
-        from airflow_provider_voucherify.task.staging import StagedRecords, remove_forgotten
-
-        if self.path is not None:
-            self.source_files = source_files(self.path)
-        if not self.is_dry_run and self.state:
-            self._row_tracking(run.context).check_writable()
-        folder = run.folder
-        for path in self.source_files:
-            if folder is not None and any(folder.has(path, name) for name in ("failures.jsonl", "set_aside.jsonl")):
-                raise VoucherifyConfigurationError(
-                    f"path {path!r} is the file that this task would replace; give another report_path"
-                )
-        if self.is_dry_run:
-            return
-        if folder is not None:
-            folder.prepare()
-        if run.staging is not None:
-            StagedRecords(run.staging, run.staged_name).remove()
-            remove_forgotten(run.staging)
-
-    def _check_mapped(self, context: Context) -> None:
-        """
-        Refuse ``on_removed`` where an instance of a mapped task could take others' records for removed.
-
-        A map index is no identity: with one customer more every instance gets other rows. A name is one, but a record
-        that moves from one instance's part to another's has left none of the source.
-        """
-        map_index, state = context["ti"].map_index, self._state()
-        if state is None or state.on_removed == "ignore" or map_index is None or map_index < 0:
-            return
-        if state.marks_removed:
-            raise VoucherifyConfigurationError(
-                "on_removed={'metadata': ...} cannot be used in a mapped task, none of whose instances sees the whole "
-                "source: a record that moves from the rows of one instance to those of another would be marked as "
-                "removed. Let one task that is not mapped read the whole source"
-            )
-        if self._name_is_shared():
-            raise VoucherifyConfigurationError(
-                "on_removed='report' in a mapped task needs a state with a sync_name that names the part of the source "
-                "which the instance sends, whatever its place among the others, and that comes through its own "
-                '.expand() or .expand_kwargs([{"state": {"conn_id": ..., "sync_name": "customers of PL"}, "sql": ...}, '
-                "...]): what partial() or a mapped task group gives may be the same for all"
-            )
-
-    def _name_is_shared(self) -> bool:
-        """
-        Say whether instances of a mapped task may have the same ``sync_name``.
-
-        An instance surely has one of its own only if ``expand`` or ``expand_kwargs`` has given its ``state`` to this
-        very task: in a mapped task group, in ``partial`` and in ``default_args`` it is written once for all of them.
-        """
-        state = self._state()
-        has_dag: bool = self.has_dag()  # type: ignore[no-untyped-call]
-        mapped: Any = self.dag.task_dict.get(self.task_id) if has_dag else None
-        common = getattr(mapped, "partial_kwargs", None)
-        if state is None or not state.sync_name or common is None:
-            return True
-        defaults = (getattr(parent, "default_args", None) or {} for parent in (self.dag, mapped.task_group))
-        return any("state" in given for given in (common, *defaults))
 
     def resolve_template_files(self) -> None:
         """Read the file that ``sql`` names; in other fields ``metadata.sql`` is a field, an id or another text."""
@@ -410,166 +202,17 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
         if parent is self and self.records is not None:
             self.records = HiddenRecords(self.records)
 
+    def _wrong(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
+        yield from wrong_bulk(self, is_known)
+
     def _destination(self, schema: MetadataRules | None = None) -> Destination:
         raise NotImplementedError
 
     def _metadata_plan(self) -> MetadataPlan:
         return "bulk"
 
-    def _schema(self, hook: VoucherifyHook) -> MetadataRules | None:
-        """Fetch the project's metadata schema, where it is asked for and there is one."""
-        from airflow_provider_voucherify.sync.rows.metadata_rules import compile_schema
-
-        if self.validate_metadata is None:
-            return None
-        try:
-            schema = hook.get_metadata_schema(self.resource)
-        except VoucherifyNotFoundError:
-            self.log.info("The project has no metadata schema for %s", self.resource)
-            return None
-        return compile_schema(schema, hook.list_metadata_schemas().schemas if schema.object_types else ())
-
-    def _rules(self, schema: MetadataRules | None = None) -> MappingRules:
-        from airflow_provider_voucherify.sync.rows.mapping import MappingRules
-
-        return MappingRules(self.mapping, self.metadata_columns, self.exclude_columns or (), self.null_policy, schema)
-
-    def _plan(self, context: Context, hook: VoucherifyHook) -> Plan:
-        from airflow_provider_voucherify.sync.batches.destination import BatchLimits
-        from airflow_provider_voucherify.sync.batches.plan import Plan
-        from airflow_provider_voucherify.sync.rows.chunks import first_rows
-
-        schema, requests = self._schema(hook), self._requests()
-        changes = self._changes(schema, requests)
-        ledger, warnings = self._ledger(context, hook)
-        plan = Plan(
-            self._destination(schema),
-            self._rules(schema),
-            BatchLimits(requests.max_bytes, requests.max_records),
-            keep_refused=self.report_path is not None,
-            metadata_plan=self._metadata_plan(),
-            ledger=ledger,
-            changes=changes,
-        )
-        for warning in warnings:
-            plan.warn(warning)
-        try:
-            with self._rows() as rows, closing(rows):
-                plan.read(rows if self.sample is None else first_rows(rows, self.sample))
-        except BaseException:
-            plan.close()
-            raise
-        return plan
-
-    def _ledger(self, context: Context, hook: VoucherifyHook) -> tuple[Ledger | None, list[str]]:
-        """Open a ledger where outcomes or the state of records are kept, with what earlier syncs have left."""
-        from airflow_provider_voucherify.sync.batches.settings import settings_digest
-        from airflow_provider_voucherify.sync.state.ledger import Ledger
-        from airflow_provider_voucherify.task.row_tracking import run_key
-
-        if not self.state:
-            return None, []
-        try:
-            project = project_of(hook)
-        except AirflowNotFoundException:
-            if not self.is_dry_run:
-                raise
-            return None, [
-                f"there is no connection {self.voucherify_conn_id}, so the state of earlier syncs is not read, and "
-                "every row counts as one to send"
-            ]
-        settings = settings_digest(project, self._destination(), self._rules())
-        ledger = Ledger(
-            run_key(context), settings, everything=_is_true("full_refresh", self.full_refresh), keeps_state=True
-        )
-        try:
-            return ledger, self._row_tracking(context).load_state(ledger, context, create=not self.is_dry_run)
-        except BaseException:
-            ledger.close()
-            raise
-
-    def _changes(self, schema: MetadataRules | None, requests: Requests) -> Changes:
-        from airflow_provider_voucherify.sync.batches.changes import Changes
-        from airflow_provider_voucherify.sync.batches.destination import metadata_destination
-
-        state = self._state() or State()
-        removed: Any = "ignore" if self.sample is not None else state.on_removed
-        if isinstance(removed, Mapping):
-            removed = metadata_destination(self.resource, removed["metadata"], schema, self.null_policy)
-        return Changes(requests.max_attempts, removed, state.max_removed_ratio)
-
-    def _row_tracking(self, context: Context) -> RowTracking:
-        from airflow_provider_voucherify.task.row_tracking import RowTracking
-
-        state = self._state()
-        assert state is not None
-        return RowTracking.of(state, self.resource, context, name_is_shared=self._name_is_shared())
-
-    def _state_folder(self, context: Context) -> Folder | None:
-        """Return where ``state`` keeps what was sent while the task is deferred; None without a state."""
-        return self._row_tracking(context).folder if self.state else None
-
-    def _settle(
-        self,
-        run: OperatorRun,
-        sent: PlannedRecords | StagedRecords | None,
-        sync: SubmittedSync,
-        client: VoucherifyClient,
-        **how: Any,
-    ) -> SyncSummary:
-        from airflow_provider_voucherify.sync.results.collect import collect_outcomes
-
-        ti = run.context["ti"]
-        with ExitStack() as stack:
-            ledger = stack.enter_context(sent.ledger()) if sent is not None else None
-            summary = collect_outcomes(
-                sync,
-                client,
-                resource=self.resource,
-                refused_sample=ti.xcom_pull(task_ids=ti.task_id, key=REFUSED_XCOM_KEY, map_indexes=ti.map_index) or (),
-                folder=run.folder,
-                sent=sent,
-                ledger=ledger,
-                max_attempts=self._requests().max_attempts,
-                listeners=run.listeners,
-                **how,
-            )
-            return self._keep_rows(run.context, ledger, with_warnings(self, summary))
-
     def _keep_rows(self, context: Context, ledger: Ledger | None, summary: SyncSummary) -> SyncSummary:
-        if ledger is None:
-            if self.state:
-                raise VoucherifyError("what was kept while the task waited is gone; a retry finds it again")
-            return summary
-        for warning in self._row_tracking(context).write(ledger, summary, context):
-            self.log.warning("%s", warning)
-            summary = summary.with_warning(warning)
-        watermark = {"run_id": context["ti"].run_id, "synced_at": time.time(), "rows_read": summary.rows_read}
-        set_asset_state(context, self.outlets, ASSET_STATE_KEY, watermark)
-        return summary
-
-    @contextmanager
-    def _rows(self) -> Iterator[Rows]:
-        from airflow_provider_voucherify.sync.rows import sources
-
-        if self.sql is not None and self.sql_conn_id is not None:
-            from airflow_provider_voucherify.warehouse.queries import query
-
-            with query(self.sql_conn_id, self.sql, self.sql_parameters) as rows:
-                yield rows
-        elif self.path is not None:
-            from airflow_provider_voucherify.storage.files import open_source
-
-            yield sources.from_files(self.source_files, open_source, self.csv_dialect)
-        else:
-            with self._records() as records:
-                yield sources.from_records(
-                    records,
-                    self._destination().endpoint.key,
-                    columns=self.columns,
-                    takes_ids=self._takes_ids(),
-                    of_mapped_task=is_from_mapped_task(records),
-                )
+        return keep_rows(self, context, ledger, summary)
 
     @contextmanager
     def _records(self) -> Iterator[Any]:
@@ -578,72 +221,6 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
     def _takes_ids(self) -> bool:
         """Say whether ids are all that is wanted of the rows."""
         return False
-
-    def _prepare_retry(self, run: OperatorRun, message: str) -> None:
-        """
-        Let the next try send again what failed as a whole, or, with ``on_retry="resend_failed"``, what was rejected.
-
-        Where Voucherify does not say which records it rejected, the whole batch is sent again.
-        """
-        has_whole_batches = run.reject_whole_batches()
-        if self.on_retry == "resend_failed":
-            journal = run.journal()
-            for action_id, outcome in run.failed_outcomes.items():
-                if not outcome.failed_as_a_whole:
-                    journal.rejected(action_id, None if outcome.unnamed_failures else outcome.failed)
-        if has_whole_batches:
-            raise VoucherifyActionFailedError(message)
-        if self.on_retry == "resend_failed" and run.failed_outcomes:
-            raise VoucherifyRecordsRejectedError(message)
-
-    def _submit(self, run: OperatorRun, plan: Plan, hook: VoucherifyHook) -> SubmittedSync:
-        from airflow_provider_voucherify.sync.sending.rejected import add_rejected
-        from airflow_provider_voucherify.sync.sending.submission import Submission
-
-        run.warn_without_store()
-        self.log.info("::group::Sending %d requests", len(plan.batches))
-        try:
-            journal = run.journal_to_go_on(hook)
-            client = hook.get_conn()
-            submission = Submission(
-                plan,
-                client,
-                journal,
-                self._requests().max_in_flight,
-                killed=run.is_killed,
-                add_rejected=partial(add_rejected, plan, client),
-            )
-            if (ledger := plan.ledger) is not None:
-                tracking = self._row_tracking(run.context)
-                if any(journal):
-                    tracking.note_overtaken(ledger)
-                    if ledger.has_overtaken:
-                        submission.doubt(lambda batch: ledger.is_overtaken(batch.ids()))
-                tracking.before_sending(ledger)
-            return submission.run()
-        finally:
-            self.log.info("::endgroup::")
-
-    def _dry_run(self, run: OperatorRun, plan: Plan) -> dict[str, Any]:
-        """Log what would be sent and what it would cost, and return it; this needs no connection."""
-        from airflow_provider_voucherify.sync.batches.estimate import estimate
-
-        try:
-            with run.hook() as hook:
-                extra = hook.settings.extra
-            limits = (extra.rate_limit, extra.bulk_rate_limit)
-        except AirflowNotFoundException:
-            limits = (None, None)
-        cost = estimate(plan.requests_by_endpoint, plan.bytes_to_send, *limits, waits=self.wait_for_completion)
-        summary = planned_summary(plan, self.resource).model_copy(update=cost.as_summary_fields())
-        summary = summary.with_warning(*(f"without dry_run: {why}" for why in needed_to_send(self)))
-        keep_summary(self, run.context, summary)
-        self.log.info("%s", summary.text())
-        self.log.info("%s", cost.text())
-        if self.sample is not None:
-            for batch in plan.batches:
-                self.log.info("%s:\n%s", batch.destination.endpoint.path, b"".join(batch.body()).decode())
-        return summary.as_xcom()
 
 
 class VoucherifyBulkUpdateOperator(_BulkOperator):
@@ -812,13 +389,3 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
 
     def _takes_ids(self) -> bool:
         return self.metadata is not None and self.mapping is None
-
-
-def _is_true(name: str, value: object) -> bool:
-    """Read a flag that a template may have turned into text."""
-    word = str(value).strip().lower()
-    if word in ("true", "1", "yes", "on"):
-        return True
-    if word in ("false", "0", "no", "off", "none", ""):
-        return False
-    raise VoucherifyConfigurationError(f"{name} must be true or false, not {value!r}")

@@ -1,4 +1,4 @@
-"""``fail_if``, ``warn_if``, ``requests`` and ``state``: values or dicts, with templates in them, readable everywhere."""
+"""``fail_if``, ``warn_if``, ``requests``, ``state``: values or dicts, with templates in them, readable everywhere."""
 
 from __future__ import annotations
 

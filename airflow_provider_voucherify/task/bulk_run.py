@@ -1,0 +1,154 @@
+"""The steps of a bulk operator's run, after its rows are planned."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_voucherify.compat import AirflowNotFoundException
+from airflow_provider_voucherify.models.errors import (
+    VoucherifyActionFailedError,
+    VoucherifyConfigurationError,
+    VoucherifyRecordsRejectedError,
+)
+from airflow_provider_voucherify.task.bulk_parameters import requests_of
+from airflow_provider_voucherify.task.conclusion import keep_summary, with_warnings
+from airflow_provider_voucherify.task.parameters import needed_to_send
+from airflow_provider_voucherify.task.tracked_state import row_tracking
+from airflow_provider_voucherify.task.unsettled import planned_summary
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.client.http import VoucherifyClient
+    from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+    from airflow_provider_voucherify.sync.batches.plan import Plan
+    from airflow_provider_voucherify.sync.results.summary import SyncSummary
+    from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
+    from airflow_provider_voucherify.task.operator_run import OperatorRun
+    from airflow_provider_voucherify.task.staging import PlannedRecords, StagedRecords
+
+REFUSED_XCOM_KEY = "voucherify_refused"
+
+
+def prepare(task: Any, run: OperatorRun) -> None:
+    """Find the files, make sure that results can be kept, and remove what an earlier try has staged."""
+    from airflow_provider_voucherify.storage.paths import source_files
+    from airflow_provider_voucherify.task.staging import StagedRecords, remove_forgotten
+
+    if task.path is not None:
+        task.source_files = source_files(task.path)
+    if not task.is_dry_run and task.state:
+        row_tracking(task, run.context).check_writable()
+    folder = run.folder
+    for path in task.source_files:
+        if folder is not None and any(folder.has(path, name) for name in ("failures.jsonl", "set_aside.jsonl")):
+            raise VoucherifyConfigurationError(
+                f"path {path!r} is the file that this task would replace; give another report_path"
+            )
+    if task.is_dry_run:
+        return
+    if folder is not None:
+        folder.prepare()
+    if run.staging is not None:
+        StagedRecords(run.staging, run.staged_name).remove()
+        remove_forgotten(run.staging)
+
+
+def submit(task: Any, run: OperatorRun, plan: Plan, hook: VoucherifyHook) -> SubmittedSync:
+    """Send the batches of a plan that no earlier try has sent."""
+    from airflow_provider_voucherify.sync.sending.rejected import add_rejected
+    from airflow_provider_voucherify.sync.sending.submission import Submission
+
+    run.warn_without_store()
+    task.log.info("::group::Sending %d requests", len(plan.batches))
+    try:
+        journal = run.journal_to_go_on(hook)
+        client = hook.get_conn()
+        submission = Submission(
+            plan,
+            client,
+            journal,
+            requests_of(task).max_in_flight,
+            killed=run.is_killed,
+            add_rejected=partial(add_rejected, plan, client),
+        )
+        if (ledger := plan.ledger) is not None:
+            tracking = row_tracking(task, run.context)
+            if any(journal):
+                tracking.note_overtaken(ledger)
+                if ledger.has_overtaken:
+                    submission.doubt(lambda batch: ledger.is_overtaken(batch.ids()))
+            tracking.before_sending(ledger)
+        return submission.run()
+    finally:
+        task.log.info("::endgroup::")
+
+
+def settle(
+    task: Any,
+    run: OperatorRun,
+    sent: PlannedRecords | StagedRecords | None,
+    sync: SubmittedSync,
+    client: VoucherifyClient,
+    **how: Any,
+) -> SyncSummary:
+    """Say what became of the rows, and write it down; the port of ``Completion``."""
+    from airflow_provider_voucherify.sync.results.collect import collect_outcomes
+
+    ti = run.context["ti"]
+    with ExitStack() as stack:
+        ledger = stack.enter_context(sent.ledger()) if sent is not None else None
+        summary = collect_outcomes(
+            sync,
+            client,
+            resource=task.resource,
+            refused_sample=ti.xcom_pull(task_ids=ti.task_id, key=REFUSED_XCOM_KEY, map_indexes=ti.map_index) or (),
+            folder=run.folder,
+            sent=sent,
+            ledger=ledger,
+            max_attempts=requests_of(task).max_attempts,
+            listeners=run.listeners,
+            **how,
+        )
+        written: SyncSummary = task._keep_rows(run.context, ledger, with_warnings(task, summary))
+    return written
+
+
+def prepare_retry(task: Any, run: OperatorRun, message: str) -> None:
+    """
+    Let the next try send again what failed as a whole, or, with ``on_retry="resend_failed"``, what was rejected.
+
+    Where Voucherify does not say which records it rejected, the whole batch is sent again.
+    """
+    has_whole_batches = run.reject_whole_batches()
+    if task.on_retry == "resend_failed":
+        journal = run.journal()
+        for action_id, outcome in run.failed_outcomes.items():
+            if not outcome.failed_as_a_whole:
+                journal.rejected(action_id, None if outcome.unnamed_failures else outcome.failed)
+    if has_whole_batches:
+        raise VoucherifyActionFailedError(message)
+    if task.on_retry == "resend_failed" and run.failed_outcomes:
+        raise VoucherifyRecordsRejectedError(message)
+
+
+def dry_run(task: Any, run: OperatorRun, plan: Plan) -> dict[str, Any]:
+    """Log what would be sent and what it would cost, and return it; this needs no connection."""
+    from airflow_provider_voucherify.sync.batches.estimate import estimate
+
+    try:
+        with run.hook() as hook:
+            extra = hook.settings.extra
+        limits = (extra.rate_limit, extra.bulk_rate_limit)
+    except AirflowNotFoundException:
+        limits = (None, None)
+    cost = estimate(plan.requests_by_endpoint, plan.bytes_to_send, *limits, waits=task.wait_for_completion)
+    summary = planned_summary(plan, task.resource).model_copy(update=cost.as_summary_fields())
+    summary = summary.with_warning(*(f"without dry_run: {why}" for why in needed_to_send(task)))
+    keep_summary(task, run.context, summary)
+    task.log.info("%s", summary.text())
+    task.log.info("%s", cost.text())
+    if task.sample is not None:
+        for batch in plan.batches:
+            task.log.info("%s:\n%s", batch.destination.endpoint.path, b"".join(batch.body()).decode())
+    return summary.as_xcom()

@@ -1,0 +1,127 @@
+"""From what a bulk operator is given to the plan of what it sends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_voucherify.compat import AirflowNotFoundException, is_from_mapped_task
+from airflow_provider_voucherify.models.errors import VoucherifyNotFoundError
+from airflow_provider_voucherify.policies import Requests, State
+from airflow_provider_voucherify.task.bulk_parameters import is_true, mapping_rules, requests_of, state_of
+from airflow_provider_voucherify.task.operator_run import project_of
+from airflow_provider_voucherify.task.tracked_state import row_tracking
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.compat import Context
+    from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+    from airflow_provider_voucherify.sync.batches.changes import Changes
+    from airflow_provider_voucherify.sync.batches.plan import Plan
+    from airflow_provider_voucherify.sync.rows.chunks import Rows
+    from airflow_provider_voucherify.sync.rows.metadata_rules import MetadataRules
+    from airflow_provider_voucherify.sync.state.ledger import Ledger
+
+
+def make_plan(task: Any, context: Context, hook: VoucherifyHook) -> Plan:
+    """Read and check all rows of a bulk operator, and pack those to be sent; the caller closes the plan."""
+    from airflow_provider_voucherify.sync.batches.destination import BatchLimits
+    from airflow_provider_voucherify.sync.batches.plan import Plan
+    from airflow_provider_voucherify.sync.rows.chunks import first_rows
+
+    schema, requests = _schema(task, hook), requests_of(task)
+    changes = _changes(task, schema, requests)
+    ledger, warnings = _ledger(task, context, hook)
+    plan = Plan(
+        task._destination(schema),
+        mapping_rules(task, schema),
+        BatchLimits(requests.max_bytes, requests.max_records),
+        keep_refused=task.report_path is not None,
+        metadata_plan=task._metadata_plan(),
+        ledger=ledger,
+        changes=changes,
+    )
+    for warning in warnings:
+        plan.warn(warning)
+    try:
+        with _rows(task) as rows, closing(rows):
+            plan.read(rows if task.sample is None else first_rows(rows, task.sample))
+    except BaseException:
+        plan.close()
+        raise
+    return plan
+
+
+def _schema(task: Any, hook: VoucherifyHook) -> MetadataRules | None:
+    """Fetch the project's metadata schema, where it is asked for and there is one."""
+    from airflow_provider_voucherify.sync.rows.metadata_rules import compile_schema
+
+    if task.validate_metadata is None:
+        return None
+    try:
+        schema = hook.get_metadata_schema(task.resource)
+    except VoucherifyNotFoundError:
+        task.log.info("The project has no metadata schema for %s", task.resource)
+        return None
+    return compile_schema(schema, hook.list_metadata_schemas().schemas if schema.object_types else ())
+
+
+def _changes(task: Any, schema: MetadataRules | None, requests: Requests) -> Changes:
+    from airflow_provider_voucherify.sync.batches.changes import Changes
+    from airflow_provider_voucherify.sync.batches.destination import metadata_destination
+
+    state = state_of(task) or State()
+    removed: Any = "ignore" if task.sample is not None else state.on_removed
+    if isinstance(removed, Mapping):
+        removed = metadata_destination(task.resource, removed["metadata"], schema, task.null_policy)
+    return Changes(requests.max_attempts, removed, state.max_removed_ratio)
+
+
+def _ledger(task: Any, context: Context, hook: VoucherifyHook) -> tuple[Ledger | None, list[str]]:
+    """Open a ledger where outcomes or the state of records are kept, with what earlier syncs have left."""
+    from airflow_provider_voucherify.sync.batches.settings import settings_digest
+    from airflow_provider_voucherify.sync.state.ledger import Ledger
+    from airflow_provider_voucherify.task.row_tracking import run_key
+
+    if not task.state:
+        return None, []
+    try:
+        project = project_of(hook)
+    except AirflowNotFoundException:
+        if not task.is_dry_run:
+            raise
+        return None, [
+            f"there is no connection {task.voucherify_conn_id}, so the state of earlier syncs is not read, and "
+            "every row counts as one to send"
+        ]
+    settings = settings_digest(project, task._destination(), mapping_rules(task))
+    ledger = Ledger(run_key(context), settings, everything=is_true("full_refresh", task.full_refresh), keeps_state=True)
+    try:
+        return ledger, row_tracking(task, context).load_state(ledger, context, create=not task.is_dry_run)
+    except BaseException:
+        ledger.close()
+        raise
+
+
+@contextmanager
+def _rows(task: Any) -> Iterator[Rows]:
+    from airflow_provider_voucherify.sync.rows import sources
+
+    if task.sql is not None and task.sql_conn_id is not None:
+        from airflow_provider_voucherify.warehouse.queries import query
+
+        with query(task.sql_conn_id, task.sql, task.sql_parameters) as rows:
+            yield rows
+    elif task.path is not None:
+        from airflow_provider_voucherify.storage.files import open_source
+
+        yield sources.from_files(task.source_files, open_source, task.csv_dialect)
+    else:
+        with task._records() as records:
+            yield sources.from_records(
+                records,
+                task._destination().endpoint.key,
+                columns=task.columns,
+                takes_ids=task._takes_ids(),
+                of_mapped_task=is_from_mapped_task(records),
+            )
