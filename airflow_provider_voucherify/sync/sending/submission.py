@@ -20,7 +20,7 @@ from airflow_provider_voucherify.models.errors import (
     certainly_not_accepted,
 )
 from airflow_provider_voucherify.sync.sending.journal import Journal, JournalEntry
-from airflow_provider_voucherify.sync.sending.ports import B, Batches, SubmissionApi
+from airflow_provider_voucherify.sync.sending.sendable import B, Batches, SubmissionApi
 from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync, resubmission_warning
 
 log = logging.getLogger(__name__)
