@@ -66,7 +66,7 @@ __all__ = [
 
 
 class VoucherifyNewerRunError(VoucherifyError, AirflowFailException):
-    """A later run of the task has sent its rows already, and ``on_newer_run="fail"`` asks not to overwrite them."""
+    """Later runs of the task have sent their rows already, and ``newer_runs`` of ``fail_if`` forbids to overwrite them."""
 
 
 class VoucherifyRowsWithoutIdsError(VoucherifyError, AirflowFailException):

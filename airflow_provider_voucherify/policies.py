@@ -6,12 +6,14 @@ A task takes a dict with the same members in the place of a value, so that DAGs 
     VoucherifyBulkUpdateOperator(..., fail_if=Limits(failed=100), requests=Requests(max_in_flight=4))
     VoucherifyBulkUpdateOperator(..., fail_if={"failed": 100}, requests={"max_in_flight": 4})
 
-Templates in a value are rendered, and the rendered fields of a task show the members that were given.
+Templates in a value are rendered (a number needs ``render_template_as_native_obj=True`` in the DAG), and the rendered
+fields of a task show the members that were given. What another task returns goes into a dict.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
@@ -25,6 +27,8 @@ from airflow_provider_voucherify.models.numbers import mistake_in_number
 class DefaultLimit(int):
     """A limit that nobody has given: another limit that somebody gives takes its place."""
 
+
+_TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*){0,2}")
 
 UNLESS_GIVEN = DefaultLimit(0)
 """None at all, where that is the default; unlike a 0 that somebody gives it may mean no limit, or give way."""
@@ -67,6 +71,14 @@ class Policy:
     def _mistakes(self, parameter: str) -> Iterator[str]:
         yield from ()
 
+    def __post_init__(self) -> None:
+        refuse_all(
+            f"{name} of {type(self).__name__} comes from another task: give a dict instead, in which Airflow looks for "
+            "what a task depends on"
+            for name, value in self.given.items()
+            if _is_output(value)
+        )
+
     @property
     def given(self) -> dict[str, Any]:
         """The members that are not the default."""
@@ -88,6 +100,13 @@ class Policy:
     def __repr__(self) -> str:
         """Return it as it would be written."""
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.given.items())})"
+
+
+def _is_output(value: Any) -> bool:
+    """Say whether a value is, or has, what another task returns."""
+    if isinstance(value, Mapping):
+        return any(map(_is_output, value.values()))
+    return hasattr(value, "iter_references")
 
 
 @dataclass(frozen=True, repr=False)
@@ -213,7 +232,9 @@ class State(Policy):
     @classmethod
     def of(cls, parameter: str, given: Any) -> Self:
         """Return a parameter as a value: see the class for what a text stands for."""
-        if isinstance(given, str) and given.strip():
+        if isinstance(given, str):
+            if not given.strip():
+                raise VoucherifyConfigurationError(f"{parameter} is empty")
             given = {"path": given} if "/" in given else {"conn_id": given}
         elif isinstance(given, os.PathLike):
             given = {"path": given}
@@ -227,6 +248,10 @@ class State(Policy):
     def _mistakes(self, parameter: str) -> Iterator[str]:
         if bool(self.conn_id) == bool(self.path):
             yield f"{parameter} needs conn_id (a database) or path (a folder), and not both"
+        if self.sync_name is not None and not (isinstance(self.sync_name, str) and self.sync_name.strip(". ")):
+            yield f"sync_name of {parameter} must be a name, not {self.sync_name!r:.100}"
+        if not (isinstance(self.table, str) and _TABLE.fullmatch(self.table)):
+            yield f"table of {parameter} must be the beginning of a table's name, not {self.table!r:.100}"
         if self.outcomes not in (None, "jsonl", "csv", "parquet"):
             yield f"outcomes of {parameter} must be 'jsonl', 'csv', 'parquet' or None, not {self.outcomes!r:.100}"
         elif self.outcomes and self.conn_id:

@@ -21,7 +21,7 @@ All errors, as a tree whose names users can use (``except``, or Airflow's ``Exce
     │   │   └── VoucherifyQuotaExhaustedError     429 of the billing cycle: waiting does not help
     │   └── VoucherifyServerError             408, 5xx
     ├── VoucherifyActionFailedError       an async action failed as a whole: the next try sends its batch again
-    ├── VoucherifyRecordsRejectedError    records failed, and the next try sends them again (retry_failed_records)
+    ├── VoucherifyRecordsRejectedError    records failed, and the next try sends them again (on_retry)
     ├── VoucherifyReportError             a report that is missing, expired or unreadable
     ├── VoucherifyCompletionTimeoutError  async actions were not finished in the time allowed
     └── VoucherifyTaskKilledError         the task was told to end, and stopped sending or waiting
@@ -113,7 +113,7 @@ class VoucherifyActionFailedError(VoucherifyError):
 
 class VoucherifyRecordsRejectedError(VoucherifyError):
     """
-    More records failed than the task allows, and ``retry_failed_records`` is set: Airflow retries, and sends only them.
+    More records failed than the task allows, and ``on_retry="resend_failed"``: Airflow retries, and sends only them.
 
     Without that option such a task fails without a retry, see ``VoucherifyRecordsFailedError``.
     """

@@ -115,6 +115,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
         self.null_policy = null_policy
         self.validate_metadata = validate_metadata
         self.state = state
+        self.has_state = state is not None
         self.full_refresh = full_refresh
         self.report_path = report_path
         self.wait_for_completion = wait_for_completion

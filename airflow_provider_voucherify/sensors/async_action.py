@@ -27,6 +27,7 @@ from airflow_provider_voucherify.policies import Limits
 from airflow_provider_voucherify.task.conclusion import Callback, with_warnings
 from airflow_provider_voucherify.task.lineage import openlineage_facets
 from airflow_provider_voucherify.task.parameters import CheckedWhenParsed, Wrong, check, wrong_waiting
+from airflow_provider_voucherify.task.rendering import render_template
 from airflow_provider_voucherify.task.resumption import Resumption
 from airflow_provider_voucherify.task.run import TaskRun
 
@@ -77,6 +78,7 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
     template_fields_renderers = dict.fromkeys(("fail_if", "warn_if"), "json")
     checked_limits = ("failed", "failed_ratio", "created", "not_reported")
     operator_extra_links = EXTRA_LINKS
+    render_template = render_template
     ui_color = UI_COLOR
     summary: SyncSummary | None = None
     get_openlineage_facets_on_complete = get_openlineage_facets_on_failure = openlineage_facets

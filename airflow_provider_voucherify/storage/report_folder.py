@@ -19,8 +19,9 @@ class StorageReportFolder:
     :param path: URI or local path, e.g. ``s3://conn_id@bucket/voucherify`` or ``/var/reports``.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, parameter: str = "report_path") -> None:
         self._path = ObjectStoragePath(path)
+        self._parameter = parameter
 
     @property
     def uri(self) -> str:
@@ -33,7 +34,7 @@ class StorageReportFolder:
 
         :raises VoucherifyConfigurationError: they cannot.
         """
-        try_out(self._path, "report_path", must_remove=True)
+        try_out(self._path, self._parameter, must_remove=True)
 
     def has(self, path: str, name: str) -> bool:
         """Say whether a path, however it is spelled, is the one of the folder's file of that name."""

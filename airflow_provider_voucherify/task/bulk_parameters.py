@@ -25,7 +25,7 @@ def requests_of(task: Any) -> Requests:
 
 def state_of(task: Any) -> State | None:
     """Return the parameter ``state`` as a value; None without."""
-    return State.of("state", task.state) if task.state else None
+    return State.of("state", task.state) if task.state is not None else None
 
 
 def mapping_rules(task: Any, schema: MetadataRules | None = None) -> MappingRules:
@@ -118,7 +118,7 @@ def _wrong_without_waiting(task: Any, is_known: Callable[[str], bool]) -> Iterat
                     "the sensor checks them",
                     dry_run_goes_on=True,
                 )
-    if task.state:
+    if task.state is not None:
         yield Wrong(
             "state= needs wait_for_completion=True: a sensor does not know what was sent. The operator itself "
             "waits, with deferrable=True in the triggerer, so it needs no sensor",
@@ -129,7 +129,9 @@ def _wrong_without_waiting(task: Any, is_known: Callable[[str], bool]) -> Iterat
 
 def _wrong_state(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
     """Say what is wrong with the state of records, and with what needs one."""
-    if is_known("state") and task.state:
+    if task.state is None and task.has_state:
+        yield Wrong("state is empty, though the DAG gives one")
+    if is_known("state") and task.state is not None:
         yield from told_by(_check_state, task)
     if is_known("full_refresh"):
         yield from told_by(is_true, "full_refresh", task.full_refresh)

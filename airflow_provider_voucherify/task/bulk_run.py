@@ -37,7 +37,7 @@ def prepare(task: Any, run: OperatorRun) -> None:
 
     if task.path is not None:
         task.source_files = source_files(task.path)
-    if not task.is_dry_run and task.state:
+    if not task.is_dry_run and task.state is not None:
         row_tracking(task, run.context).check_writable()
     folder = run.folder
     for path in task.source_files:
@@ -49,9 +49,14 @@ def prepare(task: Any, run: OperatorRun) -> None:
         return
     if folder is not None:
         folder.prepare()
-    if run.staging is not None:
-        StagedRecords(run.staging, run.staged_name).remove()
-        remove_forgotten(run.staging)
+    if task.deferrable and run.staging is not None:
+        run.staging.prepare()
+    for staging in filter(None, (run.staging, folder if folder is not run.staging else None)):
+        StagedRecords(staging, run.staged_name).remove()
+        try:
+            remove_forgotten(staging)
+        except Exception:
+            task.log.warning("What was kept for tasks that ended long ago cannot be removed", exc_info=True)
 
 
 def submit(task: Any, run: OperatorRun, plan: Plan, hook: VoucherifyHook) -> SubmittedSync:

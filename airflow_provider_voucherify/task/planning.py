@@ -83,7 +83,7 @@ def _ledger(task: Any, context: Context, hook: VoucherifyHook) -> tuple[Ledger |
     from airflow_provider_voucherify.sync.state.ledger import Ledger
     from airflow_provider_voucherify.task.row_tracking import run_key
 
-    if not task.state:
+    if task.state is None:
         return None, []
     try:
         project = project_of(hook)

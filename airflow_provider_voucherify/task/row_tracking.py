@@ -70,8 +70,12 @@ class RowTracking:
         if map_index is not None and name_is_shared:
             own.append(f"map_index={map_index}")
         folder = "/".join([path_text("path of state", state.path).rstrip("/"), *own])
-        outcomes = f"{folder}/outcomes/{quote(ti.run_id, safe='')}.{state.outcomes}" if state.outcomes else None
-        return cls(resource, name, StorageReportFolder(folder), None, f"{folder}/state", outcomes)
+        # tasks of one sync_name share a folder, and may be in one run
+        run = (
+            ti.run_id if state.sync_name is None else ".".join([ti.run_id, ti.dag_id, ti.task_id, str(map_index or 0)])
+        )
+        outcomes = f"{folder}/outcomes/{quote(run, safe='')}.{state.outcomes}" if state.outcomes else None
+        return cls(resource, name, StorageReportFolder(folder, "path of state"), None, f"{folder}/state", outcomes)
 
     def check_writable(self) -> None:
         """

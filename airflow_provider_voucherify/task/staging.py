@@ -35,6 +35,9 @@ class Folder(Protocol):
     def uri(self) -> str:
         """Where it is, for messages."""
 
+    def prepare(self) -> None:
+        """Make it, if need be, and see whether it can be used, since it would be too late to learn it afterwards."""
+
     def write(self, name: str) -> AbstractContextManager[IO[bytes]]:
         """Open a file for writing; it is there whole or not at all."""
 

@@ -73,13 +73,13 @@ def row_tracking(task: Any, context: Context) -> RowTracking:
 
 def state_folder(task: Any, context: Context) -> Folder | None:
     """Return where ``state`` keeps what was sent while the task is deferred; None without a state."""
-    return row_tracking(task, context).folder if task.state else None
+    return row_tracking(task, context).folder if task.state is not None else None
 
 
 def keep_rows(task: Any, context: Context, ledger: Ledger | None, summary: SyncSummary) -> SyncSummary:
     """Write down what became of every row, and return the summary, possibly with a warning."""
     if ledger is None:
-        if task.state:
+        if task.state is not None:
             raise VoucherifyError("what was kept while the task waited is gone; a retry finds it again")
         return summary
     for warning in row_tracking(task, context).write(ledger, summary, context):

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import Any
 
+from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random
+
 from airflow_provider_voucherify.warehouse.queries import database_hook
+
+log = logging.getLogger(__name__)
+
+TRIES = 4
+"""How often a transaction is tried that the database refuses: with a second in between at most."""
 
 MAX_PARAMETERS = 2_000
 """Values in one statement: the databases' limits begin at 2,100."""
@@ -37,6 +45,17 @@ class Database:
             self.hook.set_autocommit(connection, False)
         return connection
 
+    @staticmethod
+    def retrying() -> Retrying:
+        """Return what tries a transaction again if the database refuses it, as for a deadlock."""
+        return Retrying(
+            retry=retry_if_exception(_comes_from_the_database),
+            stop=stop_after_attempt(TRIES),
+            wait=wait_random(0, 1),
+            before_sleep=before_sleep_log(log, logging.WARNING),
+            reraise=True,
+        )
+
     def insert(self, cursor: Any, table: str, columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> None:
         """Insert rows, as many in a statement as databases take."""
         for some in some_of(rows, MAX_PARAMETERS // len(columns)):
@@ -44,15 +63,15 @@ class Database:
             flat = [value for row in some for value in row]
             cursor.execute(f"insert into {table} ({', '.join(columns)}) values {values}", flat)  # noqa: S608
 
-    def exists(self, connection: Any, table: str) -> bool:
+    def exists(self, connection: Any, table: str, columns: Iterable[str] = ("1",)) -> bool:
         """
-        Say whether a table can be read, which asks for no right to create tables.
+        Say whether a table, or some columns of it, can be read, which asks for no right to create tables.
 
         A database that is out of order does not pass for one without the table: what is tried next fails too.
         """
         with closing(connection.cursor()) as cursor:
             try:
-                cursor.execute(f"select 1 from {table} where 1 = 0")  # noqa: S608
+                cursor.execute(f"select {', '.join(columns)} from {table} where 1 = 0")  # noqa: S608
                 cursor.fetchall()
             except Exception:
                 connection.rollback()
@@ -81,6 +100,11 @@ class Database:
     def _type(self, kind: str, is_key: bool) -> str:
         """Return a column's type; SQL Server has one of its own for text of any language, too long for a key."""
         return kind.replace("varchar(", "nvarchar(") if self.kind == "mssql" and not is_key else kind
+
+
+def _comes_from_the_database(error: BaseException) -> bool:
+    """Say whether an error is one of those that every driver has by the name that PEP 249 gives it."""
+    return any(kind.__name__ == "DatabaseError" for kind in type(error).__mro__)
 
 
 def some_of(items: Iterable[Any], number: int) -> Iterator[list[Any]]:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random
-
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.results.summary import joined
 from airflow_provider_voucherify.sync.rows.chunks import Chunk
-from airflow_provider_voucherify.warehouse.database import MAX_PARAMETERS, Database, some_of
+from airflow_provider_voucherify.warehouse.database import MAX_PARAMETERS, TRIES, Database, some_of
 from airflow_provider_voucherify.warehouse.kept_text import KeptText
 from airflow_provider_voucherify.warehouse.outcome_columns import (
     CHANGELOG,
@@ -37,12 +34,7 @@ log = logging.getLogger(__name__)
 
 MAX_NAME = 600
 
-TRIES = 4
-"""How often a transaction is tried that the database refuses: with a second in between at most."""
-
 CONTESTED = "another run of this sync has been at work at the same time, so what both have sent is sent again next time"
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*){0,2}")
 
 
 class OutcomeTables:
@@ -70,8 +62,6 @@ class OutcomeTables:
     """
 
     def __init__(self, conn_id: str, table: str, sync_name: str, resource: str) -> None:
-        if not _NAME.fullmatch(table):
-            raise VoucherifyConfigurationError(f"outcomes_table {table!r} is not a table name")
         if len(sync_name) > MAX_NAME:
             raise VoucherifyConfigurationError(f"the sync's name has more than {MAX_NAME} characters")
         self._sync_name = sync_name
@@ -85,7 +75,7 @@ class OutcomeTables:
         """
         Create the tables that are not there, and see what they can keep.
 
-        :raises VoucherifyConfigurationError: they cannot keep the sync's name.
+        :raises VoucherifyConfigurationError: they cannot keep the sync's name, or lack columns.
         """
         self._create_absent()
         self._kept.probe()
@@ -106,6 +96,11 @@ class OutcomeTables:
             for table, columns in tables:
                 if not self._database.exists(connection, table):
                     self._database.create(connection, table, columns, keys[table])
+                elif not self._database.exists(connection, table, columns):
+                    raise VoucherifyConfigurationError(
+                        f"the table {table} lacks columns, as that of an earlier version does: drop it or add them; "
+                        f"it has to have {', '.join(columns)}"
+                    )
 
     def exist(self) -> bool:
         """Say whether the state's table is there."""
@@ -186,15 +181,8 @@ class OutcomeTables:
             Voucherify, and neither counts.
         :returns: what deserves a look, in words; ``warning`` in the ``runs`` table says it too.
         """
-        again = Retrying(
-            retry=retry_if_exception(_comes_from_the_database),
-            stop=stop_after_attempt(TRIES),
-            wait=wait_random(0, 1),
-            before_sleep=before_sleep_log(log, logging.WARNING),
-            reraise=True,
-        )
         self._kept.probe()
-        return again(lambda: self._write(run, outcomes(), states()))
+        return self._database.retrying()(lambda: self._write(run, outcomes(), states()))
 
     def _write(
         self, run: Mapping[str, Any], outcomes: Iterable[RowOutcome], states: Iterable[RecordState]
@@ -263,8 +251,3 @@ class OutcomeTables:
 
 def _digest(text: str) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def _comes_from_the_database(error: BaseException) -> bool:
-    """Say whether an error is one of those that every driver has by the name that PEP 249 gives it."""
-    return any(kind.__name__ == "DatabaseError" for kind in type(error).__mro__)

@@ -45,14 +45,18 @@ class StagedTable:
         """Where it is, for messages."""
         return f"the table {self._table} of {self._database.conn_id}"
 
+    def prepare(self) -> None:
+        """Create the table, if it is absent."""
+        with closing(self._database.hook.get_conn()) as connection:
+            if not self._database.exists(connection, self._table):
+                self._database.create(connection, self._table, _COLUMNS, "folder, file_name, piece")
+
     @contextmanager
     def write(self, name: str) -> Iterator[IO[bytes]]:
         """Open a file for writing; it is there whole or not at all."""
         with TemporaryFile(prefix="voucherify-") as file:
             yield file
-            file.seek(0)
-            self._create()
-            self._insert(name, file)
+            self._database.retrying()(self._insert, name, file)
 
     def read(self, name: str) -> bytes | None:
         """Return a file's content, or None if there is no such file."""
@@ -97,17 +101,15 @@ class StagedTable:
                 cursor.execute(f"delete from {self._table} where folder = {self._database.mark}", [name])  # noqa: S608
                 connection.commit()
 
-    def _create(self) -> None:
-        with closing(self._database.hook.get_conn()) as connection:
-            if not self._database.exists(connection, self._table):
-                self._database.create(connection, self._table, _COLUMNS, "folder, file_name, piece")
-
     def _insert(self, name: str, file: IO[bytes]) -> None:
         folder, file_name = _place(name)
         where = f"where folder = {self._database.mark} and file_name = {self._database.mark}"
+        file.seek(0)
         rows = ((folder, file_name, number, content) for number, content in enumerate(_pieces(file)))
         with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
-            cursor.execute(f"delete from {self._table} {where}", [folder, file_name])  # noqa: S608
+            cursor.execute(f"select 1 from {self._table} {where}", [folder, file_name])  # noqa: S608
+            if cursor.fetchall():  # else MySQL would lock the gap, and two that write at once each other
+                cursor.execute(f"delete from {self._table} {where}", [folder, file_name])  # noqa: S608
             self._database.insert(cursor, self._table, _COLUMNS, rows)
             connection.commit()
 

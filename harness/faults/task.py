@@ -54,9 +54,9 @@ class TaskInstance:
         """Keep an XCom, which must be JSON."""
         self.xcoms[key] = json.loads(json.dumps(value))
 
-    def xcom_pull(self, task_ids: str, key: str, map_indexes: int) -> Any:
-        """Return an XCom of this task."""
-        return self.xcoms.get(key)
+    def xcom_pull(self, task_ids: str, key: str, map_indexes: int, include_prior_dates: bool = False) -> Any:
+        """Return an XCom of this task; there is no run before this one."""
+        return None if include_prior_dates else self.xcoms.get(key)
 
     def get_task_states(self, **which: Any) -> dict[str, dict[str, str]]:
         """Return the states of the task in other runs: there are none."""

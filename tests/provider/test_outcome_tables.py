@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import islice
@@ -13,9 +14,11 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import BaseHook
 
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.state.record_state import RecordState
 from airflow_provider_voucherify.sync.types.outcome import RowOutcome
 from airflow_provider_voucherify.warehouse.outcome_tables import CONTESTED, OutcomeTables
+from airflow_provider_voucherify.warehouse.staged_table import StagedTable
 
 RECORDS = 60
 
@@ -43,6 +46,36 @@ def run_of(name: str) -> dict[str, Any]:
         "sync_name": name.partition("/")[0],
         "finished_at": "2026-11-21T02:00:00.000+00:00",
     }
+
+
+def test_tables_that_lack_a_column_are_told_before_anything_is_sent(
+    server: None, request: pytest.FixtureRequest
+) -> None:
+    name = f"older_{request.node.callspec.id}"
+    tables = OutcomeTables("books", name, "first", "customers")
+    tables.create()
+    BaseHook.get_hook("books").run(f"ALTER TABLE {name}_runs DROP COLUMN not_updated")
+
+    with pytest.raises(VoucherifyConfigurationError, match=f"{name}_runs lacks columns"):
+        tables.create()
+
+
+def test_tasks_that_are_deferred_at_the_same_time_all_keep_what_they_sent(
+    server: None, request: pytest.FixtureRequest
+) -> None:
+    staged = StagedTable("books", f"deferred_{request.node.callspec.id}")
+    staged.prepare()
+
+    def write(number: int) -> None:
+        with staged.write(f"staged-{number}/ledger.sqlite") as file:
+            file.write(os.urandom(50_000) + bytes([number]))
+
+    with ThreadPoolExecutor(8) as tasks:
+        list(tasks.map(write, range(40)))
+
+    assert len(staged.names()) == 40
+    last = staged.read("staged-39/ledger.sqlite") or b""
+    assert (len(last), last[-1]) == (50_001, 39)
 
 
 def test_mapped_tasks_that_end_at_the_same_time_all_write_theirs(server: None, request: pytest.FixtureRequest) -> None:

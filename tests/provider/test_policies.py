@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, task
 from dags import folder_of, rendered_fields, run_dag
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.policies import Limits, Requests, State
+from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 
 ROWS = [{"source_id": f"c{number}"} for number in range(4)] + [{"name": "nobody"}]
 
@@ -89,8 +91,9 @@ def test_rendered_fields_show_what_was_given(voucherify: LocalVoucherify) -> Non
 
 SERIALISE = """
 import json
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, task
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 from airflow_provider_voucherify.policies import Limits, Requests, State
 try:
     from airflow.serialization.serialized_objects import DagSerialization as Serialized
@@ -154,3 +157,68 @@ def test_the_defaults_of_the_two_limits_differ() -> None:
     assert (Limits().to_fail.newer_runs, Limits().to_warn.newer_runs) == (None, 0)
     assert (Limits(failed_ratio=0.1).to_fail.failed, Limits(failed=0, failed_ratio=0.1).to_fail.failed) == (None, 0)
     assert Limits(created=5).to_fail.failed == 0, "another limit does not let rows fail"
+
+
+def test_what_another_task_returns_goes_into_a_dict(voucherify: LocalVoucherify) -> None:
+    """Airflow looks for the tasks that a task depends on in dicts, and not in values of ours."""
+    with DAG("outputs", schedule=None) as dag:
+
+        @task
+        def limit() -> int:
+            return 1
+
+        output = limit()
+        for value in (
+            lambda: Limits(failed=output),
+            lambda: State(conn_id="w", on_removed={"metadata": {"n": output}}),
+        ):
+            with pytest.raises(VoucherifyConfigurationError, match="comes from another task: give a dict instead"):
+                value()
+        VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", records=ROWS, fail_if={"failed": output})
+
+    assert dag.get_task("sync").upstream_task_ids == {"limit"}
+    assert run_dag(dag).state == "success"
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("state", ["{{ params.place }}", {"path": "{{ params.place }}"}])
+def test_a_state_that_renders_to_nothing_is_not_taken_for_none(
+    voucherify: LocalVoucherify, task_log: Any, state: Any, native: bool
+) -> None:
+    """Without its state a sync would send every row, and be green."""
+    given: dict[str, Any] = {"params": {"place": None if native else ""}, "render_template_as_native_obj": native}
+    with DAG("empty_state", schedule=None, **given) as dag:
+        VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", records=ROWS[:1], state=state)
+
+    assert run_dag(dag).state == "failed"
+    assert re.search("state is empty|state needs conn_id", task_log())
+    assert voucherify.received == []
+
+
+def test_the_sensor_renders_values_too(voucherify: LocalVoucherify) -> None:
+    with DAG("sensor_values", schedule=None, render_template_as_native_obj=True) as dag:
+        sent = VoucherifyBulkUpdateOperator(
+            task_id="send", resource="customers", records=ROWS[:1], wait_for_completion=False
+        )
+        VoucherifyAsyncActionSensor(
+            task_id="wait",
+            async_action_ids=sent.output["async_action_ids"],
+            poke_interval=0.02,
+            fail_if=Limits(created="{{ 5 }}"),  # type: ignore[arg-type]
+        )
+
+    assert run_dag(dag).state == "success"
+
+
+def test_tasks_of_one_sync_name_keep_the_outcomes_of_each(voucherify: LocalVoucherify, tmp_path: Path) -> None:
+    state = {"path": str(tmp_path), "sync_name": "shared", "outcomes": "jsonl"}
+    with DAG("shared_name", schedule=None) as dag:
+        first, second = (
+            VoucherifyBulkUpdateOperator(task_id=name, resource="customers", records=ROWS[:number], state=state)
+            for number, name in enumerate(("one", "two"), start=1)
+        )
+        first >> second
+
+    run_dag(dag)
+
+    assert sorted(len(file.read_text().splitlines()) for file in tmp_path.rglob("outcomes/*")) == [1, 2]

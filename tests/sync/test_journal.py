@@ -104,7 +104,7 @@ def test_pages_of_an_earlier_journal_are_no_part_of_a_later_one() -> None:
     assert len(known(store, RETRY)) == ENTRIES_PER_PAGE
 
 
-@pytest.mark.parametrize("version", [1, 99, None, "2"])
+@pytest.mark.parametrize("version", [1, 2, 99, None, "3"])
 def test_another_version_s_journal_is_an_error_and_no_empty_one(store: Store, version: Any) -> None:
     store.values["voucherify_journal_0"]["version"] = version
 

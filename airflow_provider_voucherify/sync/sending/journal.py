@@ -27,7 +27,7 @@ from uuid import uuid4
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 
-VERSION = 2
+VERSION = 3
 KEY = "voucherify_journal"
 ENTRIES_PER_PAGE = 200
 """An entry takes about 100 bytes, so a page stays far below the 64 KB that Airflow's store takes for one value."""

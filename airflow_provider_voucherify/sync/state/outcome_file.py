@@ -44,7 +44,7 @@ def outcomes_format(name: str) -> Any:
     writers = {".jsonl": _write_jsonl, ".ndjson": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}
     writer = writers.get(PurePosixPath(name.partition("?")[0]).suffix.lower())
     if writer is None:
-        raise VoucherifyConfigurationError(f"outcomes_path {name!r} must end in .jsonl, .csv or .parquet")
+        raise VoucherifyConfigurationError(f"the file of outcomes {name!r} must end in .jsonl, .csv or .parquet")
     return writer
 
 

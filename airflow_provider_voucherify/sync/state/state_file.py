@@ -62,11 +62,11 @@ def read_state(ledger: Ledger, resource: str, sync_name: str, file: IO[bytes]) -
     """
     head = _head(file.readline(_MAX_HEAD))
     if (other := head.get("resource")) != resource:
-        raise VoucherifyConfigurationError(f"state_path is the state of a sync of {other}, and not of {resource}")
+        raise VoucherifyConfigurationError(f"the file is the state of a sync of {other}, and not of {resource}")
     if (other := head.get("sync")) != sync_name:
         raise VoucherifyConfigurationError(
-            f"state_path is the state of the sync {other!r}, and not of {sync_name!r}: give this task a file of its"
-            " own, or give both the same sync_name= if they send the same records"
+            f"the file is the state of the sync {other!r}, and not of {sync_name!r}: give this task a state of its "
+            "own, or both the same sync_name if they send the same records"
         )
     begin = file.tell()
     digest = hashlib.sha256()
