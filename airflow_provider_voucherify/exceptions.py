@@ -66,7 +66,7 @@ __all__ = [
 
 
 class VoucherifyNewerRunError(VoucherifyError, AirflowFailException):
-    """Later runs of the task have sent their rows already, and ``newer_runs`` of ``fail_if`` forbids to overwrite them."""
+    """Later runs of the task have sent their rows already, and ``newer_runs`` of ``fail_if`` forbids that."""
 
 
 class VoucherifyRowsWithoutIdsError(VoucherifyError, AirflowFailException):
