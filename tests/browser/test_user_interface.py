@@ -117,7 +117,7 @@ def test_an_example_is_triggered_deferred_and_done_and_leads_to_voucherify(
     picture("log-of-the-sensor", "virtual-scroll-container")
     page.goto(f"{run}/tasks/sync_customers")
     page.get_by_text("Sending 4 requests").click()
-    expect(page.get_by_text("Batch 4 of 4")).to_be_visible()
+    expect(page.get_by_text("4 of 4: sent batch")).to_be_visible()
     page.keyboard.press("w")  # wraps long lines
     picture("log-of-the-operator")
     page.goto(f"{run}/tasks/sync_customers/rendered_templates")

@@ -39,8 +39,8 @@ from airflow_provider_voucherify.sync.state.state_file import read_state, write_
 from airflow_provider_voucherify.sync.types.outcome import confirmed_by
 
 ANSWERS = ["report", "old report", "no report", "errors only", "expired", "whole", "silent"]
-UNCLEAR = ["errors only", "whole", "silent"]
-"""Answers that do not tell of each record whether it was taken."""
+UNCLEAR = ["old report", "errors only", "whole", "silent"]
+"""Answers that do not tell of each record whether it was taken: of one that was found and not updated nobody knows."""
 
 BAD = 9
 """A value that Voucherify does not accept."""
