@@ -9,4 +9,4 @@ from typing import Any
 def task_policy(task: Any) -> None:
     """Limit the records of a request of the mapped task."""
     if task.task_id == "sync_partition":
-        task.partial_kwargs["max_batch_records"] = int(os.environ["SCALE_OUT_BATCH_RECORDS"])
+        task.partial_kwargs["requests"] = {"max_records": int(os.environ["SCALE_OUT_BATCH_RECORDS"])}
