@@ -70,6 +70,12 @@ class StorageReportFolder:
         except (FileNotFoundError, NotADirectoryError):  # of an object store: nothing has been written to it yet
             return []
 
+    def read_each(self, prefix: str, name: str) -> Iterator[tuple[str, bytes]]:
+        """Give the folders whose names begin so, and what is in their file of that name."""
+        for folder in self.names():
+            if folder.startswith(prefix) and (content := self.read(f"{folder}/{name}")) is not None:
+                yield folder, content
+
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
         file = self._path / name

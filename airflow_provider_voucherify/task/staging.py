@@ -50,8 +50,8 @@ class Folder(Protocol):
     def fetch(self, name: str, to: IO[bytes]) -> bool:
         """Copy a file into a local one; False if there is no such file."""
 
-    def names(self) -> list[str]:
-        """Return the names of the files and folders in it."""
+    def read_each(self, prefix: str, name: str) -> Iterator[tuple[str, bytes]]:
+        """Give the folders whose names begin so, and what is in their file of that name."""
 
     def remove_folder(self, name: str) -> None:
         """Remove a folder, if it is there, with the files in it."""
@@ -196,11 +196,10 @@ class StagedRecords:
 
 def remove_forgotten(folder: Folder) -> None:
     """Remove what was staged for tasks that must have ended a week ago."""
-    for name in folder.names():
-        if name.startswith(_STAGED) and (about := folder.read(f"{name}/{_UNTIL}")) is not None:
-            with suppress(ValueError, KeyError, TypeError):
-                if json.loads(about)["until"] + _KEPT_FOR < time.time():
-                    folder.remove_folder(name)
+    for name, about in list(folder.read_each(_STAGED, _UNTIL)):
+        with suppress(ValueError, KeyError, TypeError):
+            if json.loads(about)["until"] + _KEPT_FOR < time.time():
+                folder.remove_folder(name)
 
 
 def staged_name(dag_id: str, task_id: str, run_id: str, map_index: int | None) -> str:

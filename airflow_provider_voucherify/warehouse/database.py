@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -30,9 +31,21 @@ class Database:
 
     def __init__(self, conn_id: str) -> None:
         self.conn_id = conn_id
-        self.hook: Any = database_hook(conn_id)
-        self.kind = str(getattr(self.hook, "conn_type", ""))
-        self.mark = str(getattr(self.hook, "placeholder", "%s"))
+
+    @cached_property
+    def hook(self) -> Any:
+        """The connection's hook, which is looked up when it is needed first."""
+        return database_hook(self.conn_id)
+
+    @property
+    def kind(self) -> str:
+        """Which database it is, by the type of the connection, such as ``postgres``."""
+        return str(getattr(self.hook, "conn_type", ""))
+
+    @property
+    def mark(self) -> str:
+        """What stands for a value in a statement."""
+        return str(getattr(self.hook, "placeholder", "%s"))
 
     def marks(self, count: int) -> str:
         """Return placeholders for that many values, in parentheses."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Any
 
+from airflow_provider_voucherify.sync.rows.chunks import Chunk
 from airflow_provider_voucherify.warehouse.database import Database
+from airflow_provider_voucherify.warehouse.queries import query
 
 BYTES_PER_PIECE = 3_000
 """Of a file in one row: 4,000 characters, which is what a ``varchar`` of every database takes."""
 
-PIECES_PER_FETCH = 500
 _BYTES_PER_READ = 65_536
 
 _COLUMNS = {
@@ -73,26 +74,21 @@ class StagedTable:
         """Copy a file into a local one, to be read from its beginning; False if there is no such file."""
         unpacking = zlib.decompressobj()
         exists = False
-        with closing(self._database.hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
-            if not self._database.exists(connection, self._table):
-                return False
-            where = f"where folder = {self._database.mark} and file_name = {self._database.mark} order by piece"
-            cursor.execute(f"select content from {self._table} {where}", list(_place(name)))  # noqa: S608
-            while rows := cursor.fetchmany(PIECES_PER_FETCH):
-                exists = True
-                for (content,) in rows:
-                    to.write(unpacking.decompress(base64.b64decode(content)))
+        where = f"where folder = {self._database.mark} and file_name = {self._database.mark} order by piece"
+        for (content,) in self._select(f"content from {self._table} {where}", *_place(name)):
+            exists = True
+            to.write(unpacking.decompress(base64.b64decode(content)))
         to.write(unpacking.flush())
         to.seek(0)
         return exists
 
-    def names(self) -> list[str]:
-        """Return the names of the folders."""
-        with closing(self._database.hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
-            if not self._database.exists(connection, self._table):
-                return []
-            cursor.execute(f"select distinct folder from {self._table}")  # noqa: S608
-            return [folder for (folder,) in cursor.fetchall()]
+    def read_each(self, prefix: str, name: str) -> Iterator[tuple[str, bytes]]:
+        """Give the folders whose names begin so, and what is in their file of that name; it fits one piece."""
+        for folder, content in self._select(
+            f"folder, content from {self._table} where file_name = {self._database.mark}", name
+        ):
+            if folder.startswith(prefix):
+                yield folder, zlib.decompress(base64.b64decode(content))
 
     def remove_folder(self, name: str) -> None:
         """Remove a folder, if it is there, with the files in it."""
@@ -100,6 +96,15 @@ class StagedTable:
             if self._database.exists(connection, self._table):
                 cursor.execute(f"delete from {self._table} where folder = {self._database.mark}", [name])  # noqa: S608
                 connection.commit()
+
+    def _select(self, what: str, *values: str) -> Iterator[Sequence[Any]]:
+        """Give rows of the table, none if it is absent; they are streamed, since they may be large."""
+        with closing(self._database.hook.get_conn()) as connection:
+            if not self._database.exists(connection, self._table):
+                return
+        with query(self._database.conn_id, f"select {what}", values) as chunks:
+            for chunk in chunks:
+                yield from chunk.rows if isinstance(chunk, Chunk) else ()
 
     def _insert(self, name: str, file: IO[bytes]) -> None:
         folder, file_name = _place(name)

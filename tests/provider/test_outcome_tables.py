@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import islice
@@ -17,6 +18,7 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.state.record_state import RecordState
 from airflow_provider_voucherify.sync.types.outcome import RowOutcome
+from airflow_provider_voucherify.task.staging import remove_forgotten
 from airflow_provider_voucherify.warehouse.outcome_tables import CONTESTED, OutcomeTables
 from airflow_provider_voucherify.warehouse.staged_table import StagedTable
 
@@ -69,13 +71,44 @@ def test_tasks_that_are_deferred_at_the_same_time_all_keep_what_they_sent(
     def write(number: int) -> None:
         with staged.write(f"staged-{number}/ledger.sqlite") as file:
             file.write(os.urandom(50_000) + bytes([number]))
+        with staged.write(f"staged-{number}/until.json") as file:
+            file.write(b"{}")
 
     with ThreadPoolExecutor(8) as tasks:
         list(tasks.map(write, range(40)))
 
-    assert len(staged.names()) == 40
+    assert len(dict(staged.read_each("staged-", "until.json"))) == 40
     last = staged.read("staged-39/ledger.sqlite") or b""
     assert (len(last), last[-1]) == (50_001, 39)
+
+
+def test_what_many_tasks_have_forgotten_costs_no_connection_for_each(
+    server: None, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged = StagedTable("books", f"forgotten_{request.node.callspec.id}")
+    staged.prepare()
+    hook_class = type(BaseHook.get_hook("books"))
+    connect, connections = hook_class.get_conn, []
+
+    def count(hook: Any) -> Any:
+        connections.append(hook)
+        return connect(hook)
+
+    monkeypatch.setattr(hook_class, "get_conn", count)
+
+    def look(waiting: int) -> int:
+        for number in range(waiting):
+            for name, until in (("waiting", time.time()), ("forgotten", 0)):
+                with staged.write(f"staged-{name}-{number}/until.json") as file:
+                    file.write(json.dumps({"until": until if number == 0 else time.time()}).encode())
+        connections.clear()
+        remove_forgotten(staged)
+        return len(connections)
+
+    few, many = look(1), look(20)
+    assert few == many
+    left = dict(staged.read_each("staged-", "until.json"))
+    assert ("staged-waiting-0" in left, "staged-forgotten-0" in left, len(left)) == (True, False, 39)
 
 
 def test_mapped_tasks_that_end_at_the_same_time_all_write_theirs(server: None, request: pytest.FixtureRequest) -> None:
