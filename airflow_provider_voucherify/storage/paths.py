@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import quote
 
 from airflow_provider_voucherify.compat import ObjectStoragePath
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
@@ -129,16 +128,3 @@ def place_of(target: ObjectStoragePath) -> tuple[str, str]:
     if target.protocol in LOCAL:
         return "", os.path.realpath(target.path)
     return str(target.fs.protocol), str(target.fs._strip_protocol(target.path))
-
-
-def own_file(path: str, map_index: int | None, sync_name: str | None = None) -> str:
-    """
-    Return the path of a mapped task's own file: in a folder of its own beside the others'.
-
-    :param sync_name: names the folder, if the instance has one of its own: its map index may be another tomorrow.
-    """
-    if map_index is None or map_index < 0:
-        return path
-    folder, slash, name = path.rpartition("/")
-    own = f"map_index={map_index}" if sync_name is None else f"sync_name={quote(sync_name, safe='')}"
-    return f"{folder}{slash}{own}/{name}"

@@ -95,7 +95,7 @@ def _ledger(task: Any, context: Context, hook: VoucherifyHook) -> tuple[Ledger |
             "every row counts as one to send"
         ]
     settings = settings_digest(project, task._destination(), mapping_rules(task))
-    ledger = Ledger(run_key(context), settings, everything=is_true("full_refresh", task.full_refresh), keeps_state=True)
+    ledger = Ledger(run_key(context), settings, everything=is_true("full_refresh", task.full_refresh))
     try:
         return ledger, row_tracking(task, context).load_state(ledger, context, create=not task.is_dry_run)
     except BaseException:

@@ -125,7 +125,7 @@ def run(
 def run_rows(
     number: int, rows: Rows, voucherify: Voucherify, state: Path, *, crash: bool = False, null_policy: Any = "omit"
 ) -> tuple[SyncSummary, list[RowOutcome]]:
-    ledger = Ledger(f"run {number}", "settings", everything=False, keeps_state=True)
+    ledger = Ledger(f"run {number}", "settings", everything=False)
     if state.exists():
         load(ledger, state)
     changes = Changes(max_attempts=None)

@@ -101,8 +101,7 @@ def collect_outcomes(
                 copy_into(folder, "set_aside.jsonl", set_aside)
             remove_reports(folder, but=kept)
     summary = totals.summary(resource, folder)
-    not_cleared = ledger.not_cleared() if ledger is not None else None
-    return summary if not_cleared is None else summary.with_values_not_cleared(not_cleared)
+    return summary if ledger is None else summary.with_values_not_cleared(ledger.fields.not_cleared())
 
 
 def outcome_of(

@@ -29,7 +29,7 @@ from airflow_provider_voucherify.sync.rows.failure_lines import Attempts
 from airflow_provider_voucherify.sync.state import ledger_sql as sql
 from airflow_provider_voucherify.sync.state.cleared_fields import ClearedFields
 from airflow_provider_voucherify.sync.state.ledger_database import LedgerDatabase
-from airflow_provider_voucherify.sync.state.record_state import NotCleared, RecordState
+from airflow_provider_voucherify.sync.state.record_state import RecordState
 from airflow_provider_voucherify.sync.state.removed_records import RemovedRecords
 from airflow_provider_voucherify.sync.state.row_outcomes import row_outcomes
 from airflow_provider_voucherify.sync.types.failure import Failure
@@ -52,18 +52,16 @@ class Ledger:
         the project. What was confirmed under others counts for nothing, and only the same project's records can leave
         the source.
     :param everything: send records that are confirmed as they are, too.
-    :param keeps_state: the state will be kept, so it has to know which fields each record had.
     :ivar fields: those of which Voucherify has a value.
     :ivar removed: the records that left the source.
     """
 
-    def __init__(self, run: str, settings: str, *, everything: bool = True, keeps_state: bool = False) -> None:
+    def __init__(self, run: str, settings: str, *, everything: bool = True) -> None:
         self._use(LedgerDatabase())
         self._items = 0
         self._database.note("run", run)
         self._database.note("settings", settings)
         self._database.note("everything", "yes" if everything else "")
-        self._database.note("keeps state", "yes" if keeps_state else "")
         self._begin_state()
 
     @classmethod
@@ -174,9 +172,7 @@ class Ledger:
             if confirmed == digests:
                 return
             new = [place for place, digest in enumerate(confirmed) if digest != digests[place]]
-        contents: Sequence[int | None] = [None] * len(new)
-        if self._keeps_state:
-            contents = self.fields.contents([items[place] for place in new])
+        contents = self.fields.contents([items[place] for place in new])
         rows = (
             (first + place, ids[place], digests[place], content) for place, content in zip(new, contents, strict=True)
         )
@@ -300,14 +296,6 @@ class Ledger:
         counted = not outcome.failed_as_a_whole
         self._db.execute(sql.ANSWER, {"action": settled.async_action_id, "counted": counted, **dict(reason)})
 
-    def not_cleared(self) -> NotCleared | None:
-        """
-        Say which values Voucherify still has although the source no longer has them; None if no state could tell.
-
-        See ``ClearedFields.not_cleared``.
-        """
-        return self.fields.not_cleared() if self._keeps_state else None
-
     # What is known in the end
 
     def outcomes(self, *, with_unchanged: bool = True) -> Iterator[RowOutcome]:
@@ -367,10 +355,6 @@ class Ledger:
         self._db = database.db
         self.fields = ClearedFields(database)
         self.removed = RemovedRecords(database)
-
-    @property
-    def _keeps_state(self) -> bool:
-        return bool(self._database.about("keeps state"))
 
     def _begin_state(self) -> None:
         """Take over the state as it is now, and find out how the source is compared with it."""

@@ -30,22 +30,10 @@ def write_outcomes(outcomes: Iterable[RowOutcome], name: str, file: IO[bytes]) -
     In CSV, text that a spreadsheet would take for a formula gets an apostrophe before it; the other formats have every
     id as it is.
 
-    :param name: the file's name or URI, whose ending (``.jsonl``, ``.csv``, ``.parquet``) says the format.
+    :param name: the file's name or URI, which ends in ``.jsonl``, ``.csv`` or ``.parquet``.
     """
-    outcomes_format(name)(outcomes, file)
-
-
-def outcomes_format(name: str) -> Any:
-    """
-    Return the function that writes a file of this name.
-
-    :raises VoucherifyConfigurationError: the ending is not known.
-    """
-    writers = {".jsonl": _write_jsonl, ".ndjson": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}
-    writer = writers.get(PurePosixPath(name.partition("?")[0]).suffix.lower())
-    if writer is None:
-        raise VoucherifyConfigurationError(f"the file of outcomes {name!r} must end in .jsonl, .csv or .parquet")
-    return writer
+    writers = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}
+    writers[PurePosixPath(name).suffix](outcomes, file)
 
 
 def _write_jsonl(outcomes: Iterable[RowOutcome], file: IO[bytes]) -> None:
