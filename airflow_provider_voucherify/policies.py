@@ -76,7 +76,7 @@ class Policy:
             f"{name} of {type(self).__name__} comes from another task: give a dict instead, in which Airflow looks for "
             "what a task depends on"
             for name, value in self.given.items()
-            if _is_output(value)
+            if any(hasattr(leaf, "iter_references") for leaf in leaves(value))
         )
 
     @property
@@ -102,11 +102,17 @@ class Policy:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.given.items())})"
 
 
-def _is_output(value: Any) -> bool:
-    """Say whether a value is, or has, what another task returns."""
+def leaves(value: Any) -> Iterator[Any]:
+    """Give what is in a dict, a list or the like, or a ``Policy``, at any depth; anything else is a leaf itself."""
+    if isinstance(value, Policy):
+        value = value.given
     if isinstance(value, Mapping):
-        return any(map(_is_output, value.values()))
-    return hasattr(value, "iter_references")
+        value = list(value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from leaves(item)
+    else:
+        yield value
 
 
 @dataclass(frozen=True, repr=False)

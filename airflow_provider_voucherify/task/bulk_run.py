@@ -38,7 +38,7 @@ def prepare(task: Any, run: OperatorRun) -> None:
     if task.path is not None:
         task.source_files = source_files(task.path)
     if not task.is_dry_run and task.state is not None:
-        row_tracking(task, run.context).check_writable()
+        row_tracking(task, run.context).prepare(stages=task.deferrable)
     folder = run.folder
     for path in task.source_files:
         if folder is not None and any(folder.has(path, name) for name in ("failures.jsonl", "set_aside.jsonl")):
@@ -49,9 +49,7 @@ def prepare(task: Any, run: OperatorRun) -> None:
         return
     if folder is not None:
         folder.prepare()
-    if task.deferrable and run.staging is not None:
-        run.staging.prepare()
-    for staging in filter(None, (run.staging, folder if folder is not run.staging else None)):
+    for staging in dict.fromkeys(filter(None, (run.staging, folder))):
         StagedRecords(staging, run.staged_name).remove()
         try:
             remove_forgotten(staging)

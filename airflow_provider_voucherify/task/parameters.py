@@ -7,13 +7,13 @@ anything is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_voucherify.compat import BaseOperatorMeta
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
-from airflow_provider_voucherify.policies import Policy
+from airflow_provider_voucherify.policies import leaves
 from airflow_provider_voucherify.task.conclusion import as_list, limits_of
 
 
@@ -137,15 +137,12 @@ def told_by(check: Callable[..., Any], *arguments: Any) -> Iterator[Wrong]:
 
 def _comes_later(value: Any) -> bool:
     """Say whether a value is a template, the output of another task, or a callable that Airflow calls when it runs."""
-    if isinstance(value, str):
-        return any(mark in value for mark in ("{{", "{%", "{#"))
-    if isinstance(value, Mapping):
-        return any(map(_comes_later, value.values()))
-    if isinstance(value, list | tuple | set | frozenset):
-        return any(map(_comes_later, value))
-    if isinstance(value, Policy):
-        return any(map(_comes_later, value.given.values()))
-    return hasattr(value, "iter_references") or callable(value)
+    return any(
+        any(mark in leaf for mark in ("{{", "{%", "{#"))
+        if isinstance(leaf, str)
+        else hasattr(leaf, "iter_references") or callable(leaf)
+        for leaf in leaves(value)
+    )
 
 
 def _message(task_id: str, wrong: list[Wrong]) -> str:

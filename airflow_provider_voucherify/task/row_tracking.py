@@ -77,13 +77,16 @@ class RowTracking:
         outcomes = f"{folder}/outcomes/{quote(run, safe='')}.{state.outcomes}" if state.outcomes else None
         return cls(resource, name, StorageReportFolder(folder, "path of state"), None, f"{folder}/state", outcomes)
 
-    def check_writable(self) -> None:
+    def prepare(self, *, stages: bool) -> None:
         """
-        See whether the files can be written, since it would be too late to learn it after everything is sent.
+        See whether everything can be written, since it would be too late to learn it after everything is sent.
 
-        :raises VoucherifyConfigurationError: they cannot.
+        :param stages: whether the task may be deferred, so that what was sent is kept and removed again.
+        :raises VoucherifyConfigurationError: it cannot.
         """
-        if self.state_path is not None:
+        if stages:
+            self.folder.prepare()
+        elif self.state_path is not None:
             check_writable(self.state_path, "path of state")
 
     def load_state(self, ledger: Ledger, context: Context | None = None, *, create: bool = True) -> list[str]:

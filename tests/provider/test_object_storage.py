@@ -166,6 +166,31 @@ def test_a_place_that_cannot_be_written_to_is_noticed_before_anything_is_sent(
     assert voucherify.received == []
 
 
+@pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "not"])
+@pytest.mark.parametrize("parameters", [["report_path"], ["state"], ["report_path", "state"]], ids=" and ".join)
+def test_each_place_is_tried_out_once(
+    parameters: list[str],
+    deferrable: bool,
+    voucherify: LocalVoucherify,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write, tried = files.replacing_at, []
+
+    def note(target: ObjectStoragePath) -> Any:
+        if target.name == ".voucherify-probe":
+            tried.append(str(target))
+        return write(target)
+
+    monkeypatch.setattr(files, "replacing_at", note)
+    places = {name: str(tmp_path / name) for name in parameters}
+
+    run = sync([{"source_id": "a"}], deferrable=deferrable, **places)
+
+    assert run.state == "success"
+    assert len(tried) == len(set(tried)) == len(parameters)
+
+
 def test_what_is_staged_for_a_resumed_task_has_to_be_there(
     voucherify: LocalVoucherify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task_log: Any
 ) -> None:

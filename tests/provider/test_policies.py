@@ -171,7 +171,7 @@ def test_what_another_task_returns_goes_into_a_dict(voucherify: LocalVoucherify)
         output = limit()
         for value in (
             lambda: Limits(failed=output),
-            lambda: State(conn_id="w", on_removed={"metadata": {"n": output}}),
+            lambda: State(conn_id="w", on_removed={"metadata": {"n": [output]}}),
         ):
             with pytest.raises(VoucherifyConfigurationError, match="comes from another task: give a dict instead"):
                 value()
