@@ -66,14 +66,13 @@ class RowTracking:
         if state.conn_id:
             tables = OutcomeTables(state.conn_id, state.table, name, resource)
             return cls(resource, name, StagedTable(state.conn_id, state.table), tables)
-        own = [quote(state.sync_name or f"{ti.dag_id}.{ti.task_id}", safe=""), resource]
+        names = [ti.dag_id, ti.task_id] if state.sync_name is None else [state.sync_name]
+        own = [*(quote(name, safe="") for name in names), resource]
         if map_index is not None and name_is_shared:
             own.append(f"map_index={map_index}")
         folder = "/".join([path_text("path of state", state.path).rstrip("/"), *own])
         # tasks of one sync_name share a folder, and may be in one run
-        run = (
-            ti.run_id if state.sync_name is None else ".".join([ti.run_id, ti.dag_id, ti.task_id, str(map_index or 0)])
-        )
+        run = ti.run_id if state.sync_name is None else run_key(context)
         outcomes = f"{folder}/outcomes/{quote(run, safe='')}.{state.outcomes}" if state.outcomes else None
         return cls(resource, name, StorageReportFolder(folder, "path of state"), None, f"{folder}/state", outcomes)
 
@@ -251,10 +250,10 @@ def run_key(context: Context) -> str:
 
 
 def sync_name(context: Context) -> str:
-    """Name the sync that a task is, the same for all its runs."""
+    """Name the sync that a task is, the same for all its runs; a slash is in no id of a DAG or a task, unlike a dot."""
     ti = context["ti"]
     mapped = "" if ti.map_index is None or ti.map_index < 0 else f"[{ti.map_index}]"
-    return f"{ti.dag_id}.{ti.task_id}{mapped}"
+    return f"{ti.dag_id}/{ti.task_id}{mapped}"
 
 
 def _run(sync_name: str, ledger: Ledger, summary: SyncSummary, context: Context) -> Mapping[str, Any]:

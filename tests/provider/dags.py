@@ -183,7 +183,7 @@ def with_state(arguments: dict[str, Any], **members: Any) -> dict[str, Any]:
 
 def folder_of(place: Any, dag_id: str, task_id: str = "sync", resource: str = "customers") -> str:
     """Return the folder that a sync has in the folder of its ``state``."""
-    return f"{place}/{dag_id}.{task_id}/{resource}"
+    return f"{place}/{dag_id}/{task_id}/{resource}"
 
 
 def last_outcomes(place: Any) -> Path:

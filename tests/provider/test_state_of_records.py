@@ -147,6 +147,20 @@ def test_tasks_that_share_a_folder_have_a_state_each(voucherify: LocalVoucherify
     assert (other["created"], resource["created"]) == (2, 1)
 
 
+def test_a_dot_in_a_name_makes_no_two_syncs_one(voucherify: LocalVoucherify, books: dict[str, Any]) -> None:
+    """A task ``c`` of the DAG ``a.b`` is not the task ``c`` of the group ``b`` in the DAG ``a``."""
+    marking = with_state(books, **MARKS)
+    for dag_id, task_id, record_id in (("a.b", "c", "c1"), ("a", "b.c", "c2")):
+        with DAG(dag_id, schedule=None) as dag:
+            VoucherifyBulkUpdateOperator(
+                task_id=task_id, resource="customers", records=[{"source_id": record_id}], **marking
+            )
+        summary = run_dag(dag).xcom(task_id)
+        assert (summary["created"], summary["removed"]) == (1, 0)
+
+    assert not voucherify.customers["c1"].get("metadata")
+
+
 def test_the_file_of_another_sync_is_refused(voucherify: LocalVoucherify, tmp_path: Path) -> None:
     shared = {"state": {"path": str(tmp_path)}}
     night([{"source_id": "c1"}], "one", **shared)
