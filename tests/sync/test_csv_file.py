@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS
@@ -210,6 +210,7 @@ def test_what_voucherify_might_misread_is_refused_whole(content: bytes, resource
 
 
 @settings(max_examples=100)
+@example(rows=[("x", ""), ("x,\n", "\n,")], places=[])
 @given(
     rows=st.lists(st.tuples(CELLS.map("x{}".format), CELLS), min_size=2, max_size=30),
     places=st.lists(st.integers(0, 40), max_size=8),

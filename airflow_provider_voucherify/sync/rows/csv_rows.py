@@ -208,8 +208,8 @@ class CsvRows:
 
     @property
     def _has_rows_in_it(self) -> bool:
-        """Whether the first and the last line have the separators of a row and one quote each."""
-        if self._quote is None or self.columns is None:
+        """Whether the first and last line have a row's separators and one quote each, and not all is quoted."""
+        if self._quote is None or self.columns is None or self._all_values_are_quoted:
             return False
         return all(
             line.count(self._quote) == 1
@@ -217,3 +217,10 @@ class CsvRows:
             and f"{self._delimiter} " not in line
             for line in (self._lines[0], self._lines[-1])
         )
+
+    @property
+    def _all_values_are_quoted(self) -> bool:
+        """Whether a row of several values has a quote before and after each."""
+        text = "".join(self._lines).strip("\r\n")
+        between = text.count(f"{self._quote}{self._delimiter}{self._quote}")
+        return text[0] == text[-1] == self._quote and 0 < (self.columns or 0) - 1 <= between
