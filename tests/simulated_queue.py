@@ -1,4 +1,4 @@
-"""Voucherify's queue on a clock that is turned by hand, and ``QueueWatch`` looking at it: no network, no waiting."""
+"""Voucherify's queue on a clock that is turned by hand, and ``QueueWatch`` polling it: no network, no waiting."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncAc
 from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyNotFoundError
 from airflow_provider_voucherify.models.times import epoch, iso
 from airflow_provider_voucherify.sync.waiting.action_list import PAGE
-from airflow_provider_voucherify.sync.waiting.look import Look
+from airflow_provider_voucherify.sync.waiting.poll import Poll
 from airflow_provider_voucherify.sync.waiting.queue_watch import QueueWatch
 from airflow_provider_voucherify.sync.waiting.waits import Wait
 
 EPOCH = 1_700_000_000.0
 """The simulation's time 0, Unix epoch seconds."""
 
-Fault = Callable[[Look, float], VoucherifyError | None]
+Fault = Callable[[Poll, float], VoucherifyError | None]
 
 
 def one_after_another(seconds: Iterable[float], submitted_at: Iterable[float] | None = None) -> list[float]:
@@ -41,11 +41,11 @@ class SimulatedQueue:
     :param ends: when each ends, in seconds from the start; infinity for never.
     :param submitted_at: when each is submitted; one every hundredth of a second where this is not given.
     :param clocks_differ: by how many seconds Voucherify's clock is behind.
-    :param seconds_per_look: how long an answer takes.
+    :param seconds_per_poll: how long an answer takes.
     :param without: fields that answers lack.
     :param has_more: whether a list says if more follow.
     :param unlisted: numbers of actions that no list shows.
-    :param fault: says which looks fail, and how.
+    :param fault: says which polls fail, and how.
     """
 
     def __init__(
@@ -54,24 +54,24 @@ class SimulatedQueue:
         submitted_at: Sequence[float] | None = None,
         *,
         clocks_differ: float = 7.0,
-        seconds_per_look: float = 0.0,
+        seconds_per_poll: float = 0.0,
         without: Sequence[str] = (),
         has_more: bool = True,
         unlisted: Sequence[int] = (),
-        fault: Fault = lambda look, now: None,
+        fault: Fault = lambda poll, now: None,
     ) -> None:
         self.now = 0.0
         self.clock_set = 0.0
         """By how many seconds the own clock was set since the start."""
-        self.looks: list[tuple[float, str | None]] = []
-        """Time and action of each look, None for a page of the list."""
+        self.polls: list[tuple[float, str | None]] = []
+        """Time and action of each poll, None for a page of the list."""
         self.ended_at: dict[Wait, float] = {}
         self.watch = QueueWatch()
         self.ids = [f"aa_{number}" for number in range(len(ends))]
         self.submitted_at = list(submitted_at or (number / 100 for number in range(len(ends))))
         self._ends = ends
         self._clocks_differ = clocks_differ
-        self._seconds_per_look = seconds_per_look
+        self._seconds_per_poll = seconds_per_poll
         self._without = without
         self._has_more = has_more
         self.unlisted = unlisted
@@ -91,17 +91,17 @@ class SimulatedQueue:
         return [self.wait(number, **kwargs) for number in range(len(self.ids))]
 
     def run(self, until: float = float("inf")) -> None:
-        """Look until nobody waits, or until a time."""
+        """Poll until nobody waits, or until a time."""
         self._to_come.sort(key=lambda coming: coming[0])
         while self.now < until:
             while self._to_come and self._to_come[0][0] <= self.now:
                 self.watch.add(self._to_come.pop(0)[1], self._clock)
-            look = self.watch.next_look(self._clock)
-            if look is not None and look.at <= self._clock:
-                self._look(look)
-            elif look is not None or self._to_come:
+            poll = self.watch.next_poll(self._clock)
+            if poll is not None and poll.at <= self._clock:
+                self._poll(poll)
+            elif poll is not None or self._to_come:
                 comes = self._to_come[0][0] if self._to_come else float("inf")
-                self.now = min(comes, until, self.now + look.at - self._clock if look is not None else comes)
+                self.now = min(comes, until, self.now + poll.at - self._clock if poll is not None else comes)
             else:
                 return
 
@@ -117,26 +117,26 @@ class SimulatedQueue:
         """Return how long after the end of its last action a wait ended."""
         return self.ended_at[wait] - max(self._ends[self.ids.index(action_id)] for action_id in wait.async_action_ids)
 
-    def _look(self, look: Look) -> None:
+    def _poll(self, poll: Poll) -> None:
         asked_at = self._clock
-        self.looks.append((self.now, look.async_action_id))
-        self.now += self._seconds_per_look
+        self.polls.append((self.now, poll.async_action_id))
+        self.now += self._seconds_per_poll
         try:
-            answer = self._answer(look)
+            answer = self._answer(poll)
         except VoucherifyError as error:
-            news = self.watch.failed(look, error, asked_at, self._clock)
+            news = self.watch.note_error(poll, error, asked_at, self._clock)
         else:
-            news = self.watch.found(look, answer, asked_at, self._clock)
+            news = self.watch.note_answer(poll, answer, asked_at, self._clock)
         self.ended_at.update((wait, self.now) for wait in news if wait.end is not None)
 
-    def _answer(self, look: Look) -> AsyncAction | AsyncActionList:
-        if (error := self._fault(look, self.now)) is not None:
+    def _answer(self, poll: Poll) -> AsyncAction | AsyncActionList:
+        if (error := self._fault(poll, self.now)) is not None:
             raise error
-        if look.async_action_id is None:
-            return self._page(epoch(look.end_date))
-        if look.async_action_id not in self.ids:
-            raise VoucherifyNotFoundError(f"GET /v1/async-actions/{look.async_action_id}", 404)
-        return self._shown(self.ids.index(look.async_action_id))
+        if poll.async_action_id is None:
+            return self._page(epoch(poll.end_date))
+        if poll.async_action_id not in self.ids:
+            raise VoucherifyNotFoundError(f"GET /v1/async-actions/{poll.async_action_id}", 404)
+        return self._shown(self.ids.index(poll.async_action_id))
 
     def _page(self, before: float | None) -> AsyncActionList:
         created = [self._voucherify_time(at) for at in self.submitted_at]

@@ -24,7 +24,7 @@ All errors, as a tree whose names users can use (``except``, or Airflow's ``Exce
     ├── VoucherifyRecordsRejectedError    records failed, and the next try sends them again (on_retry)
     ├── VoucherifyReportError             a report that is missing, expired or unreadable
     ├── VoucherifyCompletionTimeoutError  async actions were not finished in the time allowed
-    └── VoucherifyTaskKilledError         the task was told to end, and stopped sending or waiting
+    └── VoucherifyTaskKilledError         the task was killed, and stopped sending or waiting
 
 ``airflow_provider_voucherify.exceptions`` offers the same names and adds ``VoucherifyRecordsFailedError``,
 which Airflow does not retry. No message contains a credential.
@@ -133,14 +133,14 @@ class VoucherifyCompletionTimeoutError(VoucherifyError):
 
 class VoucherifyTaskKilledError(VoucherifyError):
     """
-    The task was told to end (marked, its worker shut down), so it stopped sending or waiting.
+    The task was killed (marked, or its worker shut down), so it stopped sending or waiting.
 
     :param how_far: how far it had come, for the message.
     """
 
     def __init__(self, how_far: str) -> None:
         super().__init__(
-            f"the task was told to end, {how_far}; what was submitted goes on at Voucherify, whose API has no way to "
+            f"the task was killed {how_far}; what was submitted continues at Voucherify, whose API has no way to "
             "cancel it"
         )
 

@@ -1,4 +1,4 @@
-"""From submitted actions to their summary: polled on the worker, deferred to the triggerer, or poked, and settled."""
+"""From submitted actions to their summary: polls on the worker, defers to the triggerer or pokes, then settles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyTransportError,
     is_transient,
 )
-from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL, action_to_look_at, pause
+from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL, action_to_poll, pause
 from airflow_provider_voucherify.task.parameters import seconds
 from airflow_provider_voucherify.task.resumption import timeout
 from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncActionTrigger
@@ -24,20 +24,20 @@ from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncAct
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import VoucherifyClient
     from airflow_provider_voucherify.models.async_action import AsyncAction
-    from airflow_provider_voucherify.sync.results.finished import HeldBackError
+    from airflow_provider_voucherify.sync.results.finished import ResultsRateLimitedError
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
     from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
     from airflow_provider_voucherify.task.resumption import Resumption
     from airflow_provider_voucherify.triggers.poller import Log
 
 KILLED_SECONDS = 1.0
-"""Seconds after which a task that sleeps notices at the latest that it was told to end."""
+"""Longest time until a sleeping task notices that it was killed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
     """
-    Everything is known.
+    All actions have been settled.
 
     :param waited: seconds from the last request until the results were read.
     """
@@ -49,17 +49,17 @@ class Done:
 @dataclass(frozen=True, slots=True)
 class Deferral:
     """
-    The task is to be deferred, and to go on with ``Completion.resume`` and the trigger's event.
+    The task has to be deferred, and to pass the trigger's event to ``Completion.resume``.
 
-    :param arguments: of the trigger.
-    :param not_before: earliest time at which it is of use to go on, Unix epoch seconds.
+    :param arguments: the trigger's arguments.
+    :param not_before: earliest time at which resuming is useful, Unix epoch seconds.
     """
 
     arguments: Mapping[str, Any]
     not_before: float = 0.0
 
     def trigger(self) -> VoucherifyAsyncActionTrigger:
-        """Make the trigger; the last thing that a task does on its worker, since it must not fire before it is gone."""
+        """Make the trigger, as the task's last step on its worker: it must not fire before the process has exited."""
         not_before = max(time.time() + _seconds_until_exit_is_noticed(), self.not_before)
         return VoucherifyAsyncActionTrigger(**self.arguments, not_before=not_before)
 
@@ -68,34 +68,34 @@ class Completion:
     """
     Waits for submitted actions and settles them. It does nothing to the task itself: it returns what to do next.
 
-    * ``wait`` polls from the worker, for ``worker_seconds`` if the task is ``deferrable`` and else to the end.
-    * ``resume`` goes on with a trigger's event.
+    * ``wait`` polls from the worker, for ``worker_seconds`` if the task is ``deferrable`` and otherwise to the end.
+    * ``resume`` continues after a trigger's event.
     * ``poll`` polls once, for a sensor.
 
-    An action may be found unfinished although a later one has finished, contrary to the documented order: then that
-    one and those after it are waited for.
+    If an action is unfinished although a later one has finished, contrary to the documented order, that action and
+    those after it are waited for.
 
-    A rate limit that holds the results back is waited for in the triggerer (or until the next poll) if that costs no
-    more than a few calls, since what was fetched is too large to keep and is fetched again; else on the worker, and
-    never beyond the end time: then ``VoucherifyRateLimitError`` ends the task, and its retry goes on.
+    A rate limit on fetching results is waited for in the triggerer (or until the next poll) if that costs only a few
+    calls, since results are too large to keep and have to be fetched again; otherwise on the worker, but never beyond
+    the end time: then ``VoucherifyRateLimitError`` ends the task, and its retry continues.
 
-    :param settle: says what became of the actions. Called with ``sync``, a client that waits for rate limits no longer
-        than the task may, and ``seen=`` and ``on_all_finished=`` of ``sync.results.finished.settle_all``, whose errors
-        it raises.
+    :param settle: returns the summary of the actions. Called with ``sync``, a client that waits for rate limits no
+        longer than the task may, and ``seen=`` and ``on_all_finished=`` of ``sync.results.finished.settle_all``, whose
+        errors it raises.
     :param end_time: when to give up, Unix epoch seconds.
     :param poll_interval: longest pause between two polls; None for the connection's, or 60 seconds.
-    :param conn_id: the connection for the trigger.
+    :param conn_id: the connection that the trigger uses.
     :param staged: names what the task stages before it is deferred.
-    :param log: is told of each poll and of each wait.
+    :param log: gets a line for each poll and each wait.
     """
 
     worker_seconds = 10.0
-    """Seconds for which a deferrable task polls from its worker first: a small update is done by then."""
+    """Seconds for which a deferrable task first polls from its worker: a small update has finished by then."""
 
     rate_limit_seconds = 60.0
     """
-    Seconds that a task waits for rate limits in any case: a deferrable one on its worker, and one whose time is up to
-    learn what became of its actions.
+    Seconds that any task waits for rate limits: a deferrable task on its worker, and a task whose time is up to read
+    the results of its actions.
     """
 
     def __init__(
@@ -129,11 +129,11 @@ class Completion:
 
     def wait(self) -> Done | Deferral:
         """
-        Poll from the worker until everything is known, or until it is time to be deferred.
+        Poll from the worker until all actions are settled, or until the task should be deferred.
 
         :raises VoucherifyCompletionTimeoutError: ``end_time`` has passed.
         """
-        from airflow_provider_voucherify.sync.results.finished import HeldBackError, UnfinishedActionsError
+        from airflow_provider_voucherify.sync.results.finished import ResultsRateLimitedError, UnfinishedActionsError
 
         waiting_for: Sequence[str] = self._sync.async_action_ids
         defers = self._deferrable and self._fits_a_trigger()
@@ -141,30 +141,30 @@ class Completion:
         while not waiting_for or self._poll_until(until, waiting_for, defers):
             try:
                 return self._settle(may_leave=defers)
-            except HeldBackError as held:
-                return self._defer([], held)
+            except ResultsRateLimitedError as limited:
+                return self._defer([], limited)
             except UnfinishedActionsError as unfinished:
                 self._log.warning("%s", unfinished)
                 waiting_for = unfinished.to_wait_for
         if not defers or time.time() >= self._end_time:
-            raise timeout(f"async action {action_to_look_at(waiting_for)} was not finished in time")
+            raise timeout(f"async action {action_to_poll(waiting_for)} was not finished in time")
         return self._defer(waiting_for)
 
     def resume(self, resumption: Resumption) -> Done | Deferral:
         """
-        Settle after a trigger's event; if the trigger gave up polling, this worker meets the error itself.
+        Settle after a trigger's event; if the trigger gave up polling, this worker polls and hits the error itself.
 
         :raises VoucherifyTransportError: the worker can poll, though the triggerer cannot.
         """
-        from airflow_provider_voucherify.sync.results.finished import HeldBackError, UnfinishedActionsError
+        from airflow_provider_voucherify.sync.results.finished import ResultsRateLimitedError, UnfinishedActionsError
 
         gave_up = resumption.status == "unreachable"
         if gave_up:
             self._log.warning("The trigger gave up polling, so this worker polls: %s", resumption.message)
         try:
             return self._settle(may_leave=True, after_rate_limit=resumption.after_rate_limit)
-        except HeldBackError as held:
-            return self._defer(self._sync.async_action_ids if gave_up else [], held)
+        except ResultsRateLimitedError as limited:
+            return self._defer(self._sync.async_action_ids if gave_up else [], limited)
         except UnfinishedActionsError as unfinished:
             if gave_up:
                 raise VoucherifyTransportError(
@@ -174,50 +174,50 @@ class Completion:
 
     def poll(self) -> Done | None:
         """
-        Poll once; None if something is unfinished, or if rate limits do not allow to know within the poll interval.
+        Poll once; return None if an action is unfinished, or if a rate limit outlasts the poll interval.
 
-        The results of several actions are left to the next poll too, until one of them was fetched: for the others it
-        waits here.
+        Fetching results is left to the next poll too, until one result has been fetched: then it waits here for the
+        rest.
         """
-        from airflow_provider_voucherify.sync.results.finished import HeldBackError, UnfinishedActionsError
+        from airflow_provider_voucherify.sync.results.finished import ResultsRateLimitedError, UnfinishedActionsError
 
         try:
             if self._all_seem_finished():
                 return self._settle(may_leave=True, after_rate_limit=True)
         except UnfinishedActionsError as unfinished:
             self._log.warning("%s", unfinished)
-        except HeldBackError as held:
-            self._log.warning("This poll failed, the next may not: %s", held)
+        except ResultsRateLimitedError as limited:
+            self._log.warning("This poll failed, the next may not: %s", limited)
         return None
 
     def _settle(self, *, may_leave: bool, after_rate_limit: bool = False) -> Done:
         """
-        Settle; wait here for a rate limit, unless it is better waited for elsewhere.
+        Settle, waiting here for a rate limit unless it is better to leave (to the triggerer, or until the next poke).
 
-        A limit that allows fewer calls than there are results would never let the task end elsewhere.
+        If a limit allows fewer calls per period than there are results, a task that leaves would never finish.
 
-        :param may_leave: whether there is an elsewhere.
-        :param after_rate_limit: whether the task was there just before.
-        :raises HeldBackError: a rate limit is to be waited for elsewhere.
+        :param may_leave: whether the task can leave.
+        :param after_rate_limit: whether it has just left for a rate limit.
+        :raises ResultsRateLimitedError: the task should leave to wait for a rate limit.
         :raises UnfinishedActionsError: an action is not finished.
         """
-        from airflow_provider_voucherify.sync.results.finished import HeldBackError
+        from airflow_provider_voucherify.sync.results.finished import ResultsRateLimitedError
 
         if may_leave:
             try:
                 return self._settle_with_limit(may_leave=True)
-            except HeldBackError as held:
+            except ResultsRateLimitedError as limited:
                 fits_a_period = (self._client.calls_left() or 0) > len(self._sync.batches)
-                costs_little = not held.fetched or (fits_a_period and not after_rate_limit)
-                if held.until < self._end_time and costs_little:
+                costs_little = not limited.fetched or (fits_a_period and not after_rate_limit)
+                if limited.until < self._end_time and costs_little:
                     raise
         try:
             return self._settle_with_limit(may_leave=False)
-        except HeldBackError as held:
-            raise held.error from None
+        except ResultsRateLimitedError as limited:
+            raise limited.error from None
 
     def _settle_with_limit(self, *, may_leave: bool) -> Done:
-        """Settle; a task that may leave waits ``rate_limit_seconds`` at most until all are known to have finished."""
+        """Settle; until all actions have finished, a task that may leave waits ``rate_limit_seconds`` at most."""
         self._may_leave = may_leave
         waited = time.time() - self._sync.submitted_at
         client = self._client.waiting_at_most(self._rate_limit_seconds_left)
@@ -234,10 +234,9 @@ class Completion:
 
     def _poll_until(self, until: float, waiting_for: Sequence[str], defers: bool) -> bool:
         """
-        Poll until the actions have finished, the one submitted last first; False if they have not by ``until``.
+        Poll until the actions have finished, starting with the last one; return False if they have not by ``until``.
 
-        A poll that rate limits allow only after ``until`` is not waited for: a task that ``defers`` does so at once,
-        any other waits for its deadline.
+        If a rate limit lasts beyond ``until``, a task that ``defers`` does so at once, and any other sleeps until then.
         """
         from airflow_provider_voucherify.sync.waiting.queue_watch import QueueWatch
         from airflow_provider_voucherify.sync.waiting.waits import Wait
@@ -247,37 +246,37 @@ class Completion:
         wait = Wait(waiting_for, self._sync.submitted_at, until, self._poll_interval, not_before)
         watch = QueueWatch()
         watch.add(wait, now)
-        while (look := watch.next_look(now := time.time())) is not None:
-            if look.at >= until and defers:
+        while (poll := watch.next_poll(now := time.time())) is not None:
+            if poll.at >= until and defers:
                 return False
             if self._is_killed():
-                raise VoucherifyTaskKilledError("while its async actions were waited for")
-            if look.at > now:
-                time.sleep(min(look.at - now, KILLED_SECONDS))
+                raise VoucherifyTaskKilledError("while it waited for its async actions")
+            if poll.at > now:
+                time.sleep(min(poll.at - now, KILLED_SECONDS))
                 continue
             try:
-                answer = self._client.send(look.call, max_rate_limit_wait=max(0.0, until - now))
+                answer = self._client.send(poll.call, max_rate_limit_wait=max(0.0, until - now))
             except VoucherifyError as error:
                 if (
                     isinstance(error, VoucherifyRateLimitError)
                     and is_transient(error)
                     and (error.retry_at or 0) > until
                 ):
-                    self._log.warning("No poll in the time that is left: %s", error)
+                    self._log.warning("A rate limit leaves no time for another poll: %s", error)
                     time.sleep(0.0 if defers else max(0.0, until - time.time()))
                     return False
-                watch.failed(look, error, now, time.time())
+                watch.note_error(poll, error, now, time.time())
                 if wait.end is not None and wait.end.status == "unreachable":
                     raise
                 if wait.failures:
-                    self._log.warning("Poll %d of %d failed: %s", wait.failures, wait.most_failures, error)
+                    self._log.warning("Poll %d of %d failed: %s", wait.failures, wait.max_failures, error)
             else:
-                watch.found(look, answer, now, time.time())
+                watch.note_answer(poll, answer, now, time.time())
                 self._note(answer)
         return wait.end is not None and wait.end.status == "finished"
 
     def _all_seem_finished(self) -> bool:
-        """Say whether one look at the last action and at the list shows none unfinished."""
+        """Say whether one poll of the last action and of the list shows none unfinished."""
         from airflow_provider_voucherify.client.calls import get_async_action
         from airflow_provider_voucherify.sync.waiting.action_list import unfinished_in_list
 
@@ -299,7 +298,7 @@ class Completion:
         return not unfinished
 
     def _note(self, answer: AsyncAction | object) -> None:
-        """Log what was found of an action, and keep it if it has finished."""
+        """Log the status of an action, and keep it if it has finished."""
         from airflow_provider_voucherify.models.async_action import AsyncAction
 
         if not isinstance(answer, AsyncAction):
@@ -311,24 +310,24 @@ class Completion:
         if answer.is_finished:
             self._finished[answer.id] = answer
 
-    def _defer(self, waiting_for: Sequence[str], held: HeldBackError | None = None) -> Deferral:
-        if held is not None:
-            self._log.warning("Waiting in the triggerer for a rate limit: %s", held)
+    def _defer(self, waiting_for: Sequence[str], limited: ResultsRateLimitedError | None = None) -> Deferral:
+        if limited is not None:
+            self._log.warning("Waiting in the triggerer for a rate limit: %s", limited)
         else:
             self._log.info("Waiting in the triggerer for %d async actions", len(self._sync.batches))
-        return self._deferral(waiting_for, held)
+        return self._deferral(waiting_for, limited)
 
     def _fits_a_trigger(self) -> bool:
-        """Say whether a trigger can wait for that many actions."""
+        """Say whether a trigger can store that many actions."""
         fits = self._deferral(self._sync.async_action_ids).trigger().fits
         if not fits:
             self._log.warning(
-                "%d async actions are more than Airflow can surely store for a trigger, so they are waited for here",
+                "Airflow may not be able to store a trigger with %d async actions, so this worker waits for them",
                 len(self._sync.batches),
             )
         return fits
 
-    def _deferral(self, waiting_for: Sequence[str], held: HeldBackError | None = None) -> Deferral:
+    def _deferral(self, waiting_for: Sequence[str], limited: ResultsRateLimitedError | None = None) -> Deferral:
         ids = self._sync.async_action_ids
         unfinished_from = ids.index(waiting_for[-1]) if waiting_for else len(ids)
         arguments = {
@@ -342,15 +341,15 @@ class Completion:
                 "sync": self._sync.to_json(),
                 "end_time": self._end_time,
                 "staged": self._staged,
-                "held": held is not None,
+                "held": limited is not None,
             },
         }
-        return Deferral(arguments, 0.0 if held is None else held.until)
+        return Deferral(arguments, 0.0 if limited is None else limited.until)
 
 
 def _seconds_until_exit_is_noticed() -> float:
     """
-    Return how long after its exit a worker's process may still count as running, with a margin.
+    Return for how many seconds after its exit a worker's process may still count as running, with a margin.
 
     Airflow 3.3.2 notices the exit up to ``[workers] min_heartbeat_interval`` seconds late, and fails a task that is
     resumed around that moment.

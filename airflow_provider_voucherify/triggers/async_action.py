@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import BaseTrigger, TriggerEvent
 from airflow_provider_voucherify.models.errors import VoucherifyError
-from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL, MAX_FAILED_LOOKS, pause
+from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL, MAX_FAILED_POLLS, pause
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import AsyncVoucherifyClient
@@ -24,15 +24,15 @@ EVENT_VERSION = 2
 """Version 1 had no ``async_action_ids``: they were in its ``state``."""
 
 OPENING_SECONDS = 30.0
-"""How long one attempt to open a connection may take: a secrets backend that hangs must not hold a trigger for good."""
+"""Longest time for one attempt to open a connection: a secrets backend that hangs must not block a trigger forever."""
 
-LEAST_OPENING_SECONDS = 10.0
-"""The same for a trigger whose end is near or past, as of one that has been restarted."""
+MIN_OPENING_SECONDS = 10.0
+"""The same for a trigger whose end time is near or past, such as one that has been restarted."""
 
-MOST_STORED_BYTES = 48_000
+MAX_STORED_BYTES = 48_000
 """
-Bytes of JSON of a trigger's arguments that every database of Airflow stores: in MySQL they may take 65,535 bytes, and
-Airflow encrypts them, which makes a third more of them.
+Bytes of a trigger's arguments as JSON that every metadata database of Airflow can store: MySQL has room for 65,535
+bytes, and Airflow's encryption adds a third.
 """
 
 
@@ -40,34 +40,34 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
     """
     Waits until a set of async actions has finished.
 
-    It only says *when* to look at results, never what they are: results can be large, and the worker that resumes the
-    task reads them. It sends GETs only, through a poller that all triggers of the same connection in the same triggerer
-    share (see ``sync.waiting.queue_watch`` for what is looked at). Everything that it needs is in its arguments,
+    It only says *when* results are ready, never what they are: results can be large, so the worker that resumes the
+    task reads them. It sends only GETs, through a poller that all triggers of the same connection in the same triggerer
+    share (see ``sync.waiting.queue_watch`` for what is polled). Everything that it needs is in its arguments,
     and all times are absolute, so it can be moved or restarted at any moment.
 
     There is deliberately no ``on_kill``: the API has no way to cancel an async action, and after a clear the next try
-    may be waiting for the same one. The action goes on at Voucherify, whatever becomes of the task.
+    may be waiting for the same one. The action continues at Voucherify, whatever happens to the task.
 
     The event is a dict with ``version``, ``status``, ``message``, ``async_action_ids`` and ``state``. ``status`` is
-    ``finished``; ``timeout`` (``end_time`` has passed, and the last look found the action unfinished); or
-    ``unreachable`` (looking failed for good: whoever resumes should look once more and so meet the error itself). A
-    connection that cannot be read counts as a failed look.
+    ``finished``; ``timeout`` (``end_time`` has passed, and the last poll found the action unfinished); or
+    ``unreachable`` (polling failed for good: the resumed task should poll once more and so hit the error itself). A
+    connection that cannot be read counts as a failed poll.
 
-    What Airflow can surely store of a trigger is limited (``fits``): about 1,800 actions, or 1,400 if no two batches in
-    a row have the same number of records.
+    The size of a trigger that every Airflow can store is limited (``fits``): about 1,800 actions, or 1,400 if no two
+    consecutive batches have the same number of records.
 
     :param voucherify_conn_id: connection of type ``voucherify``.
-    :param async_action_ids: in the order of submission; the last one is looked at first. Given back in the event.
+    :param async_action_ids: in the order of submission; the last one is polled first. Returned in the event.
     :param submitted_at: when the last one was submitted, Unix epoch seconds.
     :param end_time: when to give up, Unix epoch seconds.
-    :param poll_interval: longest pause between two looks, in seconds.
+    :param poll_interval: longest pause between two polls, in seconds.
     :param not_before: earliest time of an event, Unix epoch seconds. Airflow 3.3.2 fails a task whose trigger fires in
         the seconds in which the worker's exit has not been noticed yet.
-    :param max_consecutive_failures: failed looks in a row after which ``unreachable`` is said.
-    :param state: given back in the event as it is; plain JSON.
-    :param unfinished_from: place in ``async_action_ids`` of an action that was found unfinished although a later one
-        has finished: it and those after it are waited for, and it is looked at first. None to wait for all; the
-        number of all to wait for ``not_before`` only.
+    :param max_consecutive_failures: number of consecutive failed polls after which the status is ``unreachable``.
+    :param state: plain JSON, returned in the event unchanged.
+    :param unfinished_from: index in ``async_action_ids`` of an action that was found unfinished although a later one
+        has finished: it and those after it are waited for, and it is polled first. None waits for all;
+        ``len(async_action_ids)`` waits only for ``not_before``.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
         end_time: float,
         poll_interval: float = DEFAULT_POLL_INTERVAL,
         not_before: float = 0.0,
-        max_consecutive_failures: int = MAX_FAILED_LOOKS,
+        max_consecutive_failures: int = MAX_FAILED_POLLS,
         state: dict[str, Any] | None = None,
         unfinished_from: int | None = None,
     ) -> None:
@@ -112,19 +112,19 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
 
     @property
     def fits(self) -> bool:
-        """Whether every database that Airflow knows can store the trigger."""
-        return len(json.dumps(self.serialize()[1])) <= MOST_STORED_BYTES
+        """Whether every metadata database that Airflow supports can store the trigger."""
+        return len(json.dumps(self.serialize()[1])) <= MAX_STORED_BYTES
 
     @property
     def waiting_for(self) -> list[str]:
-        """The actions that are waited for, the one to look at first last."""
+        """The actions to wait for; the last one is polled first."""
         first = self.unfinished_from
         if first is None:
             return self.async_action_ids
         return self.async_action_ids[first + 1 :] + self.async_action_ids[first : first + 1]
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait until the actions have finished, time is up, or looking fails for good; then fire once."""
+        """Wait until the actions have finished, time is up, or polling has failed for good; then fire once."""
         from airflow_provider_voucherify.sync.waiting.waits import End, Wait
         from airflow_provider_voucherify.triggers.poller import Poller
 
@@ -140,11 +140,11 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
             async with AsyncExitStack() as stack:
                 opened = await self._open(stack)
                 end = await opened.wait_for(wait, self.log) if isinstance(opened, Poller) else opened
-            said = f"The waiting for {len(wait.async_action_ids)} async actions ended: {end.status}"
+            line = f"Stopped waiting for {len(wait.async_action_ids)} async actions: {end.status}"
         else:
             end = End("finished")
-            said = f"Waiting until {time.strftime('%H:%M:%S', time.gmtime(self.not_before))} UTC"
-        await asyncio.to_thread(self.log.info, said)
+            line = f"Waiting until {time.strftime('%H:%M:%S', time.gmtime(self.not_before))} UTC"
+        await asyncio.to_thread(self.log.info, line)
         await asyncio.sleep(max(0.0, self.not_before - time.time()))
         event = {
             "version": EVENT_VERSION,
@@ -157,27 +157,27 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
 
     async def _open(self, stack: AsyncExitStack) -> Poller | End:
         """
-        Give the connection's poller, or how the waiting ends because it cannot be had.
+        Return the connection's poller, or how the wait ends because there is none.
 
-        That a connection does not exist may pass: Airflow says so too where a secrets backend fails for a moment.
+        A missing connection may be transient: Airflow reports one too if a secrets backend fails for a moment.
         """
         from airflow_provider_voucherify.sync.waiting.waits import End
 
         began, failures = time.time(), 0
         while True:
             try:
-                patience = max(LEAST_OPENING_SECONDS, min(OPENING_SECONDS, self.end_time - time.time()))
-                return await stack.enter_async_context(shared_poller(self.voucherify_conn_id, patience))
+                timeout = max(MIN_OPENING_SECONDS, min(OPENING_SECONDS, self.end_time - time.time()))
+                return await stack.enter_async_context(shared_poller(self.voucherify_conn_id, timeout))
             except Exception as error:
                 failures += 1
-                said = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
-                why = f"the connection {self.voucherify_conn_id} cannot be opened: {said}"
+                reason = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+                why = f"the connection {self.voucherify_conn_id} cannot be opened: {reason}"
                 next_at = time.time() + pause(time.time() - began, self.poll_interval)
-                for_good = isinstance(error, VoucherifyError)
-                if for_good or failures >= self.max_consecutive_failures or next_at >= self.end_time:
+                is_permanent = isinstance(error, VoucherifyError)
+                if is_permanent or failures >= self.max_consecutive_failures or next_at >= self.end_time:
                     return End("unreachable", why)
-            failed = "Poll %d of %d failed: %s"
-            await asyncio.to_thread(self.log.warning, failed, failures, self.max_consecutive_failures, why)
+            line = "Poll %d of %d failed: %s"
+            await asyncio.to_thread(self.log.warning, line, failures, self.max_consecutive_failures, why)
             await asyncio.sleep(max(0.0, next_at - time.time()))
 
 
@@ -207,10 +207,10 @@ class _Loop:
 
     async def wait_for(self, conn_id: str, seconds: float) -> _Shared:
         """
-        Give what a connection's triggers share.
+        Return what a connection's triggers share.
 
-        There is one attempt at a time to open a connection, and it goes on when those who wait for it have given up:
-        a thread that hangs in a secrets backend cannot be ended, and a second one would hang beside it.
+        Only one attempt at a time opens a connection, and it continues after those waiting for it have given up: a
+        thread that hangs in a secrets backend cannot be stopped, and a second one would hang beside it.
         """
         try:
             async with asyncio.timeout(seconds) as limit:
@@ -227,12 +227,12 @@ class _Loop:
                     opening.task.result()
         except TimeoutError:
             if limit.expired():
-                raise TimeoutError(f"looking it up has not ended within {seconds:.0f} s") from None
+                raise TimeoutError(f"looking it up took more than {seconds:.0f} s") from None
             raise
         return self.shared[conn_id]
 
     async def _open(self, conn_id: str) -> None:
-        """Open a connection, unless nobody wants it any more when that is done."""
+        """Open a connection; close it again if no trigger waits for it by then."""
         from asgiref.sync import ThreadSensitiveContext
 
         from airflow_provider_voucherify.client.retry import RetryPolicy
@@ -241,7 +241,7 @@ class _Loop:
 
         try:
             hook = VoucherifyHook(conn_id, retry=RetryPolicy(attempts=2, max_rate_limit_wait=600))
-            async with ThreadSensitiveContext():  # a thread of its own, not the one that all others share
+            async with ThreadSensitiveContext():  # its own thread, not the one that all others share
                 client = await hook.get_async_conn()
             if self.opening[conn_id].waiting:
                 self.shared[conn_id] = _Shared(client, Poller(client))
@@ -257,13 +257,13 @@ _loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = weakref.We
 @asynccontextmanager
 async def shared_poller(voucherify_conn_id: str, seconds: float = OPENING_SECONDS) -> AsyncIterator[Poller]:
     """
-    Give the poller that all triggers of a connection in this event loop share; the last one to leave ends it.
+    Yield the poller that all triggers of a connection in this event loop share; the last one to leave closes it.
 
-    A client for each trigger would cost 0.9 MB and block the loop for 20 ms, and its looks as many GETs as triggers.
-    When looking has failed for everybody the next trigger gets a new one: the connection may have been changed since.
+    A client for each trigger would cost 0.9 MB, block the loop for 20 ms, and send as many GETs as there are triggers.
+    After polling has failed for all of them the next trigger gets a new poller: the connection may have been changed.
 
     :param seconds: how long opening the connection may take.
-    :raises TimeoutError: it has taken longer.
+    :raises TimeoutError: it took longer.
     """
     here = _loops.setdefault(asyncio.get_running_loop(), _Loop())
     shared = await here.wait_for(voucherify_conn_id, seconds)

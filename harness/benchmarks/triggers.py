@@ -3,7 +3,7 @@ A thousand waiting triggers in one event loop, as in a triggerer: ``python -m ha
 
 Each waits for an action of its own in a queue that works off one in 10 s. The memory before is that of a process that
 has imported the triggers' module and runs an event loop. ``client_each`` is what one writes first: a client for each
-trigger, which looks every 5 s.
+trigger, which polls every 5 s.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ How many GETs it takes to see a queue to its end: ``python -m harness.benchmarks
 
 The provider's real trigger, client and settlement run against the counting server, all in one event loop whose clock
 is simulated: where nothing is to be received the clock jumps to the next timer. So hours of waiting take seconds, and
-nothing in the provider knows. The other policies are counted by arithmetic; each looks at an action until it is done.
+nothing in the provider knows. The other policies are counted by arithmetic; each polls an action until it is done.
 """
 
 from __future__ import annotations
@@ -62,23 +62,23 @@ class _Selector(selectors.DefaultSelector):
         return ready
 
 
-def look_at_each(actions: int, seconds: float, interval: float) -> int:
-    """Count the looks where every action is looked at every ``interval`` seconds, as by a sensor for each."""
-    return sum(_looks(seconds * (n + 1), interval) for n in range(actions))
+def poll_each(actions: int, seconds: float, interval: float) -> int:
+    """Count the polls where every action is polled every ``interval`` seconds, as by a sensor for each."""
+    return sum(_polls(seconds * (n + 1), interval) for n in range(actions))
 
 
 def one_after_the_other(actions: int, seconds: float, interval: float) -> int:
-    """Count the looks of a loop that follows one action to its end, then the next, as scripts with an SDK do."""
-    now, looks = 0.0, 0
+    """Count the polls of a loop that follows one action to its end, then the next, as scripts with an SDK do."""
+    now, polls = 0.0, 0
     for number in range(actions):
-        looks += 1
+        polls += 1
         while now < seconds * (number + 1):
             now += interval
-            looks += 1
-    return looks
+            polls += 1
+    return polls
 
 
-def _looks(duration: float, interval: float) -> int:
+def _polls(duration: float, interval: float) -> int:
     return int(-(-duration // interval))
 
 
@@ -118,8 +118,8 @@ async def _task(action_ids: list[str], queue: Actions, url: str) -> float:
 
 
 POLICIES: dict[str, Callable[[int, float], int]] = {
-    "every action every 5 s": lambda actions, seconds: look_at_each(actions, seconds, 5),
-    "every action every 30 s": lambda actions, seconds: look_at_each(actions, seconds, 30),
+    "every action every 5 s": lambda actions, seconds: poll_each(actions, seconds, 5),
+    "every action every 30 s": lambda actions, seconds: poll_each(actions, seconds, 30),
     "one after the other, every 5 s": lambda actions, seconds: one_after_the_other(actions, seconds, 5),
 }
 

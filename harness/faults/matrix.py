@@ -151,7 +151,7 @@ What a user sees of everything that can go wrong between a sync and Voucherify. 
 this page; `make faults-random` mixes the faults over 500 syncs and checks every one of them.
 
 Each row is a sync of six customers in three requests by `VoucherifyBulkUpdateOperator`, against the local Voucherify
-with one fault at one place: the bulk requests (`submit`), the looks at async actions (`poll`), the request for an OAuth
+with one fault at one place: the bulk requests (`submit`), the polls of async actions (`poll`), the request for an OAuth
 token (`token`) or the download of the report (`report`). A fault comes once or always. A task has two tries while it
 lasts (one where it is slow), and one more when it has passed. Errors are those of
 `airflow_provider_voucherify.exceptions`, without `Voucherify`; where a task succeeded, they are those of earlier tries.

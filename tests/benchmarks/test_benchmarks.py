@@ -12,7 +12,7 @@ from harness import process
 from harness.benchmarks.page import plot_svg
 from harness.benchmarks.server import Actions
 from harness.benchmarks.tables import Target
-from harness.benchmarks.waiting import look_at_each, one_after_the_other
+from harness.benchmarks.waiting import one_after_the_other, poll_each
 
 LIMIT = 10_485_760
 
@@ -55,9 +55,9 @@ def test_the_queue_is_first_in_first_out() -> None:
     assert queue.list(2, None)["has_more"]
 
 
-def test_how_often_the_other_policies_look() -> None:
+def test_how_often_the_other_policies_poll() -> None:
     """Three actions that end after 20, 40 and 60 s."""
-    assert look_at_each(3, 20, 5) == 4 + 8 + 12
+    assert poll_each(3, 20, 5) == 4 + 8 + 12
     assert one_after_the_other(3, 20, 5) == (1 + 4) + (1 + 4) + (1 + 4)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList
 from airflow_provider_voucherify.models.errors import VoucherifyCompletionTimeoutError, VoucherifyRateLimitError
-from airflow_provider_voucherify.sync.results.finished import HeldBackError, UnfinishedActionsError
+from airflow_provider_voucherify.sync.results.finished import ResultsRateLimitedError, UnfinishedActionsError
 from airflow_provider_voucherify.sync.results.summary import SyncSummary
 from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync
 from airflow_provider_voucherify.task.completion import Completion, Deferral, Done
@@ -31,7 +31,7 @@ SUMMARY = SyncSummary(
 
 
 class Client:
-    """Answers each look with the next status, the last one for ever."""
+    """Answers each poll with the next status, the last one for ever."""
 
     def __init__(self, *statuses: str, calls_left: int | None = None) -> None:
         self.settings = SimpleNamespace(extra=SimpleNamespace(poll_interval=0.01))
@@ -67,8 +67,8 @@ def completion(client: Client, *errors: Exception, end_time: float = 3600.0, **k
     return Completion(sync, client, settle, end_time=time.time() + end_time, **{**more, **kwargs})  # type: ignore[arg-type]
 
 
-def held_back(seconds: float, fetched: int) -> HeldBackError:
-    return HeldBackError(VoucherifyRateLimitError("GET /", 429), time.time() + seconds, fetched)
+def rate_limited(seconds: float, fetched: int) -> ResultsRateLimitedError:
+    return ResultsRateLimitedError(VoucherifyRateLimitError("GET /", 429), time.time() + seconds, fetched)
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
@@ -113,7 +113,7 @@ def test_a_rate_limit_is_waited_for_elsewhere_if_that_costs_little(
     seconds: float, fetched: int, calls_left: int | None, leaves: bool
 ) -> None:
     client = Client(calls_left=calls_left)
-    step = completion(client, held_back(seconds, fetched)).wait()
+    step = completion(client, rate_limited(seconds, fetched)).wait()
 
     assert isinstance(step, Deferral if leaves else Done)
     assert client.waits[0] == Completion.rate_limit_seconds
@@ -125,7 +125,7 @@ def test_a_rate_limit_is_waited_for_elsewhere_if_that_costs_little(
 
 
 def test_a_poll_leaves_what_is_not_known_to_the_next() -> None:
-    polled = completion(Client("IN_PROGRESS", "DONE"), held_back(60, 0))
+    polled = completion(Client("IN_PROGRESS", "DONE"), rate_limited(60, 0))
 
     assert [polled.poll(), polled.poll()] == [None, None]
     assert isinstance(polled.poll(), Done)

@@ -1,4 +1,4 @@
-"""A task that is told to end (marked, its worker shut down) sends nothing more, and its retry goes on from there."""
+"""A task that is killed (marked, or its worker shut down) sends nothing more, and its retry continues from there."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_no_request_follows(voucherify: LocalVoucherify, task_log: Callable[[], 
 
     assert run.state == "failed"
     assert posts(voucherify) <= 3 + 2, "those that were in flight, and no more"
-    assert "the task was told to end, when" in task_log()
+    assert "the task was killed when" in task_log()
 
 
 @needs_store
@@ -86,7 +86,7 @@ def test_waiting_ends_too_and_the_next_try_waits_for_the_same(
         )
     run = run_dag(dag)
 
-    assert "the task was told to end, while its async actions were waited for" in task_log()
+    assert "the task was killed while it waited for its async actions" in task_log()
     assert run.state == "success"
     assert posts(voucherify) == 1
 
@@ -113,4 +113,4 @@ def test_a_csv_import_sends_no_further_part(
 
     assert run.state == "failed"
     assert posts(voucherify) <= 3
-    assert "the task was told to end, when" in task_log()
+    assert "the task was killed when" in task_log()

@@ -22,15 +22,15 @@ def shuffled(actions: int) -> list[int]:
 
 
 def end_in(voucherify: LocalVoucherify, order: Sequence[int], seconds: float) -> None:
-    """Let actions end in an order, evenly in so many seconds from the first look on."""
+    """Let actions end in an order, evenly in so many seconds from the first poll on."""
     ranks = {number: rank for rank, number in enumerate(order)}
     numbers: dict[str, int] = {}
-    first_look: list[float] = []
+    first_poll: list[float] = []
 
     def show(action: Action, wire: dict[str, Any]) -> dict[str, Any]:
-        first_look.append(time.time())
+        first_poll.append(time.time())
         numbers.update({} if numbers else {each: number for number, each in enumerate(voucherify.actions)})
-        if time.time() < first_look[0] + seconds * (ranks[numbers[action.id]] + 1) / len(ranks):
+        if time.time() < first_poll[0] + seconds * (ranks[numbers[action.id]] + 1) / len(ranks):
             return {name: wire[name] for name in wire if name != "result"} | {"status": "IN_PROGRESS", "progress": 50}
         return wire
 
@@ -70,13 +70,13 @@ def test_every_action_is_fetched_once_at_its_end(voucherify: LocalVoucherify, de
     assert len(gets(voucherify)) <= 100 + 15
 
 
-def test_what_the_last_look_found_is_not_fetched_again(voucherify: LocalVoucherify) -> None:
+def test_what_the_last_poll_found_is_not_fetched_again(voucherify: LocalVoucherify) -> None:
     run = sync(1, deferrable=False)
 
     assert gets(voucherify) == [f"/v1/async-actions/{action_id}" for action_id in run.xcom("sync")["async_action_ids"]]
 
 
-def test_without_the_list_it_takes_more_looks_and_nothing_else(voucherify: LocalVoucherify, deferrable: bool) -> None:
+def test_without_the_list_it_takes_more_polls_and_nothing_else(voucherify: LocalVoucherify, deferrable: bool) -> None:
     voucherify.misbehave("list", Status(403), times=None)
     end_in(voucherify, shuffled(10), 0.5)
 

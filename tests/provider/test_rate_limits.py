@@ -62,8 +62,8 @@ def test_a_deferrable_task_does_not_wait_on_its_worker_for_a_limit(
 
     assert run.state == "success"
     assert run.xcom("sync")["created"] == 1
-    said = task_log()
-    assert said.index("No poll in the time that is left: GET") < said.index("Waiting in the triggerer for 1 async")
+    text = task_log()
+    assert text.index("A rate limit leaves no time for another poll") < text.index("Waiting in the triggerer for 1")
     assert statuses(server).count(429) == (0 if known else 1)
 
 

@@ -88,7 +88,7 @@ def test_each_is_told_of_its_own_action(voucherify: LocalVoucherify) -> None:
     assert run(statuses([trigger(action_id) for action_id in submit(20)])) == ["finished"] * 20
 
 
-def test_waiting_triggers_do_not_multiply_the_looks(voucherify: LocalVoucherify) -> None:
+def test_waiting_triggers_do_not_multiply_the_polls(voucherify: LocalVoucherify) -> None:
     voucherify.next_actions(times=50, stuck="IN_PROGRESS")
     end_time = time.time() + 2
 
@@ -147,13 +147,13 @@ def test_one_that_is_cancelled_leaves_the_others_waiting(voucherify: LocalVouche
         before = len(gets(voucherify))
         return (await second)["status"], gets(voucherify)[before + 1 :]
 
-    status, looks = run(cancel_the_first())
+    status, polls = run(cancel_the_first())
 
     assert status == "finished"
-    assert set(looks) == {f"/v1/async-actions/{ids[1]}"}
+    assert set(polls) == {f"/v1/async-actions/{ids[1]}"}
 
 
-def test_a_look_that_hangs_keeps_nobody_from_leaving(voucherify: LocalVoucherify) -> None:
+def test_a_poll_that_hangs_keeps_nobody_from_leaving(voucherify: LocalVoucherify) -> None:
     ids = submit(2)
     voucherify.misbehave("poll", Delay(60), times=None)
 
@@ -169,12 +169,12 @@ def test_a_look_that_hangs_keeps_nobody_from_leaving(voucherify: LocalVoucherify
     assert run(cancel_all()) < 10
 
 
-def test_a_look_that_hangs_does_not_keep_a_trigger_beyond_its_end(
+def test_a_poll_that_hangs_does_not_keep_a_trigger_beyond_its_end(
     voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow_provider_voucherify.triggers import poller
 
-    monkeypatch.setattr(poller, "LAST_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(poller, "LAST_POLL_SECONDS", 0.2)
     ids = submit(2)
     voucherify.misbehave("poll", Delay(60), times=None)
 
@@ -218,7 +218,7 @@ def test_a_secrets_backend_that_hangs_holds_up_its_own_connection_alone(
     voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(async_action, "OPENING_SECONDS", 0.2)
-    monkeypatch.setattr(async_action, "LEAST_OPENING_SECONDS", 0.2)
+    monkeypatch.setattr(async_action, "MIN_OPENING_SECONDS", 0.2)
     released, asked = threading.Event(), []
 
     def look_up(conn_id: str) -> Any:
@@ -369,4 +369,4 @@ def test_those_that_are_not_next_say_now_and_then_how_many_are_ahead(
 
     run(statuses([trigger(action_id, end_time=end_time) for action_id in submit(5)]))
 
-    assert 1 <= task_log().count("waiting ahead of it here: 4") <= 3
+    assert 1 <= task_log().count("; 4 ahead of it in this triggerer") <= 3

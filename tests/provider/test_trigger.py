@@ -84,13 +84,13 @@ def test_it_fires_when_the_last_action_has_finished(voucherify: LocalVoucherify)
     assert len(json.dumps(event)) < 1_000
 
 
-def test_it_waits_for_those_that_were_not_looked_at_after_an_unfinished_one(voucherify: LocalVoucherify) -> None:
+def test_it_waits_for_those_that_were_not_polled_after_an_unfinished_one(voucherify: LocalVoucherify) -> None:
     ids = submit(3)
 
     [event] = fire(trigger(ids, unfinished_from=1))
 
     assert trigger(ids, unfinished_from=1).waiting_for == [ids[2], ids[1]]
-    assert gets(voucherify)[0] == f"/v1/async-actions/{ids[1]}", "the one that was found unfinished is looked at first"
+    assert gets(voucherify)[0] == f"/v1/async-actions/{ids[1]}", "the one that was found unfinished is polled first"
     assert f"/v1/async-actions/{ids[0]}" not in gets(voucherify)
     assert event["async_action_ids"] == ids
 
@@ -185,9 +185,9 @@ def test_a_limit_that_outlasts_the_patience_of_its_client_is_waited_for(
     [event] = fire(trigger(ids, max_consecutive_failures=1, end_time=time.time() + 1))
 
     assert event["status"] == "timeout"
-    assert "has finished could not be found out in time: GET" in event["message"]
+    assert "could not be polled in time: GET" in event["message"]
     assert len(gets(voucherify)) == 1, "what is known to be refused is not sent"
-    assert f"UTC, nor a failure: GET {voucherify.base_url}/v1/async-actions" in capsys.readouterr().out
+    assert f"UTC (rate limit): GET {voucherify.base_url}/v1/async-actions" in capsys.readouterr().out
 
 
 def test_without_actions_it_is_an_alarm_clock_that_sends_nothing(voucherify: LocalVoucherify) -> None:

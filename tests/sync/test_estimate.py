@@ -60,8 +60,8 @@ def test_minutes(requests: int, limit: str | None, bulk_limit: str | None, minut
 
 
 @pytest.mark.parametrize(("actions", "most"), [(1, 8), (27, 45), (1_000, 1_305)])
-def test_looks_are_about_one_for_each_action(actions: int, most: int) -> None:
-    assert actions < estimate({PATH: actions}, 0, None, None, waits=True).looks <= most
+def test_polls_are_about_one_for_each_action(actions: int, most: int) -> None:
+    assert actions < estimate({PATH: actions}, 0, None, None, waits=True).polls <= most
 
 
 def test_nothing_to_send_costs_nothing() -> None:

@@ -1,4 +1,4 @@
-"""What is looked at, and when, on behalf of everybody who waits: as few looks as possible, and nobody is forgotten."""
+"""What is polled, and when, on behalf of everybody who waits: as few polls as possible, and nobody is forgotten."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyRateLimitError,
     VoucherifyServerError,
 )
-from airflow_provider_voucherify.sync.waiting.look import Look
+from airflow_provider_voucherify.sync.waiting.poll import Poll
 from airflow_provider_voucherify.sync.waiting.queue_watch import QueueWatch
 from airflow_provider_voucherify.sync.waiting.waits import Wait
 
@@ -43,13 +43,13 @@ def _true_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_trigger_for_each_action_costs_little_more_than_one_get_each(
     actions: int, seconds_each: float, most: int
 ) -> None:
-    queue = SimulatedQueue(one_after_another([seconds_each] * actions), seconds_per_look=0.1)
+    queue = SimulatedQueue(one_after_another([seconds_each] * actions), seconds_per_poll=0.1)
     waits = queue.wait_for_each()
 
     queue.run()
 
     assert queue.status_of(waits) == ["finished"] * actions
-    assert len(queue.looks) <= most
+    assert len(queue.polls) <= most
     assert max(queue.late(wait) for wait in waits) <= 60
 
 
@@ -60,7 +60,7 @@ def test_clocks_that_differ_change_nothing(clocks_differ: float) -> None:
 
     queue.run()
 
-    assert len(queue.looks) <= 45
+    assert len(queue.polls) <= 45
     assert max(queue.late(wait) for wait in waits[3:]) <= 4
 
 
@@ -73,11 +73,11 @@ def test_a_clock_that_is_set_meanwhile_does_little_harm(by: float) -> None:
     queue.clock_set = by
     queue.run()
 
-    assert len(queue.looks) <= 90
+    assert len(queue.polls) <= 90
     assert max(queue.late(wait) for wait in waits) <= 120
 
 
-def test_a_worker_whose_clock_is_ahead_does_not_delay_the_looks() -> None:
+def test_a_worker_whose_clock_is_ahead_does_not_delay_the_polls() -> None:
     queue = SimulatedQueue([10.0])
     queue.clock_set = -300.0
     wait = queue.wait(0)
@@ -88,49 +88,49 @@ def test_a_worker_whose_clock_is_ahead_does_not_delay_the_looks() -> None:
 
 
 @pytest.mark.parametrize("spread", [0.1, 0.5, 1.0])
-def test_actions_of_uneven_length_cost_a_few_looks_more(spread: float) -> None:
+def test_actions_of_uneven_length_cost_a_few_polls_more(spread: float) -> None:
     chance = random.Random(7)
     seconds = [20 * chance.uniform(1 - spread, 1 + spread) for _ in range(300)]
-    queue = SimulatedQueue(one_after_another(seconds), seconds_per_look=0.1)
+    queue = SimulatedQueue(one_after_another(seconds), seconds_per_poll=0.1)
     waits = queue.wait_for_each()
 
     queue.run()
 
-    assert len(queue.looks) <= 1.3 * 300
+    assert len(queue.polls) <= 1.3 * 300
     assert max(queue.late(wait) for wait in waits) <= 60
 
 
-def test_answers_without_times_cost_more_looks_but_not_many() -> None:
+def test_answers_without_times_cost_more_polls_but_not_many() -> None:
     queue = SimulatedQueue(one_after_another([20.0] * 300), without=["created_at", "updated_at"])
     waits = queue.wait_for_each()
 
     queue.run()
 
     assert queue.status_of(waits) == ["finished"] * 300
-    assert len(queue.looks) <= 1.6 * 300
+    assert len(queue.polls) <= 1.6 * 300
     assert max(queue.late(wait) for wait in waits) <= 120
 
 
 def test_short_actions_are_found_together_in_the_list() -> None:
-    queue = SimulatedQueue(one_after_another([0.1] * 300), seconds_per_look=0.05)
+    queue = SimulatedQueue(one_after_another([0.1] * 300), seconds_per_poll=0.05)
     waits = queue.wait_for_each()
 
     queue.run()
 
     assert queue.status_of(waits) == ["finished"] * 300
-    assert len(queue.looks) <= 150
+    assert len(queue.polls) <= 150
 
 
 @pytest.mark.parametrize("actions", [1, 50, 1_000])
-def test_waiting_for_the_head_costs_one_look_a_pause_whatever_the_number_of_triggers(actions: int) -> None:
+def test_waiting_for_the_head_costs_one_poll_a_pause_whatever_the_number_of_triggers(actions: int) -> None:
     queue = SimulatedQueue(one_after_another([100_000.0] * actions))
     queue.wait_for_each()
 
     queue.run(until=3_600)
 
-    looks = [at for at, _ in queue.looks]
-    assert len(looks) <= 3_600 / 60 * 1.4 + 10
-    assert max(later - earlier for earlier, later in zip(looks[-20:], looks[-19:], strict=False)) == pytest.approx(60)
+    polls = [at for at, _ in queue.polls]
+    assert len(polls) <= 3_600 / 60 * 1.4 + 10
+    assert max(later - earlier for earlier, later in zip(polls[-20:], polls[-19:], strict=False)) == pytest.approx(60)
 
 
 def test_the_smallest_poll_interval_of_those_waiting_counts() -> None:
@@ -140,39 +140,39 @@ def test_the_smallest_poll_interval_of_those_waiting_counts() -> None:
 
     queue.run(until=3_000)
 
-    looks = [at for at, _ in queue.looks]
-    assert len([at for at in looks if 100 < at <= 600]) <= 10
-    assert 36 <= len([at for at in looks if 600 < at <= 1_200]) <= 42
-    assert len([at for at in looks if 1_260 < at <= 3_000]) <= 30
+    polls = [at for at, _ in queue.polls]
+    assert len([at for at in polls if 100 < at <= 600]) <= 10
+    assert 36 <= len([at for at in polls if 600 < at <= 1_200]) <= 42
+    assert len([at for at in polls if 1_260 < at <= 3_000]) <= 30
 
 
-def test_actions_that_finished_while_nobody_looked_are_found_with_a_few_looks() -> None:
+def test_actions_that_finished_while_nobody_polled_are_found_with_a_few_polls() -> None:
     queue = SimulatedQueue(one_after_another([10.0] * 1_000))
     waits = queue.wait_for_each(at=5_003.0)
 
     queue.run(until=5_003.5)
 
     assert queue.status_of(waits) == ["finished"] * 500 + [None] * 500
-    assert len(queue.looks) <= 20
+    assert len(queue.polls) <= 20
 
 
-def test_an_action_that_is_waited_for_twice_is_looked_at_once() -> None:
+def test_an_action_that_is_waited_for_twice_is_polled_once() -> None:
     queue = SimulatedQueue([0.5])
     waits = [queue.wait(0), queue.wait(0, at=0.2)]
 
     queue.run()
 
     assert queue.status_of(waits) == ["finished"] * 2
-    assert len(queue.looks) == 1
+    assert len(queue.polls) == 1
 
 
-def test_no_look_is_spent_before_it_can_be_of_use() -> None:
+def test_no_poll_is_spent_before_it_can_be_of_use() -> None:
     queue = SimulatedQueue([0.5])
     wait = queue.wait(0, not_before=EPOCH + 8)
 
     queue.run()
 
-    assert queue.looks == [(8.0, "aa_0")]
+    assert queue.polls == [(8.0, "aa_0")]
     assert queue.status_of([wait]) == ["finished"]
 
 
@@ -183,7 +183,7 @@ def test_waiting_for_no_action_has_ended_before_it_began() -> None:
 
     assert wait.end is not None
     assert wait.end.status == "finished"
-    assert watch.next_look(EPOCH) is None
+    assert watch.next_poll(EPOCH) is None
 
 
 # One wait for many actions: the operator's own path
@@ -203,7 +203,7 @@ def test_an_operator_s_actions_cost_little_more_than_one_get_each(actions: int, 
         assert triggerer.status_of([wait]) == ["finished"]
         assert triggerer.late(wait) <= 60
 
-    assert len(worker.looks) + len(triggerer.looks) + actions <= most
+    assert len(worker.polls) + len(triggerer.polls) + actions <= most
 
 
 def test_a_wait_has_not_finished_while_one_of_its_actions_has_not() -> None:
@@ -219,14 +219,14 @@ def test_a_wait_has_not_finished_while_one_of_its_actions_has_not() -> None:
 
 
 def test_actions_that_the_list_does_not_show_are_taken_to_be_in_order() -> None:
-    """Somebody else's thousands of actions lie between: looking at each result will tell."""
+    """Somebody else's thousands of actions lie between: polling each result will tell."""
     queue = SimulatedQueue([1.0] * 3_000)
     wait = queue.wait(0, 2_999)
 
     queue.run()
 
     assert queue.status_of([wait]) == ["finished"]
-    assert len(queue.looks) <= 10
+    assert len(queue.polls) <= 10
 
 
 # Other orders
@@ -234,7 +234,7 @@ def test_actions_that_the_list_does_not_show_are_taken_to_be_in_order() -> None:
 
 @pytest.mark.parametrize("ends", [range(100, 0, -1), shuffled(range(1, 101))], ids=["reversed", "random"])
 @pytest.mark.parametrize("has_more", [True, False])
-def test_another_order_costs_no_more_looks_than_actions(
+def test_another_order_costs_no_more_polls_than_actions(
     ends: list[float], has_more: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue = SimulatedQueue(ends, has_more=has_more)
@@ -243,21 +243,21 @@ def test_another_order_costs_no_more_looks_than_actions(
     queue.run()
 
     assert queue.status_of(waits) == ["finished"] * 100
-    assert len(queue.looks) <= (110 if has_more else 220)
+    assert len(queue.polls) <= (110 if has_more else 220)
     assert max(queue.late(wait) for wait in waits) <= 20
-    assert len([action for _, action in queue.looks if action is not None]) <= 12, "then the list alone is read"
+    assert len([action for _, action in queue.polls if action is not None]) <= 12, "then the list alone is read"
     assert caplog.text.count("contrary to the documented order") == 1
 
 
 @pytest.mark.parametrize("ends", [range(1_000, 0, -1), shuffled(range(1, 1_001))], ids=["reversed", "random"])
-def test_one_wait_in_another_order_costs_a_few_looks(ends: list[float]) -> None:
+def test_one_wait_in_another_order_costs_a_few_polls(ends: list[float]) -> None:
     queue = SimulatedQueue(ends)
     wait = queue.wait(*range(1_000))
 
     queue.run()
 
     assert queue.status_of([wait]) == ["finished"]
-    assert len(queue.looks) <= 200
+    assert len(queue.polls) <= 200
     assert queue.late(wait) <= 60
 
 
@@ -269,10 +269,10 @@ def test_a_stuck_action_does_not_keep_the_others_waiting() -> None:
 
     assert queue.status_of(waits) == ["timeout"] + ["finished"] * 50
     assert max(queue.late(wait) for wait in waits[1:]) <= 130
-    assert len(queue.looks) <= 60 + 10_000 / 60
+    assert len(queue.polls) <= 60 + 10_000 / 60
 
 
-def test_an_action_that_the_list_does_not_show_is_looked_at_by_itself() -> None:
+def test_an_action_that_the_list_does_not_show_is_polled_by_itself() -> None:
     queue = SimulatedQueue([300.0, *shuffled(range(1, 31))], unlisted=[0])
     waits = queue.wait_for_each(end_time=2_000.0)
 
@@ -304,19 +304,19 @@ def test_bodies_in_flight_at_the_same_time_may_be_queued_in_either_order(caplog:
     assert "contrary" not in caplog.text
 
 
-def refused(look: Look, now: float) -> VoucherifyError | None:
-    return VoucherifyPermissionError("GET /v1/async-actions", 403) if look.async_action_id is None else None
+def refused(poll: Poll, now: float) -> VoucherifyError | None:
+    return VoucherifyPermissionError("GET /v1/async-actions", 403) if poll.async_action_id is None else None
 
 
-def test_without_the_list_each_is_looked_at_by_itself(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_the_list_each_is_polled_by_itself(caplog: pytest.LogCaptureFixture) -> None:
     queue = SimulatedQueue(one_after_another([20.0] * 27), fault=refused)
     waits = queue.wait_for_each()
 
     queue.run()
 
     assert queue.status_of(waits) == ["finished"] * 27
-    assert len([action for _, action in queue.looks if action is None]) == 1
-    assert caplog.text.count("looked at one by one") == 1
+    assert len([action for _, action in queue.polls if action is None]) == 1
+    assert caplog.text.count("polled one by one") == 1
 
 
 def test_without_the_list_another_order_is_noticed_too() -> None:
@@ -353,7 +353,7 @@ def test_each_wait_ends_at_its_own_time() -> None:
     assert waits[4].end.message == "async action aa_4 was not finished in time"
 
 
-def test_a_thousand_waits_that_end_together_cost_a_few_looks() -> None:
+def test_a_thousand_waits_that_end_together_cost_a_few_polls() -> None:
     queue = SimulatedQueue([NEVER] * 1_000)
     waits = queue.wait_for_each(end_time=20.0)
 
@@ -361,7 +361,7 @@ def test_a_thousand_waits_that_end_together_cost_a_few_looks() -> None:
 
     assert queue.status_of(waits) == ["timeout"] * 1_000
     assert max(queue.ended_at.values()) == pytest.approx(20.0)
-    assert len(queue.looks) <= 30
+    assert len(queue.polls) <= 30
 
 
 def test_an_action_that_has_finished_counts_as_finished_however_late_it_is() -> None:
@@ -382,11 +382,11 @@ def test_one_that_leaves_does_not_disturb_the_others() -> None:
     queue.run()
 
     assert queue.status_of([first, second]) == [None, "finished"]
-    assert {action for at, action in queue.looks if at > 10.0} == {"aa_1"}
-    assert queue.watch.next_look(EPOCH + 70.0) is None
+    assert {action for at, action in queue.polls if at > 10.0} == {"aa_1"}
+    assert queue.watch.next_poll(EPOCH + 70.0) is None
 
 
-# Looks that fail
+# Polls that fail
 
 
 def test_an_unknown_action_ends_only_the_waits_for_it() -> None:
@@ -405,34 +405,34 @@ def test_an_unknown_action_ends_only_the_waits_for_it() -> None:
 
 @pytest.mark.parametrize("error", [VoucherifyAuthenticationError("GET /v1/async-actions/aa_0", 401)])
 def test_an_error_that_nothing_passes_ends_all_waits_at_once(error: VoucherifyError) -> None:
-    queue = SimulatedQueue([NEVER] * 20, fault=lambda look, now: error)
+    queue = SimulatedQueue([NEVER] * 20, fault=lambda poll, now: error)
     waits = queue.wait_for_each()
 
     queue.run()
 
     assert queue.status_of(waits) == ["unreachable"] * 20
     assert {wait.end.message for wait in waits if wait.end is not None} == {str(error)}
-    assert len(queue.looks) == 1
+    assert len(queue.polls) == 1
     assert queue.watch.gave_up
 
 
 def test_each_wait_bears_as_many_failures_as_it_says() -> None:
-    queue = SimulatedQueue([NEVER] * 3, fault=lambda look, now: VoucherifyNoAnswerError("no answer"))
-    waits = [queue.wait(number, most_failures=number + 2) for number in range(3)]
+    queue = SimulatedQueue([NEVER] * 3, fault=lambda poll, now: VoucherifyNoAnswerError("no answer"))
+    waits = [queue.wait(number, max_failures=number + 2) for number in range(3)]
 
     queue.run()
 
     assert queue.status_of(waits) == ["unreachable"] * 3
-    looks = [at for at, _ in queue.looks]
-    assert [queue.ended_at[wait] for wait in waits] == looks[1:4]
-    assert len(looks) == 4
+    polls = [at for at, _ in queue.polls]
+    assert [queue.ended_at[wait] for wait in waits] == polls[1:4]
+    assert len(polls) == 4
 
 
-def test_a_good_look_makes_up_for_failures() -> None:
+def test_a_good_poll_makes_up_for_failures() -> None:
     queue = SimulatedQueue(
-        [1_000.0], fault=lambda look, now: VoucherifyServerError("GET", 503) if int(now) % 3 else None
+        [1_000.0], fault=lambda poll, now: VoucherifyServerError("GET", 503) if int(now) % 3 else None
     )
-    wait = queue.wait(0, most_failures=4, poll_interval=1.0)
+    wait = queue.wait(0, max_failures=4, poll_interval=1.0)
 
     queue.run()
 
@@ -442,7 +442,7 @@ def test_a_good_look_makes_up_for_failures() -> None:
 def test_an_action_that_only_the_list_shows_does_not_end_the_others() -> None:
     queue = SimulatedQueue(
         [NEVER, *one_after_another([20.0] * 30)],
-        fault=lambda look, now: VoucherifyServerError("GET", 500) if look.async_action_id == "aa_0" else None,
+        fault=lambda poll, now: VoucherifyServerError("GET", 500) if poll.async_action_id == "aa_0" else None,
     )
     waits = queue.wait_for_each()
 
@@ -455,7 +455,7 @@ def test_an_action_that_nothing_shows_ends_its_own_wait_and_no_other() -> None:
     broken = VoucherifyServerError("GET", 500)
     queue = SimulatedQueue(
         [NEVER, *one_after_another([20.0] * 60)],
-        fault=lambda look, now: broken if look.async_action_id == "aa_0" else refused(look, now),
+        fault=lambda poll, now: broken if poll.async_action_id == "aa_0" else refused(poll, now),
     )
     waits = queue.wait_for_each()
 
@@ -468,21 +468,21 @@ def test_an_action_that_nothing_shows_ends_its_own_wait_and_no_other() -> None:
 def test_a_list_that_fails_again_and_again_is_given_up() -> None:
     queue = SimulatedQueue(
         shuffled(one_after_another([20.0] * 30)),
-        fault=lambda look, now: VoucherifyServerError("GET", 503) if look.async_action_id is None else None,
+        fault=lambda poll, now: VoucherifyServerError("GET", 503) if poll.async_action_id is None else None,
     )
     waits = queue.wait_for_each()
 
     queue.run()
 
     assert queue.status_of(waits) == ["finished"] * 30
-    assert len([action for _, action in queue.looks if action is None]) == 3
+    assert len([action for _, action in queue.polls if action is None]) == 3
 
 
-def test_a_list_that_fails_once_it_is_needed_leaves_single_looks() -> None:
+def test_a_list_that_fails_once_it_is_needed_leaves_single_polls() -> None:
     queue = SimulatedQueue(
         shuffled(one_after_another([20.0] * 30)),
-        fault=lambda look, now: (
-            VoucherifyServerError("GET", 503) if look.async_action_id is None and now > 200 else None
+        fault=lambda poll, now: (
+            VoucherifyServerError("GET", 503) if poll.async_action_id is None and now > 200 else None
         ),
     )
     waits = queue.wait_for_each()
@@ -493,8 +493,8 @@ def test_a_list_that_fails_once_it_is_needed_leaves_single_looks() -> None:
 
 
 def test_failures_do_not_keep_a_wait_beyond_its_end() -> None:
-    queue = SimulatedQueue([NEVER] * 8, fault=lambda look, now: VoucherifyNoAnswerError("no answer"))
-    waits = queue.wait_for_each(end_time=3.5, most_failures=100)
+    queue = SimulatedQueue([NEVER] * 8, fault=lambda poll, now: VoucherifyNoAnswerError("no answer"))
+    waits = queue.wait_for_each(end_time=3.5, max_failures=100)
 
     queue.run()
 
@@ -508,18 +508,18 @@ def test_failures_do_not_keep_a_wait_beyond_its_end() -> None:
 def used_up_until(second: float, **told: Any) -> Fault:
     """A limit that is used up from the start, and known to be, so that no call leaves."""
     told = {"limit_type": "api_calls", "retry_at": EPOCH + second, "sent": False} | told
-    return lambda look, now: VoucherifyRateLimitError("GET", 429, **told) if now < second else None
+    return lambda poll, now: VoucherifyRateLimitError("GET", 429, **told) if now < second else None
 
 
 @pytest.mark.parametrize("actions", [1, 20])
-def test_a_limit_that_says_when_it_ends_is_no_failure_and_costs_one_look(actions: int) -> None:
+def test_a_limit_that_says_when_it_ends_is_no_failure_and_costs_one_poll(actions: int) -> None:
     queue = SimulatedQueue(one_after_another([20.0] * actions), fault=used_up_until(3_000.0))
-    waits = queue.wait_for_each(most_failures=1)
+    waits = queue.wait_for_each(max_failures=1)
 
     queue.run()
 
     assert queue.status_of(waits) == ["finished"] * actions
-    assert len([at for at, _ in queue.looks if at <= 3_000]) == 1
+    assert len([at for at, _ in queue.polls if at <= 3_000]) == 1
     assert max(queue.ended_at.values()) <= 3_010
     assert queue.watch.rate_limit is None
 
@@ -528,15 +528,15 @@ def test_a_limit_that_is_hit_again_and_again_does_not_end_a_wait_nor_the_reading
     ends = 60_000.0
     queue = SimulatedQueue(
         shuffled(one_after_another([1_000.0] * 60)),
-        fault=lambda look, now: used_up_until(now // 3_600 * 3_600 + 3_500)(look, now),
+        fault=lambda poll, now: used_up_until(now // 3_600 * 3_600 + 3_500)(poll, now),
     )
-    waits = queue.wait_for_each(end_time=2 * ends, most_failures=2)
+    waits = queue.wait_for_each(end_time=2 * ends, max_failures=2)
 
     queue.run()
 
     assert queue.status_of(waits) == ["finished"] * 60
     assert max(queue.late(wait) for wait in waits) <= 7_400
-    assert any(action is None for at, action in queue.looks if at > ends / 2), "the list is still read"
+    assert any(action is None for at, action in queue.polls if at > ends / 2), "the list is still read"
 
 
 def test_a_wait_that_ends_before_its_limit_says_what_is_not_known() -> None:
@@ -548,20 +548,18 @@ def test_a_wait_that_ends_before_its_limit_says_what_is_not_known() -> None:
     assert queue.status_of(waits) == ["timeout"] * 2
     assert max(queue.ended_at.values()) == pytest.approx(600.0)
     assert waits[0].end is not None
-    assert "whether async action aa_0 has finished could not be found out in time: GET was not" in str(
-        waits[0].end.message
-    )
+    assert "async action aa_0 could not be polled in time: GET was not" in str(waits[0].end.message)
 
 
 @pytest.mark.parametrize("retry_at", [None, EPOCH - 100.0, EPOCH + 1e9])
 def test_a_limit_without_a_time_that_can_be_is_a_failure_as_any_other(retry_at: float | None) -> None:
     queue = SimulatedQueue([NEVER], fault=used_up_until(1e8, retry_at=retry_at))
-    wait = queue.wait(0, most_failures=3)
+    wait = queue.wait(0, max_failures=3)
 
     queue.run()
 
     assert queue.status_of([wait]) == ["unreachable"]
-    assert len(queue.looks) == 3
+    assert len(queue.polls) == 3
 
 
 # Whatever happens
@@ -591,10 +589,10 @@ def surroundings(draw: st.DrawFn) -> tuple[SimulatedQueue, list[Wait]]:
         ends,
         draw(st.lists(SECONDS, min_size=len(ends), max_size=len(ends))),
         clocks_differ=draw(st.floats(-100, 100)),
-        seconds_per_look=draw(st.sampled_from([0.0, 0.1, 30.0])),
+        seconds_per_poll=draw(st.sampled_from([0.0, 0.1, 30.0])),
         without=draw(st.lists(st.sampled_from(["created_at", "updated_at", "status", "progress"]), max_size=2)),
         has_more=draw(st.booleans()),
-        fault=lambda look, now: errors.pop() if errors else None,
+        fault=lambda poll, now: errors.pop() if errors else None,
     )
     numbers = st.lists(st.integers(0, len(ends) - 1), min_size=1, max_size=5, unique=True)
     waits = [
@@ -603,7 +601,7 @@ def surroundings(draw: st.DrawFn) -> tuple[SimulatedQueue, list[Wait]]:
             at=draw(SECONDS),
             end_time=draw(SECONDS) * 3,
             poll_interval=draw(st.floats(0.01, 100.0)),
-            most_failures=draw(st.integers(1, 10)),
+            max_failures=draw(st.integers(1, 10)),
         )
         for chosen in draw(st.lists(numbers, min_size=1, max_size=8))
     ]
@@ -618,8 +616,8 @@ def test_every_wait_ends_for_a_reason_and_in_time(drawn: tuple[SimulatedQueue, l
     queue.run(until=2_000.0)
 
     assert None not in queue.status_of(waits)
-    assert queue.watch.next_look(EPOCH + queue.now) is None
-    assert len(queue.looks) <= 6_000
+    assert queue.watch.next_poll(EPOCH + queue.now) is None
+    assert len(queue.polls) <= 6_000
     for wait in waits:
         assert wait.end is not None
         if wait.end.status == "finished":

@@ -13,8 +13,8 @@ from airflow_provider_voucherify.models.endpoints import ASYNC_ACTIONS_PATH
 BUSINESS_PLAN = CallLimit(100, 60.0)
 """API calls of the vendor's Business plan (documentation/guides/limits.mdx); a sandbox project has 100 an hour."""
 
-_FIRST_LOOKS = 5
-_LOOKS_PER_ACTION = 1.3
+_FIRST_POLLS = 5
+_POLLS_PER_ACTION = 1.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +23,14 @@ class Estimate:
     What a sync will cost.
 
     :param requests: bulk requests by path.
-    :param looks: GETs of async actions while they are waited for and at their end, about.
+    :param polls: approximate number of GETs of async actions: polls while waiting, and one for each result.
     :param bytes: bytes of all bodies.
     :param limit: the limit on all API calls, and ``is_assumed`` whether it is not the connection's but the vendor's.
     :param bulk_limit: the limit on bulk calls; None if the connection sets none.
     """
 
     requests: Mapping[str, int]
-    looks: int
+    polls: int
     bytes: int
     limit: CallLimit
     is_assumed: bool
@@ -39,7 +39,7 @@ class Estimate:
     @property
     def calls(self) -> int:
         """All API calls."""
-        return sum(self.requests.values()) + self.looks
+        return sum(self.requests.values()) + self.polls
 
     @property
     def quota_share(self) -> float:
@@ -67,9 +67,9 @@ class Estimate:
 
     def as_summary_fields(self) -> dict[str, Any]:
         """Return the members of a ``SyncSummary`` that this tells."""
-        looks = {ASYNC_ACTIONS_PATH: self.looks} if self.looks else {}
+        polls = {ASYNC_ACTIONS_PATH: self.polls} if self.polls else {}
         return {
-            "requests_by_endpoint": {**self.requests, **looks},
+            "requests_by_endpoint": {**self.requests, **polls},
             "quota_share": self.quota_share,
             "estimated_minutes": self.minutes,
         }
@@ -78,8 +78,8 @@ class Estimate:
         """Return the estimate for a log."""
         lines = [f"Estimate: {self.calls:,} API calls, {self.bytes:,} bytes"]
         lines += [f"  POST {path}: {number:,}" for path, number in self.requests.items()]
-        if self.looks:
-            lines.append(f"  GET {ASYNC_ACTIONS_PATH}/…: about {self.looks:,}")
+        if self.polls:
+            lines.append(f"  GET {ASYNC_ACTIONS_PATH}/…: about {self.polls:,}")
         limits = f"{self.limit} API calls"
         if self.is_assumed:
             limits += " (the vendor's Business plan, since the connection has no rate_limit)"
@@ -105,9 +105,9 @@ def estimate(
     :param size: bytes of their bodies.
     :param limit: the connection's limit on API calls; None for the vendor's Business plan.
     :param bulk_limit: the connection's limit on bulk calls, if it has one.
-    :param waits: whether the outcome is waited for. Then every action is fetched at its end, and looked at before: a
-        few times at first, then about once in a poll interval, which is taken to be three looks for ten actions.
+    :param waits: whether the task waits for the outcome. Then every action's result is fetched, and before that the
+        actions are polled: a few times at first, then about three times for every ten actions.
     """
     actions = sum(requests.values())
-    looks = math.ceil(_LOOKS_PER_ACTION * actions) + _FIRST_LOOKS if waits and actions else 0
-    return Estimate(dict(requests), looks, size, limit or BUSINESS_PLAN, limit is None, bulk_limit)
+    polls = math.ceil(_POLLS_PER_ACTION * actions) + _FIRST_POLLS if waits and actions else 0
+    return Estimate(dict(requests), polls, size, limit or BUSINESS_PLAN, limit is None, bulk_limit)

@@ -1,4 +1,4 @@
-"""Finished async actions: each is fetched once, and nothing is done with one before all are known to have finished."""
+"""Finished async actions: each is fetched once, and none is settled before all are known to have finished."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, Sub
 
 MAX_BYTES_REMEMBERED = 10_000_000
 """
-Bytes of the results of all actions together that are kept until it is their turn. An action that would make it more is
-fetched once more then.
+Total size in bytes of the results kept until it is their turn. An action that does not fit is fetched again then.
 """
 
 
@@ -28,9 +27,9 @@ class ActionGetter(Protocol):
 
 class UnfinishedActionsError(PortableError):
     """
-    An action has not finished, although a later one has: the queue's order is not what is documented.
+    An action has not finished although a later one has, contrary to the documented order of the queue.
 
-    :param async_action_ids: the unfinished action and those after it that were not looked at.
+    :param async_action_ids: the unfinished action and those after it, which have not been checked.
     """
 
     def __init__(self, async_action_ids: Sequence[str]) -> None:
@@ -39,17 +38,17 @@ class UnfinishedActionsError(PortableError):
 
     @property
     def to_wait_for(self) -> list[str]:
-        """The same actions, the one that is known to be unfinished last: whoever waits looks at the last one first."""
+        """The same actions with the one known to be unfinished last, since the last one is polled first."""
         return [*self.async_action_ids[1:], self.async_action_ids[0]]
 
 
-class HeldBackError(PortableError):
+class ResultsRateLimitedError(PortableError):
     """
-    A rate limit holds back what became of finished actions, and nothing has been done with what is known.
+    A rate limit forbids fetching the results of finished actions, and none of them has been settled yet.
 
-    :param error: what the call for the first action that is held back ended with.
-    :param until: when such calls are allowed again, Unix epoch seconds.
-    :param fetched: how many actions were fetched before.
+    :param error: the error of the call that hit the limit.
+    :param until: when calls are allowed again, Unix epoch seconds.
+    :param fetched: number of actions fetched before.
     """
 
     def __init__(self, error: VoucherifyRateLimitError, until: float, fetched: int) -> None:
@@ -61,11 +60,11 @@ class HeldBackError(PortableError):
 
 def check_all_finished(sync: SubmittedSync, api: ActionGetter, seen: dict[str, AsyncAction]) -> None:
     """
-    Look at every action before anything is done with one.
+    Check every action before any of them is settled.
 
     :param seen: actions that are known to have finished; afterwards those that ``MAX_BYTES_REMEMBERED`` allows.
     :raises UnfinishedActionsError: an action is not finished.
-    :raises HeldBackError: a rate limit forbids to find it out, for longer than the client waits.
+    :raises ResultsRateLimitedError: a rate limit prevents the check for longer than the client waits.
     """
     ids = sync.async_action_ids
     remembered = calls = 0
@@ -84,20 +83,20 @@ def check_all_finished(sync: SubmittedSync, api: ActionGetter, seen: dict[str, A
 
 def _fetched(async_action_id: str, api: ActionGetter, before: int) -> AsyncAction:
     """
-    Get an action while nothing has been done yet.
+    Get an action before any has been settled.
 
-    :param before: how many were got before.
+    :param before: number of actions fetched before.
     """
     try:
         return api.get_async_action(async_action_id)
     except VoucherifyRateLimitError as error:
         if (until := allowed_again_at(error, time.time())) is None:
             raise
-        raise HeldBackError(error, until, before) from error
+        raise ResultsRateLimitedError(error, until, before) from error
 
 
 def finished_actions(sync: SubmittedSync, api: ActionGetter, seen: dict[str, AsyncAction]) -> Iterator[AsyncAction]:
-    """Give the actions in order, after ``check_all_finished``; one that was given is not kept in ``seen``."""
+    """Yield the actions in order, after ``check_all_finished``; an action is taken out of ``seen`` at its turn."""
     for action_id in sync.async_action_ids:
         yield seen.pop(action_id) if action_id in seen else api.get_async_action(action_id)
 
@@ -112,13 +111,13 @@ def settle_all(
     on_all_finished: Callable[[], None] = lambda: None,
 ) -> None:
     """
-    Fetch every action once, and tell all listeners what became of its batch before the next one is fetched.
+    Fetch every action once, and pass the outcome of its batch to all listeners before the next one is fetched.
 
-    :param judge: says what became of a batch, by its number and its finished action.
+    :param judge: settles a batch, given its number and its finished action.
     :param seen: actions that are known to have finished and need not be fetched; each is taken out at its turn.
-    :param on_all_finished: called when every action is known to have finished, and before anything is done.
-    :raises UnfinishedActionsError: an action is not finished; nothing has been done then.
-    :raises HeldBackError: it could not be found out whether all are finished; nothing has been done then.
+    :param on_all_finished: called once every action is known to have finished, before any is settled.
+    :raises UnfinishedActionsError: an action is not finished; none has been settled.
+    :raises ResultsRateLimitedError: a rate limit prevented the check that all have finished; none has been settled.
     """
     seen = {} if seen is None else seen
     check_all_finished(sync, api, seen)

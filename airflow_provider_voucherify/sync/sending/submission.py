@@ -26,7 +26,7 @@ from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, Sub
 log = logging.getLogger(__name__)
 
 NOTICE_SECONDS = 1.0
-"""Seconds after which it is noticed at the latest, while posts are under way, that the task was told to end."""
+"""Longest time in seconds until a kill is noticed while posts are in progress."""
 
 LAST_SECONDS = 3.0
 """Seconds for the answers to what was sent then: Airflow kills a task that was marked after 5 s."""
@@ -112,7 +112,7 @@ class Submission(Generic[B]):
         Post what is to be posted, in order.
 
         :raises RowsWithoutIdsError: nothing more is sent, lest rows without ids be created twice.
-        :raises VoucherifyTaskKilledError: the task was told to end.
+        :raises VoucherifyTaskKilledError: the task was killed.
         :raises VoucherifyError: a post failed. What was posted until then is in the journal.
         """
         self._find_batches()

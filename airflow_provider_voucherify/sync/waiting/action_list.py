@@ -1,4 +1,4 @@
-"""Reading the list of async actions: one call tells the status of up to a hundred, and never a result."""
+"""Reading the list of async actions: one call returns the status of up to 100 actions, and no results."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from airflow_provider_voucherify.sync.waiting import pauses
 log = logging.getLogger(__name__)
 
 PAGE = 100
-"""Actions on a page: the vendor's maximum."""
+"""Actions per page: the vendor's maximum."""
 
 CLOCKS = 1.0
-"""Seconds by which an action that was submitted before another may have been created after it."""
+"""An action may have been created up to this many seconds after one that was submitted later."""
 
 
 def max_pages(wanted: int) -> int:
-    """Return how many pages to read for a number of actions; those of others may lie between them."""
+    """Return how many pages to read to find a number of actions; actions of others may lie between them."""
     return 5 + wanted // (PAGE // 2)
 
 
 class ListSweep:
     """
-    One reading of ``GET /v1/async-actions``, from the newest action to the oldest one that is wanted.
+    One reading of ``GET /v1/async-actions``, from the newest to the oldest wanted action.
 
-    The API has no cursor: the next page is what was scheduled before the oldest action of this one.
+    The API has no cursor: the next page is whatever was scheduled before the oldest action of this page.
 
-    :param newest: no wanted action was created later (Unix epoch seconds); None if that is not known.
-    :param pages: how many to read at most.
+    :param newest: no wanted action was created after this time (Unix epoch seconds); None if unknown.
+    :param pages: maximum number of pages to read.
     """
 
     def __init__(self, newest: float | None, pages: int) -> None:
@@ -46,16 +46,16 @@ class ListSweep:
 
     def take(self, page: AsyncActionList, wanted: Collection[str], oldest: float | None = None) -> None:
         """
-        Take note of a page that was got with ``end_date``.
+        Take in a page that was fetched with ``end_date``.
 
         :param wanted: ids; the sweep is done when it has seen them all.
-        :param oldest: no wanted action was created earlier (Unix epoch seconds); None if that is not known.
+        :param oldest: no wanted action was created before this time (Unix epoch seconds); None if unknown.
         """
         self.pages += 1
         self.seen.update(action.id for action in page.async_actions)
         created = [at for action in page.async_actions if (at := epoch(action.created_at)) is not None]
         reached = min(created, default=float("-inf"))
-        before = reached + 0.001  # others of the same millisecond may follow
+        before = reached + 0.001  # more actions of the same millisecond may follow
         if before >= self._before:
             before = reached
         self.is_done = (
@@ -73,10 +73,10 @@ class ListSweep:
 @dataclass(frozen=True, slots=True)
 class Reading:
     """
-    The list being read.
+    A reading of the list that is in progress.
 
-    :param whole: to its end at once, rather than a page now and then.
-    :param only_verifies: only for those whose last action has finished.
+    :param whole: whether it is read to its end at once, rather than a page now and then.
+    :param only_verifies: whether it is only for waits whose last action has finished.
     :param began: when the reading began.
     """
 
@@ -87,7 +87,7 @@ class Reading:
 
 
 class ListPace:
-    """How often to read the whole list: one call for each end, about, and less often while nothing ends."""
+    """How often to read the whole list: about one call for each wait that ends, and less often while none does."""
 
     def __init__(self, now: float = 0.0) -> None:
         self.pause = 0.0
@@ -95,11 +95,11 @@ class ListPace:
         self._ends = 0
 
     def note_end(self) -> None:
-        """Take note that a wait has ended."""
+        """Note that a wait has ended."""
         self._ends += 1
 
     def note_read(self, pages: int, now: float) -> None:
-        """Take note that the list was read."""
+        """Note that the list was read."""
         if self._ends:
             self.pause = (now - self._read_at) * pages / self._ends
         else:
@@ -108,7 +108,7 @@ class ListPace:
 
 
 class ListApi(Protocol):
-    """The part of a Voucherify client that is needed here."""
+    """The part of a Voucherify client that reading the list needs."""
 
     def list_async_actions(self, limit: int = PAGE, end_date: str | None = None) -> AsyncActionList:
         """List async actions, newest first."""
@@ -116,11 +116,11 @@ class ListApi(Protocol):
 
 def unfinished_in_list(api: ListApi, async_action_ids: Iterable[str], last: AsyncAction) -> list[str]:
     """
-    Return those of some actions that the list shows unfinished, in the order given.
+    Return the ids of the actions that the list shows as unfinished, in the order given.
 
-    One that the list does not show is not among them, and none is if the list cannot be had: looking at each tells.
+    An action that the list does not show is left out; if the list cannot be read, all are. Polling each action tells.
 
-    :param last: the action that was submitted after them.
+    :param last: the action that was submitted after all of them.
     """
     wanted = dict.fromkeys(async_action_ids)
     unfinished: set[str] = set()
@@ -132,5 +132,5 @@ def unfinished_in_list(api: ListApi, async_action_ids: Iterable[str], last: Asyn
             unfinished.update(action.id for action in page.async_actions if not action.is_finished)
             sweep.take(page, wanted.keys())
     except VoucherifyError as error:
-        log.warning("The list of async actions cannot be had: %s", error)
+        log.warning("The list of async actions cannot be read: %s", error)
     return [action_id for action_id in wanted if action_id in unfinished]

@@ -1,33 +1,32 @@
 """
-When to look at an async action while nothing else is known: soon, then less and less often.
+When to poll an async action if nothing else is known: soon, then less and less often.
 
-``queue_watch`` builds on it if several actions are waited for, ``service_times`` if some of them were seen to
-finish.
+``queue_watch`` builds on it for several actions, ``service_times`` once some of them have been seen to finish.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-EARLIEST_LOOK = 1.0
-"""Seconds from submission to the first look; the vendor's examples take 0.1 to 0.9 s for a few records."""
+EARLIEST_POLL = 1.0
+"""Seconds from submission to the first poll; the vendor's examples take 0.1 to 0.9 s for a few records."""
 
 SHORTEST_PAUSE = 1.0
-"""Shortest pause between two looks, in seconds, whatever a poll interval says: each look costs an API call."""
+"""Shortest pause between two polls, in seconds, whatever the poll interval: each poll costs an API call."""
 
 DEFAULT_POLL_INTERVAL = 60.0
-"""Longest pause between two looks, in seconds."""
+"""Longest pause between two polls, in seconds."""
 
-MAX_FAILED_LOOKS = 10
-"""Failed looks in a row after which waiting is given up."""
+MAX_FAILED_POLLS = 10
+"""Number of consecutive failed polls after which to give up."""
 
 
-def action_to_look_at(unfinished: Sequence[str]) -> str:
+def action_to_poll(unfinished: Sequence[str]) -> str:
     """
-    Return the id of the action that tells most about a set of unfinished ones: the one submitted last.
+    Return the id of the action to poll out of a set of unfinished ones: the one submitted last.
 
-    Voucherify documents its queue as first-in-first-out, so while that one is unfinished nothing is gained by looking
-    at the others, and when it has finished so should they have.
+    Voucherify documents its queue as first-in-first-out, so while that action is unfinished polling the others gains
+    nothing, and once it has finished they should have too.
 
     :param unfinished: ids in the order of submission.
     """
@@ -36,15 +35,15 @@ def action_to_look_at(unfinished: Sequence[str]) -> str:
 
 def pause(elapsed: float, poll_interval: float) -> float:
     """
-    Return the seconds until the next look.
+    Return the seconds until the next poll.
 
-    The pause is as long as the time waited already, so the looks double in distance (1, 2, 4 … s) up to
-    ``poll_interval``. It depends on the clock alone: a trigger that is moved or restarted goes on where it was.
+    The pause is as long as the time waited so far, so the pauses double (1, 2, 4 … s) up to ``poll_interval``. It
+    depends on the clock alone: a trigger that is moved or restarted continues where it was.
 
     :param elapsed: seconds since the last action was submitted.
     :param poll_interval: longest pause in seconds.
     """
-    return within(max(elapsed, EARLIEST_LOOK), poll_interval)
+    return within(max(elapsed, EARLIEST_POLL), poll_interval)
 
 
 def within(seconds: float, poll_interval: float) -> float:

@@ -1,9 +1,9 @@
 """
-Which async action to look at next, and when, for everybody in one place who waits for some: a policy without I/O.
+Which async action to poll next, and when, for all waits of one process: a policy without I/O.
 
-Looks are the scarce thing. The queue is documented as first-in-first-out, so only its head is looked at, when it may
-be done. That order was never seen proven, so every few looks the list of actions is read instead, which costs the same.
-Once it contradicts the order, the list alone is read.
+Polls are what is scarce. The queue is documented as first-in-first-out, so only its head is polled, when it may have
+finished. Nothing guarantees that order, so every few polls the list of actions is read instead, which costs the same.
+Once the list contradicts the order, only the list is read.
 """
 
 from __future__ import annotations
@@ -22,53 +22,53 @@ from airflow_provider_voucherify.models.errors import (
 from airflow_provider_voucherify.models.times import epoch
 from airflow_provider_voucherify.sync.waiting import pauses
 from airflow_provider_voucherify.sync.waiting.action_list import CLOCKS, ListPace, ListSweep, Reading, max_pages
-from airflow_provider_voucherify.sync.waiting.look import Look, RateLimit
+from airflow_provider_voucherify.sync.waiting.poll import Poll, RateLimit
 from airflow_provider_voucherify.sync.waiting.queue_head import QueueHead
 from airflow_provider_voucherify.sync.waiting.waits import End, Wait, Waits
 
 log = logging.getLogger(__name__)
 
-UNFINISHED_LOOKS_PER_LIST = 2
-"""Looks that find the head unfinished, after which the next one reads the list."""
+UNFINISHED_POLLS_PER_LIST = 2
+"""After this many polls that find the head unfinished, the next poll reads the list."""
 
-LOOKS_PER_LIST = 10
-"""Looks after which the next one reads the list in any case."""
+POLLS_PER_LIST = 10
+"""After this many polls the next one reads the list in any case."""
 
 FINISHED_AT_ONCE = 3
-"""Actions found finished without a pause between, after which the list is read for the others."""
+"""After this many actions found finished without a pause between them, the list is read for the rest."""
 
 LIST_FAILURES = 3
-"""Failures of the list while single looks succeed, after which it is not tried again."""
+"""After this many failures to read the list while polls of actions succeed, it is not tried again."""
 
 _NEVER = float("-inf")
 
 
 class QueueWatch:
     """
-    Decides about the looks on behalf of everybody who waits, and tells each wait its end.
+    Decides what to poll on behalf of all waits, and sets the ``end`` of each.
 
-    Whoever drives it asks for the ``next_look``, sleeps until its time, asks again, gets what it says, and gives back
-    what was ``found`` or how it ``failed``. Times are Unix epoch seconds by the driver's clock.
+    The caller asks for the ``next_poll``, sleeps until its time, asks again, sends its call, and passes the answer to
+    ``note_answer`` or the error to ``note_error``. Times are Unix epoch seconds by the caller's clock.
 
-    With the last action of a wait the others should have finished; the list is read to be sure, and one that it shows
-    unfinished is waited for. One that it does not show is taken to be in order. If the list cannot be had, actions
-    are looked at one by one.
+    When the last action of a wait has finished, the others should have too. The list is read to make sure: an action
+    that it shows as unfinished is waited for, and one that it does not show is taken to have finished. If the list
+    cannot be read, actions are polled one by one.
 
-    A wait ends at its ``end_time`` after a last look. A look that fails for good ends all waits; one that may pass,
-    those that have seen too many of them in a row. An action that does not exist ends only the waits for it. A rate
-    limit that says when it ends is not a failure: the next look is then.
+    A wait ends at its ``end_time``, after a last poll. A permanent error ends all waits; transient errors end those
+    that have seen too many of them in a row. An action that does not exist ends only the waits for it. A rate limit
+    that says when it ends is not a failure: the next poll waits for it.
     """
 
     def __init__(self) -> None:
         self.waits = Waits()
         self.gave_up = False
-        """Whether looking has failed for everybody, so that whoever waits next should connect anew."""
+        """Whether polling has failed for all waits, so that the next one should open a new connection."""
         self.rate_limit: RateLimit | None = None
-        """The rate limit that forbade the last look, if one did."""
+        """The rate limit that the last poll hit; None if it hit none."""
         self._head = QueueHead()
         self._news: dict[Wait, None] = {}
-        self._looked_at = _NEVER
-        self._looks_since_list = 0
+        self._polled_at = _NEVER
+        self._polls_since_list = 0
         self._finished_at_once = 0
         self._contradicted = False
         self._newest_finished = _NEVER
@@ -83,45 +83,45 @@ class QueueWatch:
         self._unseen: str | None = None
 
     def add(self, wait: Wait, now: float) -> None:
-        """Watch for a wait's actions from now on; one without actions has finished."""
-        wait.submitted_at = min(wait.submitted_at, now)  # the clock of whoever submitted may be ahead
+        """Poll a wait's actions from now on; a wait without actions has finished."""
+        wait.submitted_at = min(wait.submitted_at, now)  # the clock of the machine that submitted may be ahead
         if wait.unfinished:
             self.waits.add(wait)
         else:
             wait.end = End("finished")
 
     def remove(self, wait: Wait) -> None:
-        """Forget a wait, ended or not."""
+        """Stop polling for a wait, whether it has ended or not."""
         self.waits.remove(wait)
         self._verifying.pop(wait, None)
 
-    # What to look at
+    # What to poll
 
-    def next_look(self, now: float) -> Look | None:
-        """Return the next look, None while nobody waits; what to look at is settled once its time has come."""
+    def next_poll(self, now: float) -> Poll | None:
+        """Return the next poll; None if nothing is waited for. What to poll is decided once its time has come."""
         if not self.waits:
             return None
-        if now < self._looked_at:  # the clock was set back
-            self._looked_at, self._retry_at = now, _NEVER
+        if now < self._polled_at:  # the clock was set back
+            self._polled_at, self._retry_at = now, _NEVER
             self._head.clock_was_set(now)
         at = min(max(self._due(now), self._retry_at), min(wait.end_time for wait in self.waits))
         if at > now:
-            return Look(at)
+            return Poll(at)
         action_id = self._choose(now)
         if action_id is None and self._reading is not None:
-            return Look(now, end_date=self._reading.sweep.end_date)
-        return Look(now, action_id)
+            return Poll(now, end_date=self._reading.sweep.end_date)
+        return Poll(now, action_id)
 
     def _due(self, now: float) -> float:
         if self._goes_on or self._verifying or self._unseen in self.waits.awaited:
             return now
         interval = self.waits.poll_interval
         if not self._contradicted or len(self.waits.awaited) == 1:
-            due = self._head.due(self.waits.head, self._looked_at, interval)
+            due = self._head.due(self.waits.head, self._polled_at, interval)
         elif self._has_list:
-            due = self._looked_at + pauses.within(self._list_pace.pause, interval)
+            due = self._polled_at + pauses.within(self._list_pace.pause, interval)
         else:
-            due = self._looked_at + pauses.within(interval / len(self.waits), interval)
+            due = self._polled_at + pauses.within(interval / len(self.waits), interval)
         return max(due, min(wait.not_before for wait in self.waits))
 
     @property
@@ -130,7 +130,7 @@ class QueueWatch:
         return self._reading is not None and self._reading.whole
 
     def _choose(self, now: float) -> str | None:
-        """Return the action to look at, or None for a page of the list."""
+        """Return the action to poll, or None for a page of the list."""
         over = {wait.key for wait in self.waits if wait.end_time <= now}
         if self._has_list and not self._list_failed and self._reads_list(over, now):
             return None
@@ -139,13 +139,13 @@ class QueueWatch:
         if self._unseen in self.waits.awaited:
             return self._unseen
         if self._contradicted and not self._has_list:
-            return min(self.waits, key=lambda wait: wait.looked_at).key
-        if not self._has_list and self._looks_elsewhere():
-            return min(tuple(self.waits)[1:], key=lambda wait: wait.looked_at).key
+            return min(self.waits, key=lambda wait: wait.polled_at).key
+        if not self._has_list and self._polls_elsewhere():
+            return min(tuple(self.waits)[1:], key=lambda wait: wait.polled_at).key
         return self.waits.head.key
 
     def _reads_list(self, over: Collection[str], now: float) -> bool:
-        """Say whether to read a page of the list now, and begin to read it if that is not done yet."""
+        """Say whether to read a page of the list now, and start a reading if none is in progress."""
         if self._goes_on:
             return True
         if self._unseen in self.waits.awaited:
@@ -155,18 +155,18 @@ class QueueWatch:
         if self._verifying or (several and (many or (self._contradicted and not over))):
             self._begin_to_read(now, whole=True)
             return True
-        if several and not over and self._looks_elsewhere():
+        if several and not over and self._polls_elsewhere():
             if self._reading is None:
                 self._begin_to_read(now, whole=False)
             return True
         return False
 
-    def _looks_elsewhere(self) -> bool:
-        """Say whether it is time to look at another action than the head."""
-        unfinished = self._head.unfinished_looks
-        since_list = min(unfinished, self._looks_since_list)
+    def _polls_elsewhere(self) -> bool:
+        """Say whether it is time to poll something other than the head."""
+        unfinished = self._head.unfinished_polls
+        since_list = min(unfinished, self._polls_since_list)
         return len(self.waits) > 1 and (
-            self._looks_since_list >= LOOKS_PER_LIST or since_list >= UNFINISHED_LOOKS_PER_LIST
+            self._polls_since_list >= POLLS_PER_LIST or since_list >= UNFINISHED_POLLS_PER_LIST
         )
 
     def _begin_to_read(self, now: float, *, whole: bool) -> None:
@@ -176,14 +176,14 @@ class QueueWatch:
         self._reading = Reading(sweep, whole, only_verifies, now)
 
     def _wanted(self, only_verifies: bool) -> Collection[str]:
-        """Return the actions for which the list is read."""
+        """Return the actions that the list is read for."""
         if self._contradicted:
             return self.waits.awaited.keys()
         wanted = {action_id for wait in self._verifying for action_id in wait.unfinished}
         return wanted if only_verifies else wanted | {wait.key for wait in self.waits}
 
     def _newest_of(self, action_ids: Iterable[str]) -> float | None:
-        """Return a time by Voucherify's clock after which none of some actions was created; None if that is unknown."""
+        """Return a time by Voucherify's clock after which none of the actions was created; None if unknown."""
         newest = float("-inf")
         for awaited in map(self.waits.awaited.__getitem__, action_ids):
             bounds = [wait.newest for wait in awaited.waits] if awaited.created is None else [awaited.created]
@@ -193,30 +193,30 @@ class QueueWatch:
             newest = max(newest, *known)
         return newest + CLOCKS
 
-    # What was seen
+    # Answers and errors
 
-    def found(self, look: Look, answer: AsyncAction | AsyncActionList, asked_at: float, now: float) -> list[Wait]:
+    def note_answer(self, poll: Poll, answer: AsyncAction | AsyncActionList, asked_at: float, now: float) -> list[Wait]:
         """
-        Take note of the answer to a look.
+        Take in the answer to a poll.
 
-        :param asked_at: when the look began.
-        :returns: the waits to which it tells something: those that have ended, and those for the action looked at.
+        :param asked_at: when the poll began.
+        :returns: the waits with news: those that have ended, and those for the action polled.
         """
         if isinstance(answer, AsyncAction):
-            self._note_action(str(look.async_action_id), answer, asked_at, now)
+            self._note_action(str(poll.async_action_id), answer, asked_at, now)
         else:
             self._note_page(answer, asked_at, now)
-        self._failures, self._retry_at, self._list_failed, self._looked_at = 0, _NEVER, False, now
+        self._failures, self._retry_at, self._list_failed, self._polled_at = 0, _NEVER, False, now
         self.rate_limit = None
         return self._take_news()
 
-    def failed(self, look: Look, error: VoucherifyError, asked_at: float, now: float) -> list[Wait]:
+    def note_error(self, poll: Poll, error: VoucherifyError, asked_at: float, now: float) -> list[Wait]:
         """
-        Take note of a look that failed.
+        Take in the error of a poll.
 
-        :returns: the waits to which it tells something, see ``found``.
+        :returns: the waits with news, see ``note_answer``.
         """
-        action_id = look.async_action_id
+        action_id = poll.async_action_id
         until = allowed_again_at(error, now)
         self.rate_limit = None if until is None else RateLimit(until, str(error))
         if action_id is None and self.rate_limit is None:
@@ -234,15 +234,15 @@ class QueueWatch:
             for wait in self.waits:
                 self._end(wait, End("unreachable", str(error)))
         self._end_those_over(asked_at, action_id)
-        self._looked_at = now
+        self._polled_at = now
         return self._take_news()
 
     def _note_action(self, action_id: str, action: AsyncAction, asked_at: float, now: float) -> None:
         self._news.update(dict.fromkeys(self.waits.keyed_on(action_id)))
-        at_once = asked_at - self._looked_at < pauses.SHORTEST_PAUSE
+        at_once = asked_at - self._polled_at < pauses.SHORTEST_PAUSE
         self._finished_at_once = self._finished_at_once + 1 if action.is_finished and at_once else 0
         is_head = len(self.waits) > 0 and action_id == self.waits.head.key
-        self._looks_since_list = self._looks_since_list + 1 if is_head else 0
+        self._polls_since_list = self._polls_since_list + 1 if is_head else 0
         if action_id == self._unseen:
             self._unseen = None
         self._note({action_id: action}, asked_at, now)
@@ -252,7 +252,7 @@ class QueueWatch:
         actions = {action.id: action for action in page.async_actions}
         if self.waits and self.waits.head.key in actions:
             self._news.update(dict.fromkeys(self.waits.keyed_on(self.waits.head.key)))
-        self._looks_since_list = self._finished_at_once = self._list_failures = 0
+        self._polls_since_list = self._finished_at_once = self._list_failures = 0
         self._note(actions, asked_at, now)
         reading = self._reading
         if reading is None:
@@ -319,24 +319,24 @@ class QueueWatch:
         self._contradicted, self._list_pace = True, ListPace(now)
         log.warning(
             "Async action %s is unfinished although a later one has finished, contrary to the documented order: "
-            "from now on the list of async actions is read for all that are waited for",
+            "from now on the list of async actions is polled instead",
             action_id,
         )
 
-    # What failed, and what ended
+    # Failures and ends
 
     def _note_list_failure(self, error: VoucherifyError) -> None:
         self._reading = None
         self._list_failures += not self._failures
         if is_transient(error) and self._list_failures < LIST_FAILURES:
             return
-        log.warning("The list of async actions cannot be had, so they are looked at one by one: %s", error)
+        log.warning("The list of async actions cannot be read, so they are polled one by one: %s", error)
         self._has_list = False
         for wait in tuple(self._verifying):
             self._end(wait, End("finished"))
 
     def _note_rate_limit(self, rate_limit: RateLimit, action_id: str | None, now: float) -> None:
-        """Put everything off; a list that was being read is begun anew, since what it told is old by then."""
+        """Postpone everything; a reading of the list starts again afterwards, since its pages will be out of date."""
         self._reading = None
         self._retry_at = max(rate_limit.until, now + pauses.SHORTEST_PAUSE)
         if self.waits:
@@ -347,19 +347,19 @@ class QueueWatch:
             return
         self._failures += 1
         self._retry_at = now + pauses.pause(now - self.waits.head.submitted_at, self.waits.poll_interval)
-        self._looks_since_list = LOOKS_PER_LIST if action_id == self.waits.head.key else 0
+        self._polls_since_list = POLLS_PER_LIST if action_id == self.waits.head.key else 0
         awaited = self.waits.awaited.get(action_id or "")
         if awaited is not None:
             awaited.failures += 1
         self._news.update(dict.fromkeys(self.waits.keyed_on(action_id or self.waits.head.key)))
         for wait in self.waits:
             wait.failures, wait.failure = max(self._failures, self.waits.awaited[wait.key].failures), str(error)
-            if wait.failures >= wait.most_failures:
-                self.gave_up = self.gave_up or self._failures >= wait.most_failures
+            if wait.failures >= wait.max_failures:
+                self.gave_up = self.gave_up or self._failures >= wait.max_failures
                 self._end(wait, End("unreachable", str(error)))
 
     def _end_those_over(self, asked_at: float, action_id: str | None) -> None:
-        """End the waits that are too late and were looked at, by an action or, for None, by the list."""
+        """End the waits whose time is up and that were polled: by an action or, for None, by the list."""
         for wait in self.waits if action_id is None else self.waits.keyed_on(action_id):
             if wait.end_time <= asked_at:
                 self._end_over(wait)
@@ -367,9 +367,7 @@ class QueueWatch:
     def _end_over(self, wait: Wait) -> None:
         message = f"async action {wait.key} was not finished in time"
         if self.rate_limit is not None:
-            message = (
-                f"whether async action {wait.key} has finished could not be found out in time: {self.rate_limit.why}"
-            )
+            message = f"async action {wait.key} could not be polled in time: {self.rate_limit.why}"
         self._end(wait, End("timeout", message))
 
     def _end(self, wait: Wait, end: End) -> None:

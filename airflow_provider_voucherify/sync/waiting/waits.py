@@ -1,4 +1,4 @@
-"""Who waits for which async actions: the waits of one place, oldest submission first."""
+"""Who waits for which async actions: all waits of one process, oldest submission first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL, MAX_FAILED_LOOKS
+from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL, MAX_FAILED_POLLS
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.models.async_action import AsyncAction
@@ -18,9 +18,9 @@ class End:
     """
     How a wait ended.
 
-    :param status: ``finished``; ``timeout``: it is too late, and the last look found an action unfinished;
-        ``unreachable``: looking failed for good.
-    :param message: what to tell a person; None if it has finished.
+    :param status: ``finished``; ``timeout``: the end time has passed, and the last poll found an action unfinished;
+        ``unreachable``: polling failed for good.
+    :param message: for people to read; None if it has finished.
     """
 
     status: Literal["finished", "timeout", "unreachable"]
@@ -30,14 +30,14 @@ class End:
 @dataclass(eq=False, slots=True)
 class Wait:
     """
-    Somebody's waiting for a set of async actions.
+    One task waiting for a set of async actions.
 
-    :param async_action_ids: in the order of submission; the last one is looked at first.
-    :param submitted_at: when that one was submitted, Unix epoch seconds.
+    :param async_action_ids: in the order of submission; the last one is polled first.
+    :param submitted_at: when the last one was submitted, Unix epoch seconds.
     :param end_time: when to give up, Unix epoch seconds.
-    :param poll_interval: longest pause between two looks, in seconds.
-    :param not_before: earliest time at which a look is of use, Unix epoch seconds.
-    :param most_failures: failed looks in a row after which to give up.
+    :param poll_interval: longest pause between two polls, in seconds.
+    :param not_before: earliest time at which polling is useful, Unix epoch seconds.
+    :param max_failures: number of consecutive failed polls after which to give up.
     """
 
     async_action_ids: Sequence[str]
@@ -45,42 +45,42 @@ class Wait:
     end_time: float
     poll_interval: float = DEFAULT_POLL_INTERVAL
     not_before: float = 0.0
-    most_failures: int = MAX_FAILED_LOOKS
+    max_failures: int = MAX_FAILED_POLLS
     end: End | None = field(default=None, init=False)
-    """How it ended, None while it lasts."""
+    """How it ended; None until then."""
     status: str | None = field(default=None, init=False)
     progress: int | None = field(default=None, init=False)
-    """What the last look at ``key`` showed; None before the first."""
+    """What the last poll of ``key`` showed; None before the first."""
     failures: int = field(default=0, init=False)
     failure: str | None = field(default=None, init=False)
-    """Failed looks since the last good one, and what the last one said."""
-    looked_at: float = field(default=float("-inf"), init=False)
+    """Number of failed polls since the last successful one, and the message of the last."""
+    polled_at: float = field(default=float("-inf"), init=False)
     newest: float | None = field(default=None, init=False)
-    """When the newest of its actions that were seen was created, by Voucherify's clock."""
+    """When the newest of its actions seen so far was created, by Voucherify's clock."""
     unfinished: dict[str, None] = field(init=False, repr=False)
-    """Its actions that are not known to have finished, in the order of submission."""
+    """The actions that are not known to have finished, in the order of submission."""
 
     def __post_init__(self) -> None:
         self.unfinished = dict.fromkeys(self.async_action_ids)
 
     @property
     def key(self) -> str:
-        """The action that tells most about this wait: by the documented order, the last one finishes last."""
+        """The action to poll for this wait: by the documented order, the one submitted last finishes last."""
         return next(reversed(self.unfinished))
 
     def note_unfinished(self, action: AsyncAction, now: float) -> None:
-        """Take note of a look that found ``key`` unfinished."""
+        """Note that a poll found ``key`` unfinished."""
         self.status, self.progress = action.status, action.progress
-        self.failures, self.failure, self.looked_at = 0, None, now
+        self.failures, self.failure, self.polled_at = 0, None, now
 
 
 @dataclass(slots=True)
 class Awaited:
     """
-    An action that somebody waits for.
+    An action that at least one task waits for.
 
-    :param created: when it was created, by Voucherify's clock; None if that is not known.
-    :param failures: looks at it that failed since the last good one.
+    :param created: when it was created, by Voucherify's clock; None if unknown.
+    :param failures: number of failed polls of it since the last successful one.
     """
 
     waits: list[Wait] = field(default_factory=list)
@@ -94,7 +94,7 @@ class Waits:
     def __init__(self) -> None:
         self._waits: list[Wait] = []
         self.awaited: dict[str, Awaited] = {}
-        """By id, every action that one of them waits for."""
+        """By id, every action that one of the waits is for."""
 
     def __len__(self) -> int:
         return len(self._waits)
@@ -104,12 +104,12 @@ class Waits:
 
     @property
     def head(self) -> Wait:
-        """The one whose action should finish first."""
+        """The wait whose action should finish first."""
         return self._waits[0]
 
     @property
     def poll_interval(self) -> float:
-        """The smallest of theirs."""
+        """The smallest poll interval of all waits."""
         return min(wait.poll_interval for wait in self._waits)
 
     def add(self, wait: Wait) -> None:
@@ -127,7 +127,7 @@ class Waits:
                 self.forget(wait, action_id)
 
     def forget(self, wait: Wait, action_id: str) -> None:
-        """Let a wait not wait for an action any longer."""
+        """Stop a wait from waiting for an action."""
         del wait.unfinished[action_id]
         waits = self.awaited[action_id].waits
         waits.remove(wait)
@@ -135,23 +135,23 @@ class Waits:
             del self.awaited[action_id]
 
     def keyed_on(self, action_id: str | None) -> list[Wait]:
-        """Return the waits about which an action tells most."""
+        """Return the waits whose ``key`` is an action."""
         awaited = self.awaited.get(action_id) if action_id is not None else None
         return [wait for wait in awaited.waits if wait.key == action_id] if awaited is not None else []
 
     def position(self, wait: Wait) -> int:
         """
-        Return how many were submitted before it.
+        Return the number of waits submitted before it.
 
         :raises ValueError: it is not there.
         """
         index = self._index(wait)
         if index is None:
-            raise ValueError(f"nobody waits for {wait.key}")
+            raise ValueError(f"no wait for {wait.key}")
         return index
 
     def _index(self, wait: Wait) -> int | None:
-        """Find a wait by its time, since there may be thousands; None if it is not there."""
+        """Find a wait by bisection, since there may be thousands; None if it is not there."""
         at = bisect.bisect_left(self._waits, wait.submitted_at, key=lambda other: other.submitted_at)
         for index in range(at, len(self._waits)):
             if self._waits[index] is wait:

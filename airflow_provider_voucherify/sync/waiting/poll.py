@@ -1,4 +1,4 @@
-"""The next look at Voucherify's queue, and what may forbid it."""
+"""The next poll of Voucherify's queue, and the rate limit that may forbid it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from airflow_provider_voucherify.sync.waiting.action_list import PAGE
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Poll:
     """
-    The next look.
+    The next poll.
 
-    :param at: when, Unix epoch seconds. Before that time it is not settled yet what to look at: ask again then.
-    :param async_action_id: which action to get; None to get a page of the list, of 100 actions.
-    :param end_date: of the list's page.
+    :param at: when, Unix epoch seconds. Until then it is not decided what to poll: ask again at that time.
+    :param async_action_id: the action to get; None to get a page of the list (100 actions).
+    :param end_date: the ``end_date`` of that page.
     """
 
     at: float
@@ -26,12 +26,12 @@ class Look:
 
     @property
     def call(self) -> Call[AsyncAction | AsyncActionList]:
-        """What to send."""
+        """The call to send."""
         return self._call(get_async_action)
 
     @property
     def call_for_status(self) -> Call[AsyncAction | AsyncActionList]:
-        """The same for whoever has no use for results."""
+        """The same call for a caller that does not need the results."""
         return self._call(async_action_status)
 
     def _call(self, get: Callable[[str], Call[AsyncAction]]) -> Call[AsyncAction | AsyncActionList]:
@@ -43,10 +43,10 @@ class Look:
 @dataclass(frozen=True, slots=True)
 class RateLimit:
     """
-    A rate limit that allows no look for now.
+    A rate limit that forbids polling for now.
 
     :param until: Unix epoch seconds.
-    :param why: what the look that met it said.
+    :param why: the error message of the poll that hit it.
     """
 
     until: float
