@@ -11,15 +11,14 @@ from typing import Any
 
 from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random
 
+from airflow_provider_voucherify.warehouse.bulk_load import bulk_load
+from airflow_provider_voucherify.warehouse.drivers import transaction_of
 from airflow_provider_voucherify.warehouse.queries import database_hook
 
 log = logging.getLogger(__name__)
 
 TRIES = 4
 """How often a transaction is tried that the database refuses: with a second in between at most."""
-
-MAX_PARAMETERS = 2_000
-"""Values in one statement: the databases' limits begin at 2,100."""
 
 
 class Database:
@@ -56,7 +55,7 @@ class Database:
         connection = self.hook.get_conn()
         if self.hook.supports_autocommit:
             self.hook.set_autocommit(connection, False)
-        return connection
+        return transaction_of(connection)
 
     @staticmethod
     def retrying() -> Retrying:
@@ -69,12 +68,9 @@ class Database:
             reraise=True,
         )
 
-    def insert(self, cursor: Any, table: str, columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> None:
-        """Insert rows, as many in a statement as databases take."""
-        for some in some_of(rows, MAX_PARAMETERS // len(columns)):
-            values = ", ".join([self.marks(len(columns))] * len(some))
-            flat = [value for row in some for value in row]
-            cursor.execute(f"insert into {table} ({', '.join(columns)}) values {values}", flat)  # noqa: S608
+    def insert(self, cursor: Any, table: str, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Insert rows, by the database's own means of writing many."""
+        bulk_load(cursor, table, columns, rows, mark=self.mark)
 
     def exists(self, connection: Any, table: str, columns: Iterable[str] = ("1",)) -> bool:
         """

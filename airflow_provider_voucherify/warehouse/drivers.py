@@ -1,4 +1,4 @@
-"""How the drivers of databases are asked for a cursor that streams, and what their bytes are."""
+"""How drivers of databases are asked for a cursor that streams and for a transaction, and what their bytes are."""
 
 from __future__ import annotations
 
@@ -35,6 +35,47 @@ def driver_of(connection: Any) -> Driver:
     """Return the driver of a connection, also if its class is extended elsewhere."""
     modules = [cls.__module__.partition(".")[0] for cls in type(connection).__mro__]
     return next((_DRIVERS[module] for module in modules if module in _DRIVERS), _ANY_DRIVER)
+
+
+def transaction_of(connection: Any) -> Any:
+    """Return a connection whose statements are one transaction until ``commit`` or ``rollback``, then another."""
+    modules = {cls.__module__.partition(".")[0] for cls in type(connection).__mro__}
+    return _DuckDbTransaction(connection) if modules & {"duckdb", "_duckdb"} else connection
+
+
+class _DuckDbCursor:
+    """A connection of DuckDB as its own cursor: one that it gave would be another connection."""
+
+    def __init__(self, connection: Any) -> None:
+        self.wrapped = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.wrapped, name)
+
+    def close(self) -> None:
+        """Leave the connection open."""
+
+
+class _DuckDbTransaction:
+    """A connection of DuckDB, which begins transactions only if it is told to."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        connection.begin()
+
+    def cursor(self) -> _DuckDbCursor:
+        return _DuckDbCursor(self._connection)
+
+    def commit(self) -> None:
+        self._connection.commit()
+        self._connection.begin()
+
+    def rollback(self) -> None:
+        self._connection.rollback()
+        self._connection.begin()
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 def _plain_cursor(connection: Any) -> Any:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.results.summary import joined
 from airflow_provider_voucherify.sync.rows.chunks import Chunk
-from airflow_provider_voucherify.warehouse.database import MAX_PARAMETERS, TRIES, Database, some_of
+from airflow_provider_voucherify.warehouse.bulk_load import MAX_PARAMETERS
+from airflow_provider_voucherify.warehouse.database import TRIES, Database, some_of
 from airflow_provider_voucherify.warehouse.kept_text import KeptText
 from airflow_provider_voucherify.warehouse.outcome_columns import (
     CHANGELOG,

@@ -1,0 +1,78 @@
+"""A transaction is one in every database, whatever its driver does by default."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_voucherify.warehouse.database import Database
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mariadb", "duckdb"])
+def database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Database]:
+    if request.param == "duckdb":
+        pytest.importorskip("duckdb_provider", reason="airflow-provider-duckdb is not installed")
+    if request.param in ("sqlite", "duckdb"):
+        connection = json.dumps({"conn_type": request.param, "host": str(tmp_path / "books.db")})
+    else:
+        connection = request.getfixturevalue(request.param)
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", connection)
+    database = Database("books")
+    with closing(database.hook.get_conn()) as opened:
+        database.create(opened, "entries", {"name": "varchar(20) not null", "number": "bigint"}, "name")
+    yield database
+    with closing(database.hook.get_conn()) as opened, closing(opened.cursor()) as cursor:
+        cursor.execute("DROP TABLE entries")
+        opened.commit()
+
+
+def write(database: Database, *names: str) -> None:
+    with closing(database.transaction()) as connection, closing(connection.cursor()) as cursor:
+        for name in names:
+            database.insert(cursor, "entries", ("name", "number"), [(name, 1)])
+            if name == "breaks":
+                raise ConnectionError("the worker is killed")
+            if name == "undone":
+                connection.rollback()
+        connection.commit()
+
+
+def names(database: Database) -> list[str]:
+    return [name for (name,) in database.hook.get_records("SELECT name FROM entries ORDER BY name")]
+
+
+def test_what_is_committed_is_there(database: Database) -> None:
+    write(database, "a", "b")
+
+    assert names(database) == ["a", "b"]
+
+
+def test_what_breaks_off_leaves_nothing(database: Database) -> None:
+    with pytest.raises(ConnectionError):
+        write(database, "a", "breaks")
+
+    assert names(database) == []
+
+
+def test_after_a_rollback_another_transaction_begins(database: Database) -> None:
+    write(database, "a", "undone", "b")
+    assert names(database) == ["b"]
+
+    with pytest.raises(ConnectionError):
+        write(database, "c", "undone", "d", "breaks")
+
+    assert names(database) == ["b"]
+
+
+def test_whether_a_table_is_there_can_be_asked_within_a_transaction(database: Database) -> None:
+    with closing(database.transaction()) as connection, closing(connection.cursor()) as cursor:
+        assert not database.exists(connection, "no_such_table")
+        database.insert(cursor, "entries", ("name", "number"), [("a", 1)])
+        assert database.exists(connection, "entries", ("name",))
+        connection.commit()
+
+    assert names(database) == ["a"]
