@@ -15,6 +15,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task
 
+from airflow_provider_voucherify.notifications.texts import ready_texts
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 
@@ -51,8 +52,7 @@ with DAG("demo_nightly_sync", schedule=None, tags=["voucherify"], doc_md=__doc__
 
     @task
     def alert(sent: dict[str, Any], arrived: dict[str, Any]) -> None:
-        print(f"{sent['rows_read']} rows: {arrived['created']} created, {arrived['updated']} updated")
-        for failure in [*sent["failures"], *arrived["failures"]]:
-            print(f"not updated: {failure['id']}: {failure['message']} {failure['details'] or ''}")
+        for summary in (sent, arrived):
+            print(ready_texts(summary)["voucherify_text"])
 
     alert(sync_customers.output, wait_for_voucherify.output)

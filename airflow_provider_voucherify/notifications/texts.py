@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import accumulate
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
+from urllib.parse import quote
+
+from airflow_provider_voucherify.sync.results.summary_text import MAX_LINES
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
@@ -17,14 +20,17 @@ SLACK_KEY = "voucherify_slack_text"
 HTML_KEY = "voucherify_html"
 
 MOST_CHARACTERS = 300
-"""A line of a message, and a cell of a mail's table, is cut here. With ten failures that keeps a message below the
-4,000 characters that Slack recommends (docs.slack.dev, chat.postMessage, "Truncating content")."""
+"""A line of a message, and a cell of a mail's table, is cut here."""
 
 MOST_CHARACTERS_FOR_SLACK = 4_000
-"""What a message to Slack may have; only the texts of several mapped tasks are longer."""
+"""What a message to Slack may have (docs.slack.dev, chat.postMessage, "Truncating content")."""
 
-FAILURE_LINE = "- "
-"""What the lines of a summary's text that name a failure begin with; those are in the table of a mail."""
+REASON_LINE = "- "
+"""What the lines of a summary's text that tell a reason begin with; those are in the table of a mail."""
+
+LINK_TEXT = "Log in Airflow"
+
+_OF_URLS = "/:?=&%+~@,;"
 
 
 def ready_texts(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,27 +44,44 @@ def ready_texts(summary: Mapping[str, Any]) -> dict[str, Any]:
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
 
     told = SyncSummary.model_validate(summary)
-    text = told.text()
-    return {SUMMARY_KEY: summary, TEXT_KEY: text, SLACK_KEY: slack_text(text), HTML_KEY: html_text(told)}
+    slack = slack_text(told.text(link=False)) + slack_link(told.log_url)
+    return {SUMMARY_KEY: summary, TEXT_KEY: told.text(), SLACK_KEY: slack, HTML_KEY: html_text(told)}
 
 
 def ready_texts_of_mapped(summaries: Mapping[int, Mapping[str, Any] | None]) -> dict[str, Any]:
     """
-    Return the same for a mapped task: the texts of all its instances, and a list of their summaries.
+    Return the same for a mapped task: the texts of its instances, and a list of their summaries.
+
+    If they have more lines than an alert may have, the texts have a line for each instance, those with failures first.
 
     :param summaries: the dict that each instance returned, by map index; None where it has returned none.
     """
-    texts, html = [], []
-    for index, summary in summaries.items():
+    instances = sorted(summaries.items(), key=lambda instance: not _has_failures(instance[1]))
+    texts, html = {}, []
+    for index, summary in instances:
         of_one = {TEXT_KEY: "no summary", HTML_KEY: "<p>no summary</p>"} if summary is None else ready_texts(summary)
-        texts.append(f"map_index={index}: {of_one[TEXT_KEY]}")
+        texts[index] = f"map_index={index}: {of_one[TEXT_KEY]}"
         html.append(f"<p>map_index={index}:</p>\n{of_one[HTML_KEY]}")
+    text = "\n\n".join(texts[index] for index in summaries)
+    if len(text.splitlines()) > MAX_LINES:
+        lines = [one.partition("\n")[0] for one in texts.values()]
+        text = "\n".join(_first_of(lines))
     return {
         SUMMARY_KEY: [summary for summary in summaries.values() if summary is not None],
-        TEXT_KEY: "\n\n".join(texts),
-        SLACK_KEY: slack_text("\n\n".join(texts)),
-        HTML_KEY: "\n".join(html),
+        TEXT_KEY: text,
+        SLACK_KEY: slack_text(text),
+        HTML_KEY: "\n".join(_first_of(html)),
     }
+
+
+def _has_failures(summary: Mapping[str, Any] | None) -> bool:
+    return summary is None or bool(summary.get("failed") or summary.get("refused"))
+
+
+def _first_of(lines: Sequence[str]) -> list[str]:
+    if len(lines) <= MAX_LINES:
+        return [*lines]
+    return [*lines[: MAX_LINES - 1], f"… and {len(lines) - MAX_LINES + 1:,} more instances"]
 
 
 def texts_without_summary(task_id: str, why: str | None = None) -> dict[str, Any]:
@@ -92,24 +115,36 @@ def slack_text(text: str) -> str:
     return "```\n" + "\n".join(escape(line, quote=False) for line in told) + "\n```"
 
 
+def slack_link(url: str | None) -> str:
+    """Return a line with a link in Slack's ``mrkdwn``, which no code block can have; nothing without a web address."""
+    return f"\n<{escape(quote(url, safe=_OF_URLS))}|{LINK_TEXT}>" if _is_web_address(url) else ""
+
+
+def html_link(url: str | None) -> str:
+    """Return a paragraph with a link; nothing without a web address."""
+    return f'<p><a href="{escape(quote(url, safe=_OF_URLS))}">{LINK_TEXT}</a></p>' if _is_web_address(url) else ""
+
+
+def _is_web_address(url: str | None) -> TypeGuard[str]:
+    return url is not None and url.startswith(("https://", "http://"))
+
+
 def html_text(summary: SyncSummary) -> str:
     """
-    Return a summary as the HTML of a mail: a sentence, and a table of the failures that it names.
+    Return a summary as the HTML of a mail: a sentence, a table of the reasons of failures, and a link to the log.
 
     Every text is escaped, so that none can add an element, an attribute or a link. Long texts are cut.
     """
-    from airflow_provider_voucherify.sync.results.summary import name_of
-
-    first, *lines = (line for line in summary.text().splitlines() if not line.startswith(FAILURE_LINE))
+    first, *lines = (line for line in summary.text(link=False).splitlines() if not line.startswith(REASON_LINE))
     html = [f"<p>{_cell(first)}</p>"]
-    if summary.failures:
+    if summary.reasons:
         html.append('<table border="1" cellspacing="0" cellpadding="4">')
-        html.append(_row("th", ("outcome", "id", "message", "details", "key")))
-        for failure in summary.failures:
-            cells = (failure.outcome, name_of(failure), failure.message, failure.details, failure.key)
-            html.append(_row("td", cells))
+        html.append(_row("th", ("records", "outcome", "key", "message", "such as")))
+        for one in summary.reasons:
+            html.append(_row("td", (f"{one.count:,}", one.outcome, one.key, one.message, ", ".join(one.ids))))
         html.append("</table>")
-    return "\n".join(html + [f"<p>{_cell(line)}</p>" for line in lines])
+    html += [f"<p>{_cell(line)}</p>" for line in lines]
+    return "\n".join(filter(None, [*html, html_link(summary.log_url)]))
 
 
 def _row(element: str, cells: Iterable[str | None]) -> str:

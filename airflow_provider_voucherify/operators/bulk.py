@@ -22,7 +22,7 @@ from airflow_provider_voucherify.task.parameters import CheckedWhenParsed, Wrong
 from airflow_provider_voucherify.task.planning import make_plan
 from airflow_provider_voucherify.task.rendering import HiddenRecords, fields_to_render, render_template
 from airflow_provider_voucherify.task.tracked_state import check_mapped, keep_rows, state_folder
-from airflow_provider_voucherify.task.unsettled import log_plan, unsettled_summary, write_unsent
+from airflow_provider_voucherify.task.unsettled import log_plan, unsettled_summary, what_is_refused, write_unsent
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
@@ -149,7 +149,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
                 return dry_run(self, run, plan)
             if plan.batches:
                 check_newer_runs(context, fail_limits(self).newer_runs, warn_limits(self).newer_runs, self.log)
-            context["ti"].xcom_push(key=REFUSED_XCOM_KEY, value=[failure.sample() for failure in plan.refused_sample])
+            context["ti"].xcom_push(key=REFUSED_XCOM_KEY, value=what_is_refused(plan))
             if plan.batches:
                 run.announce_links(hook)
             sync = submit(self, run, plan, hook)

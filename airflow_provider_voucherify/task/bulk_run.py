@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.task.operator_run import OperatorRun
     from airflow_provider_voucherify.task.staging import PlannedRecords, StagedRecords
 
-REFUSED_XCOM_KEY = "voucherify_refused"
+REFUSED_XCOM_KEY = "voucherify_refused_rows"
+"""XCom with what a summary says of refused rows, for the worker that goes on after the task was deferred."""
 
 
 def prepare(task: Any, run: OperatorRun) -> None:
@@ -99,13 +100,15 @@ def settle(
     from airflow_provider_voucherify.sync.results.collect import collect_outcomes
 
     ti = run.context["ti"]
+    refused = ti.xcom_pull(task_ids=ti.task_id, key=REFUSED_XCOM_KEY, map_indexes=ti.map_index) or {}
     with ExitStack() as stack:
         ledger = stack.enter_context(sent.ledger()) if sent is not None else None
         summary = collect_outcomes(
             sync,
             client,
             resource=task.resource,
-            refused_sample=ti.xcom_pull(task_ids=ti.task_id, key=REFUSED_XCOM_KEY, map_indexes=ti.map_index) or (),
+            refused_sample=refused.get("failures", ()),
+            refused_reasons=refused.get("reasons", ()),
             folder=run.folder,
             sent=sent,
             ledger=ledger,

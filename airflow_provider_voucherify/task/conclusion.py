@@ -61,11 +61,12 @@ def conclude(
     :raises VoucherifyRecordsFailedError: a threshold is exceeded.
     """
     exceeded = exceeded_limits(summary, fail_limits(task), "fail_if")
+    summary = with_link(summary, context)
     keep_summary(task, context, summary)
     metrics.concluded(summary)
     text, value = summary.text(), summary.as_xcom()
     worth_a_look = summary.failed or summary.refused or summary.not_reported or summary.warning
-    task.log.log(logging.WARNING if worth_a_look else logging.INFO, "%s", text)
+    task.log.log(logging.WARNING if worth_a_look else logging.INFO, "%s", summary.text(None, link=False))
     if summary.not_reported:
         task.log.warning("Voucherify's answers do not mention %d of the records that were sent", summary.not_reported)
     if worth_a_look or summary.failed_async_action_ids:
@@ -81,15 +82,20 @@ def conclude(
     return value
 
 
+def with_link(summary: SyncSummary, context: Context) -> SyncSummary:
+    """Return the summary with the page of the task's try in Airflow."""
+    return summary.model_copy(update={"log_url": getattr(context["ti"], "log_url", None)})
+
+
 def keep_summary(task: Any, context: Context, summary: SyncSummary) -> None:
     """
     Keep a task's summary for OpenLineage, and give it to the task's asset events (those of ``outlets=``) as extra.
 
-    Failed records are left out of the extra. Airflow sends the events if the task succeeds.
+    What names records is left out of the extra. Airflow sends the events if the task succeeds.
     """
     task.summary = summary
     for event in events_of_outlets(context, task.outlets):
-        event.extra = {**event.extra, **summary.model_dump(mode="json", exclude={"failures"})}
+        event.extra = {**event.extra, **summary.without_records()}
 
 
 def _call_back(task: Any, context: Context, value: dict[str, Any]) -> None:

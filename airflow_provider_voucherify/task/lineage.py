@@ -96,7 +96,7 @@ def _run_facets(summary: SyncSummary | None) -> dict[str, Any]:
 
     if summary is None:
         return {}
-    counts = summary.model_dump(mode="json", exclude={"failures"})
+    counts = summary.without_records()
     return {RUN_FACET: RunFacet().with_additional_properties(**{_camel(name): counts[name] for name in counts})}
 
 

@@ -44,7 +44,12 @@ def planned_summary(plan: Plan, resource: str) -> SyncSummary:
     planned = SubmittedSync((), time.time(), plan.counts, len(plan.batches), plan.bytes_to_send)
     warning = joined(plan.warnings)
     return SyncSummary(
-        **planned.as_summary(), **_refused(plan), resource=resource, submitted=None, warning=warning, dry_run=True
+        **planned.as_summary(),
+        **what_is_refused(plan),
+        resource=resource,
+        submitted=None,
+        warning=warning,
+        dry_run=True,
     )
 
 
@@ -61,7 +66,7 @@ def unsettled_summary(
 
     return SyncSummary(
         **sync.as_summary(),
-        **({} if plan is None else _refused(plan)),
+        **({} if plan is None else what_is_refused(plan)),
         resource=resource,
         submitted=sync.submitted,
         report_uri=None if folder is None else folder.uri,
@@ -79,11 +84,12 @@ def write_unsent(plan: Plan, folder: StorageReportFolder) -> None:
     remove_reports(folder)
 
 
-def _refused(plan: Plan) -> dict[str, Any]:
-    """Return what a summary shows of the refused rows."""
-    from airflow_provider_voucherify.sync.results.summary import first_samples, most_frequent
+def what_is_refused(plan: Plan) -> dict[str, Any]:
+    """Return what a summary says of the refused rows, under the names that it has there."""
+    from airflow_provider_voucherify.sync.results.summary import most_frequent
 
     return {
         "failures_by_key": most_frequent(plan.refused_by_key),
-        "failures": first_samples(failure.sample() for failure in plan.refused_sample),
+        "failures": [failure.sample() for failure in plan.refused_sample],
+        "reasons": plan.refused_reasons,
     }

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 
 from airflow_provider_voucherify.client.http import VoucherifyClient
 from airflow_provider_voucherify.client.settings import ConnectionSettings
+from airflow_provider_voucherify.notifications.texts import ready_texts
 from harness import ROOT
 from harness.demo import warehouse
 from harness.demo.airflow_process import Airflow
@@ -66,6 +67,9 @@ def main() -> int:
         return 1
     sent, arrived = run.result("sync_customers"), run.result("wait_for_voucherify")
     print(f"\n{outcome_table(sent, arrived)}\n\n{reasons_table(sent, arrived)}")
+    print("\nWhat a message to Slack or a mail says:")
+    for summary in (sent, arrived):
+        print("\n" + ready_texts(summary)["voucherify_text"])
     print("\nThe DAG: dags_examples/demo_nightly_sync.py. Reports and failures.jsonl: .demo/reports")
     return 0
 

@@ -133,7 +133,7 @@ def test_the_sensor_waits_deferred_and_a_mailbox_is_told_of_failures(
     assert mail["to"] == "crm-team@example.com"
     body = mail.get_body(("html",))
     assert body is not None
-    assert "<td>Invalid payload</td><td>&lt;why&gt;</td>" in body.get_content()
+    assert "<td>Invalid payload - &lt;why&gt;</td><td>p3</td>" in body.get_content()
     (failed,) = _failures(reports / "products")
     assert failed["source_id"] == "p3"
 
@@ -164,20 +164,24 @@ def test_slack_and_a_mailbox_are_told_of_failures_and_no_error_text_becomes_mark
     )
     assert alert.removeprefix(f":rotating_light: alert_on_failures, {run.dag_run.run_id}\n") == every_night
     assert "1 updated, 1 failed" in alert
-    shown = alert.partition("```")[2].removesuffix("```")
-    assert "&lt;b&gt;GONE&lt;/b&gt;: Cannot find - &lt;!channel&gt; '''&lt;https://evil.example|*click*&gt;'''" in shown
+    shown, _, link = alert.partition("```")[2].partition("```")
+    assert ": Cannot find - &lt;!channel&gt; '''&lt;https://evil.example|*click*&gt;'''" in shown
+    assert "{{ 1 / 0 }} Bcc: all@example.com: &lt;b&gt;GONE&lt;/b&gt;" in shown
     assert [character for character in "<>`" if character in shown] == []
-    assert "{{ 1 / 0 }} Bcc: all@example.com (failed, not_found)" in shown
+    assert link == f"\n<{run.xcom('update_vouchers')['log_url']}|Log in Airflow>"
     (mail,) = mailbox
     assert mail["subject"] == "alert_on_failures: 1 vouchers were not updated"
     assert mail["bcc"] is None
     body = mail.get_body(("html",))
     assert body is not None
     html = ElementTree.fromstring(f"<mail>{body.get_content()}</mail>")
-    assert {element.tag for element in html.iter()} == {"mail", "p", "table", "tr", "th", "td"}
+    assert {element.tag for element in html.iter()} == {"mail", "p", "table", "tr", "th", "td", "a"}
     (cells,) = html.findall("table/tr[td]")
-    assert [cell.text for cell in cells][:3] == ["failed", "<b>GONE</b>", "Cannot find"]
-    assert cells[3].text == HOSTILE.replace("\r\n", "  ")
+    assert [cell.text for cell in cells][:3] == ["1", "failed", "not_found"]
+    assert [cell.text for cell in cells][3:] == [
+        "Cannot find - " + HOSTILE.replace("\r\n", "  "),
+        "<b>GONE</b>",
+    ]
     assert [failure["code"] for failure in _failures(reports / "vouchers")] == ["<b>GONE</b>"]
 
 

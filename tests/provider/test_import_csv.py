@@ -114,7 +114,7 @@ def test_failed_rows_are_told_with_number_and_reason(
             "details": "row 2 of the file",
         }
     ]
-    assert f"c2: {reason} - row 2 of the file" in told[0]["voucherify_text"]
+    assert f"- 1 failed, no key: {reason}: c2\n" in told[0]["voucherify_text"]
     [line] = map(json.loads, (tmp_path / "reports" / "failures.jsonl").read_text().splitlines())
     assert (line["Source_id"], line["tier"], line["_failure"]["row"]) == ("c2", "tin", 2)
 

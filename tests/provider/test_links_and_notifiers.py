@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +20,16 @@ from airflow_provider_voucherify.links.async_action import report_url
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
 from airflow_provider_voucherify.models.endpoints import dashboard_url
 from airflow_provider_voucherify.notifications.summary import VoucherifySummaryNotifier
-from airflow_provider_voucherify.notifications.texts import MOST_CHARACTERS, html_text, slack_text
+from airflow_provider_voucherify.notifications.texts import (
+    html_link,
+    html_text,
+    ready_texts_of_mapped,
+    slack_link,
+    slack_text,
+)
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
-from airflow_provider_voucherify.sync.results.summary import FailureSample, SyncSummary
+from airflow_provider_voucherify.sync.results.summary import FailureReason, SyncSummary
 
 RECORDS = [{"source_id": "c1"}, {"source_id": "c2", "birthdate": "soon"}]
 
@@ -57,7 +64,7 @@ def test_a_notifier_is_told_of_failed_records_while_the_task_is_green(voucherify
 
     [text] = notifier.sent
     assert text.startswith("1 refused in links_and_notifiers: Voucherify customers: 2 rows - 1 created, 1 refused")
-    assert "c2: birthdate must be a date" in text
+    assert "- 1 refused, invalid_value: birthdate must be a date as YYYY-MM-DD (actual value is 'soon'): c2\n" in text
 
 
 def test_a_summary_notifier_brings_the_summary_to_airflow_s_own_callbacks(voucherify: LocalVoucherify) -> None:
@@ -87,10 +94,10 @@ def test_a_summary_notifier_tells_of_each_task_of_a_mapped_one(voucherify: Local
     first, second, third, *failures = context["voucherify_text"].split("\n\n")
     assert first.startswith("map_index=0: Voucherify customers: 1 rows - 1 created")
     assert second == "map_index=1: no summary"
-    assert third.startswith("map_index=2: Voucherify customers: 2 rows - 1 created, 1 refused\n- c2: birthdate must")
+    assert third.startswith("map_index=2: Voucherify customers: 2 rows - 1 created, 1 refused\n- 1 refused, invalid_v")
     assert failures == []
     assert context["voucherify_slack_text"] == slack_text(context["voucherify_text"])
-    assert context["voucherify_html"].startswith("<p>map_index=0:</p>\n<p>Voucherify customers: 1 rows")
+    assert context["voucherify_html"].startswith("<p>map_index=1:</p>\n<p>no summary</p>")
     assert context["voucherify_html"].count("<table") == 1
     assert [summary["rows_read"] for summary in context["voucherify_summary"]] == [1, 2]
 
@@ -182,10 +189,10 @@ def test_where_there_is_no_summary_the_message_begins_with_what_failed(voucherif
     run_dag(dag_with(records=None, path="/nowhere/rows.csv", on_failure_callback=VoucherifySummaryNotifier(notifier)))
 
     (sent,) = notifier.sent
-    text, _, html = sent.partition(" / ")
+    text, _, mail = sent.partition(" / ")
     assert text.startswith("None Voucherify task sync failed: ")
-    assert html.startswith("<p>Voucherify task sync failed: ")
-    assert text.count("rows.csv") == html.count("rows.csv") > 0
+    assert mail.startswith("<p>Voucherify task sync failed: ")
+    assert text.count("rows.csv") == mail.count("rows.csv") > 0
     assert "no summary" not in sent
 
 
@@ -221,8 +228,11 @@ def test_a_secret_in_what_a_task_has_failed_with_is_told_to_nobody(voucherify: L
 
 
 @pytest.mark.parametrize("character", ["\n", "\r", "\u2028", "\u202e", "\x1b", "\ud800"])
-def test_texts_for_slack_and_mail_have_a_line_for_each_failure_whatever_is_in_it(character: str) -> None:
-    failures = [FailureSample.model_construct(outcome="failed", id="c1", message=f"a{character}b", details="x" * 1_000)]
+def test_texts_for_slack_and_mail_have_a_line_for_each_reason_whatever_is_in_it(character: str) -> None:
+    ids = [f"c{character}1", "<!channel>", "<b>"]
+    reason = FailureReason.model_construct(
+        outcome="failed", key="k`", message=f"a{character}b " + "x" * 1_000, count=3, ids=ids
+    )
     summary = SyncSummary.model_construct(
         resource="customers",
         rows_read=2,
@@ -234,25 +244,70 @@ def test_texts_for_slack_and_mail_have_a_line_for_each_failure_whatever_is_in_it
         succeeded=1,
         requests=1,
         bytes_sent=9,
-        failures=failures,
+        reasons=[reason],
         report_uri="/reports",
         warning="3 of 2 rows failed",
     )
 
-    slack, html = slack_text(summary.text()).splitlines(), html_text(summary)
+    slack, mail = slack_text(summary.text()).splitlines(), html_text(summary)
 
     assert [slack[0], slack[-1]] == ["```", "```"]
     assert slack[2] == "Warning: 3 of 2 rows failed"
-    assert slack[3].startswith("- c1: a b - xxx")
-    assert len(slack[3]) == MOST_CHARACTERS
-    assert slack[4:-1] == ["… and 2 more", "All of them: /reports/failures.jsonl"]
-    assert "<td>a b</td>" in html
-    assert html.splitlines()[-3:] == [
+    assert slack[3].startswith("- 3 failed, k': a b xxx")
+    assert slack[3].endswith(": c 1, &lt;!channel&gt;, &lt;b&gt;")
+    assert slack[4:-1] == ["Nothing to do yet: the next run sends 3 again", "All of them: /reports/failures.jsonl"]
+    assert "<td>c 1, &lt;!channel&gt;, &lt;b&gt;</td>" in mail
+    assert mail.splitlines()[-3:] == [
         "<p>Warning: 3 of 2 rows failed</p>",
-        "<p>… and 2 more</p>",
+        "<p>Nothing to do yet: the next run sends 3 again</p>",
         "<p>All of them: /reports/failures.jsonl</p>",
     ]
-    assert html.count("a b") == 1
+    assert mail.count("a b") == 1
+
+
+def test_an_alert_has_a_link_to_the_log_of_the_try(voucherify: LocalVoucherify) -> None:
+    told: list[dict[str, Any]] = []
+
+    run = run_dag(dag_with(on_failed_records_callback=told.append))
+
+    url = run.xcom("sync")["log_url"]
+    assert url == told[0]["ti"].log_url
+    assert told[0]["voucherify_text"].splitlines()[-1] == f"Log: {url}"
+    assert told[0]["voucherify_slack_text"].endswith(f"\n```\n<{url.replace('&', '&amp;')}|Log in Airflow>")
+    assert told[0]["voucherify_html"].endswith(f'<p><a href="{html.escape(url)}">Log in Airflow</a></p>')
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "", None])
+def test_only_a_web_address_is_linked(url: str | None) -> None:
+    assert slack_link(url) == html_link(url) == ""
+
+
+def test_a_link_cannot_end_early() -> None:
+    url = "https://airflow/dags/a>b|c<d\"'&e=1"
+
+    assert slack_link(url) == "\n<https://airflow/dags/a%3Eb%7Cc%3Cd%22%27&amp;e=1|Log in Airflow>"
+    assert html_link(url) == '<p><a href="https://airflow/dags/a%3Eb%7Cc%3Cd%22%27&amp;e=1">Log in Airflow</a></p>'
+
+
+def test_many_mapped_instances_are_told_in_a_line_each_those_with_failures_first() -> None:
+    of_one = SyncSummary(
+        resource="customers",
+        rows_read=2,
+        submitted=2,
+        refused=0,
+        superseded=0,
+        async_action_ids=[],
+        requests=1,
+        bytes_sent=9,
+        succeeded=2,
+    ).as_xcom()
+    instances = {index: of_one | ({"failed": 1} if index in (40, 50) else {}) for index in range(100)}
+
+    lines = ready_texts_of_mapped(instances)["voucherify_text"].splitlines()
+
+    assert len(lines) == 14
+    assert [line.partition(":")[0] for line in lines[:3]] == ["map_index=40", "map_index=50", "map_index=0"]
+    assert lines[-1] == "… and 87 more instances"
 
 
 def test_a_text_that_is_too_long_for_slack_ends_after_a_whole_line() -> None:

@@ -223,14 +223,59 @@ def test_an_alert_tells_reasons_of_both_kinds(
     strict_voucherify: LocalVoucherify, deferred: bool, defer_at_once: None
 ) -> None:
     told: list[str] = []
-    rows = [{"source_id": None}] * 12 + [{"source_id": f"c{n}", "tier": "tin"} for n in range(30)]
+    rows = (
+        [{"source_id": None, "tier": "gold"}]
+        + [{"source_id": None}] * 11
+        + [{"source_id": f"c{n}", "tier": "tin"} for n in range(30)]
+    )
 
     run = sync(rows, deferrable=deferred, on_failed_records_callback=lambda c: told.append(c["voucherify_text"]))
 
     assert run.xcom("sync")["failures_by_key"] == {"metadata_validation_failed": 30, "missing_key": 12}
     (text,) = told
-    assert "must be equal to one of gold,silver" in text
-    assert "… and 32 more; all of them by reason: metadata_validation_failed 30, missing_key 12" in text
+    first, second = (line for line in text.splitlines() if line.startswith("- "))
+    assert first.startswith("- 30 failed, metadata_validation_failed: ")
+    assert "must be equal to one of gold,silver" in first
+    assert first.endswith(": c0, c1, c2, …")
+    assert second == "- 12 refused, missing_key: source_id is missing: row 1 (tier 'gold'), row 2, row 3, …"
+    assert "To do: mend 42 rows in the source, or they fail again\n" in text
+
+
+@pytest.mark.parametrize("deferred", [True, False], ids=["deferred", "on the worker"])
+def test_an_alert_says_what_is_new_since_the_last_sync(
+    strict_voucherify: LocalVoucherify, tmp_path: Path, deferred: bool, defer_at_once: None
+) -> None:
+    told: list[str] = []
+
+    def night(rows: list[dict[str, Any]], **kwargs: Any) -> dict[str, Any]:
+        run = sync(
+            rows,
+            state=str(tmp_path / "state"),
+            deferrable=deferred,
+            fail_if={"failed": None},
+            on_failed_records_callback=lambda context: told.append(context["voucherify_text"]),
+            **kwargs,
+        )
+        summary: dict[str, Any] = run.xcom("sync")
+        return summary
+
+    old = [{"source_id": "old", "tier": "tin"}, {"source_id": "odd", "tier": "gold", "birthdate": "soon"}]
+    first = night(old)
+    second = night(old)
+    third = night([*old, {"source_id": "new", "tier": "tin"}, {"source_id": None}])
+    mended = night([{**row, "tier": "gold", "birthdate": None} for row in old])
+    again = night(old)
+
+    assert [first["newly_failed"], second["newly_failed"], third["newly_failed"]] == [None, 0, 1]
+    assert [mended["newly_failed"], again["newly_failed"]] == [0, 2]
+    assert third["newly_failed_ids"] == ["new"]
+    news = [[line for line in text.splitlines() if line.startswith("New since")] for text in told]
+    assert news == [
+        [],
+        ["New since the last sync: 0"],
+        ["New since the last sync: 1 (new)"],
+        ["New since the last sync: 2 (odd, old)"],
+    ]
 
 
 def test_a_row_without_an_id_is_named_by_its_place_and_another_column(strict_voucherify: LocalVoucherify) -> None:
@@ -246,7 +291,7 @@ def test_a_row_without_an_id_is_named_by_its_place_and_another_column(strict_vou
         ),
     )
 
-    assert "- row 2 (name 'Ann'): source_id is missing (refused, missing_key)" in told[0]
+    assert "- 1 refused, missing_key: source_id is missing: row 2 (name 'Ann')\n" in told[0]
     assert "<td>row 2 (name &#x27;Ann&#x27;)</td>" in told[1]
 
 

@@ -21,6 +21,7 @@ from airflow_provider_voucherify.sync.results.thresholds import exceeded_limits,
 from airflow_provider_voucherify.sync.results.totals import Totals
 from airflow_provider_voucherify.sync.types.failure import Failure
 from airflow_provider_voucherify.sync.types.outcome import OUTCOMES, ActionOutcome
+from airflow_provider_voucherify.sync.types.reasons import Reasons
 from airflow_provider_voucherify.sync.types.settled import Settled
 from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
 
@@ -83,7 +84,7 @@ def test_a_sum_is_unknown_where_a_part_is(outcomes: list[ActionOutcome]) -> None
         ),
         (
             {"rows_read": 9, "succeeded": 3, "updated": None, "created": None, "failed": 1, "unchanged": 1},
-            "Voucherify customers: 9 rows - 3 written, 1 unchanged, 1 failed\n… and 1 more",
+            "Voucherify customers: 9 rows - 3 written, 1 unchanged, 1 failed",
         ),
         (
             {"rows_read": 9, "succeeded": 2, "updated": 2, "not_updated": 2, "superseded": 2, "not_reported": 3},
@@ -95,7 +96,7 @@ def test_a_sum_is_unknown_where_a_part_is(outcomes: list[ActionOutcome]) -> None
         ),
         (
             {"rows_read": 5, "submitted": None, "succeeded": None, "requests": 2, "refused": 1, "dry_run": True},
-            "Voucherify customers: 5 rows - dry run, 2 requests not sent, 1 refused\n… and 1 more",
+            "Voucherify customers: 5 rows - dry run, 2 requests not sent, 1 refused",
         ),
         (
             {"rows_read": 5, "submitted": 5, "succeeded": None, "requests": 2, "async_action_ids": ["a", "b"]},
@@ -104,7 +105,7 @@ def test_a_sum_is_unknown_where_a_part_is(outcomes: list[ActionOutcome]) -> None
     ],
 )
 def test_the_first_line_tells_all_that_happened(fields: dict[str, Any], text: str) -> None:
-    assert summary(**fields).text() == text
+    assert summary(**fields).text().splitlines()[0] == text
 
 
 def test_each_warning_has_a_line_whatever_is_in_it() -> None:
@@ -118,39 +119,148 @@ def test_each_warning_has_a_line_whatever_is_in_it() -> None:
     ]
 
 
-def test_failures_are_told_one_per_line_and_where_the_others_are() -> None:
-    failures = [
-        failure("c1", message="Invalid payload", details="price must be an integer", key="invalid_payload"),
-        failure(None, "refused", message="source_id is missing", key="missing_key"),
-        failure(None, "refused", message="source_id is missing", key="missing_key", row=1_017, hint="name 'Ann'"),
-        failure("c2"),
-    ]
+def reasons_of(*failures: Failure) -> list[dict[str, Any]]:
+    reasons = Reasons()
+    for one in failures:
+        reasons.add(one)
+    return reasons.most_frequent()
 
-    text = summary(rows_read=20, failed=11, refused=1, failures=failures, report_uri="s3://b/r").text()
+
+def refused(record_id: str | None, message: str, row: int, hint: str | None = None) -> Failure:
+    return Failure("refused", record_id, "missing_key", message, row=row, hint=hint)
+
+
+def test_failures_are_told_by_reason_with_what_is_new_and_what_is_to_be_done() -> None:
+    payload = [
+        Failure("failed", f"c{n}", "invalid_payload", "Invalid payload", "price must be an integer") for n in range(9)
+    ]
+    nameless = [
+        refused(None, "source_id is missing", 1_017, "name 'Ann'"),
+        refused(None, "source_id is missing", 2_000),
+    ]
+    gone = [Failure("failed", f"v{n}", "not_found", "Resource not found", f"Cannot find v{n}") for n in range(2)]
+
+    text = summary(
+        rows_read=20,
+        failed=11,
+        refused=2,
+        reasons=reasons_of(*nameless, *payload, *gone),
+        newly_failed=1,
+        newly_failed_ids=["c8"],
+        report_uri="s3://b/r",
+        log_url="https://airflow/log",
+    ).text()
 
     assert text.splitlines() == [
-        "Voucherify customers: 20 rows - 11 failed, 1 refused",
-        "- c1: Invalid payload - price must be an integer (failed, invalid_payload)",
-        "- (no id): source_id is missing (refused, missing_key)",
-        "- row 1,017 (name 'Ann'): source_id is missing (refused, missing_key)",
-        "- c2: no reason given (failed, no key)",
-        "… and 8 more",
+        "Voucherify customers: 20 rows - 11 failed, 2 refused",
+        "- 9 failed, invalid_payload: Invalid payload - price must be an integer: c0, c1, c2, …",
+        "- 2 refused, missing_key: source_id is missing: row 1,017 (name 'Ann'), row 2,000",
+        "- 2 failed, not_found: Resource not found - Cannot find …: v0, v1",
+        "New since the last sync: 1 (c8)",
+        "To do: mend 11 rows in the source, or they fail again; the next run sends 2 others again",
         "All of them: s3://b/r/failures.jsonl",
+        "Log: https://airflow/log",
     ]
 
 
-def test_what_is_not_shown_is_counted_by_reason() -> None:
-    text = summary(rows_read=400, failed=300, refused=12, failures_by_key={"not_found": 300, "missing_key": 12}).text()
+@pytest.mark.parametrize(
+    ("counts", "reason", "told"),
+    [
+        ({"failed": 2}, Failure("failed", "v", "not_found", "no"), "Nothing to do yet: the next run sends 2 again"),
+        ({"failed": 2}, Failure("failed", "c", None, "who knows"), "Nothing to do yet: the next run sends 2 again"),
+        (
+            {"failed": 2},
+            Failure("failed", "c", "metadata_validation_failed", "tier"),
+            "To do: mend 2 rows in the source, or they fail again",
+        ),
+        ({"refused": 2}, refused(None, "no id", 1), "To do: mend 2 rows in the source, or they fail again"),
+        (
+            {"refused": 2, "not_reported": 3},
+            refused(None, "no id", 1),
+            "To do: mend 2 rows in the source, or they fail again; the next run sends 3 others again",
+        ),
+    ],
+)
+def test_an_alert_says_whether_there_is_anything_to_do(counts: dict[str, int], reason: Failure, told: str) -> None:
+    assert summary(**counts, reasons=reasons_of(reason, reason)).text().splitlines()[-1] == told
 
-    assert text.splitlines()[1:] == ["… and 312 more; all of them by reason: not_found 300, missing_key 12"]
+
+def test_nothing_is_to_be_done_about_an_action_that_failed_as_a_whole() -> None:
+    text = summary(failed=None, failed_async_action_ids=["aa_1"]).text()
+
+    assert text.endswith(
+        "Nothing to do yet: 1 async actions failed as a whole; a retry or the next run sends them again"
+    )
 
 
-def test_reasons_are_told_by_their_number_though_an_xcom_forgets_their_order() -> None:
-    stored = {"invalid_payload": 1, "missing_key": 12, "not_found": 300, "other": 400}
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        ("Cannot find c1", "Cannot find c2", "Cannot find …"),
+        ("tier: must be gold (actual value is 'tin')", "tier: must be gold (actual value is 'a) b')", None),
+        ("must be less than 100, is 101", "must be less than 100, is 7000", "must be less than …, is …"),
+        ("no such 'x'", "no such 'y'", "no such …"),
+        ("the same", "the same", "the same"),
+    ],
+)
+def test_reasons_that_differ_in_values_alone_are_one_reason(one: str, other: str, message: str | None) -> None:
+    told = reasons_of(Failure("failed", "c1", "k", one), Failure("failed", "c2", "k", other))
 
-    text = summary(rows_read=713, failed=713, failures_by_key=stored).text()
+    if message is not None:
+        assert [(reason["message"], reason["count"]) for reason in told] == [(message, 2)]
+    assert sum(reason["count"] for reason in told) == 2
+    assert all(not set(reason["message"]) & set("1") or reason["message"] == one for reason in told)
 
-    assert text.endswith("by reason: not_found 300, missing_key 12, invalid_payload 1, other 400")
+
+def test_reasons_are_bounded_and_none_is_lost() -> None:
+    words = [f"{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(600)]
+
+    told = reasons_of(*(Failure("failed", f"c{n}", "k", f"because of {word}") for n, word in enumerate(words)))
+
+    assert sum(reason["count"] for reason in told) == len(words)
+    assert len(told) <= 20
+    assert (told[-1]["key"], told[-1]["outcome"]) == ("other", "failed")
+
+
+HOSTILE = st.text(st.characters(categories=("L", "N", "P", "S", "Z", "C")), max_size=2_000)
+
+
+@given(
+    st.lists(st.tuples(HOSTILE, HOSTILE, HOSTILE), max_size=30),
+    st.lists(HOSTILE, max_size=12),
+    st.integers(0, 10) | st.none(),
+)
+def test_an_alert_has_fewer_than_fifteen_lines_whatever_is_in_rows_and_messages(
+    failures: list[tuple[str, str, str]], warnings: list[str], new: int | None
+) -> None:
+    told = summary(
+        failed=len(failures),
+        not_reported=1,
+        reasons=reasons_of(*(Failure("failed", *one) for one in failures)),
+        warning=joined(warnings),
+        newly_failed=new,
+        newly_failed_ids=[],
+        report_uri="/r",
+        log_url="https://airflow/log",
+    )
+
+    lines = told.text().split("\n")
+
+    assert lines == told.text().splitlines()
+    assert len(lines) < 15
+    assert max(len(line) for line in lines if line.startswith("- ")) <= 700 if failures else True
+    assert lines[-1] == "Log: https://airflow/log"
+
+
+def test_what_there_is_no_room_for_is_counted_and_in_the_log() -> None:
+    failures = [Failure("failed", f"c{n}", "k", f"because of {'x' * n}") for n in range(1, 13)]
+    told = summary(failed=12, reasons=reasons_of(*failures), warning="\n".join(f"w{n}" for n in range(9)))
+
+    lines, log = told.text().splitlines(), told.text(None).splitlines()
+
+    assert [line for line in lines if "more" in line] == ["… and 6 more warnings, see the log", "… and 5 more reasons"]
+    assert len(lines) == 14
+    assert len([line for line in log if line.startswith(("- ", "Warning: w"))]) == 21
 
 
 def test_no_count_is_lost_where_long_keys_begin_alike() -> None:

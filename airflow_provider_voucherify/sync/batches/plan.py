@@ -202,6 +202,11 @@ class Plan:
         """The first of them."""
         return self._refused.sample
 
+    @property
+    def refused_reasons(self) -> list[dict[str, Any]]:
+        """How many are refused, by what the reason says; see ``types.reasons``."""
+        return self._refused.reasons.most_frequent()
+
     def refused_lines(self) -> Iterator[bytes]:
         """Give the refused rows as lines of ``failures.jsonl``; needs ``keep_refused``."""
         return self._refused.lines()

@@ -11,6 +11,7 @@ from typing import IO, Any
 from airflow_provider_voucherify.sync.rows.failure_lines import Attempts, failure_line
 from airflow_provider_voucherify.sync.rows.mapping import MappingRules
 from airflow_provider_voucherify.sync.types.failure import SAMPLE_SIZE, Failure
+from airflow_provider_voucherify.sync.types.reasons import Reasons
 from airflow_provider_voucherify.sync.types.text import json_safe_text
 
 MAX_HINT = 60
@@ -27,6 +28,7 @@ class RefusedRows:
 
     def __init__(self, rules: MappingRules, *, keep_lines: bool) -> None:
         self.by_key: Counter[str] = Counter()
+        self.reasons = Reasons()
         self.sample: list[Failure] = []
         self._rules = rules
         self._read_at = time.time()
@@ -77,6 +79,7 @@ class RefusedRows:
 
     def _count(self, failure: Failure) -> None:
         self.by_key[str(failure.key)] += 1
+        self.reasons.add(failure)
         if len(self.sample) < SAMPLE_SIZE:
             self.sample.append(failure)
 

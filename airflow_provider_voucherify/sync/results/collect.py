@@ -50,6 +50,7 @@ def collect_outcomes(
     *,
     resource: str | None = None,
     refused_sample: Iterable[Mapping[str, Any]] = (),
+    refused_reasons: Iterable[Mapping[str, Any]] = (),
     folder: ReportFolder | None = None,
     sent: SentRecords | None = None,
     ledger: Ledger | None = None,
@@ -66,6 +67,7 @@ def collect_outcomes(
 
     :param resource: what the batches update; None to take it from the actions.
     :param refused_sample: what the summary shows of the refused rows.
+    :param refused_reasons: how many were refused, by what the reason says.
     :param folder: keeps ``report-*.csv``, ``failures.jsonl`` and, if it is known what was ``sent``,
         ``set_aside.jsonl``. Of an earlier sync nothing is left in it.
     :param sent: what was sent; without it ``failures.jsonl`` names failed records by id alone.
@@ -74,7 +76,7 @@ def collect_outcomes(
     :param listeners: who else is told of each batch.
     :param seen: see ``settle_all``, as for ``on_all_finished`` and for what is raised.
     """
-    totals = Totals(sync, refused_sample)
+    totals = Totals(sync, refused_sample, refused_reasons)
     kept: set[str] = set()
 
     def judge(number: int, batch: SubmittedBatch, action: AsyncAction) -> Settled:
@@ -101,7 +103,9 @@ def collect_outcomes(
                 copy_into(folder, "set_aside.jsonl", set_aside)
             remove_reports(folder, but=kept)
     summary = totals.summary(resource, folder)
-    return summary if ledger is None else summary.with_values_not_cleared(ledger.fields.not_cleared())
+    if ledger is None:
+        return summary
+    return summary.with_values_not_cleared(ledger.fields.not_cleared()).with_newly_failed(ledger.newly_failed())
 
 
 def outcome_of(

@@ -9,14 +9,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from airflow_provider_voucherify.sync.results.summary_text import MAX_LINES, lines_of
 from airflow_provider_voucherify.sync.state.record_state import NotCleared
 from airflow_provider_voucherify.sync.types.failure import SAMPLE_SIZE
 from airflow_provider_voucherify.sync.types.outcome import OUTCOMES
+from airflow_provider_voucherify.sync.types.reasons import OTHER, NewlyFailed, name_of
 
 MAX_KEYS, MAX_KEY_CHARACTERS = 20, 100
 """How many keys of reasons a summary has, and how many characters of each: the API may give any."""
-
-_OTHER = "other"
 
 
 class FailureSample(BaseModel):
@@ -31,6 +31,23 @@ class FailureSample(BaseModel):
     key: str | None = None
     message: str | None = None
     details: str | None = None
+
+
+class FailureReason(BaseModel):
+    """
+    Failed or refused records that have the same reason.
+
+    :param message: what Voucherify, or the check of the row, says. Values that differ from record to record are ``…``.
+    :param ids: three of the records; of a row without an id its place, and another column.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    outcome: str
+    key: str | None = None
+    message: str | None = None
+    count: int
+    ids: list[str] = []
 
 
 class SyncSummary(BaseModel):
@@ -76,6 +93,10 @@ class SyncSummary(BaseModel):
     :param estimated_minutes: of a dry run, how long the rate limits would make the sending last.
     :param failures_by_key: failed and refused records by the key of their reason, as far as one is given; of a
         failed record it is Voucherify's own (``invalid_payload``, ``not_found``, …).
+    :param reasons: failed and refused records by reason, the most frequent of twenty first, with three ids each.
+    :param newly_failed: failed and refused records, as far as they have an id, that had not failed in the last sync
+        (``newly_failed_ids`` are three of them); None if that is not known: without a state, and in its first run.
+    :param log_url: page of the task's try in Airflow.
     :param report_uri: folder with the reports and ``failures.jsonl``; None if none was asked for.
     :param failures: ten of the failed and refused records: the first refused ones, five of them at most if others
         failed, and then the first failed ones.
@@ -110,6 +131,10 @@ class SyncSummary(BaseModel):
     quota_share: float | None = None
     estimated_minutes: float | None = None
     failures_by_key: dict[str, int] = {}
+    reasons: list[FailureReason] = []
+    newly_failed: int | None = None
+    newly_failed_ids: list[str] = []
+    log_url: str | None = None
     report_uri: str | None = None
     dry_run: bool = False
     failures: list[FailureSample] = []
@@ -117,6 +142,10 @@ class SyncSummary(BaseModel):
     def as_xcom(self) -> dict[str, Any]:
         """Return a plain dict: Airflow refuses to read back models that it was not told to trust."""
         return self.model_dump(mode="json")
+
+    def without_records(self) -> dict[str, Any]:
+        """Return the same without what names records or quotes what is in them, for those who only count."""
+        return self.model_dump(mode="json", exclude={"failures", "reasons", "newly_failed_ids"})
 
     def counts(self) -> dict[str, int]:
         """
@@ -140,50 +169,26 @@ class SyncSummary(BaseModel):
         """Return the summary with what Voucherify still has although the source no longer has it."""
         return self.model_copy(update={"values_not_cleared": not_cleared.values}).with_warning(not_cleared.text())
 
-    def text(self) -> str:
-        """Return what happened in a few lines that fit a chat message or an e-mail."""
-        what = f"Voucherify {self.resource or 'update'}"
-        counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.counts().items())
-        rows = self.rows_read if self.rows_read is not None else self.submitted
-        if self.dry_run:
-            state = f"dry run, {self.requests:,} requests not sent"
-        elif self.succeeded is None and self.async_action_ids:
-            state = f"{self.requests:,} requests queued, their outcome was not waited for"
-        else:
-            state = "" if counts else "nothing to do"
-        lines = [f"{what}: {rows or 0:,} rows - {', '.join(filter(None, (state, counts)))}"]
-        if self.warning:
-            lines += [f"Warning: {warning}" for warning in self.warning.split("\n")]
-        lines += [f"- {failure_text(failure)}" for failure in self.failures]
-        hidden = (self.failed or 0) + self.refused - len(self.failures)
-        if hidden > 0:
-            by_key = ", ".join(f"{key} {count:,}" for key, count in _by_count(self.failures_by_key))
-            lines.append(f"… and {hidden:,} more" + (f"; all of them by reason: {by_key}" if by_key else ""))
-        if self.report_uri and self.failures:
-            lines.append(f"All of them: {self.report_uri}/failures.jsonl")
-        return "\n".join(lines)
+    def with_newly_failed(self, newly_failed: NewlyFailed | None) -> SyncSummary:
+        """Return the summary with the records that had not failed in the last sync."""
+        if newly_failed is None:
+            return self
+        ids = [name_of(FailureSample(outcome="failed", id=record_id)) for record_id in newly_failed.ids]
+        return self.model_copy(update={"newly_failed": newly_failed.count, "newly_failed_ids": ids})
+
+    def text(self, most_lines: int | None = MAX_LINES, *, link: bool = True) -> str:
+        """
+        Return what happened in a few lines that fit a chat message or an e-mail.
+
+        :param most_lines: None for as many as there are, as in a log.
+        :param link: whether the last line is the page of the task's try.
+        """
+        return "\n".join(lines_of(self, most_lines, link=link))
 
 
 def joined(warnings: Iterable[str | None]) -> str | None:
     """Return warnings as a summary has them, one per line; None if there are none."""
     return "\n".join(filter(None, warnings)) or None
-
-
-def failure_text(failure: FailureSample) -> str:
-    """
-    Return one line for a failure, e.g. ``c1: Invalid payload - price must be an integer (failed, invalid_payload)``.
-
-    A row without an id is named by its place in the source and another column: ``row 17 (name 'Ann'): …``.
-    """
-    reason = " - ".join(part for part in (failure.message, failure.details) if part) or "no reason given"
-    return " ".join(f"{name_of(failure)}: {reason} ({failure.outcome}, {failure.key or 'no key'})".split())
-
-
-def name_of(failure: FailureSample) -> str:
-    """Return what a failure is found by: the record's id, or the place of its row and another column."""
-    if failure.id or failure.row is None:
-        return failure.id or "(no id)"
-    return f"row {failure.row:,}" + (f" ({failure.hint})" if failure.hint else "")
 
 
 def first_samples(samples: Iterable[Mapping[str, Any]]) -> list[FailureSample]:
@@ -195,10 +200,5 @@ def most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
     """Return counts by key as a summary has them: the most frequent first, and the last of too many together."""
     merged: Counter[str] = Counter()
     for place, (key, count) in enumerate(Counter(counts).most_common()):
-        merged[key[:MAX_KEY_CHARACTERS] if place < MAX_KEYS else _OTHER] += count
+        merged[key[:MAX_KEY_CHARACTERS] if place < MAX_KEYS else OTHER] += count
     return dict(merged)
-
-
-def _by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Return the counts, largest first and "other" last: an XCom does not keep the order of a dict's members."""
-    return sorted(counts.items(), key=lambda counted: (counted[0] == _OTHER, -counted[1], counted[0]))

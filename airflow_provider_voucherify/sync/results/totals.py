@@ -9,14 +9,16 @@ from typing import Any
 
 from airflow_provider_voucherify.sync.results.failure_files import FailuresFolder
 from airflow_provider_voucherify.sync.results.summary import (
+    FailureReason,
     FailureSample,
     SyncSummary,
     first_samples,
     joined,
     most_frequent,
 )
-from airflow_provider_voucherify.sync.types.failure import SAMPLE_SIZE
+from airflow_provider_voucherify.sync.types.failure import SAMPLE_SIZE, Failure
 from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
+from airflow_provider_voucherify.sync.types.reasons import Reasons
 from airflow_provider_voucherify.sync.types.settled import Settled
 from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
 
@@ -27,10 +29,17 @@ class Totals:
 
     :param sync: whose actions they are.
     :param refused_sample: what the summary may show of rows that were refused.
+    :param refused_reasons: how many were, by what the reason says.
     """
 
-    def __init__(self, sync: SubmittedSync, refused_sample: Iterable[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self,
+        sync: SubmittedSync,
+        refused_sample: Iterable[Mapping[str, Any]] = (),
+        refused_reasons: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
         self._sync = sync
+        self._reasons = Reasons(refused_reasons)
         self._refused = first_samples(refused_sample)
         self._failed: list[FailureSample] = []
         self._by_key: Counter[str] = Counter(sync.counts.refused_by_key)
@@ -52,6 +61,10 @@ class Totals:
             self._failed_ids.append(settled.async_action_id)
             self._size_is_known &= bool(outcome.records)
         failures = chain(settled.failures, () if settled.unnamed is None else (settled.unnamed,))
+        for failure in settled.failures:
+            self._reasons.add(failure)
+        if (unnamed := outcome.failed - len(settled.failures)) > 0:
+            self._reasons.add(settled.unnamed or Failure("failed", None, None, None), unnamed)
         samples = islice(failures, SAMPLE_SIZE - len(self._failed))
         self._failed += [FailureSample.model_validate(failure.sample()) for failure in samples]
         self._by_key.update({key: count for key, count in outcome.failures_by_key.items() if key is not None})
@@ -78,6 +91,7 @@ class Totals:
             failed_async_action_ids=self._failed_ids,
             warning=joined(warnings),
             failures_by_key=most_frequent(self._by_key),
+            reasons=[FailureReason.model_validate(reason) for reason in self._reasons.most_frequent()],
             report_uri=folder.uri if folder is not None else None,
             failures=[*self._refused[:room], *self._failed][:SAMPLE_SIZE],
         )

@@ -34,6 +34,7 @@ from airflow_provider_voucherify.sync.state.removed_records import RemovedRecord
 from airflow_provider_voucherify.sync.state.row_outcomes import row_outcomes
 from airflow_provider_voucherify.sync.types.failure import Failure
 from airflow_provider_voucherify.sync.types.outcome import MAX_ATTEMPTS, RowOutcome, confirmed_by
+from airflow_provider_voucherify.sync.types.reasons import SHOWN_IDS, NewlyFailed
 from airflow_provider_voucherify.sync.types.settled import Settled
 from airflow_provider_voucherify.sync.types.text import json_safe_text, shortened
 
@@ -309,6 +310,13 @@ class Ledger:
     def count_recreated(self) -> int:
         """Count the records that an earlier run has confirmed and that Voucherify had to create in this one."""
         return self._database.number(sql.COUNT_RECREATED, self._database.names)
+
+    def newly_failed(self) -> NewlyFailed | None:
+        """Say which failed and refused records had not failed in the last sync; None before there was one."""
+        if not self._database.number(sql.HAS_EARLIER_RUNS, self._database.names):
+            return None
+        found = self._db.execute(sql.NEWLY_FAILED, {**self._database.names, "most": SHOWN_IDS}).fetchall()
+        return NewlyFailed(found[0][1] if found else 0, [record_id for record_id, _ in found])
 
     def update_state(self) -> None:
         """

@@ -225,6 +225,25 @@ where a.outcome = 'created' and s.confirmed_at is not null and s.outcome <> 'rem
     and s.settings in of_project
 """
 
+HAS_EARLIER_RUNS = """
+select exists (select 1 from earlier.state where settings in of_project and run <> :run)
+"""
+
+NEWLY_FAILED = """
+select id, count(*) over () from (
+    select id from answers where outcome = 'failed'
+    union select id from unsent where outcome = 'refused' and id is not null
+    union select id from held join rows using (item) where held.outcome = 'refused'
+) left join earlier.state s using (id)
+where s.id is null or s.settings not in of_project or s.outcome not in ('failed', 'refused')
+    or s.run = :run and s.attempts < 2
+order by id limit :most
+"""
+"""
+What an earlier try of the same run has written over is known by its attempts alone: a row that such a try has refused
+counts as new.
+"""
+
 # The state afterwards
 
 TAKE_ANSWERS = """

@@ -1,0 +1,118 @@
+"""The lines in which a summary is told: in the log, and in alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.sync.results.summary import FailureReason, SyncSummary
+
+MAX_LINES = 14
+"""Lines of an alert, whatever happened."""
+
+MAX_WARNINGS = 4
+"""Of these, the ones for warnings, if there are as many reasons as fit too."""
+
+MAX_CHARACTERS_OF_ID, MAX_CHARACTERS_OF_MESSAGE = 60, 200
+"""What is shown of an id and of a message, either of which may be anything."""
+
+CONTENT_KEYS = frozenset({"invalid_payload", "metadata_validation_failed"})
+"""Keys of failures that are a record's own fault: it fails in the same way for as long as it is the same."""
+
+
+def lines_of(summary: SyncSummary, most: int | None, *, link: bool) -> list[str]:
+    """
+    Tell a summary in lines.
+
+    What there is no room for is counted. None of the lines has a line break, whatever is in a row or a message.
+
+    :param most: None for as many as there are.
+    :param link: whether the last one is the page of the task's try.
+    """
+    warnings = [f"Warning: {_on_one_line(line)}" for line in (summary.warning or "").split("\n") if line]
+    reasons = [_reason_line(reason) for reason in _by_count(summary.reasons)]
+    end = [*_end(summary), *([f"Log: {summary.log_url}"] if link and summary.log_url else [])]
+    if most is not None:
+        room = most - 1 - len(end)
+        for_reasons = min(len(reasons), max(room - len(warnings), room - MAX_WARNINGS))
+        warnings = _cut(warnings, room - for_reasons, "warnings, see the log")
+        reasons = _cut(reasons, for_reasons, "reasons")
+    return [_first_line(summary), *warnings, *reasons, *end]
+
+
+def _cut(lines: Sequence[str], most: int, what: str) -> list[str]:
+    if len(lines) <= most:
+        return [*lines]
+    return [*lines[: most - 1], f"… and {len(lines) - most + 1:,} more {what}"]
+
+
+def _first_line(summary: SyncSummary) -> str:
+    counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in summary.counts().items())
+    rows = summary.rows_read if summary.rows_read is not None else summary.submitted
+    if summary.dry_run:
+        state = f"dry run, {summary.requests:,} requests not sent"
+    elif summary.succeeded is None and summary.async_action_ids:
+        state = f"{summary.requests:,} requests queued, their outcome was not waited for"
+    else:
+        state = "" if counts else "nothing to do"
+    told = ", ".join(filter(None, (state, counts)))
+    return f"Voucherify {summary.resource or 'update'}: {rows or 0:,} rows - {told}"
+
+
+def _reason_line(reason: FailureReason) -> str:
+    """Tell a reason, e.g. ``3 failed, invalid_payload: Invalid payload - price must be an integer: c1, c2, c3``."""
+    what = f"- {reason.count:,} {reason.outcome}, {reason.key or 'no key'}"
+    message = _shortened(reason.message or "no reason given", MAX_CHARACTERS_OF_MESSAGE)
+    return _on_one_line(": ".join([what, message, *([named] if (named := _ids(reason.ids, reason.count)) else [])]))
+
+
+def _end(summary: SyncSummary) -> Iterator[str]:
+    """Say what is new, what is to be done, and where to read on."""
+    failed = (summary.failed or 0) + summary.refused
+    if failed and summary.newly_failed is not None:
+        ids = _ids(summary.newly_failed_ids, summary.newly_failed)
+        yield f"New since the last sync: {summary.newly_failed:,}{f' ({_on_one_line(ids)})' if ids else ''}"
+    if failed or summary.not_reported:
+        yield _to_do(summary)
+    elif summary.failed_async_action_ids:
+        whole = len(summary.failed_async_action_ids)
+        yield f"Nothing to do yet: {whole:,} async actions failed as a whole; a retry or the next run sends them again"
+    if summary.report_uri and failed:
+        yield f"All of them: {_on_one_line(summary.report_uri)}/failures.jsonl"
+
+
+def _to_do(summary: SyncSummary) -> str:
+    """Say what a person has to mend, and what the next run does by itself."""
+    to_mend = sum(reason.count for reason in summary.reasons if not is_sent_again(reason))
+    others = (summary.failed or 0) + summary.refused + (summary.not_reported or 0) - to_mend
+    if not to_mend:
+        return f"Nothing to do yet: the next run sends {others:,} again"
+    rows = f"{to_mend:,} rows in the source, or they fail" if to_mend > 1 else "1 row in the source, or it fails"
+    return f"To do: mend {rows} again" + (f"; the next run sends {others:,} others again" if others > 0 else "")
+
+
+def is_sent_again(reason: FailureReason) -> bool:
+    """
+    Say whether the next sync may come to another end with the same records.
+
+    Refused rows and records whose content Voucherify does not take fail again for as long as they are the same.
+    """
+    return reason.outcome != "refused" and reason.key not in CONTENT_KEYS
+
+
+def _ids(ids: Sequence[str], count: int) -> str:
+    shown = [_shortened(one, MAX_CHARACTERS_OF_ID) for one in ids]
+    return ", ".join(shown + (["…"] if shown and count > len(shown) else []))
+
+
+def _by_count(reasons: Sequence[FailureReason]) -> list[FailureReason]:
+    return sorted(reasons, key=lambda reason: -reason.count)
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split())
