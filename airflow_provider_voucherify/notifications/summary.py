@@ -12,11 +12,16 @@ from airflow_provider_voucherify.compat import (
     XCom,
     fresh,
     get_map_indexes,
-    redact,
     with_values,
 )
-from airflow_provider_voucherify.models.errors import VoucherifyError
+from airflow_provider_voucherify.exceptions import VoucherifyRecordsFailedError
+from airflow_provider_voucherify.models.errors import (
+    VoucherifyActionFailedError,
+    VoucherifyError,
+    VoucherifyRecordsRejectedError,
+)
 from airflow_provider_voucherify.notifications.texts import (
+    Failed,
     ready_texts,
     ready_texts_of_mapped,
     texts_without_summary,
@@ -24,6 +29,9 @@ from airflow_provider_voucherify.notifications.texts import (
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
+
+WITH_SUMMARY = (str, VoucherifyRecordsFailedError, VoucherifyActionFailedError, VoucherifyRecordsRejectedError)
+"""What a task may have failed with that has a summary all the same; of a text nobody knows."""
 
 
 class VoucherifySummaryNotifier(BaseNotifier):
@@ -72,6 +80,9 @@ class VoucherifySummaryNotifier(BaseNotifier):
         ti: Any = context.get("ti")
         run: Any = context["dag_run"] if ti is None else {"dag_id": ti.dag_id, "dag_run_id": ti.run_id}
         task_id = self.task_id or ti.task_id
+        failed = _error(context) if self.task_id is None else None
+        if failed is not None and not isinstance(failed, WITH_SUMMARY):  # Airflow logs it as an error to look for none
+            return texts_without_summary(task_id, Failed.of(failed), ti.log_url)
         place = {"dag_id": run["dag_id"], "run_id": run["dag_run_id"], "task_id": task_id}
 
         def summary(map_index: int) -> dict[str, Any] | None:
@@ -83,17 +94,15 @@ class VoucherifySummaryNotifier(BaseNotifier):
         each = {index: summary(index) for index in get_map_indexes(**place)} if self.task_id else {}
         if any(each.values()):
             return ready_texts_of_mapped(each)
-        return texts_without_summary(task_id, _failure(context))
+        return texts_without_summary(task_id, Failed.of(_error(context)), getattr(ti, "log_url", None))
 
 
-def _failure(context: Context) -> str | None:
-    """Say what a task has failed with, as its log does: secrets that Airflow knows are masked."""
-    exception = context.get("exception")
-    if isinstance(exception, AirflowFailException) and isinstance(exception.__cause__, VoucherifyError):
-        exception = exception.__cause__
-    if isinstance(exception, BaseException):
-        return str(redact(f"{type(exception).__name__}: {exception}"))
-    return None if exception is None else str(redact(str(exception)))
+def _error(context: Context) -> BaseException | str | None:
+    """Return what a task has failed with; of an error that Airflow was told not to retry the cause."""
+    error = context.get("exception")
+    if isinstance(error, AirflowFailException) and isinstance(error.__cause__, VoucherifyError):
+        return error.__cause__
+    return error
 
 
 def _can_be_awaited(notifier: BaseNotifier) -> bool:

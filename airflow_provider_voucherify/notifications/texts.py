@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import accumulate
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 from urllib.parse import quote
 
+from airflow_provider_voucherify.compat import redact
+from airflow_provider_voucherify.models.errors import VoucherifyError
 from airflow_provider_voucherify.sync.results.summary_text import MAX_LINES
 
 if TYPE_CHECKING:
@@ -29,6 +31,11 @@ REASON_LINE = "- "
 """What the lines of a summary's text that tell a reason begin with; those are in the table of a mail."""
 
 LINK_TEXT = "Log in Airflow"
+
+MOST_LINES_OF_MESSAGE = 9
+"""What an alert has of what a task has failed with, so that there is room for what to do about it."""
+
+NO_SUMMARY = "ended before it knew what became of its rows, see its log"
 
 _OF_URLS = "/:?=&%+~@,;"
 
@@ -59,7 +66,8 @@ def ready_texts_of_mapped(summaries: Mapping[int, Mapping[str, Any] | None]) -> 
     instances = sorted(summaries.items(), key=lambda instance: not _has_failures(instance[1]))
     texts, html = {}, []
     for index, summary in instances:
-        of_one = {TEXT_KEY: "no summary", HTML_KEY: "<p>no summary</p>"} if summary is None else ready_texts(summary)
+        nothing = {TEXT_KEY: NO_SUMMARY, HTML_KEY: f"<p>{NO_SUMMARY}</p>"}
+        of_one = nothing if summary is None else ready_texts(summary)
         texts[index] = f"map_index={index}: {of_one[TEXT_KEY]}"
         html.append(f"<p>map_index={index}:</p>\n{of_one[HTML_KEY]}")
     text = "\n\n".join(texts[index] for index in summaries)
@@ -84,21 +92,60 @@ def _first_of(lines: Sequence[str]) -> list[str]:
     return [*lines[: MAX_LINES - 1], f"… and {len(lines) - MAX_LINES + 1:,} more instances"]
 
 
-def texts_without_summary(task_id: str, why: str | None = None) -> dict[str, Any]:
+class Failed(NamedTuple):
+    """
+    What a task has failed with, as its log tells it: secrets that Airflow knows are masked.
+
+    :param kind: the error's class; None if only its text is known.
+    :param advice: what to do about it, as the Test button says it; None if nothing is known.
+    """
+
+    kind: str | None
+    message: str
+    advice: str | None = None
+
+    @classmethod
+    def of(cls, error: BaseException | str | None) -> Failed | None:
+        """Take an error apart; None stands for none."""
+        if error is None or isinstance(error, str):
+            return None if error is None else cls(None, _masked(error))
+        if isinstance(error, VoucherifyError):
+            advice = None if error.advice is None else _masked(error.advice)
+            return cls(type(error).__name__, _masked(error.happened), advice)
+        return cls(type(error).__name__, _masked(str(error)))
+
+
+def _masked(text: str) -> str:
+    return str(redact(text))
+
+
+def texts_without_summary(task_id: str, failed: Failed | None = None, log_url: str | None = None) -> dict[str, Any]:
     """
     Return the same for a task that has no summary, as one that failed before it had any.
 
-    :param why: what it failed with; the texts tell it. The members of ``voucherify_summary`` are None.
+    :param failed: what it failed with; the texts tell it. The members of ``voucherify_summary`` are None.
+    :param log_url: page of its try in Airflow.
     """
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
 
-    if why is None:
-        text = f"Voucherify task {task_id} has returned no summary"
+    if failed is None:
+        lines = [f"Voucherify task {task_id} has returned no summary"]
     else:
-        text = "\n".join(wrap(f"Voucherify task {task_id} failed: {why}", MOST_CHARACTERS))
-    html = "\n".join(f"<p>{_cell(line)}</p>" for line in text.splitlines())
-    nothing = dict.fromkeys(SyncSummary.model_fields)
-    return {SUMMARY_KEY: nothing, TEXT_KEY: text, SLACK_KEY: slack_text(text), HTML_KEY: html}
+        lines = [": ".join(filter(None, (f"Voucherify task {task_id} failed", failed.kind)))]
+        lines += _wrapped(failed.message, MOST_LINES_OF_MESSAGE)
+        lines += _wrapped(f"What to do: {failed.advice}", MAX_LINES - 1 - len(lines)) if failed.advice else []
+    links = [f"Log: {log_url}"] if log_url else []
+    return {
+        SUMMARY_KEY: dict.fromkeys(SyncSummary.model_fields),
+        TEXT_KEY: "\n".join(lines + links),
+        SLACK_KEY: slack_text("\n".join(lines)) + slack_link(log_url),
+        HTML_KEY: "\n".join(filter(None, [*(f"<p>{_cell(line)}</p>" for line in lines), html_link(log_url)])),
+    }
+
+
+def _wrapped(text: str, most: int) -> list[str]:
+    """Return a text in lines of its own, with others if one is too long; ``most`` at most."""
+    return [part for line in text.splitlines() for part in wrap(_printable(line), MOST_CHARACTERS)][:most]
 
 
 def slack_text(text: str) -> str:

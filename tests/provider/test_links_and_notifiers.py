@@ -19,13 +19,16 @@ from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.links.async_action import report_url
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
 from airflow_provider_voucherify.models.endpoints import dashboard_url
+from airflow_provider_voucherify.models.errors import VoucherifyError
 from airflow_provider_voucherify.notifications.summary import VoucherifySummaryNotifier
 from airflow_provider_voucherify.notifications.texts import (
+    Failed,
     html_link,
     html_text,
     ready_texts_of_mapped,
     slack_link,
     slack_text,
+    texts_without_summary,
 )
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
@@ -93,11 +96,11 @@ def test_a_summary_notifier_tells_of_each_task_of_a_mapped_one(voucherify: Local
     [context] = told
     first, second, third, *failures = context["voucherify_text"].split("\n\n")
     assert first.startswith("map_index=0: Voucherify customers: 1 rows - 1 created")
-    assert second == "map_index=1: no summary"
+    assert second == "map_index=1: ended before it knew what became of its rows, see its log"
     assert third.startswith("map_index=2: Voucherify customers: 2 rows - 1 created, 1 refused\n- 1 refused, invalid_v")
     assert failures == []
     assert context["voucherify_slack_text"] == slack_text(context["voucherify_text"])
-    assert context["voucherify_html"].startswith("<p>map_index=1:</p>\n<p>no summary</p>")
+    assert context["voucherify_html"].startswith("<p>map_index=1:</p>\n<p>ended before it knew")
     assert context["voucherify_html"].count("<table") == 1
     assert [summary["rows_read"] for summary in context["voucherify_summary"]] == [1, 2]
 
@@ -177,7 +180,7 @@ def test_a_deadline_s_notifier_tells_of_each_task_of_a_mapped_one(voucherify: Lo
     [text] = notifier.sent
     assert re.findall(r"map_index=\d: \w+ \w+", text) == [
         "map_index=0: Voucherify customers",
-        "map_index=1: no summary",
+        "map_index=1: ended before",
         "map_index=2: Voucherify customers",
     ]
 
@@ -190,25 +193,43 @@ def test_where_there_is_no_summary_the_message_begins_with_what_failed(voucherif
 
     (sent,) = notifier.sent
     text, _, mail = sent.partition(" / ")
-    assert text.startswith("None Voucherify task sync failed: ")
-    assert mail.startswith("<p>Voucherify task sync failed: ")
+    assert text.startswith("None Voucherify task sync failed: FileNotFoundError\n")
+    assert mail.startswith("<p>Voucherify task sync failed: FileNotFoundError</p>\n<p>")
     assert text.count("rows.csv") == mail.count("rows.csv") > 0
     assert "no summary" not in sent
 
 
 @needs_the_exception
-def test_an_alert_says_what_to_do(voucherify: LocalVoucherify) -> None:
+def test_an_alert_says_what_to_do(voucherify: LocalVoucherify, task_log: Callable[[], str]) -> None:
     notifier = Messages("{{ voucherify_slack_text }}")
     voucherify.misbehave("submit", Status(401, {"code": 401, "message": "Unauthorized", "key": "unauthorized"}))
 
     run_dag(dag_with(on_failure_callback=VoucherifySummaryNotifier(notifier)))
 
     (sent,) = notifier.sent
-    told = " ".join(sent.split())
     asked = f"POST {voucherify.base_url}/v1/customers/bulk/async (connection voucherify_default)"
-    assert told.startswith(f"``` Voucherify task sync failed: VoucherifyAuthenticationError: {asked} was answered")
-    assert f"Wrong key or wrong region: {voucherify.base_url} does not accept this application ID" in told
-    assert "AirflowFailException" not in told, "one name of a class is enough"
+    first, second, third, *_ = sent.removeprefix("```\n").splitlines()
+    assert first == "Voucherify task sync failed: VoucherifyAuthenticationError"
+    assert second == f"{asked} was answered with 401: Unauthorized (key unauthorized)"
+    assert third.startswith(
+        f"What to do: Wrong key or wrong region: {voucherify.base_url} does not accept this application ID"
+    )
+    assert "AirflowFailException" not in sent, "one name of a class is enough"
+    assert sent.endswith("|Log in Airflow>")
+    assert "XCom not found" not in task_log(), "noise beside the cause"
+
+
+def test_what_a_task_has_failed_with_has_fewer_than_fifteen_lines_and_no_markup_whatever_it_is() -> None:
+    error = VoucherifyError("<!channel> `x` " + "y " * 10_000)
+    error.advice = "<b>do</b>"
+
+    texts = texts_without_summary("sync", Failed.of(error), "https://airflow/log")
+
+    assert len(texts["voucherify_text"].splitlines()) < 15
+    assert texts["voucherify_text"].endswith("\nWhat to do: <b>do</b>\nLog: https://airflow/log")
+    assert "&lt;!channel&gt; 'x'" in texts["voucherify_slack_text"]
+    assert "<b>" not in texts["voucherify_html"]
+    assert "<!channel>" not in texts["voucherify_html"]
 
 
 @needs_the_exception
