@@ -60,6 +60,7 @@ __all__ = [
     "TaskStateStore",
     "TriggerEvent",
     "XCom",
+    "airflow_version",
     "conf",
     "determine_kwargs",
     "events_of_outlets",
@@ -69,12 +70,14 @@ __all__ = [
     "get_map_indexes",
     "get_task_state_store",
     "get_task_states",
+    "id_of_try",
     "is_from_mapped_task",
     "open_for_reading",
     "partial_of_expand_kwargs",
     "redact",
     "set_asset_state",
     "task_decorator_factory",
+    "urls",
     "with_values",
 ]
 
@@ -152,6 +155,35 @@ def with_values(context: Context, values: Mapping[str, Any]) -> Context:
     extended: Any = copy.copy(context)
     extended.update(values)
     return cast("Context", extended)
+
+
+def id_of_try(context: Context) -> str:
+    """
+    Return what tells a try from all others, also from the tries of a run of the same name that was deleted.
+
+    It is the same while the try is deferred and when it goes on. Airflow 3 has an id for each try.
+    """
+    ti: Any = context["ti"]
+    own = getattr(ti, "id", None) or getattr(context["dag_run"], "id", "")
+    return f"{own}/{ti.try_number}"
+
+
+def urls(context: Context) -> tuple[str | None, str | None]:
+    """Return the addresses of a try's log and of its DAG run in Airflow's UI, if they are known."""
+    ti: Any = context["ti"]
+    try:
+        log = str(ti.log_url)
+    except Exception:  # no address of the UI in the configuration
+        return None, None
+    before, found, _ = log.partition("/tasks/")
+    return log, before if found else log.partition("&task_id=")[0]
+
+
+def airflow_version() -> str:
+    """Return Airflow's version."""
+    from airflow import __version__
+
+    return str(__version__)
 
 
 def set_asset_state(context: Context, outlets: Iterable[Any], key: str, value: Mapping[str, Any]) -> None:

@@ -135,7 +135,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
         """Read, check, send, wait; see the class for what is returned and raised."""
         with ExitStack() as stack:
             run = stack.enter_context(self._run(context))
-            run.clear_links()
+            run.begin()
             check(self, rendered=True)
             check_mapped(self, context)
             prepare(self, run)

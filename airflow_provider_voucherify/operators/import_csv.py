@@ -157,7 +157,7 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
         """Read, check, send, wait; see the class for what is returned and raised."""
         with ExitStack() as stack:
             run = stack.enter_context(self._run(context))
-            run.clear_links()
+            run.begin()
             check(self, rendered=True)
             if run.folder is not None:
                 run.folder.prepare()

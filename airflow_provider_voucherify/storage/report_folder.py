@@ -61,9 +61,10 @@ class StorageReportFolder:
         """Copy a file of the folder into a local one; False if there is no such file."""
         return fetch(str(self._path / name), to)
 
-    def names(self) -> list[str]:
-        """Return the names of what is in it."""
-        fs, path = self._path.fs, self._path.path
+    def names(self, folder: str = "") -> list[str]:
+        """Return the names of what is in it, or in a folder of it."""
+        place = self._path / folder if folder else self._path
+        fs, path = place.fs, place.path
         fs.invalidate_cache(path)
         try:
             return [PurePosixPath(name).name for name in fs.ls(path, detail=False)]

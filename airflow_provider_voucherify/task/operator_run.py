@@ -95,7 +95,8 @@ class OperatorRun(TaskRun):
                 self._note_unknown_actions(error.call.rpartition("/")[2])
             except Exception:
                 self._log.warning("What Voucherify does not know cannot be written down for a retry", exc_info=True)
-        elif (
+        self.record.close(error)
+        if (
             isinstance(error, VoucherifyError)
             and is_permanent(error)
             and not isinstance(error, AirflowFailException)
@@ -170,6 +171,7 @@ class OperatorRun(TaskRun):
         """Go on where a trigger's event leads; what was staged is removed unless the task is deferred again."""
         from airflow_provider_voucherify.task.staging import StagedRecords
 
+        self.record.go_on()
         try:
             resumption = Resumption.read(event)
         except VoucherifyError:

@@ -81,7 +81,7 @@ def _ledger(task: Any, context: Context, hook: VoucherifyHook) -> tuple[Ledger |
     """Open a ledger where outcomes or the state of records are kept, with what earlier syncs have left."""
     from airflow_provider_voucherify.sync.batches.settings import settings_digest
     from airflow_provider_voucherify.sync.state.ledger import Ledger
-    from airflow_provider_voucherify.task.row_tracking import run_key
+    from airflow_provider_voucherify.task.history import run_name
 
     if task.state is None:
         return None, []
@@ -95,9 +95,9 @@ def _ledger(task: Any, context: Context, hook: VoucherifyHook) -> tuple[Ledger |
             "every row counts as one to send"
         ]
     settings = settings_digest(project, task._destination(), mapping_rules(task))
-    ledger = Ledger(run_key(context), settings, everything=is_true("full_refresh", task.full_refresh))
+    ledger = Ledger(run_name(context), settings, everything=is_true("full_refresh", task.full_refresh))
     try:
-        return ledger, row_tracking(task, context).load_state(ledger, context, create=not task.is_dry_run)
+        return ledger, row_tracking(task, context).load_state(ledger, context)
     except BaseException:
         ledger.close()
         raise

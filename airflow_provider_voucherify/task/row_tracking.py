@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from tempfile import TemporaryFile
@@ -13,16 +12,17 @@ from urllib.parse import quote
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.policies import State
 from airflow_provider_voucherify.storage.files import check_writable, fetch, replacing
+from airflow_provider_voucherify.storage.history_folder import HistoryFolder
 from airflow_provider_voucherify.storage.paths import path_text
 from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
+from airflow_provider_voucherify.sync.types.text import short_digest
+from airflow_provider_voucherify.task.history import History, run_name, try_id
 from airflow_provider_voucherify.task.staging import Folder
-from airflow_provider_voucherify.warehouse.outcome_columns import RUN_COUNTS, iso
 from airflow_provider_voucherify.warehouse.outcome_tables import CONTESTED, OutcomeTables
 from airflow_provider_voucherify.warehouse.staged_table import StagedTable
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
-    from airflow_provider_voucherify.sync.results.summary import SyncSummary
     from airflow_provider_voucherify.sync.state.ledger import Ledger
 
 
@@ -37,17 +37,19 @@ class RowTracking:
     """
     Where outcomes and state are kept: in tables, or in files of a folder.
 
-    :param resource: ``customers``, ``products`` or ``vouchers``.
+    :param resource: ``customers``, ``products`` or ``vouchers``; empty if only the actions can tell.
     :param sync_name: names the sync in the tables and in the file of the state.
     :param folder: where what was sent is kept while the task is deferred.
+    :param history: where its tries are recorded.
     :param tables: outcomes and state in a database.
     :param state_path: or the file of the state.
-    :param outcomes_path: and a file for the outcomes, if they are wanted.
+    :param outcomes_path: and a file for the outcomes of the try, if they are wanted.
     """
 
     resource: str
     sync_name: str
     folder: Folder
+    history: History
     tables: OutcomeTables | None = None
     state_path: str | None = None
     outcomes_path: str | None = None
@@ -65,16 +67,30 @@ class RowTracking:
         name = state.sync_name or sync_name(context)
         if state.conn_id:
             tables = OutcomeTables(state.conn_id, state.table, name, resource)
-            return cls(resource, name, StagedTable(state.conn_id, state.table), tables)
+            return cls(resource, name, StagedTable(state.conn_id, state.table), tables.history, tables)
         names = [ti.dag_id, ti.task_id] if state.sync_name is None else [state.sync_name]
-        own = [*(quote(name, safe="") for name in names), resource]
+        own = [quote(part, safe="") for part in (*names, resource) if part]
         if map_index is not None and name_is_shared:
             own.append(f"map_index={map_index}")
-        folder = "/".join([path_text("path of state", state.path).rstrip("/"), *own])
+        place = "/".join([path_text("path of state", state.path).rstrip("/"), *own])
+        folder = StorageReportFolder(place, "path of state")
         # tasks of one sync_name share a folder, and may be in one run
-        run = ti.run_id if state.sync_name is None else run_key(context)
-        outcomes = f"{folder}/outcomes/{quote(run, safe='')}.{state.outcomes}" if state.outcomes else None
-        return cls(resource, name, StorageReportFolder(folder, "path of state"), None, f"{folder}/state", outcomes)
+        history = HistoryFolder(folder, ti.run_id if state.sync_name is None else run_name(context))
+        ending = state.outcomes
+        outcomes = f"{place}/{history.outcomes(ti.try_number, try_id(context), ending)}" if ending else None
+        return cls(resource, name, folder, history, None, f"{place}/state", outcomes)
+
+    def create(self, *, dry_run: bool) -> bool:
+        """
+        Make what is not there of the place; a dry run makes nothing.
+
+        :returns: whether it is there.
+        """
+        if self.tables is not None:
+            if dry_run:
+                return self.tables.exist()
+            self.tables.create()
+        return True
 
     def prepare(self, *, stages: bool) -> None:
         """
@@ -88,12 +104,11 @@ class RowTracking:
         elif self.state_path is not None:
             check_writable(self.state_path, "path of state")
 
-    def load_state(self, ledger: Ledger, context: Context | None = None, *, create: bool = True) -> list[str]:
+    def load_state(self, ledger: Ledger, context: Context | None = None) -> list[str]:
         """
         Tell a ledger what earlier syncs have left.
 
         :param context: of the task, whose earlier runs tell of a file that is gone.
-        :param create: create the tables where they are absent.
         :returns: what of the state deserves a look, in words.
         """
         warnings = []
@@ -107,12 +122,9 @@ class RowTracking:
                 warnings.append(f"the state of earlier syncs cannot be used, so every row is sent: {error}")
             if not ledger.state_file and not warnings and context is not None and self._was_written(context):
                 warnings.append(GONE)
-        elif self.tables is not None:
-            if create:
-                self.tables.create()
-            if create or self.tables.exist():
-                ledger.load_state(self.tables.states())
-                warnings.extend(self._doubts_about_tables(self.tables, ledger))
+        elif self.tables is not None and self.tables.exist():
+            ledger.load_state(self.tables.state.states())
+            warnings.extend(self._doubts_about_tables(self.tables, ledger))
         if ledger.has_other_settings and not ledger.sends_everything:
             warnings.append(
                 "the mapping, the project or another setting has changed since the last sync, so every row is sent"
@@ -121,12 +133,12 @@ class RowTracking:
 
     @staticmethod
     def _doubts_about_tables(tables: OutcomeTables, ledger: Ledger) -> Iterator[str]:
-        if tables.strangers:
+        if tables.state.strangers:
             yield (
-                f"{tables.strangers} rows of the state of earlier syncs are not used: the database has changed their "
-                "ids, or they are those of a sync whose name it takes for this one's"
+                f"{tables.state.strangers} rows of the state of earlier syncs are not used: the database has changed "
+                "their ids, or they are those of a sync whose name it takes for this one's"
             )
-        elif not ledger.known and tables.has_runs_of_others(ledger.run):
+        elif not ledger.known and tables.history.has_runs_of_others(short_digest(ledger.run)):
             yield GONE
 
     def note_overtaken(self, ledger: Ledger) -> None:
@@ -138,7 +150,7 @@ class RowTracking:
         """
         if self.tables is not None:
             ledger.doubt()
-            ledger.note_overtaken(self.tables.sent_by_others(ledger.doubted(), ledger.run))
+            ledger.note_overtaken(self.tables.state.sent_by_others(ledger.doubted(), ledger.run))
         elif self.state_path is not None and self._writer(self.state_path) != ledger.run:
             ledger.note_overtaken(None)
 
@@ -151,7 +163,7 @@ class RowTracking:
         """
         if self.tables is not None:
             ledger.doubt()
-            self.tables.doubt(ledger.doubted(), ledger.run)
+            self.tables.state.doubt(ledger.doubted(), ledger.run)
         elif self.state_path is not None:
             if self._state_file(self.state_path) != ledger.state_file:
                 ledger.state_is_contested = True
@@ -160,11 +172,9 @@ class RowTracking:
             if ledger.has_to_send or not ledger.state_file or ledger.state_is_contested:
                 self._write_state_file(ledger)
 
-    def write(self, ledger: Ledger, summary: SyncSummary, context: Context) -> list[str]:
+    def write(self, ledger: Ledger, context: Context) -> list[str]:
         """
         Write the outcomes down, and then the state: until then it only says what ``before_sending`` has left in it.
-
-        Doing this again, after a crash or in a retry, replaces what was written.
 
         :returns: what deserves a look, in words.
         """
@@ -181,12 +191,8 @@ class RowTracking:
                 write_outcomes(ledger.outcomes(), self.outcomes_path, file)
         if self.tables is not None:
             ledger.update_state()
-            told = summary
-            for warning in warnings:
-                told = told.with_warning(warning)
-            run = _run(self.sync_name, ledger, told, context)
             outcomes = partial(ledger.outcomes, with_unchanged=False)
-            warnings.extend(self.tables.write(run, outcomes, ledger.changed_states))
+            warnings.extend(self.tables.write(try_id(context), ledger.run, outcomes, ledger.changed_states))
         elif self.state_path is not None:
             is_another = self._state_file(self.state_path) != ledger.state_file
             contested = is_another or ledger.state_is_contested
@@ -242,33 +248,8 @@ class RowTracking:
         return state_of(first_line(path))
 
 
-def run_key(context: Context) -> str:
-    """Name a task's run, the same for all its tries."""
-    ti = context["ti"]
-    map_index = [] if ti.map_index is None or ti.map_index < 0 else [str(ti.map_index)]
-    return "/".join([ti.dag_id, ti.task_id, ti.run_id, *map_index])
-
-
 def sync_name(context: Context) -> str:
     """Name the sync that a task is, the same for all its runs; a slash is in no id of a DAG or a task, unlike a dot."""
     ti = context["ti"]
     mapped = "" if ti.map_index is None or ti.map_index < 0 else f"[{ti.map_index}]"
     return f"{ti.dag_id}/{ti.task_id}{mapped}"
-
-
-def _run(sync_name: str, ledger: Ledger, summary: SyncSummary, context: Context) -> Mapping[str, Any]:
-    ti = context["ti"]
-    return {
-        "run_key": ledger.run,
-        "sync_name": sync_name,
-        "dag_id": ti.dag_id,
-        "task_id": ti.task_id,
-        "run_id": ti.run_id,
-        "map_index": -1 if ti.map_index is None else ti.map_index,
-        "try_number": ti.try_number,
-        "resource": summary.resource,
-        "settings": ledger.settings,
-        "finished_at": iso(time.time()),
-        "warning": summary.warning,
-        **{name: getattr(summary, name) for name in RUN_COUNTS},
-    }

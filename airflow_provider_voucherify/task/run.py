@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
     from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
+    from airflow_provider_voucherify.task.history import TryRecord
 
 IDS_XCOM_KEY = "async_action_ids"
 
@@ -55,6 +56,19 @@ class TaskRun:
         map_index = self.context["ti"].map_index
         path = path_text("report_path", self._task.report_path).rstrip("/")
         return StorageReportFolder(path if map_index is None or map_index < 0 else f"{path}/map_index={map_index}")
+
+    @cached_property
+    def record(self) -> TryRecord:
+        """The record of this try in the history of its sync."""
+        from airflow_provider_voucherify.task.tracked_state import try_record
+
+        return try_record(self._task, self.context)
+
+    def begin(self) -> None:
+        """Record that the try begins, and forget what an earlier one has left in the task and its links."""
+        self._task.summary = None
+        self.clear_links()
+        self.record.open()
 
     def clear_links(self) -> None:
         """Give the links and the sensor something to read, lest Airflow log an error when nothing is sent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import set_asset_state
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
     from airflow_provider_voucherify.sync.state.ledger import Ledger
+    from airflow_provider_voucherify.task.history import TryRecord
     from airflow_provider_voucherify.task.row_tracking import RowTracking
     from airflow_provider_voucherify.task.staging import Folder
 
@@ -68,7 +70,19 @@ def row_tracking(task: Any, context: Context) -> RowTracking:
 
     state = state_of(task)
     assert state is not None
-    return RowTracking.of(state, task.resource, context, name_is_shared=_name_is_shared(task))
+    resource = getattr(task, "resource", "")
+    return RowTracking.of(state, resource, context, name_is_shared=_name_is_shared(task))
+
+
+def try_record(task: Any, context: Context) -> TryRecord:
+    """Return the record of a try, which has no history to be in without a ``state``, or if it cannot be one."""
+    from airflow_provider_voucherify.task.history import TryRecord
+
+    tracking = None
+    with suppress(VoucherifyConfigurationError):  # which the check of the parameters raises again
+        tracking = row_tracking(task, context) if getattr(task, "state", None) is not None else None
+    is_there = tracking is not None and tracking.create(dry_run=getattr(task, "is_dry_run", False))
+    return TryRecord(task, context, tracking.history if tracking is not None and is_there else None)
 
 
 def state_folder(task: Any, context: Context) -> Folder | None:
@@ -82,7 +96,7 @@ def keep_rows(task: Any, context: Context, ledger: Ledger | None, summary: SyncS
         if task.state is not None:
             raise VoucherifyError("what was kept while the task waited is gone; a retry finds it again")
         return summary
-    for warning in row_tracking(task, context).write(ledger, summary, context):
+    for warning in row_tracking(task, context).write(ledger, context):
         task.log.warning("%s", warning)
         summary = summary.with_warning(warning)
     watermark = {"run_id": context["ti"].run_id, "synced_at": time.time(), "rows_read": summary.rows_read}

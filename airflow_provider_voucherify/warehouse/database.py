@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -19,6 +20,9 @@ log = logging.getLogger(__name__)
 
 TRIES = 4
 """How often a transaction is tried that the database refuses: with a second in between at most."""
+
+_KEEPS_TIME_ZONES = ("postgres", "sqlite", "mssql")
+"""Kinds of databases whose times have a zone; those of all others are in UTC."""
 
 
 class Database:
@@ -87,28 +91,41 @@ class Database:
                 return False
         return True
 
-    def create(self, connection: Any, table: str, columns: Mapping[str, str], key: str) -> None:
+    def create(self, connection: Any, table: str, statement: str) -> bool:
         """
         Create a table that is not there.
 
-        :param columns: type by name; ``varchar`` becomes a type for text of any language.
-        :param key: the columns of its primary key, which is text that fits ``varchar``.
+        :param statement: which creates it.
+        :returns: whether it was created; False if another task has just done so.
         """
-        keys = key.split(", ")
-        described = ", ".join(f"{name} {self._type(kind, name in keys)}" for name, kind in columns.items())
         with closing(connection.cursor()) as cursor:
             try:
-                suffix = " character set utf8mb4" if self.kind == "mysql" else ""
-                cursor.execute(f"create table {table} ({described}, primary key ({key})){suffix}")
+                cursor.execute(statement)
                 connection.commit()
             except Exception:
                 connection.rollback()
-                if not self.exists(connection, table):  # else another task has just created it
-                    raise
+                if self.exists(connection, table):
+                    return False
+                raise
+        return True
 
-    def _type(self, kind: str, is_key: bool) -> str:
-        """Return a column's type; SQL Server has one of its own for text of any language, too long for a key."""
-        return kind.replace("varchar(", "nvarchar(") if self.kind == "mssql" and not is_key else kind
+    def time(self, epoch: float | None = None) -> str:
+        """
+        Return a time as a statement gives it to a column of that type, which casts it.
+
+        :param epoch: Unix epoch seconds; None for now.
+        """
+        moment = datetime.now(UTC) if epoch is None else datetime.fromtimestamp(epoch, UTC)
+        text = moment.isoformat(" ", timespec="microseconds")
+        return text if self.kind in _KEEPS_TIME_ZONES else text.removesuffix("+00:00")
+
+    @staticmethod
+    def epoch(value: Any) -> float | None:
+        """Return a time that was read from a table as Unix epoch seconds; None for null."""
+        if value is None:
+            return None
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _comes_from_the_database(error: BaseException) -> bool:

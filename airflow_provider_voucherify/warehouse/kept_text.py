@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.warehouse.database import Database
-from airflow_provider_voucherify.warehouse.outcome_columns import MAX_ID, STATE
+from airflow_provider_voucherify.warehouse.schema import MAX_ID
 
 log = logging.getLogger(__name__)
 
@@ -80,12 +80,13 @@ class KeptText:
     def _keeps(self, text: str) -> bool:
         """Write a text into the table, read it, and take it back."""
         key = uuid.uuid4().hex
-        row: dict[str, Any] = dict.fromkeys(STATE, "-") | dict.fromkeys(("sync_name", "record_id", "message"), text)
-        row |= {"record_key": key, "digest": None, "failed_digest": None, "attempts": 0}
+        row: dict[str, Any] = dict.fromkeys(("sync_name", "record_id", "message"), text)
+        row |= dict.fromkeys(("sync_key", "resource", "settings", "outcome", "run_name"), "-")
+        row |= {"record_key": key, "attempts": 0}
         where = f"where record_key = {self._database.mark}"
         with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
             try:
-                self._database.insert(cursor, self._table, STATE, [list(row.values())])
+                self._database.insert(cursor, self._table, row, [list(row.values())])
                 cursor.execute(f"select sync_name, record_id, message from {self._table} {where}", [key])  # noqa: S608
                 rows = [list(read) for read in cursor.fetchall()]
                 cursor.execute(f"delete from {self._table} {where}", [key])  # noqa: S608

@@ -18,13 +18,6 @@ BYTES_PER_PIECE = 3_000
 
 _BYTES_PER_READ = 65_536
 
-_COLUMNS = {
-    "folder": "varchar(200) not null",
-    "file_name": "varchar(200) not null",
-    "piece": "integer not null",
-    "content": "varchar(4000) not null",
-}
-
 
 class StagedTable:
     """
@@ -39,6 +32,7 @@ class StagedTable:
 
     def __init__(self, conn_id: str, table: str) -> None:
         self._database = Database(conn_id)
+        self._name = table
         self._table = f"{table}_staged"
 
     @property
@@ -48,9 +42,9 @@ class StagedTable:
 
     def prepare(self) -> None:
         """Create the table, if it is absent."""
-        with closing(self._database.hook.get_conn()) as connection:
-            if not self._database.exists(connection, self._table):
-                self._database.create(connection, self._table, _COLUMNS, "folder, file_name, piece")
+        from airflow_provider_voucherify.warehouse import schema
+
+        schema.create(self._database, [schema.staged(self._name)], self._name)
 
     @contextmanager
     def write(self, name: str) -> Iterator[IO[bytes]]:
@@ -115,7 +109,7 @@ class StagedTable:
             cursor.execute(f"select 1 from {self._table} {where}", [folder, file_name])  # noqa: S608
             if cursor.fetchall():  # else MySQL would lock the gap, and two that write at once each other
                 cursor.execute(f"delete from {self._table} {where}", [folder, file_name])  # noqa: S608
-            self._database.insert(cursor, self._table, _COLUMNS, rows)
+            self._database.insert(cursor, self._table, ("folder", "file_name", "piece", "content"), rows)
             connection.commit()
 
 

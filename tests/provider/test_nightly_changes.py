@@ -87,10 +87,16 @@ class Nights:
             self.check_tables(summary, wanted)
 
     def check_tables(self, summary: dict[str, Any], wanted: dict[str, Any]) -> None:
-        runs = self.query("SELECT run_key, rows_read, failed, unchanged FROM sync_runs ORDER BY finished_at, run_key")
-        assert len(runs) == self.number
-        keys = [key for key, *_ in runs if f"nightly_{id(self)}_{self.number}/" in key]
-        changelog = self.query(f"SELECT outcome, source_row, record_id FROM sync_changelog WHERE run_key = '{keys[0]}'")
+        runs = self.query(
+            "SELECT try_id, status, dag_id, rows_read, failed, unchanged FROM sync_runs ORDER BY started_at"
+        )
+        assert len({dag_id for _, _, dag_id, *_ in runs}) == self.number
+        try_id, *last = runs[-1]
+        assert tuple(last) == (
+            *("success", f"nightly_{id(self)}_{self.number}"),
+            *(summary[name] for name in ("rows_read", "failed", "unchanged")),
+        )
+        changelog = self.query(f"SELECT outcome, source_row, record_id FROM sync_changelog WHERE try_id = '{try_id}'")
         counts = Counter(outcome for outcome, *_ in changelog)
         for outcome in ("failed", "refused", "superseded"):
             assert counts[outcome] == summary[outcome], outcome
@@ -117,7 +123,7 @@ def warehouse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", connection)
     yield
     with closing(BaseHook.get_hook("warehouse").get_conn()) as opened, closing(opened.cursor()) as cursor:
-        for table in ("customers", "sync_runs", "sync_changelog", "sync_state", "sync_staged"):
+        for table in ("customers", "sync_runs", "sync_changelog", "sync_state", "sync_staged", "sync_schema"):
             cursor.execute(f"DROP TABLE IF EXISTS {table}")
         opened.commit()
 

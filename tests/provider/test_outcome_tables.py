@@ -20,7 +20,9 @@ from airflow_provider_voucherify.sync.state.record_state import RecordState
 from airflow_provider_voucherify.sync.types.outcome import RowOutcome
 from airflow_provider_voucherify.task.staging import remove_forgotten
 from airflow_provider_voucherify.warehouse import database
+from airflow_provider_voucherify.warehouse.database import Database
 from airflow_provider_voucherify.warehouse.outcome_tables import CONTESTED, OutcomeTables
+from airflow_provider_voucherify.warehouse.schema import VERSION
 from airflow_provider_voucherify.warehouse.staged_table import StagedTable
 
 RECORDS = 60
@@ -43,24 +45,54 @@ def states(run: str, digest: int = 7, records: int = RECORDS) -> Iterator[Record
     )
 
 
-def run_of(name: str) -> dict[str, Any]:
-    return {
-        "run_key": name,
-        "sync_name": name.partition("/")[0],
-        "finished_at": "2026-11-21T02:00:00.000+00:00",
-    }
-
-
-def test_tables_that_lack_a_column_are_told_before_anything_is_sent(
-    server: None, request: pytest.FixtureRequest
-) -> None:
-    name = f"older_{request.node.callspec.id}"
+def test_a_column_that_tables_of_an_earlier_version_lack_is_added(server: None, request: pytest.FixtureRequest) -> None:
+    name, hook = f"older_{request.node.callspec.id}", BaseHook.get_hook("books")
     tables = OutcomeTables("books", name, "first", "customers")
     tables.create()
-    BaseHook.get_hook("books").run(f"ALTER TABLE {name}_runs DROP COLUMN not_updated")
+    tables.write("try", "first/run", outcomes, lambda: states("first/run"))
+    for table, column in (("runs", "not_updated"), ("changelog", "content"), ("state", "confirmed_at")):
+        hook.run(f"ALTER TABLE {name}_{table} DROP COLUMN {column}")
 
-    with pytest.raises(VoucherifyConfigurationError, match=f"{name}_runs lacks columns"):
-        tables.create()
+    with ThreadPoolExecutor(4) as tasks:
+        list(tasks.map(lambda _: OutcomeTables("books", name, "first", "customers").create(), range(4)))
+
+    for table, column in (("runs", "not_updated"), ("changelog", "content"), ("state", "confirmed_at")):
+        hook.get_records(f"SELECT {column} FROM {name}_{table}")
+    assert len(list(tables.state.states())) == RECORDS
+
+
+def test_tables_of_a_build_before_the_first_version_are_refused(server: None, request: pytest.FixtureRequest) -> None:
+    name = f"oldest_{request.node.callspec.id}"
+    BaseHook.get_hook("books").run(f"CREATE TABLE {name}_state (record_key varchar(32) primary key)")
+
+    with pytest.raises(VoucherifyConfigurationError, match=f"{name}_state lacks the column sync_key.* drop or rename"):
+        OutcomeTables("books", name, "first", "customers").create()
+
+
+def test_tables_of_a_later_version_are_left_alone(server: None, request: pytest.FixtureRequest) -> None:
+    name = f"later_{request.node.callspec.id}"
+    OutcomeTables("books", name, "first", "customers").create()
+    BaseHook.get_hook("books").run(f"INSERT INTO {name}_schema VALUES ({VERSION + 1}, '2027-01-01 00:00:00')")
+
+    with pytest.raises(VoucherifyConfigurationError, match="later version of this provider"):
+        OutcomeTables("books", name, "first", "customers").create()
+
+
+def test_times_are_times(server: None, request: pytest.FixtureRequest) -> None:
+    """A dashboard asks for the last day without a cast, and whatever the session's time zone is."""
+    name, hook = f"times_{request.node.callspec.id}", BaseHook.get_hook("books")
+    tables = OutcomeTables("books", name, "first", "customers")
+    tables.create()
+    before = time.time()
+    tables.write("try", "first/run", outcomes, lambda: states("first/run"))
+
+    now = "now()" if request.node.callspec.id == "postgres" else "utc_timestamp(6)"
+    query = f"SELECT count(*) FROM {name}_changelog WHERE at > {now} - interval '1' minute"
+    (lines,) = hook.get_first(query)
+    assert lines == RECORDS
+    (at,) = hook.get_first(f"SELECT max(at) FROM {name}_changelog")
+    assert before - 1 <= (Database.epoch(at) or 0) <= time.time() + 1
+    assert {state.confirmed_at for state in tables.state.states()} == {1_790_000_000.0}
 
 
 def test_tasks_that_are_deferred_at_the_same_time_all_keep_what_they_sent(
@@ -122,7 +154,7 @@ def test_mapped_tasks_that_end_at_the_same_time_all_write_theirs(server: None, r
     def write(number: int) -> list[str]:
         run = f"sync{number}/run"
         tables = OutcomeTables("books", name, f"sync{number}", "customers")
-        return tables.write(run_of(run), outcomes, lambda: states(run))
+        return tables.write(run, run, outcomes, lambda: states(run))
 
     with ThreadPoolExecutor(8) as tasks:
         warnings = list(tasks.map(write, range(48)))
@@ -143,16 +175,16 @@ def test_runs_of_one_sync_that_end_at_the_same_time_all_write_theirs(
     tables.create()
 
     def write(run: str) -> list[str]:
-        return OutcomeTables("books", name, "sync", "customers").write(run_of(run), outcomes, lambda: states(run))
+        return OutcomeTables("books", name, "sync", "customers").write(run, run, outcomes, lambda: states(run))
 
     with ThreadPoolExecutor(2) as tasks:
         for night in range(20):
             warnings = list(tasks.map(write, (f"sync/{night}/a", f"sync/{night}/b")))
             assert sorted(warnings) == [[], [CONTESTED]], "whoever comes second finds what the first has confirmed"
-            assert {state.digest for state in tables.states()} == {None}
+            assert {state.digest for state in tables.state.states()} == {None}
             BaseHook.get_hook("books").run(f"DELETE FROM {name}_state")
 
-    (runs,) = BaseHook.get_hook("books").get_records(f"SELECT count(*) FROM {name}_runs")
+    (runs,) = BaseHook.get_hook("books").get_records(f"SELECT count(DISTINCT try_id) FROM {name}_changelog")
     assert runs[0] == 40
 
 
@@ -164,7 +196,7 @@ def test_a_run_that_is_about_to_send_waits_for_one_that_writes_and_then_has_the_
     ids = [f"c{number}" for number in range(1, records + 1)]
     tables = OutcomeTables("books", name, "sync", "customers")
     tables.create()
-    tables.write(run_of("sync/1"), outcomes, lambda: states("sync/1", records=records))
+    tables.write("sync/1", "sync/1", outcomes, lambda: states("sync/1", records=records))
     has_replaced_some, may_end = Event(), Event()
 
     def slowly() -> Iterator[RecordState]:
@@ -173,24 +205,24 @@ def test_a_run_that_is_about_to_send_waits_for_one_that_writes_and_then_has_the_
         may_end.wait(20)
 
     with ThreadPoolExecutor(2) as tasks:
-        writing = tasks.submit(tables.write, run_of("sync/1"), outcomes, slowly)
+        writing = tasks.submit(tables.write, "sync/1", "sync/1", outcomes, slowly)
         assert has_replaced_some.wait(20)
-        announcing = tasks.submit(OutcomeTables("books", name, "sync", "customers").doubt, ids, "sync/2")
+        announcing = tasks.submit(OutcomeTables("books", name, "sync", "customers").state.doubt, ids, "sync/2")
         assert not wait([announcing], 1).done, "it waits"
         may_end.set()
         writing.result()
         announcing.result()
 
-    assert {state.digest for state in tables.states()} == {None}
-    assert list(tables.sent_by_others(ids, "sync/2")) == []
+    assert {state.digest for state in tables.state.states()} == {None}
+    assert list(tables.state.sent_by_others(ids, "sync/2")) == []
 
 
 def test_what_cannot_be_written_whole_is_not_written(server: None, request: pytest.FixtureRequest) -> None:
     name = f"whole_{request.node.callspec.id}"
     tables = OutcomeTables("books", name, "sync", "customers")
     tables.create()
-    tables.write(run_of("sync/1"), outcomes, lambda: states("sync/1"))
-    tables.doubt((f"c{number}" for number in range(1, RECORDS + 1)), "sync/2")
+    tables.write("sync/1", "sync/1", outcomes, lambda: states("sync/1"))
+    tables.state.doubt((f"c{number}" for number in range(1, RECORDS + 1)), "sync/2")
 
     def breaks_off() -> Iterator[RecordState]:
         for number, state in enumerate(states("sync/2", 8)):
@@ -199,10 +231,10 @@ def test_what_cannot_be_written_whole_is_not_written(server: None, request: pyte
             yield state
 
     with pytest.raises(ConnectionError):
-        tables.write(run_of("sync/2"), outcomes, breaks_off)
+        tables.write("sync/2", "sync/2", outcomes, breaks_off)
 
-    assert [state.run for state in tables.states()] == ["sync/1"] * RECORDS
-    runs = BaseHook.get_hook("books").get_records(f"SELECT run_key FROM {name}_runs")
+    assert [state.run for state in tables.state.states()] == ["sync/1"] * RECORDS
+    runs = BaseHook.get_hook("books").get_records(f"SELECT DISTINCT try_id FROM {name}_changelog")
     assert [run for (run,) in runs] == ["sync/1"]
 
 
@@ -229,7 +261,7 @@ def test_a_connection_in_autocommit_writes_one_transaction_too(
         raise ConnectionError("the worker is killed")
 
     with pytest.raises(ConnectionError):
-        tables.write(run_of("sync/1"), outcomes, breaks_off)
+        tables.write("sync/1", "sync/1", outcomes, breaks_off)
 
     assert BaseHook.get_hook("books").get_first("SELECT count(*) FROM autocommit_changelog")[0] == 0
 
@@ -256,13 +288,14 @@ def test_an_id_that_the_database_cannot_keep_has_no_state_and_no_ghost(
     tables = OutcomeTables("books", name, "sync", "customers")
     tables.create()
     warnings = tables.write(
-        run_of("sync/1"),
+        "sync/1",
+        "sync/1",
         lambda: (RowOutcome(number, record_id, "updated") for number, record_id in enumerate(IDS)),
         lambda: (RecordState(i, "settings", 7, None, 0, "updated", None, "見", "sync/1", 1.0) for i in IDS),
     )
 
-    assert sorted(state.id for state in tables.states()) == sorted(kept)
-    assert tables.strangers == 0
+    assert sorted(state.id for state in tables.state.states()) == sorted(kept)
+    assert tables.state.strangers == 0
     assert ("cannot keep" in "".join(warnings)) == (kept != IDS)
     names = BaseHook.get_hook("books").get_records(f"SELECT record_id FROM {name}_changelog ORDER BY entry_number")
     assert names[-1][0] == ("顧客" if kept == IDS else r"\u9867\u5ba2")

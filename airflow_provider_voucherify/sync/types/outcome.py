@@ -24,6 +24,12 @@ Outcome = Literal[
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 """All kinds, in the order in which they are shown. A summary counts each of them under its name."""
 
+RUN_COUNTS = (
+    *("rows_read", "submitted", *OUTCOMES),
+    *("values_not_cleared", "removed_to_mark", "requests", "bytes_sent", "resubmitted"),
+)
+"""The members of a summary that the history of a sync has under the same names."""
+
 MAX_ATTEMPTS = "max_attempts"
 """Key of records that are not sent, because they have failed so often."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Any
 
 
@@ -24,3 +25,8 @@ def shortened(text: str | None) -> str | None:
         return None
     line = "".join(c if c.isprintable() else " " for c in json_safe_text(text[: MAX_TEXT + 1]))
     return line if len(text) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
+
+
+def short_digest(text: str) -> str:
+    """Return 32 characters that stand for a text, where a place limits the length or the characters of names."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,0 +1,85 @@
+"""The history of a sync's tries as files of a folder, none of which is ever written again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
+from airflow_provider_voucherify.sync.types.text import short_digest
+
+
+class HistoryFolder:
+    """
+    A folder ``runs`` with a folder for each run, named by the run's id, and in it two files for each try.
+
+    ``try=1.<id>.running.json`` is written when a try begins, ``try=1.<id>.success.json`` (or ``failed``, ``skipped``)
+    when it ends, or ``…lost.json`` by a later try of the run if it never did. Each has one JSON object with the columns
+    of the table ``runs`` (``warehouse.schema``) as far as they are known; times are ISO 8601 in UTC.
+
+    :param folder: of the sync.
+    :param run: names the run's folder.
+    """
+
+    def __init__(self, folder: StorageReportFolder, run: str) -> None:
+        self._folder = folder
+        self._run_folder = quote(run, safe="")
+        self._run = f"runs/{self._run_folder}"
+
+    def outcomes(self, try_number: int, try_id: str, ending: str) -> str:
+        """Return where in the sync's folder the outcomes of a try are kept."""
+        return f"outcomes/{self._run_folder}/try={try_number}.{try_id[:8]}.{ending}"
+
+    def open(self, attempt: Mapping[str, Any]) -> None:
+        """
+        Write that a try begins, and of earlier tries of its run that never ended that they are lost.
+
+        A try that is there already and has not ended is the same one: a sensor pokes again.
+        """
+        statuses = self._statuses()
+        name = _name(attempt, statuses)
+        if name in statuses:
+            return
+        for other, words in statuses.items():
+            if words == ["running"] and (content := self._folder.read(f"{self._run}/{other}.running.json")):
+                lost = {"status": "lost", "finished_at": _time(attempt["started_at"])}
+                self._write(other, msgspec.json.decode(content) | lost)
+        self._write(name, {**attempt, "status": "running"})
+
+    def close(self, attempt: Mapping[str, Any]) -> None:
+        """Write how a try ended."""
+        name = _name(attempt, self._statuses())
+        begun = self._folder.read(f"{self._run}/{name}.running.json")
+        started = {"started_at": msgspec.json.decode(begun)["started_at"]} if begun else {}
+        self._write(name, {**attempt, **started})
+
+    def _statuses(self) -> dict[str, list[str]]:
+        """Return what is there of each try of the run."""
+        statuses: dict[str, list[str]] = {}
+        for file in self._folder.names(self._run):
+            name, _, status = file.removesuffix(".json").rpartition(".")
+            statuses.setdefault(name, []).append(status)
+        return statuses
+
+    def _write(self, name: str, attempt: Mapping[str, Any]) -> None:
+        times = {key: _time(value) for key, value in attempt.items() if isinstance(value, float)}
+        with self._folder.write(f"{self._run}/{name}.{attempt['status']}.json") as file:
+            file.write(msgspec.json.encode({**attempt, **times}))
+
+
+def _name(attempt: Mapping[str, Any], statuses: Mapping[str, list[str]]) -> str:
+    """Return the name of a try's files, a new one if all of its names have ended."""
+    try_id = attempt["try_id"]
+    while True:
+        name = f"try={attempt['try_number']}.{try_id[:8]}"
+        if statuses.get(name, ["running"]) == ["running"]:
+            return name
+        try_id = short_digest(try_id)
+
+
+def _time(epoch: float) -> str:
+    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds")

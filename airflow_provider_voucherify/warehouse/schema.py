@@ -1,0 +1,259 @@
+"""The tables of a ``state`` in a database: their columns, indexes and version, in each database's own types."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, Integer, MetaData, String, Table, Text, Unicode
+from sqlalchemy.dialects import mysql
+from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
+from sqlalchemy.sql import quoted_name
+
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.types.outcome import RUN_COUNTS
+from airflow_provider_voucherify.warehouse.database import Database
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+"""Of the tables. A new column that may be null needs no new one: ``create`` adds it to tables that lack it."""
+
+MAX_ID = 500
+"""Characters of an id of which a state is kept. Records with longer ids are sent with every sync."""
+
+MAX_FIELDS = 4_000
+"""Characters of the list of a record's fields, all of them ASCII; of a longer one nothing is kept."""
+
+_TIME = DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql")
+_DIGEST = String(32)
+# Some databases count a varchar in bytes, of which a character may take four; the others limit what an index takes.
+_ID = Unicode(4 * MAX_ID).with_variant(Unicode(MAX_ID), "mysql").with_variant(Unicode(MAX_ID), "mssql")
+_CONTENT = Text().with_variant(mysql.LONGTEXT(), "mysql").with_variant(Unicode(), "mssql")
+
+
+def _text(characters: int) -> Any:
+    """Return a type for text; in MySQL one that does not count towards the size of a row."""
+    return Unicode(characters).with_variant(mysql.TEXT(), "mysql")
+
+
+def runs(name: str) -> Table:
+    """
+    Describe ``{name}_runs``: a row for each try of each task instance, which is only ever closed, and never replaced.
+
+    ``status`` is ``running`` until the try ends, also while it is deferred; then ``success``, ``failed``, ``skipped``,
+    or ``lost``, if a later try of the task instance has found that its process had died without a word. Counts are
+    those of the summary (null: unknown), of the whole run, whichever of its tries has sent what.
+    """
+    return _table(
+        f"{name}_runs",
+        Column("try_id", _DIGEST, primary_key=True),
+        Column("run_key", _DIGEST, nullable=False),
+        Column("sync_key", _DIGEST, nullable=False),
+        Column("sync_name", _text(2400), nullable=False),
+        Column("resource", String(20)),
+        Column("dag_id", _text(1000), nullable=False),
+        Column("task_id", _text(1000), nullable=False),
+        Column("run_id", _text(1000), nullable=False),
+        Column("map_index", Integer, nullable=False),
+        Column("try_number", Integer, nullable=False),
+        Column("run_type", String(40)),
+        Column("logical_date", _TIME),
+        Column("status", String(20), nullable=False),
+        Column("started_at", _TIME, nullable=False),
+        Column("finished_at", _TIME),
+        Column("dry_run", Boolean, nullable=False),
+        *(Column(count, BigInteger) for count in RUN_COUNTS),
+        Column("failures_by_key", _text(4000)),
+        Column("exceeded", _text(4000)),
+        Column("warning", _text(4000)),
+        Column("error_type", String(200)),
+        Column("error_message", _text(2000)),
+        Column("advice", _text(2000)),
+        Column("log_url", _text(2000)),
+        Column("run_url", _text(2000)),
+        Column("report_uri", _text(2000)),
+        Column("provider_version", String(40)),
+        Column("airflow_version", String(40)),
+        indexes={"by_run": ("run_key",), "by_sync": ("sync_key", "started_at")},
+    )
+
+
+def changelog(name: str) -> Table:
+    """
+    Describe ``{name}_changelog``: a line for each row of a try, of those that were not simply ``unchanged``.
+
+    ``at`` is when the outcomes were written down, the same for all lines of a try. ``content`` is the JSON that was
+    sent, if the state's ``keep_values`` says so.
+    """
+    return _table(
+        f"{name}_changelog",
+        Column("try_id", _DIGEST, primary_key=True),
+        Column("entry_number", BigInteger, primary_key=True, autoincrement=False),
+        Column("at", _TIME, nullable=False),
+        Column("sync_key", _DIGEST, nullable=False),
+        Column("source_row", BigInteger),
+        Column("record_id", _ID),
+        Column("outcome", String(20), nullable=False),
+        Column("reason_key", _text(400)),
+        Column("message", _text(2000)),
+        Column("details", _text(2000)),
+        Column("async_action_id", _text(400)),
+        Column("content", _CONTENT),
+        indexes={"by_record": ("record_id", "at"), "by_sync": ("sync_key", "at")},
+    )
+
+
+def state(name: str) -> Table:
+    """
+    Describe ``{name}_state``: a row for each record of a sync.
+
+    ``record_key`` is a digest of the sync's name, the resource and the id: databases limit the length of keys, and some
+    take ``a`` and ``A`` for the same. ``sent_by`` is a digest of the run that was the last to be about to send it.
+    """
+    return _table(
+        f"{name}_state",
+        Column("record_key", _DIGEST, primary_key=True),
+        Column("sync_key", _DIGEST, nullable=False),
+        Column("sync_name", _text(2400), nullable=False),
+        Column("resource", String(20), nullable=False),
+        Column("record_id", _ID, nullable=False),
+        Column("settings", String(40), nullable=False),
+        Column("digest", BigInteger),
+        Column("failed_digest", BigInteger),
+        Column("attempts", Integer, nullable=False),
+        Column("outcome", String(20), nullable=False),
+        Column("reason_key", _text(400)),
+        Column("message", _text(2000)),
+        Column("run_name", _text(3040), nullable=False),
+        Column("changed_at", _TIME),
+        Column("confirmed_at", _TIME),
+        Column("failing_since", _TIME),
+        Column("fields", _text(4000)),
+        Column("not_cleared", _text(4000)),
+        Column("sent_by", _DIGEST),
+        Column("content", _CONTENT),
+        indexes={"by_sync": ("sync_key",)},
+    )
+
+
+def staged(name: str) -> Table:
+    """Describe ``{name}_staged``: files of tasks that are deferred, in pieces."""
+    return _table(
+        f"{name}_staged",
+        Column("folder", String(200), primary_key=True),
+        Column("file_name", String(200), primary_key=True),
+        Column("piece", Integer, primary_key=True, autoincrement=False),
+        Column("content", String(4000), nullable=False),
+        indexes={},
+    )
+
+
+def create(database: Database, tables: Iterable[Table], name: str) -> None:
+    """
+    Create the tables that are not there, and add the columns that those that are there lack.
+
+    :param name: what the tables' names begin with: ``{name}_schema`` has their version.
+    :raises VoucherifyConfigurationError: they are of a later version, or cannot be brought to this one.
+    """
+    version = _table(
+        f"{name}_schema",
+        Column("version", Integer, primary_key=True, autoincrement=False),
+        Column("created_at", _TIME, nullable=False),
+        indexes={},
+    )
+    with closing(database.hook.get_conn()) as connection:
+        if is_new := not database.exists(connection, version.fullname):
+            _create(database, connection, version)
+        with closing(connection.cursor()) as cursor:
+            cursor.execute(f"select max(version) from {version.fullname}")  # noqa: S608
+            newest = cursor.fetchall()[0][0]
+            connection.rollback()
+        if newest is not None and newest > VERSION:
+            raise VoucherifyConfigurationError(
+                f"the tables {name}_… are of version {newest}, which a later version of this provider has made; this "
+                f"one knows version {VERSION}: upgrade it, or give another table in the state"
+            )
+        for table in tables:
+            if not database.exists(connection, table.fullname):
+                _create(database, connection, table)
+            elif not database.exists(connection, table.fullname, table.columns.keys()):
+                _add_columns(database, connection, table)
+        if newest is None:
+            _note_version(database, connection, version, is_new=is_new)
+
+
+def _note_version(database: Database, connection: Any, version: Table, *, is_new: bool) -> None:
+    """Write the version down; another task that has done so at the same moment has written the same."""
+    with closing(connection.cursor()) as cursor:
+        try:
+            database.insert(cursor, version.fullname, version.columns.keys(), [(VERSION, database.time())])
+            connection.commit()
+        except Exception:
+            connection.rollback()
+            cursor.execute(f"select 1 from {version.fullname} where version = {VERSION}")  # noqa: S608
+            if not cursor.fetchall():
+                raise
+
+
+def _create(database: Database, connection: Any, table: Table) -> None:
+    if not database.create(connection, table.fullname, str(CreateTable(table).compile(dialect=_dialect(database)))):
+        return  # another task has just created it, and its indexes
+    for index in sorted(table.indexes, key=lambda index: str(index.name)):
+        with closing(connection.cursor()) as cursor:
+            try:
+                cursor.execute(str(CreateIndex(index).compile(dialect=_dialect(database))))
+                connection.commit()
+            except Exception as error:  # Snowflake and others have none
+                connection.rollback()
+                log.info("The index %s is left out: %s", index.name, error)
+
+
+def _add_columns(database: Database, connection: Any, table: Table) -> None:
+    for column in table.columns:
+        if database.exists(connection, table.fullname, [column.name]):
+            continue
+        if not column.nullable:
+            raise VoucherifyConfigurationError(
+                f"the table {table.fullname} lacks the column {column.name}, as that of a build before 0.1.0 does: "
+                "drop or rename the tables, or give another table in the state"
+            )
+        described = CreateColumn(column).compile(dialect=_dialect(database))
+        with closing(connection.cursor()) as cursor:
+            try:
+                cursor.execute(f"alter table {table.fullname} add {described}")
+                connection.commit()
+                log.info("The table %s has a new column %s", table.fullname, column.name)
+            except Exception:
+                connection.rollback()
+                if not database.exists(connection, table.fullname, [column.name]):  # else another task has added it
+                    raise
+
+
+def _dialect(database: Database) -> Any:
+    """Return SQLAlchemy's dialect for a database, if it is installed, and else the common one."""
+    from sqlalchemy.dialects import registry
+
+    names = {"postgres": "postgresql"}
+    try:
+        return registry.load(names.get(database.kind, database.kind))()
+    except Exception:
+        return DefaultDialect()
+
+
+def _table(name: str, *columns: Column[Any], indexes: dict[str, Sequence[str]]) -> Table:
+    """Describe a table under a name, perhaps with a schema in it, that is written as it was given, never quoted."""
+    schema, _, bare = name.rpartition(".")
+    described = Table(
+        quoted_name(bare, quote=False),
+        MetaData(),
+        *columns,
+        schema=quoted_name(schema, quote=False) if schema else None,
+        mysql_charset="utf8mb4",
+    )
+    for suffix, names in indexes.items():
+        Index(quoted_name(f"{bare}_{suffix}", quote=False), *(described.columns[one] for one in names))
+    return described
