@@ -1,4 +1,4 @@
-"""``@task.voucherify_bulk_update`` and ``@task.voucherify_bulk_metadata``: a function gives the rows."""
+"""``@task.voucherify_bulk_update`` and ``@task.voucherify_bulk_metadata``: a function returns or yields the rows."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _SOURCES = frozenset({"records", "sql", "sql_conn_id", "sql_parameters", "path"}
 
 def _decorated(operator: Any, decorator: str) -> Any:
     """
-    Return the class of tasks whose rows a function gives.
+    Return the class of tasks that take their rows from a function.
 
     :param operator: class of the tasks that take them from ``records=``, ``sql=`` or ``path=`` instead.
-    :param decorator: what Airflow calls the tasks.
+    :param decorator: Airflow's name for the tasks.
     """
 
     class FunctionGivesRows(DecoratedOperator, operator):  # type: ignore[misc]
@@ -44,9 +44,9 @@ def _decorated(operator: Any, decorator: str) -> Any:
         A bulk operator whose rows a function returns or yields.
 
         The function runs when the task reads its rows: after its arguments have been checked, before anything is sent.
-        A retry runs it again, the way back from the triggerer does not. Its arguments are templates, as those of every
+        A retry runs it again; resuming after a deferral does not. Its arguments are templates, like those of every
         TaskFlow function, unless another task has returned them. Lists, tables and other objects among them, or in
-        dicts among them, may hold rows, so Airflow does not get to store them.
+        dicts among them, may hold rows, so they are hidden from Airflow's rendered fields.
         """
 
         template_fields: Sequence[str] = (
@@ -61,7 +61,7 @@ def _decorated(operator: Any, decorator: str) -> Any:
         custom_operator_name = decorator
 
         if not hasattr(DecoratedOperator, "xcom_push"):
-            xcom_push = None  # Airflow 3.0 asks for it, though it has taken it away, and does nothing with it
+            xcom_push = None  # Airflow 3.0 still asks for this attribute, but does not use it
 
         def __init__(self, *, python_callable: Callable[..., Any], **kwargs: Any) -> None:
             if inspect.iscoroutinefunction(python_callable) or inspect.isasyncgenfunction(python_callable):
@@ -71,7 +71,7 @@ def _decorated(operator: Any, decorator: str) -> Any:
             super().__init__(python_callable=python_callable, records=(), **kwargs)
 
         def execute(self, context: Context) -> Any:
-            """Run the bulk operator with the rows of the function."""
+            """Run the bulk operator with the function's rows."""
             self.op_args = [_given(argument) for argument in self.op_args]
             self.op_kwargs = {name: _given(argument) for name, argument in self.op_kwargs.items()}
             self._arguments = determine_kwargs(self.python_callable, self.op_args, with_values(context, self.op_kwargs))
@@ -79,7 +79,7 @@ def _decorated(operator: Any, decorator: str) -> Any:
 
         @contextmanager
         def _records(self) -> Iterator[Any]:
-            """Call the function now that rows are asked for, and end its generator when they are not any more."""
+            """Call the function now that its rows are needed, and close its generator afterwards."""
             rows = self.python_callable(*self.op_args, **self._arguments)
             if rows is None:
                 name = getattr(self.python_callable, "__name__", "the function")
@@ -116,8 +116,8 @@ def voucherify_bulk_update_task(python_callable: Callable[..., Any] | None = Non
 
     The function returns or yields what ``records=`` of the operator takes: dicts of columns, lists of them, named
     tuples, tables such as DataFrames, or with ``columns=`` what ``hook.get_records()`` gives. What it yields is read as
-    a stream and put on local disk; neither that nor what it returns becomes an XCom. The task returns the operator's
-    summary::
+    a stream and written to local disk; neither that nor what it returns becomes an XCom. The task returns the
+    operator's summary::
 
         @task.voucherify_bulk_update(resource="customers", deferrable=True)
         def sync_customers(day):
@@ -129,8 +129,8 @@ def voucherify_bulk_update_task(python_callable: Callable[..., Any] | None = Non
 
     :param python_callable: the function; not an async one.
     :param kwargs: parameters of ``VoucherifyBulkUpdateOperator``, except its sources, and of every Airflow task.
-    :raises VoucherifyConfigurationError: an async function, or a source is given; when the task runs, something else
-        than rows is returned.
+    :raises VoucherifyConfigurationError: the function is async, or a source is given; when the task runs, something
+        other than rows is returned.
     """
     return task_decorator_factory(
         python_callable=python_callable, decorated_operator_class=_DecoratedVoucherifyBulkUpdateOperator, **kwargs
@@ -141,8 +141,8 @@ def voucherify_bulk_metadata_task(python_callable: Callable[..., Any] | None = N
     """
     Make a function the source of a metadata update; Airflow offers this as ``@task.voucherify_bulk_metadata``.
 
-    As ``voucherify_bulk_update_task``, for ``VoucherifyBulkMetadataOperator``: with ``metadata=`` the function gives
-    the ids that all get it.
+    Like ``voucherify_bulk_update_task``, for ``VoucherifyBulkMetadataOperator``: with ``metadata=`` the function
+    returns or yields the ids that get it.
 
     :param python_callable: the function; not an async one.
     :param kwargs: parameters of ``VoucherifyBulkMetadataOperator``, except its sources, and of every Airflow task.
@@ -154,7 +154,7 @@ def voucherify_bulk_metadata_task(python_callable: Callable[..., Any] | None = N
 
 
 def _stored(argument: Any) -> Any:
-    """Hide what may hold rows, in dicts too."""
+    """Hide arguments that may hold rows, also inside dicts."""
     if isinstance(argument, dict):
         return {name: _stored(value) for name, value in argument.items()}
     return argument if isinstance(argument, _NEVER_ROWS) else HiddenRecords(argument)

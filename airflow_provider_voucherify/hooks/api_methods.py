@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 else:
 
     class _Later:
-        """Stands for a module of the client, which no DAG file is to import: its members are given as loaders."""
+        """Stands for a module of the client, which DAG files must not import: its members are loaders."""
 
         def __init__(self, name: str) -> None:
             self._name = f"{__name__.partition('.')[0]}.client.{name}"
@@ -37,7 +37,7 @@ Page = TypeVar("Page")
 
 
 class _Method:
-    """A method that is made from its call when it is first looked up."""
+    """A method that is made from its call when it is first accessed."""
 
     def __init__(self, load: Callable[[], Any], verb: str) -> None:
         self._load, self._verb = load, verb
@@ -68,7 +68,7 @@ def _method_of(call: Callable[..., Any], verb: str) -> Any:
 
 
 def value_of(annotation: str) -> str:
-    """Return the type of what a method gives: ``Customer`` for ``Call[Customer]``, an iterator for a ``Listing``."""
+    """Return the type that a method returns: ``Customer`` for ``Call[Customer]``, an iterator for a ``Listing``."""
     kind, _, inner = annotation.removesuffix("]").partition("[")
     return f"Iterator[{inner.rpartition(', ')[2]}]" if kind == "Listing" else inner
 
@@ -82,7 +82,7 @@ def _iterates(call: Callable[P, Listing[Page, T]]) -> Callable[Concatenate[ApiMe
 
 
 class ApiMethods:
-    """One method for each call; those named ``all_…`` ask for the pages of a list as they are needed."""
+    """One method for each call; those named ``all_…`` fetch the pages of a list as they are needed."""
 
     def get_conn(self) -> VoucherifyClient:
         """Return the client that sends the calls."""

@@ -24,7 +24,7 @@ class VoucherifyHook(ApiMethods, BaseHook):
     A client of one Voucherify project. Use it as a context manager, or call ``close``, to close its connections.
 
     The six bulk calls queue an update and return its ``async_action_id``; nothing has been updated when they return.
-    They send records as they are: operators check rows, pack them into requests and follow them to the end. Single
+    They send records as they are: operators check rows, pack them into requests and wait for the outcome. Single
     records are read and written with models of ``airflow_provider_voucherify.models.records``.
     Everything raises the errors of ``airflow_provider_voucherify.exceptions``.
 

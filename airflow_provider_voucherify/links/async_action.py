@@ -1,8 +1,8 @@
 """
 Extra links of the operators and the sensor. They need no connection: tasks put the URLs into XCom before they wait.
 
-Airflow 3 stores a link when a task's process ends, and so has none of a process that was killed. These links are
-looked for under the very keys that the tasks write, so they are there from then on, whatever becomes of the process.
+Airflow 3 stores a link when a task's process ends, so a process that was killed has none. These links are read from the
+keys that the tasks write, so they exist from then on, whatever happens to the process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CONSOLES = {
     "s3": "https://console.aws.amazon.com/s3/buckets/{bucket}?prefix={path}/",
     "gs": "https://console.cloud.google.com/storage/browser/{bucket}/{path}",
 }
-"""Where a browser shows a folder of a bucket."""
+"""Web pages that show a folder of a bucket."""
 
 
 @attrs.define()
@@ -55,23 +55,23 @@ class VoucherifyReportLink(BaseOperatorLink):
         return REPORT_XCOM_KEY
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the URL, or an empty string where there is none; see ``report_url``."""
+        """Return the URL, or an empty string if there is none; see ``report_url``."""
         return XCom.get_value(ti_key=ti_key, key=REPORT_XCOM_KEY) or ""
 
 
 EXTRA_LINKS = (VoucherifyAsyncActionsLink(), VoucherifyReportLink())
-"""Those of every task of this package."""
+"""The links of every task of this package."""
 
 UI_COLOR = "#f4ecff"
-"""Of the same tasks."""
+"""The colour of the same tasks."""
 
 
 def report_url(uri: str) -> str:
     """
-    Return the web page that shows a report folder, or an empty string where no browser can show it.
+    Return the web page that shows a report folder, or an empty string if no browser can show it.
 
-    Airflow's user interface shows links to web pages alone, so one to a local folder, or to storage without a console
-    that is addressed by bucket and path, would not appear or lead nowhere. The task's log and summary name the folder.
+    Airflow's user interface shows only links to web pages, so a link to a local folder, or to storage without a web
+    console, would not appear or lead nowhere. The task's log and summary name the folder.
 
     :param uri: the folder, e.g. ``s3://conn_id@bucket/voucherify``.
     """

@@ -132,7 +132,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
         self.voucherify_conn_id = voucherify_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Read, check, send, wait; see the class for what is returned and raised."""
+        """Read, check, send and wait; see the class for what is returned and raised."""
         with ExitStack() as stack:
             run = stack.enter_context(self._run(context))
             run.begin()
@@ -141,7 +141,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
             prepare(self, run)
             hook = stack.enter_context(run.hook())
             if not self.is_dry_run:
-                hook.get_conn()  # that there is no connection is better told before any row is read
+                hook.get_conn()  # a missing connection should fail before any row is read
             plan = stack.enter_context(make_plan(self, context, hook))
             log_plan(plan, self.log)
             run.metrics.source_read(plan.rows_read, plan.refused_by_key)
@@ -161,7 +161,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
             return run.complete(hook, sync, plan)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
+        """Resume with the trigger's event; see ``VoucherifyAsyncActionTrigger``."""
         with self._run(context) as run:
             return run.resume(event)
 
@@ -181,7 +181,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
         )
 
     def resolve_template_files(self) -> None:
-        """Read the file that ``sql`` names; in other fields ``metadata.sql`` is a field, an id or another text."""
+        """Read the file that ``sql`` names; in other fields ``metadata.sql`` is a field, an id or other text."""
         self.template_fields = ("sql",)
         try:
             super().resolve_template_files()
@@ -220,7 +220,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
         yield self.records.records if isinstance(self.records, HiddenRecords) else self.records
 
     def _takes_ids(self) -> bool:
-        """Say whether ids are all that is wanted of the rows."""
+        """Say whether only the ids of the rows are needed."""
         return False
 
 
@@ -229,89 +229,89 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
     Updates customers, products or vouchers with the fields that the rows have.
 
     Sends to ``POST /v1/{resource}/bulk/async``. Fields that a row does not have are not sent; by analogy with the
-    single update Voucherify leaves them as they are (vendor's ``PUT /v1/customers``).
-    Whether the members of ``metadata`` are merged with
-    the stored ones or replace them all is not documented for bulk updates: send all that should remain.
-    Customers and products that do not exist are created; vouchers are not, and only their metadata can be updated.
+    single update Voucherify leaves them as they are (vendor's ``PUT /v1/customers``). Whether the members of
+    ``metadata`` are merged with the stored ones or replace them all is not documented for bulk updates: send all that
+    should remain. Customers and products that do not exist are created; vouchers are not, and only their metadata can
+    be updated.
 
     The rows come from exactly one of ``records=``, ``sql=`` and ``path=``. All are read and checked before the first
-    request, onto local disk and not into memory; the warehouse's connection is closed by then. Rows that cannot be
-    valid are refused one by one, with a reason, and the rest goes on; of rows with the same id the last one is sent.
+    request, onto local disk and not into memory; by then the warehouse's connection is closed. Rows that cannot be
+    valid are refused one by one, with a reason, and the rest is sent; of rows with the same id the last one is sent.
 
-    Returns a summary, see ``sync.results.summary.SyncSummary`` for its fields and for what None means. Raises
-    ``VoucherifyRecordsFailedError``, which Airflow does not retry, where more rows failed than allowed, and the other
+    Returns a summary; see ``sync.results.summary.SyncSummary`` for its fields and for what None means. Raises
+    ``VoucherifyRecordsFailedError``, which Airflow does not retry, if more rows failed than allowed, and the other
     errors of ``airflow_provider_voucherify.exceptions``.
 
     :param resource: ``customers``, ``products`` or ``vouchers``.
-    :param records: rows, or an upstream task's output that has them: dicts, named tuples, with ``columns`` lists or
-        tuples of values, or a table that knows its columns (pandas, Polars, PyArrow, DuckDB; all but pandas need the
-        extra ``parquet``). What the instances of a mapped task have returned is joined, and fetched one at a time; so
-        are lists of dicts. For large data use ``sql`` or ``path``: Airflow keeps what tasks return in its database.
-    :param columns: names of the values of rows that have none, such as the rows that ``hook.get_records()`` and a
-        ``SQLExecuteQueryOperator`` give. A row of another length is refused.
+    :param records: rows, or an upstream task's output: dicts, named tuples, with ``columns`` lists or tuples of values,
+        or a table that knows its columns (pandas, Polars, PyArrow, DuckDB; all but pandas need the extra ``parquet``).
+        The outputs of a mapped task's instances are joined, and fetched one at a time; so are lists of dicts. For large
+        data use ``sql`` or ``path``: Airflow keeps what tasks return in its database.
+    :param columns: column names for rows without any, such as those of ``hook.get_records()`` and
+        ``SQLExecuteQueryOperator``. A row of another length is refused.
     :param sql: a query, or the path of a ``.sql`` file.
-    :param sql_conn_id: the query's connection; any whose hook is a ``DbApiHook``.
+    :param sql_conn_id: connection for the query; any whose hook is a ``DbApiHook``.
     :param sql_parameters: bound to the query by the driver.
     :param path: a ``.jsonl``, ``.csv`` or (with the extra ``parquet``) ``.parquet`` file, local or in object storage;
-        the first two may be packed (``.csv.gz``). Or several of one kind, which are read one after the other: a list, a
-        folder of part files (in the order of their names, without those that begin with ``_`` or a dot), or a pattern
-        with ``*``. A ``failures.jsonl`` of an earlier run is read as what it is: the failed records are sent again.
+        the first two may be gzipped (``.csv.gz``). Or several of one kind, which are read one after the other: a list,
+        a folder of part files (in the order of their names, except those that begin with ``_`` or a dot), or a pattern
+        with ``*``. A ``failures.jsonl`` of an earlier run is recognised: its failed records are sent again.
     :param csv_dialect: how the CSV files of ``path`` are written, if not with commas and doubled quotes: ``delimiter``,
         ``quotechar``, ``escapechar``, ``doublequote``, ``skipinitialspace`` and ``quoting`` as ``csv.reader`` has them,
         or the name of a registered dialect. ``{"escapechar": "\\\\"}`` reads what Spark writes.
     :param mapping: column to field (``name``, ``address.city``, ``metadata.segment``); only these columns are sent.
-        Without it columns named as API fields map to them, ``address_city`` into the address, and every other column
-        into metadata.
+        Without it a column named like an API field becomes that field, ``address_city`` goes into the address, and
+        every other column into metadata.
     :param metadata_columns: without a mapping, the only columns that go into metadata.
     :param exclude_columns: columns that are never sent.
     :param null_policy: ``omit`` (default) never sends a missing value, so that it cannot blank a field; ``send`` sends
-        ``null`` for members of metadata, a whole address and its members, the only places where the API takes it. Both
-        hold for the members of objects too. A dict sets it per column.
+        ``null`` for members of metadata, a whole address and its members, the only places where the API accepts it.
+        Both apply to the members of objects too. A dict sets it per column.
     :param validate_metadata: ``schema`` reads the project's metadata schema first (one or two API calls, with OAuth the
-        scope ``metadata-schemas``) and refuses rows that it surely forbids, with Voucherify's own kind of message. What
+        scope ``metadata-schemas``) and refuses rows that it certainly forbids, with messages like Voucherify's. What
         the vendor does not document is left to Voucherify; see ``sync.rows.metadata_rules``.
-    :param state: where the sync keeps what it remembers: a connection id of a database, a folder or URI with a slash
-        in it, or a ``policies.State`` (or its members as a dict), which also says what is done about records that left
-        the source. With it only rows are sent that are new or different since Voucherify last confirmed them, or whose
-        outcome was no success; the outcome of each row is kept; and so is what was sent while the task is deferred.
-        A state that is lost, damaged or of another mapping means that every row is sent, with a warning. None sends
-        every row and remembers nothing.
-    :param full_refresh: send every row nevertheless; may be a template.
+    :param state: where the sync keeps its state: the connection id of a database, a folder or URI with a slash in it,
+        or a ``policies.State`` (or its members as a dict), which also says what to do about records that left the
+        source. With a state only those rows are sent that are new or different since Voucherify last confirmed them,
+        or that did not succeed; the outcome of each row is kept, and so is what was sent while the task is deferred.
+        If the state is lost, damaged or from another mapping, every row is sent, with a warning. None sends every row
+        and remembers nothing.
+    :param full_refresh: send every row all the same; may be a template.
     :param report_path: folder (local or object storage) for people to read: Voucherify's reports, ``failures.jsonl``
-        and ``set_aside.jsonl``, which the next run replaces, whole, if it has the same folder (``{{ ds }}`` or
-        ``{{ run_id }}`` in it keeps them apart). Without ``state`` it also keeps what was sent while the task is
-        deferred, so that all workers have to share it then. Mapped tasks get a folder each in it.
-    :param wait_for_completion: wait until Voucherify has processed the updates, and count what became of the rows.
-        False returns when they are queued: nothing has been updated then. The limits of ``fail_if`` see refused rows
-        alone in that case: if these are too many the task fails after it has sent the others, and a sensor after it
-        does not run, so give it ``fail_if={"failed": None}`` or a ratio.
+        and ``set_aside.jsonl``. The next run replaces all of them if it has the same folder (``{{ ds }}`` or
+        ``{{ run_id }}`` in the path keeps runs apart). Without ``state`` it also keeps what was sent while the task is
+        deferred, so all workers have to share it. Each mapped task gets its own subfolder.
+    :param wait_for_completion: wait until Voucherify has processed the updates, and count the outcomes of the rows.
+        False returns when they are queued: nothing has been updated then, and the limits of ``fail_if`` apply only to
+        refused rows. If too many are refused the task fails after it has sent the rest, and a sensor after it does not
+        run, so use ``fail_if={"failed": None}`` or a ratio.
     :param deferrable: wait in the triggerer, after ten seconds on the worker. Default: Airflow's
-        ``[operators] default_deferrable``. What was sent is kept meanwhile in ``state`` or ``report_path`` in a folder
-        ``staged-…`` (in a database in the table ``…_staged``). It is removed as soon as the task goes on, well or not.
-        If the task does not, since it was marked or its trigger failed, the next try of the task instance removes it,
-        or the first sync in the same place a week later.
+        ``[operators] default_deferrable``. Meanwhile what was sent is kept in ``state`` or ``report_path``, in a folder
+        ``staged-…`` (in a database, in the table ``…_staged``). It is removed as soon as the task resumes, whether it
+        succeeds or not. If the task never resumes, because it was marked or its trigger failed, the next try of the
+        task instance removes it, or the first sync in the same place a week later.
     :param poll_interval: longest pause in seconds between two polls of an unfinished action; the first polls come
         sooner. Default: the connection's, or 60.
     :param completion_timeout: seconds (or a timedelta) to wait, from the last request on; ``execution_timeout`` ends
-        the waiting too, in the triggerer (on the worker Airflow ends the task). The actions go on at Voucherify
-        afterwards: there is no way to cancel them.
+        the waiting too, in the triggerer (on the worker Airflow ends the task). The actions continue at Voucherify:
+        there is no way to cancel them.
     :param requests: how records are packed into requests, a ``policies.Requests`` or its members as a dict.
-    :param fail_if: limits beyond which the task fails, after everything is written down: a ``policies.Limits`` or its
+    :param fail_if: limits beyond which the task fails, after all outcomes are recorded: a ``policies.Limits`` or its
         members as a dict. Default: no row may fail or be refused.
-    :param warn_if: the same, but the task goes on; the log, the summary (``warning``) and
+    :param warn_if: the same, but the task continues; the log, the summary (``warning``) and
         ``on_failed_records_callback`` say so.
     :param on_retry: what a retry does on Airflow 3.3 and later. ``resume`` waits for what an earlier try has sent
-        instead of sending it again (see ``sync.sending.journal``; batches are known by their content, so a query should
-        give its rows in a stable order, with ``ORDER BY``). ``resend_failed`` does the same, and if more records failed
-        than ``fail_if`` allows, Airflow retries the task, and the retry sends the failed records again and nothing
-        else; otherwise such a task fails for good, since the same records would be rejected again. ``restart`` sends
+        instead of sending it again (see ``sync.sending.journal``; batches are identified by their content, so a query
+        should return its rows in a stable order, with ``ORDER BY``). ``resend_failed`` does the same, and if more
+        records failed than ``fail_if`` allows, Airflow retries the task, and the retry sends only the failed records
+        again; otherwise such a task fails for good, since the same records would be rejected again. ``restart`` sends
         everything again. A clear always does.
     :param sample: read only the first N rows. With ``dry_run`` the exact JSON is logged.
-    :param dry_run: read and check, log and return the plan and what it would cost (requests, bytes, share of the rate
-        limit, minutes; see ``sync.batches.estimate``), send nothing. Without a connection it works too, unless with
-        ``validate_metadata``, but without the state of earlier syncs.
-    :param on_failed_records_callback: notifier or callable (or several) that is told of failed and refused rows, even
-        if the task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
+    :param dry_run: read and check the rows, log and return the plan and what it would cost (requests, bytes, share of
+        the rate limit, minutes; see ``sync.batches.estimate``), and send nothing. Also works without a connection
+        (except with ``validate_metadata``), but then without the state of earlier syncs.
+    :param on_failed_records_callback: notifier or callable (or several) that is called if rows failed or were refused,
+        even if the task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
     :param voucherify_conn_id: connection of type ``voucherify``.
     """
 
@@ -326,26 +326,27 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
     Updates the metadata of customers, products or vouchers, and nothing else.
 
     With ``metadata=`` all ids get the same metadata, through ``POST /v1/{resource}/metadata/async``: two requests for a
-    million ids. The rows then only give ids and their other columns are not read; bare ids will do, as in
-    ``records=["c1", "c2"]``, unless ``mapping`` names the column of the id.
-    Without it every column but the key is metadata of its row. ``plan="auto"`` then sends records of equal metadata by
-    ``metadata/async`` where that takes fewer requests in all (or fewer bytes in as many), and the others by
-    ``POST /v1/{resource}/bulk/async``, since ``metadata/async`` takes a request for each distinct metadata.
+    million ids. Only the ids of the rows are read then; bare ids will do, as in ``records=["c1", "c2"]``, unless
+    ``mapping`` names the column of the id. Without it every column except the key is metadata of its row:
+    ``plan="auto"`` then sends records with equal metadata by ``metadata/async`` if that takes fewer requests in total
+    (or fewer bytes in as many), and the others by ``POST /v1/{resource}/bulk/async``, since ``metadata/async`` takes
+    one request for each distinct metadata object.
 
     Whether the members of ``metadata`` are merged with the stored ones or replace them all is not documented: send all
     that should remain. The API description promises neither counts nor ids in the results of ``metadata/async``, though
-    its examples have them; records that no answer mentions are ``not_reported``. ``plan="bulk"`` has every record
-    named, at the price of more bytes, and in a large sync of few distinct metadata of more requests.
+    its examples have them; records that no answer mentions are ``not_reported``. With ``plan="bulk"`` every record is
+    named in the results, at the price of more bytes and, in a large sync with few distinct metadata objects, more
+    requests.
 
-    Customers and products that do not exist are created, nameless (vouchers are not): the summary warns of them unless
-    ``created`` of ``fail_if`` or ``warn_if`` says how many are expected.
+    Customers and products that do not exist are created without a name (vouchers are not): the summary warns of them
+    unless ``created`` of ``fail_if`` or ``warn_if`` says how many are expected.
 
     All other parameters, the return value and the errors are those of ``VoucherifyBulkUpdateOperator``.
 
     :param resource: ``customers``, ``products`` or ``vouchers``.
     :param metadata: one metadata object for all ids, or None for metadata per row.
     :param plan: with metadata per row, ``auto`` as above, ``bulk`` for ``bulk/async`` alone, or ``metadata`` for
-        ``metadata/async`` alone, which fails where there are more than a thousand distinct metadata objects.
+        ``metadata/async`` alone, which fails if there are more than a thousand distinct metadata objects.
     """
 
     template_fields: Sequence[str] = (*_BulkOperator.template_fields, "metadata")

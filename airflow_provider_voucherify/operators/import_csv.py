@@ -45,26 +45,26 @@ if TYPE_CHECKING:
 
 DIGESTS_XCOM_KEY = "voucherify_csv_digests"
 
-TWICE = "Some rows have no source_id, so importing them again may create them twice; look into Voucherify"
-CLEAR = "import what it lacks in another run, or clear the task to import the whole file again"
+TWICE = "Some rows have no source_id, so importing them again may create them twice; check what Voucherify has"
+CLEAR = "import what is missing in another run, or clear the task to import the whole file again"
 
 
 class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
     """
-    Imports a CSV file with ``POST /v1/{resource}/importCSV``, whatever its size, and follows it to the last row.
+    Imports a CSV file of any size with ``POST /v1/{resource}/importCSV``, and counts the outcome of every row.
 
-    The file is UTF-8, separated by commas, and has a header row. It is sent as it is, but for rows without any value,
-    and unpacked if its name ends in ``.gz``. A file that does not fit into a
-    request goes in several, cut between rows, and a request that Voucherify finds too large goes in halves. What the
-    vendor's API pages say of the columns (case does not matter, all others become metadata):
+    The file is UTF-8, separated by commas, and has a header row. It is sent as it is, except rows without any value,
+    and unpacked if its name ends in ``.gz``. A file that does not fit into one request is sent in several, split
+    between rows, and a request that Voucherify finds too large is sent in halves. What the vendor's API pages say about
+    the columns (case does not matter, all others become metadata):
 
     * customers: ``Id, Name, Email, Phone, Birthdate, Source_id, Description, Address_line_1, Address_line_2,
       Address_Postal_Code, Address_City, Address_State, Address_Country``. **A customer that has the row's**
-      ``Source_id`` **is overwritten whole**, fields and metadata: what the file does not have is lost. To change some
-      fields only, use ``VoucherifyBulkUpdateOperator``. A row without ``Source_id`` and ``Id`` creates a customer each
+      ``Source_id`` **is overwritten**, all fields and metadata: what the file does not have is lost. To change only
+      some fields, use ``VoucherifyBulkUpdateOperator``. A row without ``Source_id`` and ``Id`` creates a customer each
       time it is imported.
     * products: ``name`` (required), ``source_id, price, attributes, image_url``. Of a product that exists only the name
-      is changed (and perhaps metadata: the vendor's changelog of 2025 speaks of that). ``price`` is in major units,
+      is changed (and perhaps metadata, which the vendor's changelog of 2025 mentions). ``price`` is in major units,
       unlike everywhere else: 21 is $21.00.
     * skus: ``source_id, product_id`` (required), ``sku, price, image_url, attributes``. ``product_id`` has the
       ``source_id`` of the product, as in the vendor's template, or Voucherify's own id; the product must have been
@@ -74,39 +74,39 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
     Rows with the same id are sent and counted one by one. The vendor does not document which of them remains.
 
     A file that Voucherify might misread, such as one that does not begin with the names of its columns, is refused as a
-    whole before anything is sent: see ``sync.batches.csv_file``. Whether a row is right, Voucherify says: failed rows
-    are counted and shown with their number in the file, from 1, the header and rows without any value not counted, and
-    the reason.
+    whole before anything is sent: see ``sync.batches.csv_file``. Voucherify decides whether a row is valid: failed rows
+    are counted and shown with the reason and their number in the file (from 1, not counting the header and rows without
+    any value).
 
     Returns the summary of the bulk operators (``sync.results.summary.SyncSummary``); ``updated`` and ``created`` are
     None unless nothing was written, since imports do not tell them apart. Raises ``VoucherifyRecordsFailedError``,
-    which Airflow does not retry, where more rows failed than allowed, and the other errors of
+    which Airflow does not retry, if more rows failed than allowed, and the other errors of
     ``airflow_provider_voucherify.exceptions``.
 
     :param resource: ``customers``, ``products`` or ``skus``.
-    :param path: the file, local or in object storage. Several files take a task each (``.expand(path=[...])``).
-    :param wait_for_completion: wait until Voucherify has worked the import off, and count what became of the rows.
+    :param path: the file, local or in object storage. Several files need a task each (``.expand(path=[...])``).
+    :param wait_for_completion: wait until Voucherify has processed the import, and count the outcomes of the rows.
         False returns when it is queued: nothing has been imported then.
     :param deferrable: wait in the triggerer, after ten seconds on the worker. Default: Airflow's
         ``[operators] default_deferrable``.
-    :param poll_interval: longest pause in seconds between two looks at an unfinished action; the first looks come
+    :param poll_interval: longest pause in seconds between two polls of an unfinished action; the first polls come
         sooner. Default: the connection's, or 60.
     :param completion_timeout: seconds (or a timedelta) to wait, from the last request on; ``execution_timeout`` ends
-        the waiting too. The import goes on at Voucherify afterwards: there is no way to cancel it.
+        the waiting too. The import continues at Voucherify: there is no way to cancel it.
     :param requests: ``max_bytes`` alone, the largest request body; see ``policies.Requests``.
     :param fail_if: ``failed``, ``failed_ratio`` and ``not_reported`` of ``policies.Limits``, beyond which the task
         fails. Default: no row may fail.
-    :param warn_if: the same, but the task goes on; the log, the summary (``warning``) and
+    :param warn_if: the same, but the task continues; the log, the summary (``warning``) and
         ``on_failed_records_callback`` say so.
     :param on_retry: ``resume``: on Airflow 3.3 and later a retry waits for what an earlier try has sent instead of
         sending it again; see ``sync.sending.submission`` for a request whose answer was lost. A clear sends
-        everything again. With ``restart``, and below Airflow 3.3, a retry sends everything again too; a file that has
-        rows without ids is refused in a second or later try then (``VoucherifyRowsWithoutIdsError``, which Airflow
-        does not retry), whether of a retry or of a clear.
+        everything again. With ``restart``, and below Airflow 3.3, a retry sends everything again too; then a file with
+        rows without ids is refused in any try after the first (``VoucherifyRowsWithoutIdsError``, which Airflow does
+        not retry), whether after a retry or a clear.
     :param report_path: folder (local or object storage) for ``failures.jsonl``, which has the failed rows with their
-        reasons: whole if ``path`` can be read again and has not changed meanwhile, else by number and id. Mapped tasks
-        get a folder each in it.
-    :param on_failed_records_callback: notifier or callable (or several) that is told of failed rows, even where the
+        reasons: complete if ``path`` can be read again and has not changed, otherwise by number and id. Each mapped
+        task gets its own subfolder.
+    :param on_failed_records_callback: notifier or callable (or several) that is called if rows failed, even if the
         task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
     :param voucherify_conn_id: connection of type ``voucherify``.
     """
@@ -154,7 +154,7 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
         self.voucherify_conn_id = voucherify_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Read, check, send, wait; see the class for what is returned and raised."""
+        """Read, check, send and wait; see the class for what is returned and raised."""
         with ExitStack() as stack:
             run = stack.enter_context(self._run(context))
             run.begin()
@@ -175,7 +175,7 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
             return run.complete(hook, sync)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
+        """Resume with the trigger's event; see ``VoucherifyAsyncActionTrigger``."""
         with self._run(context) as run:
             return run.resume(event)
 
@@ -221,7 +221,7 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
         path, *others = source_files(self.path)
         if others:
             raise VoucherifyConfigurationError(
-                f"path has {len(others) + 1:,} files, and an import takes one: .expand(path=[...]) makes a task of each"
+                f"path has {len(others) + 1:,} files, and an import takes one: use .expand(path=[...])"
             )
         with open_source(path) as source:
             file = CsvFile(import_endpoint(self.resource), self._max_bytes() - FORM_BYTES)
@@ -237,12 +237,10 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
             run.warn_without_store()
         elif run.context["ti"].try_number > 1:
             raise VoucherifyRowsWithoutIdsError(
-                f"nothing tells this try what an earlier one has sent. {TWICE}, and import what it lacks in another run"
+                f"this try cannot know what an earlier one has sent. {TWICE}, and import what is missing in another run"
             )
         elif self.retries:
-            self.log.warning(
-                "What is sent cannot be written down for a retry, so a retry of this task will not send it"
-            )
+            self.log.warning("There is no journal of what is sent, so a retry of this task will not send it again")
         journal = run.journal_to_go_on(hook)
         if journal.is_in_doubt and not file.has_ids:
             raise VoucherifyRowsWithoutIdsError(f"{journal.why_unused}. {TWICE}, and {CLEAR}")
@@ -269,21 +267,21 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
         return with_warnings(self, summary)
 
     def _file_as_sent(self, context: Context, stack: ExitStack, sync: SubmittedSync) -> CsvFile | None:
-        """Read the file again to show its failed rows; None where it is gone or has changed."""
+        """Read the file again to show its failed rows; None if it is gone or has changed."""
         ti = context["ti"]
         digests = ti.xcom_pull(task_ids=ti.task_id, key=DIGESTS_XCOM_KEY, map_indexes=ti.map_index)
         try:
             file = stack.enter_context(self._file())
         except (OSError, VoucherifyConfigurationError) as error:
-            self.log.warning("failures.jsonl has no whole rows, since the file cannot be read again: %s", error)
+            self.log.warning("failures.jsonl has numbers and ids only, since the file cannot be read again: %s", error)
             return None
         is_cut = file.split_into([batch.records or 0 for batch in sync.batches])
         if not is_cut or list(digests or ()) != [batch.digest() for batch in file.batches]:
-            self.log.warning("failures.jsonl has no whole rows, since the file has changed")
+            self.log.warning("failures.jsonl has numbers and ids only, since the file has changed")
             return None
         return file
 
     def _prepare_retry(self, run: OperatorRun, message: str) -> None:
-        """Let the next try send again what failed as a whole."""
+        """Let the next try resend the batches that failed as a whole."""
         if run.reject_whole_batches():
             raise VoucherifyActionFailedError(message)

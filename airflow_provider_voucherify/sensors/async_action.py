@@ -1,4 +1,4 @@
-"""``VoucherifyAsyncActionSensor``: waits for async actions that somebody else has submitted."""
+"""``VoucherifyAsyncActionSensor``: waits for async actions that another task has submitted."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
     Waits until async actions have finished, and returns the same summary as the bulk operators.
 
     ``poke_interval``, ``timeout``, ``mode``, ``soft_fail`` and ``never_fail`` are those of every sensor; while
-    deferred, ``poke_interval`` is the longest pause between two looks. The sensor did not send the records, so
+    deferred, ``poke_interval`` is the longest pause between two polls. The sensor did not send the records, so
     ``rows_read`` is None, counts are those that Voucherify reports, and ``failures.jsonl`` names failed records by
-    their id alone.
+    id only.
 
     A timeout does not cancel anything: the API has no way to.
 
     :param async_action_id: one id, as the hook's bulk calls return it.
-    :param async_action_ids: several ids, e.g. ``operator.output["async_action_ids"]``; lists of lists, as mapped tasks
-        give them, are joined. Exactly one of the two is given.
+    :param async_action_ids: several ids, e.g. ``operator.output["async_action_ids"]``; lists of lists, as mapped
+        tasks return them, are joined. Give exactly one of the two.
     :param deferrable: wait in the triggerer, after a few seconds on the worker. Default: Airflow's
         ``[operators] default_deferrable``.
     :param fail_if: ``failed``, ``failed_ratio``, ``created`` and ``not_reported`` of ``policies.Limits``, beyond which
         the sensor fails. Default: no record may fail.
-    :param warn_if: the same, but the task goes on; the log, the summary (``warning``) and
+    :param warn_if: the same, but the task continues; the log, the summary (``warning``) and
         ``on_failed_records_callback`` say so.
     :param report_path: folder (local or object storage) for the reports and ``failures.jsonl``; not the one of the task
         that submitted, whose ``failures.jsonl`` has the refused rows.
-    :param on_failed_records_callback: notifier or callable (or several) that is told of failed records even where the
+    :param on_failed_records_callback: notifier or callable (or several) that is called if records failed, even if the
         task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
     :param voucherify_conn_id: connection of type ``voucherify``.
     """
@@ -108,7 +108,7 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
         self._announced = False
 
     def execute(self, context: Context) -> Any:
-        """Wait; in the triggerer if ``deferrable``, else as every sensor does."""
+        """Wait: in the triggerer if ``deferrable``, otherwise as every sensor does."""
         run = TaskRun(self, context)
         run.clear_links()
         self._announced = False
@@ -124,7 +124,7 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
             return run.finish(self._completion(run, hook, sync, time.time() + self.timeout).wait())
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Go on where the trigger's event leads; see ``VoucherifyAsyncActionTrigger``."""
+        """Resume with the trigger's event; see ``VoucherifyAsyncActionTrigger``."""
         run = TaskRun(self, context)
         with self._skipping():
             resumption = Resumption.read(event)
@@ -184,7 +184,7 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
 
 
 def _flat(given: Any) -> list[str]:
-    """Return ids from an id, a list (of lists), a summary, or the text that a Jinja template makes of a list."""
+    """Return the ids in an id, a list (of lists), a summary, or the text that a Jinja template makes of a list."""
     if isinstance(given, Mapping):
         return _flat(given.get("async_action_ids"))
     if isinstance(given, str):
@@ -195,7 +195,7 @@ def _flat(given: Any) -> list[str]:
             except (ValueError, SyntaxError):
                 raise VoucherifyConfigurationError(f"async_action_ids cannot be read: {text[:200]!r}") from None
         if not text or text == "None":
-            raise VoucherifyConfigurationError("the async_action_id is empty; did the task before submit anything?")
+            raise VoucherifyConfigurationError("the async_action_id is empty; did the upstream task submit anything?")
         return [text]
     if isinstance(given, Sequence) or hasattr(given, "__iter__"):
         return [action_id for one in given for action_id in _flat(one)]

@@ -194,7 +194,7 @@ def test_an_import_takes_one_file(voucherify: LocalVoucherify, tmp_path: Path, t
     assert (summary["rows_read"], summary["succeeded"], summary["blank_rows"]) == (1, 1, 2)
     (tmp_path / "b.csv").write_text("Source_id,Name\nc2,Bo\n")
     assert import_csv(tmp_path).state == "failed"
-    assert "path has 2 files, and an import takes one: .expand(path=[...])" in task_log()
+    assert "path has 2 files, and an import takes one: use .expand(path=[...])" in task_log()
     assert list(voucherify.customers) == ["c1"]
 
 

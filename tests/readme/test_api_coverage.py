@@ -16,7 +16,7 @@ from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 TEXT = (ROOT / "docs" / "api-coverage.md").read_text(encoding="utf-8")
 ROWS = [
     re.findall(r"`([^`]+)`", line)
-    for line in TEXT.partition("## What is peculiar")[0].splitlines()
+    for line in TEXT.partition("## Details")[0].splitlines()
     if line.startswith("| ") and "vendor method" not in line
 ]
 NOT_CALLS = {"close", "download_report", "get_async_conn", "get_conn", "test_connection", "settings"}

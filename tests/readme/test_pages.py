@@ -171,7 +171,7 @@ def test_a_command_is_there(words: list[str], tmp_path: Path, monkeypatch: pytes
 )
 def test_the_fields_for_templates_are_named(page: str, after: str, fields: tuple[str, ...]) -> None:
     text = (DOCS / page).read_text(encoding="utf-8").partition(after)[2]
-    sentence = text.partition("Templates may be in ")[2].partition(".\n")[0].partition(". ")[0]
+    sentence = text.partition("Templated fields: ")[2].partition(".\n")[0].partition(". ")[0]
 
     named = [name for name in re.findall(r"`([^`]+)`", sentence) if name != ".sql"]
     assert sorted(named) == sorted(fields)
