@@ -172,7 +172,7 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class ImportOutcome:
     """
-    What became of the rows of a CSV import.
+    The outcome of the rows of a CSV import.
 
     :param failed: ``result.failed`` as the API shows it.
     :param message: what the API says of it in a sentence.

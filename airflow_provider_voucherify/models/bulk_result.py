@@ -186,7 +186,7 @@ def _reason(raw: msgspec.Raw) -> str | None:
 
 
 def _entries(raw: msgspec.Raw) -> Iterator[_WireEntry]:
-    """Give the entries of a list. One that is not an object counts as an empty entry; null is skipped."""
+    """Yield the entries of a list. One that is not an object counts as an empty entry; null is skipped."""
     nothing = (b"", b"{}", b'""', b"0", b"false", b"null")
     for entry in elements(raw) if kind(raw) == b"[" else {bytes(raw)}.difference(nothing):
         if entry[:1] == b"{":

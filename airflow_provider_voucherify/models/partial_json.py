@@ -16,7 +16,7 @@ _W = TypeVar("_W", bound=msgspec.Struct)
 
 def elements(array: bytes | msgspec.Raw) -> Iterator[bytes]:
     """
-    Give the elements of a JSON array one after the other, none of them decoded.
+    Yield the elements of a JSON array one after the other, none of them decoded.
 
     :param array: well-formed, as ``msgspec.Raw`` is.
     """

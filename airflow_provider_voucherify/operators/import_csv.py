@@ -27,7 +27,7 @@ from airflow_provider_voucherify.task.parameters import (
     CheckedWhenParsed,
     Wrong,
     check,
-    told_by,
+    mistakes_of,
     wrong_choice,
     wrong_paths,
     wrong_submitting,
@@ -204,7 +204,7 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
         yield from wrong_submitting(self, is_known)
         yield from wrong_choice(self, "on_retry", "resume", "restart")
         if is_known("requests"):
-            yield from told_by(self._max_bytes)
+            yield from mistakes_of(self._max_bytes)
 
     def _max_bytes(self) -> int:
         requests = Requests.of("requests", self.requests)

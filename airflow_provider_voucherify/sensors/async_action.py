@@ -178,17 +178,17 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
     def _submitted(self) -> SubmittedSync:
         from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync
 
-        given = self.async_action_id if self.async_action_ids is None else self.async_action_ids
-        ids = list(dict.fromkeys(_flat(given)))
+        value = self.async_action_id if self.async_action_ids is None else self.async_action_ids
+        ids = list(dict.fromkeys(_flat(value)))
         return SubmittedSync(tuple(SubmittedBatch(action_id, None) for action_id in ids), submitted_at=time.time())
 
 
-def _flat(given: Any) -> list[str]:
+def _flat(value: Any) -> list[str]:
     """Return the ids in an id, a list (of lists), a summary, or the text that a Jinja template makes of a list."""
-    if isinstance(given, Mapping):
-        return _flat(given.get("async_action_ids"))
-    if isinstance(given, str):
-        text = given.strip()
+    if isinstance(value, Mapping):
+        return _flat(value.get("async_action_ids"))
+    if isinstance(value, str):
+        text = value.strip()
         if text.startswith("["):
             try:
                 return _flat(ast.literal_eval(text))
@@ -197,6 +197,6 @@ def _flat(given: Any) -> list[str]:
         if not text or text == "None":
             raise VoucherifyConfigurationError("the async_action_id is empty; did the upstream task submit anything?")
         return [text]
-    if isinstance(given, Sequence) or hasattr(given, "__iter__"):
-        return [action_id for one in given for action_id in _flat(one)]
-    raise VoucherifyConfigurationError(f"async_action_ids must be ids, not {type(given).__name__}")
+    if isinstance(value, Sequence) or hasattr(value, "__iter__"):
+        return [action_id for one in value for action_id in _flat(one)]
+    raise VoucherifyConfigurationError(f"async_action_ids must be ids, not {type(value).__name__}")

@@ -53,7 +53,7 @@ class StorageReportFolder:
             return None
 
     def lines(self, name: str) -> Iterator[bytes]:
-        """Give a file's lines, none if there is no such file."""
+        """Yield a file's lines, none if there is no such file."""
         with suppress(FileNotFoundError), open_for_reading(str(self._path / name)) as file:
             yield from file
 
@@ -72,7 +72,7 @@ class StorageReportFolder:
             return []
 
     def read_each(self, prefix: str, name: str) -> Iterator[tuple[str, bytes]]:
-        """Give the folders whose names begin so, and what is in their file of that name."""
+        """Yield the folders whose names begin so, and what is in their file of that name."""
         for folder in self.names():
             if folder.startswith(prefix) and (content := self.read(f"{folder}/{name}")) is not None:
                 yield folder, content

@@ -11,7 +11,13 @@ from airflow_provider_voucherify.models.errors import VoucherifyConfigurationErr
 from airflow_provider_voucherify.models.numbers import check_number
 from airflow_provider_voucherify.policies import Requests, State
 from airflow_provider_voucherify.task.conclusion import limits_of
-from airflow_provider_voucherify.task.parameters import Wrong, told_by, wrong_booleans, wrong_choice, wrong_submitting
+from airflow_provider_voucherify.task.parameters import (
+    Wrong,
+    mistakes_of,
+    wrong_booleans,
+    wrong_choice,
+    wrong_submitting,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.rows.mapping import MappingRules
@@ -44,9 +50,9 @@ def wrong_bulk(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
     yield from _wrong_source(task, is_known)
     yield from wrong_submitting(task, is_known)
     if task.sample is not None:
-        yield from told_by(check_number, "sample", task.sample, 1)
+        yield from mistakes_of(check_number, "sample", task.sample, 1)
     if is_known("requests"):
-        yield from told_by(requests_of, task)
+        yield from mistakes_of(requests_of, task)
     yield from wrong_choice(task, "validate_metadata", "schema", None)
     yield from wrong_choice(task, "on_retry", "resume", "resend_failed", "restart")
     yield from wrong_booleans(task, "is_dry_run")
@@ -73,7 +79,7 @@ def _wrong_mapping(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong
             rules = mapping_rules(task)  # which checks the null_policy that the destination goes by
             check_mapping(task._destination().fields_of, rules)
 
-        yield from told_by(check)
+        yield from mistakes_of(check)
 
 
 def _wrong_source(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
@@ -85,15 +91,15 @@ def _wrong_source(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]
         from airflow_provider_voucherify.sync.rows.sources import check_names_of_values
 
         columns = task.columns
-        yield from told_by(lambda: check_names_of_values(columns))
+        yield from mistakes_of(lambda: check_names_of_values(columns))
     if task.path is not None and is_known("path"):
         from airflow_provider_voucherify.storage.paths import given_paths
 
-        yield from told_by(given_paths, task.path)
+        yield from mistakes_of(given_paths, task.path)
     if task.csv_dialect is not None:
         from airflow_provider_voucherify.sync.rows.csv_rows import csv_options
 
-        yield from told_by(csv_options, task.csv_dialect)
+        yield from mistakes_of(csv_options, task.csv_dialect)
         if task.path is None:
             yield Wrong("csv_dialect= is for the CSV files of path=")
     if task.sql is None:
@@ -132,9 +138,9 @@ def _wrong_state(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
     if task.state is None and task.has_state:
         yield Wrong("state is empty, though the DAG gives one")
     if is_known("state") and task.state is not None:
-        yield from told_by(_check_state, task)
+        yield from mistakes_of(_check_state, task)
     if is_known("full_refresh"):
-        yield from told_by(is_true, "full_refresh", task.full_refresh)
+        yield from mistakes_of(is_true, "full_refresh", task.full_refresh)
 
 
 def _check_state(task: Any) -> None:

@@ -93,7 +93,7 @@ def wrong_paths(task: object, is_known: Callable[[str], bool], *names: str) -> I
         if (value := getattr(task, name)) not in (None, "") and is_known(name):
             from airflow_provider_voucherify.storage.paths import path_text
 
-            yield from told_by(path_text, name, value)
+            yield from mistakes_of(path_text, name, value)
 
 
 def wrong_durations(task: object, *names: str) -> Iterator[Wrong]:
@@ -108,7 +108,7 @@ def wrong_durations(task: object, *names: str) -> Iterator[Wrong]:
 def wrong_waiting(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
     """Say what is wrong with the parameters that an operator shares with the sensor."""
     for name in filter(is_known, ("fail_if", "warn_if")):
-        yield from told_by(limits_of, task, name)
+        yield from mistakes_of(limits_of, task, name)
     if not all(map(callable, as_list(task.on_failed_records_callback))):
         yield Wrong(
             "on_failed_records_callback must be a notifier, a callable, or a list of them, not "
@@ -127,8 +127,8 @@ def wrong_submitting(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wro
     yield from wrong_durations(task, "completion_timeout")
 
 
-def told_by(check: Callable[..., Any], *arguments: Any) -> Iterator[Wrong]:
-    """Give what a check raises."""
+def mistakes_of(check: Callable[..., Any], *arguments: Any) -> Iterator[Wrong]:
+    """Yield the mistake that a check raises, if any."""
     try:
         check(*arguments)
     except VoucherifyConfigurationError as error:
@@ -148,10 +148,10 @@ def _comes_later(value: Any) -> bool:
 def _message(task_id: str, wrong: list[Wrong]) -> str:
     lines = [f"    {line}" for line in dict.fromkeys(line for one in wrong for line in one.lines)]
     if len(wrong) == 1:
-        said = f"task {task_id!r}: {wrong[0].why}"
+        text = f"task {task_id!r}: {wrong[0].why}"
     else:
-        said = "\n".join([f"task {task_id!r} has {len(wrong)} wrong parameters:", *(f"- {one.why}" for one in wrong)])
-    return "\n".join([said, "Add to it, for example:", *lines]) if lines else said
+        text = "\n".join([f"task {task_id!r} has {len(wrong)} wrong parameters:", *(f"- {one.why}" for one in wrong)])
+    return "\n".join([text, "Add to it, for example:", *lines]) if lines else text
 
 
 def _parameter(attribute: str) -> str:

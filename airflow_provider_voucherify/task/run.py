@@ -71,7 +71,7 @@ class TaskRun:
         self.record.open()
 
     def clear_links(self) -> None:
-        """Give the links and the sensor something to read, lest Airflow log an error when nothing is sent."""
+        """Write empty XComs for links and sensor, so that Airflow does not log an error when nothing is sent."""
         for key, nothing in ((IDS_XCOM_KEY, []), (DASHBOARD_XCOM_KEY, ""), (REPORT_XCOM_KEY, "")):
             self.context["ti"].xcom_push(key=key, value=nothing)
 

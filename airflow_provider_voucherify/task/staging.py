@@ -45,13 +45,13 @@ class Folder(Protocol):
         """Return a file's content, or None if there is no such file."""
 
     def lines(self, name: str) -> Iterator[bytes]:
-        """Give a file's lines, none if there is no such file."""
+        """Yield a file's lines, none if there is no such file."""
 
     def fetch(self, name: str, to: IO[bytes]) -> bool:
         """Copy a file into a local one; False if there is no such file."""
 
     def read_each(self, prefix: str, name: str) -> Iterator[tuple[str, bytes]]:
-        """Give the folders whose names begin so, and what is in their file of that name."""
+        """Yield the folders whose names begin so, and what is in their file of that name."""
 
     def remove_folder(self, name: str) -> None:
         """Remove a folder, if it is there, with the files in it."""
@@ -218,7 +218,7 @@ class PlannedRecords:
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger | None]:
-        """Give the plan's ledger."""
+        """Yield the plan's ledger."""
         yield self._plan.ledger
 
     def body(self, number: int) -> bytes:

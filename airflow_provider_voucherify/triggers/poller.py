@@ -73,11 +73,11 @@ class Poller:
         latest = max(wait.end_time, time.time()) + LAST_POLL_SECONDS
         try:
             while wait.end is None:
-                left = latest - time.time()
-                if left <= 0:
+                seconds_left = latest - time.time()
+                if seconds_left <= 0:
                     return End("timeout", f"async action {wait.key} was not finished in time")
                 try:
-                    async with asyncio.timeout(min(left, QUIET_SECONDS)):
+                    async with asyncio.timeout(min(seconds_left, QUIET_SECONDS)):
                         await news.wait()
                 except TimeoutError:
                     pass

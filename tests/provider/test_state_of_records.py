@@ -386,7 +386,7 @@ def test_a_row_whose_id_says_nothing_could_be_anyone_s(
     second = night([{"source_id": "c1"}, {"source_id": nobody}], **books).xcom("sync")
 
     assert (second["refused"], second["unchanged"], second["submitted"]) == (1, 1, 0)
-    assert "rows without an id, which could be anyone's" in second["warning"]
+    assert "rows without an id, which could belong to any record" in second["warning"]
     assert not voucherify.customers["c2"].get("metadata")
 
 

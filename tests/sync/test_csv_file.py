@@ -52,7 +52,7 @@ def test_a_packed_file_is_sent_unpacked() -> None:
         file.read(io.BytesIO(gzip.compress(content)), "customers.csv.gz")
         assert contents(file) == [content]
 
-    with pytest.raises(VoucherifyConfigurationError, match=r"customers.csv.gz is not whole"):
+    with pytest.raises(VoucherifyConfigurationError, match=r"customers.csv.gz is incomplete"):
         CsvFile(CSV_IMPORT_ENDPOINTS["customers"], 10_000).read(
             io.BytesIO(gzip.compress(content)[:-9]), "customers.csv.gz"
         )
@@ -197,7 +197,7 @@ def test_a_column_id_names_no_record_that_is_to_be_created(resource: str, conten
         (
             b'Source_id,Name\nc1,"27\\""\nc2,Bo\n',
             "customers",
-            r'begins in line 2 .* it has ." in it, and Voucherify is sent',
+            r'begins in line 2 .* it has ." in it, and the file is sent',
         ),
         (b"Source_id,Name\nc1,Zo\xeb\n", "customers", "line 2 of the CSV file is not UTF-8"),
         (b"\xff\xfeS\x00", "customers", "the CSV file is in UTF-16: save it as UTF-8"),

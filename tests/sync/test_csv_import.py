@@ -371,7 +371,7 @@ class TestSubmission:
         assert submit(nameless, max_tries=2).requests == 1
 
     @pytest.mark.parametrize(
-        ("content", "max_bytes"), [(NAMELESS + b",Di\n", 100), (NAMELESS, 25)], ids=["grown", "cut otherwise"]
+        ("content", "max_bytes"), [(NAMELESS + b",Di\n", 100), (NAMELESS, 25)], ids=["grown", "split differently"]
     )
     def test_rows_without_ids_are_not_sent_again_where_the_parts_are_other_ones(
         self, server: LocalVoucherify, submit: Callable[..., SubmittedSync], content: bytes, max_bytes: int
@@ -379,7 +379,7 @@ class TestSubmission:
         submit(NAMELESS, max_bytes=100)
         posts = self.posts(server)
 
-        with pytest.raises(RowsWithoutIdsError, match="not in the file any more, or are cut otherwise"):
+        with pytest.raises(RowsWithoutIdsError, match="no longer in the file, or it is split differently"):
             submit(content, max_bytes=max_bytes)
 
         assert self.posts(server) == posts

@@ -227,11 +227,11 @@ def test_packed_files_are_read_piece_by_piece(read: ReadRows) -> None:
         (
             gzip.compress(b"source_id\n" * 9)[:-12],
             "rows.csv.gz",
-            "rows.csv.gz is not whole: the packed file ends too early",
+            "rows.csv.gz is incomplete: the gzipped file ends too early",
         ),
         (gzip.compress(b"{}\n" * 9)[:-1] + b"x", "rows.jsonl.gz", "rows.jsonl.gz cannot be unpacked: "),
         (b"source_id\n", "rows.csv.gz", "rows.csv.gz cannot be unpacked: Not a gzipped file"),
-        (gzip.compress(b"source_id\n"), "rows.csv", "rows.csv is packed with gzip: let its name end in .gz"),
+        (gzip.compress(b"source_id\n"), "rows.csv", "rows.csv is packed with gzip: its name must end in .gz"),
         (b"PK\x03\x04", "rows.csv", "rows.csv is a ZIP or Excel file"),
         ("source_id".encode("utf-16"), "rows.jsonl", "rows.jsonl is in UTF-16"),
         (b"PAR1", "rows.csv", "rows.csv is a Parquet file"),

@@ -23,7 +23,7 @@ def test_a_million_customers_on_the_business_plan() -> None:
         "  GET /v1/async-actions/…: about 41",
         "  68% of one period's quota, at 100/minute API calls (the vendor's Business plan, since the connection has no "
         "rate_limit) and an unknown number of bulk calls",
-        "  less than a minute until everything is sent, besides what the network takes",
+        "  less than a minute until everything is sent, not counting the network",
     ]
 
 
@@ -35,7 +35,7 @@ def test_a_sandbox_project() -> None:
         "  POST /v1/customers/bulk/async: 2",
         "  POST /v1/customers/metadata/async: 1",
         "  300% of one period's quota, at 100/hour API calls and 1/hour bulk calls",
-        "  120 minutes until everything is sent, besides what the network takes",
+        "  120 minutes until everything is sent, not counting the network",
     ]
 
 

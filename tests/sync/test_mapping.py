@@ -120,7 +120,7 @@ def test_a_column_wins_over_a_member_of_the_whole_object(read: ReadRows, order: 
         (["source_id"], {"exclude_columns": "a"}, "exclude_columns must be a list"),
         (["source_id"], {"exclude_columns": [5]}, r"exclude_columns must be a list of column names, not \[5\]"),
         (["source_id"], {"metadata_columns": 5}, "metadata_columns must be a list of column names, not 5"),
-        (["a"], {"mapping": {"a": ["source_id", "name"]}}, "not 'a' .*to send a column to two fields, have the source"),
+        (["a"], {"mapping": {"a": ["source_id", "name"]}}, "not 'a' .*to send a column to two fields, the source must"),
         (["a"], {"mapping": {"a": None}}, "mapping must give each column's name one field's name, not 'a' None"),
         (["a"], {"mapping": {"a": 3}}, "mapping must give .* not 'a' 3"),
         (["a"], {"mapping": {3: "source_id"}}, "mapping must give .* not 3 'source_id'"),

@@ -98,7 +98,7 @@ def test_a_record_over_the_limit_is_refused_with_its_size(read: ReadRows) -> Non
     done = read("customers", rows, limits=BatchLimits(max_bytes=60))
 
     assert done.bodies == [b'[{"source_id":"a"},{"source_id":"c"}]']
-    assert done.reasons == [("record_too_large", "takes 129 bytes alone, and a request may have 60")]
+    assert done.reasons == [("record_too_large", "alone takes 129 bytes, and a request may have 60")]
 
 
 @pytest.mark.parametrize("spare", [-1, 0, 1])

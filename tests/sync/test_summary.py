@@ -409,8 +409,8 @@ def test_every_threshold_that_could_not_be_checked_is_told() -> None:
 
     assert limit_warnings(unknown, Limits(0, created=5), Limits(None, created=1)) == [
         "1 of 3 rows failed or were refused, and failed of fail_if is 0",
-        "Voucherify does not tell how many records were created, so created of fail_if was not checked",
-        "Voucherify does not tell how many records were created, so created of warn_if was not checked",
+        "Voucherify does not say how many records were created, so created of fail_if was not checked",
+        "Voucherify does not say how many records were created, so created of warn_if was not checked",
     ]
 
 

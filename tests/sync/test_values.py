@@ -285,4 +285,4 @@ def test_a_string_of_ten_megabytes_is_refused_with_its_size(read: ReadRows) -> N
     done = read("customers", [{"source_id": "a", "bio": "x" * 10_485_760}, {"source_id": "b", "bio": "x"}])
 
     assert [record["source_id"] for record in done.records] == ["b"]
-    assert done.reasons == [("record_too_large", "takes 10,485,801 bytes alone, and a request may have 10,485,760")]
+    assert done.reasons == [("record_too_large", "alone takes 10,485,801 bytes, and a request may have 10,485,760")]

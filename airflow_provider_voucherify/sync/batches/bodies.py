@@ -1,4 +1,4 @@
-"""What tells bodies from each other, and what was sent, read back from the body of a batch."""
+"""Digests that identify bodies, and ids and records read back from the body of a batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
 def digest_of(path: str, body: Iterable[bytes]) -> str:
-    """Return what tells a request from any other: 32 hexadecimal digits of its path and body."""
+    """Return a digest that identifies a request: 32 hexadecimal digits for its path and body."""
     digest = blake2b(path.encode() + b"\n", digest_size=16)
     for piece in body:
         digest.update(piece)

@@ -1,4 +1,4 @@
-"""What of a source is sent if the state of earlier syncs is known: what is not as Voucherify has it, and who left."""
+"""What to send if the state of earlier syncs is known: what differs from Voucherify, and the records that left."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from airflow_provider_voucherify.sync.state.ledger import Ledger
 @dataclass(frozen=True, slots=True)
 class Changes:
     """
-    What of a source is sent, if earlier failures or the state of earlier syncs are known.
+    What to send of a source if earlier failures, or the state of earlier syncs, are known.
 
-    :param max_attempts: a record that Voucherify has refused so often with the same content is not sent again, unless
+    :param max_attempts: a record that Voucherify has refused this often with the same content is not sent again, unless
         everything is sent; None for no such limit.
-    :param removed: what is done with records that left the source: ``ignore``, ``report``, or the destination that
+    :param removed: what to do with records that left the source: ``ignore``, ``report``, or the destination that
         marks them.
-    :param max_removed_ratio: if a larger part of the records that Voucherify has left the source at once, the source
-        is more likely not whole, and no record is taken for removed; None for any part.
+    :param max_removed_ratio: if a larger share of the records that Voucherify has left the source at once, the source
+        is probably incomplete, and no record counts as removed; None for no such limit.
     """
 
     max_attempts: int | None = None
@@ -36,27 +36,27 @@ def find_removed(ledger: Ledger, changes: Changes, rows_read: int, warn: Callabl
     """
     Find the records that left the source, in the ledger; returns how many.
 
-    :param rows_read: of the source; without any, nobody is taken for removed.
-    :param warn: takes what deserves a look, in words.
+    :param rows_read: number of rows in the source; if it is 0, no record counts as removed.
+    :param warn: called with each warning.
     """
     if changes.removed == "ignore":
         return 0
     if not rows_read:
-        warn("the source has no rows at all, so no record is taken for removed")
+        warn("the source has no rows at all, so no record counts as removed")
         return 0
     if ledger.has_rows_without_id:
-        warn("there are rows without an id, which could be anyone's, so no record is taken for removed")
+        warn("there are rows without an id, which could belong to any record, so no record counts as removed")
         return 0
-    gone, had = ledger.removed.find(to_be_marked=isinstance(changes.removed, Destination))
+    removed, known = ledger.removed.find(to_be_marked=isinstance(changes.removed, Destination))
     ratio = changes.max_removed_ratio
-    if ratio is not None and gone > had * ratio:
+    if ratio is not None and removed > known * ratio:
         ledger.removed.forget()
         warn(
-            f"{gone:,} of {had:,} records have left the source, more than max_removed_ratio={ratio} allows, so none "
-            "is taken for removed"
+            f"{removed:,} of {known:,} records have left the source, more than max_removed_ratio={ratio} allows, so "
+            "none counts as removed"
         )
         return 0
-    return gone
+    return removed
 
 
 def marks_of_removed(ledger: Ledger, destination: Destination) -> Spool:
@@ -69,10 +69,10 @@ def marks_of_removed(ledger: Ledger, destination: Destination) -> Spool:
 
 
 def warn_of_returned(ledger: Ledger, destination: Destination, warn: Callable[[str], None]) -> None:
-    """Warn of records that have come back to the source while Voucherify has them marked by a destination."""
+    """Warn of records that are in the source again while Voucherify still has them marked as removed."""
     marked = [f"metadata.{name}" for name in destination.shared_metadata]
     if back := ledger.removed.count_returned(marked):
         warn(
             f"{back:,} records that were marked as removed are in the source again, and stay marked: the source "
-            f"needs a column for each of {', '.join(marked)}, with the value of records that are there"
+            f"needs a column for each of {', '.join(marked)}, with the value for records that are present"
         )

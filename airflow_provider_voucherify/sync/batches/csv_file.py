@@ -1,15 +1,14 @@
 """
-A CSV file on its way to an import: checked as a whole, and cut into batches that a request takes.
+A CSV file on its way to an import: checked as a whole, and split into batches that fit into a request.
 
-What a column means and whether a row is right is Voucherify's business, which answers row by row. Checked here is what
+What a column means and whether a row is valid is up to Voucherify, which answers row by row. Checked here is whatever
 would make it misread the file: a file that is not CSV in UTF-8, rows with too few or too many values, no header row (a
-first line without any column that is a field), two columns of one name, names with white space (vendor's importCSV
-pages), a missing column that the vendor requires.
-Such a file is refused as a whole, before anything is sent.
+first line without any column that is a field), two columns with the same name, names with white space (vendor's
+importCSV pages), a missing column that the vendor requires. Such a file is refused as a whole before anything is sent.
 
-Rows are numbered as Voucherify numbers them: from 1, the header not counted, a row with line breaks in it is one row.
-Rows without any value are left out and not numbered, and so are empty lines and a byte order mark; everything else is
-sent byte by byte as it is.
+Rows are numbered as Voucherify numbers them: from 1, not counting the header; a row with line breaks in it is one row.
+Rows without any value, empty lines and a byte order mark are left out and not numbered; everything else is sent byte by
+byte as it is.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _BYTES_PER_READ = 262_144
 _BYTES_IN_MEMORY = 1_048_576
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ESCAPED_QUOTES = (
-    'it has \\" in it, and Voucherify is sent the file as it is: a quote in a value has to be doubled (""); '
+    'it has \\" in it, and the file is sent as it is: a quote in a value has to be doubled (""); '
     "VoucherifyBulkUpdateOperator reads such a file with csv_dialect="
 )
 
@@ -42,7 +41,7 @@ _ESCAPED_QUOTES = (
 @dataclass(slots=True)
 class CsvBatch:
     """
-    Rows that are sent in one request, with the header before them.
+    Rows that are sent in one request, after the header.
 
     :param first_row: number of the first of them in the file, from 1.
     :param start: where their bytes start in the copy on local disk; ``end`` is where they end.
@@ -59,24 +58,24 @@ class CsvBatch:
     has_ids: bool = True
 
     def add(self, raw: bytes, values: Sequence[str]) -> None:
-        """Take one more row, which follows in the copy."""
+        """Add the row that follows in the copy."""
         self.records += 1
         self.end += len(raw)
         self.has_ids = self.has_ids and self.file.has_id(values)
 
     @property
     def number(self) -> int:
-        """Tells the batch from the file's others, and orders them."""
+        """Identifies the batch in the file; batches are sent in this order."""
         return self.first_row
 
     @property
     def name(self) -> str:
-        """What logs call it."""
+        """The name in logs."""
         return f"rows from {self.first_row:,} on"
 
     @property
     def length(self) -> int:
-        """Bytes, the header included."""
+        """Size in bytes, including the header."""
         return self.file.header_bytes + self.end - self.start
 
     @property
@@ -90,11 +89,11 @@ class CsvBatch:
         return not self.has_ids
 
     def content(self) -> Iterator[bytes]:
-        """Give the bytes, the header first; can be called again."""
+        """Yield the bytes, starting with the header; can be called again."""
         return self.file.content(self.start, self.end)
 
     def digest(self) -> str:
-        """Return what tells its content and destination from any other's."""
+        """Return a digest of its content and destination."""
         return digest_of(self.file.endpoint.path, self.content())
 
     def call(self) -> Call[str]:
@@ -156,7 +155,7 @@ class CsvFile:
         return any(values[place].strip() for place in self._ids)
 
     def content(self, start: int, end: int) -> Iterator[bytes]:
-        """Give the header, and the bytes of the copy between two places."""
+        """Yield the header, and the bytes of the copy between two offsets."""
         yield self._header
         while start < end:
             self._copy.seek(start)
@@ -168,7 +167,7 @@ class CsvFile:
         """
         Put two halves of a batch in its place.
 
-        :param batch: has two rows at least; the second half has a row more if need be.
+        :param batch: has at least two rows; if their number is odd the second half has one more.
         """
         rows = _rows(chain.from_iterable(self._lines(batch)))
         first = CsvBatch(self, batch.first_row, batch.start, batch.start)
@@ -183,7 +182,7 @@ class CsvFile:
 
     def split_into(self, rows: Sequence[int]) -> bool:
         """
-        Cut the batches into halves, and these into halves, until they have these numbers of rows.
+        Split the batches into halves, and these into halves, until they have these numbers of rows.
 
         :returns: whether that can be done.
         """
@@ -195,14 +194,14 @@ class CsvFile:
         return len(rows) == len(self.batches)
 
     def values(self, batch: CsvBatch, numbers: Collection[int]) -> Iterator[tuple[int, dict[str, str]]]:
-        """Give rows of a batch by their numbers in the file, each as column to value."""
+        """Return rows of a batch by their numbers in the file, each as column to value."""
         lines = (line.decode() for piece in self._lines(batch) for line in piece)
         for number, values in enumerate(csv.reader(lines), start=batch.first_row):
             if number in numbers:
                 yield number, dict(zip(self._columns, values, strict=True))
 
     def close(self) -> None:
-        """Give the disk space back."""
+        """Free the disk space."""
         self._copy.close()
 
     def __enter__(self) -> Self:
@@ -234,7 +233,7 @@ class CsvFile:
             self.batches[-1].add(raw, values)
 
     def _lines(self, batch: CsvBatch) -> Iterator[Sequence[bytes]]:
-        """Give the lines of a batch's rows, whole ones only, without the header."""
+        """Yield the lines of a batch's rows, whole ones only, without the header."""
         rest = b""
         pieces = batch.content()
         next(pieces)
@@ -268,13 +267,13 @@ class CsvFile:
 
 
 def _without_mark(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Give the lines of a file, without a byte order mark."""
+    """Yield the lines of a file, without a byte order mark."""
     for number, line in enumerate(lines):
         yield line if number else line.removeprefix(_BYTE_ORDER_MARK)
 
 
 def _rows(of: Iterable[bytes], name: str = "", *, has_header: bool = False) -> Iterator[tuple[bytes, list[str]]]:
-    """Give each row of some lines: its bytes, ending with a line break, and its values, none if they are all empty."""
+    """Yield each row of some lines: its bytes, ending with a line break, and its values, none if they are all empty."""
     raw = bytearray()
 
     def lines() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Where batches go: the endpoint, the fields that its records have, and what a body looks like."""
+"""Where batches go: the endpoint, the fields of its records, and the form of a body."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from airflow_provider_voucherify.sync.rows.values import RefusedValueError, to_o
 @dataclass(frozen=True, slots=True)
 class BodyForm:
     """
-    What stands around the comma-separated items of a body.
+    What surrounds the comma-separated items of a body.
 
     :param prefix: bytes before the first item.
     :param suffix: bytes after the last item.
@@ -42,7 +42,7 @@ class BodyForm:
 @dataclass(frozen=True, slots=True)
 class Destination:
     """
-    Which endpoint batches go to, and what its bodies look like.
+    Which endpoint batches go to, and the form of its bodies.
 
     :param endpoint: where to send.
     :param fields_of: the endpoint whose fields the rows' columns may become.
@@ -70,7 +70,7 @@ class BatchLimits:
     How large a batch may be.
 
     :param max_bytes: bytes of a body; the API takes 10,485,760.
-    :param max_records: records in a body; None for as many as fit, since the API has no such limit any more.
+    :param max_records: records in a body; None for as many as fit, since the API no longer has such a limit.
     """
 
     max_bytes: int = MAX_BODY_BYTES
@@ -79,14 +79,14 @@ class BatchLimits:
     def __post_init__(self) -> None:
         if not 0 < self.max_bytes <= MAX_BODY_BYTES:
             raise VoucherifyConfigurationError(
-                f"max_bytes must be from 1 to {MAX_BODY_BYTES}, which is the most that Voucherify takes"
+                f"max_bytes must be from 1 to {MAX_BODY_BYTES}, which is the most that Voucherify accepts"
             )
         if self.max_records is not None and self.max_records < 1:
             raise VoucherifyConfigurationError("max_records must be at least 1")
 
     def requests(self, records: int, size: int, overhead: int) -> int:
         """
-        Return how many requests some records take, give or take what is lost at the edges of bodies.
+        Return about how many requests some records take, ignoring the space lost at the end of each body.
 
         :param size: bytes of the records, separators included.
         :param overhead: bytes of a body without its records.
@@ -115,7 +115,7 @@ def metadata_destination(
     ones, whereas ``metadata/async`` would need a request for each.
 
     :param schema: the project's metadata schema, which the one ``metadata`` has to fit.
-    :param null_policy: what becomes of its missing values; a mapping is one of member to policy here.
+    :param null_policy: what to do with its missing values; here a mapping is from member to policy.
     :raises VoucherifyConfigurationError: ``metadata`` cannot be sent, or the schema does not allow it.
     """
     if metadata is None:
@@ -137,7 +137,7 @@ def metadata_destination(
     if not converted:
         raise VoucherifyConfigurationError(
             "metadata is empty, there is nothing to update"
-            + ("; null_policy='send' sends the values that are missing as null" if metadata else "")
+            + ("; null_policy='send' sends missing values as null" if metadata else "")
         )
     return ids_destination(resource, encoded)
 

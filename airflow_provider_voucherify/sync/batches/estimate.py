@@ -1,4 +1,4 @@
-"""What a sync will cost: calls, bytes, the share of the rate limit, and how long the limits make the sending last."""
+"""What a sync will cost: calls, bytes, the share of the rate limit, and how long the limits make sending take."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Estimate:
     :param requests: bulk requests by path.
     :param polls: approximate number of GETs of async actions: polls while waiting, and one for each result.
     :param bytes: bytes of all bodies.
-    :param limit: the limit on all API calls, and ``is_assumed`` whether it is not the connection's but the vendor's.
+    :param limit: the limit on all API calls; ``is_assumed`` says that it is the vendor's and not the connection's.
     :param bulk_limit: the limit on bulk calls; None if the connection sets none.
     """
 
@@ -44,9 +44,9 @@ class Estimate:
     @property
     def quota_share(self) -> float:
         """
-        The part of one period's limit that the calls take, of the limit that they take most of.
+        The share of one period's limit that the calls take, for the limit with the largest share.
 
-        Bulk calls are taken to count as ordinary ones too, which the vendor does not say.
+        Bulk calls are assumed to count as ordinary calls too, which the vendor does not document.
         """
         shares = [self.calls / self.limit.calls]
         if self.bulk_limit is not None:
@@ -56,17 +56,17 @@ class Estimate:
     @property
     def minutes(self) -> float:
         """
-        How long the limits make the sending of the bulk requests last, if nobody else calls.
+        How many minutes sending the bulk requests takes because of the limits, if nothing else calls the API.
 
-        As many as the limit allows are sent at once, the next when the next period begins. What the network takes to
-        carry the bytes, and Voucherify to work them off, comes on top and is not known.
+        As many as the limit allows are sent at once, the next when the next period begins. The time that the network
+        needs to transfer the bytes, and Voucherify to process them, is unknown and not included.
         """
         requests = sum(self.requests.values())
         limits = [self.limit] if self.bulk_limit is None else [self.limit, self.bulk_limit]
         return max((max(0, requests - 1) // limit.calls) * limit.seconds / 60 for limit in limits)
 
     def as_summary_fields(self) -> dict[str, Any]:
-        """Return the members of a ``SyncSummary`` that this tells."""
+        """Return the estimate's members of a ``SyncSummary``."""
         polls = {ASYNC_ACTIONS_PATH: self.polls} if self.polls else {}
         return {
             "requests_by_endpoint": {**self.requests, **polls},
@@ -86,7 +86,7 @@ class Estimate:
         limits += f" and {self.bulk_limit or 'an unknown number of'} bulk calls"
         lines.append(f"  {self.quota_share:.0%} of one period's quota, at {limits}")
         minutes = f"{math.ceil(self.minutes):,} minutes" if self.minutes else "less than a minute"
-        lines.append(f"  {minutes} until everything is sent, besides what the network takes")
+        lines.append(f"  {minutes} until everything is sent, not counting the network")
         return "\n".join(lines)
 
 

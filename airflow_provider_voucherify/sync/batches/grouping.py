@@ -2,7 +2,7 @@
 Equal metadata sent once: which records are cheaper as a list of ids for ``metadata/async``.
 
 A body of records repeats the metadata for each; ``metadata/async`` takes one metadata object for any number of ids, but
-a request for every distinct object. Requests are the scarce thing, so a group of records with equal metadata goes there
+a request for every distinct object. Requests are what is scarce, so a group of records with equal metadata goes there
 only if that saves requests, or bytes at the same number of requests.
 """
 
@@ -25,7 +25,7 @@ MAX_GROUPS = 1_000
 _COUNTERS = 4_096
 _SEPARATOR = b',"metadata":'
 _AROUND_IDS = 32
-"""Bytes of a body around the ids and the metadata, about."""
+"""Approximate bytes of a body around the ids and the metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ class Group:
 
 def choose_groups(groups: Sequence[Group], records: int, size: int, limits: BatchLimits) -> list[Group]:
     """
-    Choose the groups to send by ``metadata/async``: fewest requests in all, then fewest bytes.
+    Choose the groups to send by ``metadata/async``: fewest requests in total, then fewest bytes.
 
     :param groups: the largest ones.
-    :param records: how many records there are in all.
+    :param records: total number of records.
     :param size: bytes of all of them as records.
     """
     costs = {group.metadata: limits.requests(group.records, group.id_bytes, _overhead(group)) for group in groups}
@@ -70,12 +70,12 @@ def choose_groups(groups: Sequence[Group], records: int, size: int, limits: Batc
 
 def group_by_metadata(spool: Spool, plan: MetadataPlan, limits: BatchLimits) -> list[Spool] | None:
     """
-    Split records of nothing but an id and metadata into spools of which each goes to one destination.
+    Split records that have only an id and metadata into spools, one for each destination.
 
-    Memory does not grow with the number of distinct metadata objects: beyond some thousand only those are counted that
-    make up a notable part of all bytes, and only these could be worth a request of their own.
+    Memory does not grow with the number of distinct metadata objects: beyond a few thousand only those are counted that
+    make up a notable share of all bytes, and only these could be worth a separate request.
 
-    :param spool: records for ``bulk/async``, superseded ones known; it is not closed.
+    :param spool: records for ``bulk/async``, after ``find_superseded``; it is not closed.
     :param plan: ``auto`` as above; ``metadata`` gives every distinct metadata object its own requests.
     :returns: None if all go as they are.
     :raises VoucherifyConfigurationError: ``metadata`` would take more than a thousand requests.
@@ -99,8 +99,8 @@ def _counted(spool: Spool, limit: int | None = None) -> set[bytes]:
     """
     Return the metadata (and the record's closing brace) of all groups, or of those that may be large.
 
-    Where there are too many to count them all, the smallest counts are dropped and the others lowered by as much, again
-    and again: what has a part of more than 1 / 4,096 of all records always remains (Misra and Gries, 1982).
+    If there are too many to count, the smallest counts are dropped and the others lowered by as much, again and again:
+    a group with more than 1 / 4,096 of all records always remains (Misra and Gries, 1982).
     """
     counts: Counter[bytes] = Counter()
     for items in spool.blocks():

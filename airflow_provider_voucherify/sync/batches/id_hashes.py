@@ -1,4 +1,4 @@
-"""Hashes of ids on disk: which ids may come twice, found in memory that does not grow with their number."""
+"""Hashes of ids on disk: finds the ids that may come twice, in memory that does not grow with their number."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class IdHashes:
         return twice
 
     def close(self) -> None:
-        """Give the disk space back."""
+        """Free the disk space."""
         self._file.close()
 
 
@@ -60,7 +60,7 @@ def _file() -> IO[bytes]:
 
 
 def _read(file: IO[bytes], first: int, number: int) -> array[int]:
-    """Read at most that many 64-bit numbers of a file, from the given one on."""
+    """Read at most ``number`` 64-bit numbers of a file, from the one with index ``first``."""
     file.flush()
     numbers: array[int] = array("q")
     size = os.fstat(file.fileno()).st_size

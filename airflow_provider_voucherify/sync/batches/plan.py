@@ -45,7 +45,7 @@ NEWER_SUCCESS = RefusedRowError("newer_success", "a sync after this failure has 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
 _FEW = 8
-"""Rows that are encoded singly."""
+"""Fewer rows than this are encoded one by one."""
 
 
 class Plan:
@@ -53,15 +53,15 @@ class Plan:
     What will be sent. A context manager; closing it frees the disk.
 
     ``rows_read + removed_to_mark`` is always the sum of the records of all ``batches``, ``refused``, ``superseded`` and
-    ``unchanged``. ``warnings`` has what deserves a look, in words, and ``blank_rows`` are in no other count.
+    ``unchanged``. ``warnings`` are for people to read; ``blank_rows`` are in no other count.
 
     :param destination: where to send.
     :param rules: how columns become fields.
     :param limits: how large a batch may be.
-    :param keep_refused: whether ``refused_lines`` will be asked for.
-    :param ledger: remembers each row; None if counts are enough. It is closed with the plan.
-    :param changes: what is sent of the rows.
-    :param metadata_plan: of records of nothing but metadata: which go to ``metadata/async``, see ``grouping``.
+    :param keep_refused: whether to keep the rows for ``refused_lines``.
+    :param ledger: keeps each row; None if counts are enough. It is closed with the plan.
+    :param changes: which of the rows are sent.
+    :param metadata_plan: which records that have only metadata go to ``metadata/async``, see ``grouping``.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Plan:
             self.warn(warning)
         self.superseded += self._spool.find_superseded()
         if self.ledger is not None:
-            self._look_at_earlier_syncs(self.ledger)
+            self._apply_state(self.ledger)
         self.batches = self._cut(self._spools)
         if self._metadata_plan != "bulk":
             self._send_equal_metadata_once()
@@ -141,7 +141,7 @@ class Plan:
         if grouped is None:
             return
         batches = self._cut([*grouped, *others])
-        if self._metadata_plan == "auto" and len(batches) > len(self.batches):  # what is lost at the edges of bodies
+        if self._metadata_plan == "auto" and len(batches) > len(self.batches):  # space is lost at the end of each body
             for spool in grouped:
                 spool.close()
             return
@@ -149,7 +149,7 @@ class Plan:
         self._spools, self.batches = [*grouped, *others], batches
 
     def add_subset(self, batch: Batch, ids: Collection[str]) -> Batch | None:
-        """Append a batch with some of the records of another and return it; None if not all the ids are of that one."""
+        """Append a batch with some of the records of another and return it; None if not all ids are in that batch."""
         subset = batch.spool.subset(batch, len(self.batches) + 1, ids)
         if subset.records != len(ids):
             return None
@@ -157,7 +157,7 @@ class Plan:
         return subset
 
     def split(self, batch: Batch) -> tuple[Batch, Batch]:
-        """Put two halves in the place of a batch: the first has its number, the second comes last."""
+        """Replace a batch by two halves: the first keeps its number, the second comes last."""
         halves = batch.spool.halves(batch, len(self.batches) + 1)
         self.batches[batch.number - 1] = halves[0]
         self.batches.append(halves[1])
@@ -165,7 +165,7 @@ class Plan:
 
     @property
     def counts(self) -> Counts:
-        """How many rows there were, and what became of those that are not in the batches."""
+        """How many rows there were, and the outcome of those that are not in the batches."""
         return Counts(
             self.rows_read,
             self.blank_rows,
@@ -184,7 +184,7 @@ class Plan:
 
     @property
     def requests_by_endpoint(self) -> dict[str, int]:
-        """Requests by the path that they go to."""
+        """Number of requests by path."""
         return dict(Counter(batch.destination.endpoint.path for batch in self.batches))
 
     @property
@@ -194,12 +194,12 @@ class Plan:
 
     @property
     def refused_by_key(self) -> Counter[str]:
-        """How many are refused, by the key of the reason."""
+        """Number of refused rows and records by the key of the reason."""
         return self._refused.by_key
 
     @property
     def refused_sample(self) -> list[Failure]:
-        """The first of them."""
+        """The first refused rows and records."""
         return self._refused.sample
 
     @property
@@ -208,15 +208,15 @@ class Plan:
         return self._refused.reasons.most_frequent()
 
     def refused_lines(self) -> Iterator[bytes]:
-        """Give the refused rows as lines of ``failures.jsonl``; needs ``keep_refused``."""
+        """Yield the refused rows as lines of ``failures.jsonl``; needs ``keep_refused``."""
         return self._refused.lines()
 
     def set_aside_lines(self) -> Iterator[bytes]:
-        """Give the records that have failed too often as lines of ``set_aside.jsonl``; needs ``keep_refused``."""
+        """Yield the records that have failed too often as lines of ``set_aside.jsonl``; needs ``keep_refused``."""
         return self._refused.set_aside_lines()
 
     def close(self) -> None:
-        """Give the disk space back."""
+        """Free the disk space."""
         for spool in self._spools:
             spool.close()
         self.failed_before.close()
@@ -230,8 +230,8 @@ class Plan:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _look_at_earlier_syncs(self, ledger: Ledger) -> None:
-        """Leave out what Voucherify has already, and find what left the source."""
+    def _apply_state(self, ledger: Ledger) -> None:
+        """Leave out what Voucherify already has, and find the records that left the source."""
         ledger.supersede(self._spool.superseded)
         if not ledger.known:
             return
@@ -257,7 +257,7 @@ class Plan:
         if isinstance(removed, Destination):
             warn_of_returned(ledger, removed, self.warn)
         if self._sends_failures_again and removed != "ignore":
-            log.info("Failures are sent again, which is not the whole source: no record is taken for removed")
+            log.info("Failures are sent again, which is not the whole source: no record counts as removed")
             return
         self.removed = find_removed(ledger, self._changes, self.rows_read, self.warn)
         if self.removed and isinstance(removed, Destination):
@@ -265,7 +265,7 @@ class Plan:
             self.removed_to_mark = self.removed
 
     def warn(self, warning: str) -> None:
-        """Note what deserves a look."""
+        """Log a warning and keep it for the summary."""
         log.warning("%s", warning)
         self.warnings.append(warning)
 
@@ -298,7 +298,7 @@ class Plan:
             self.ledger.add_records(ids, joined.split(b"\n")[:-1])
 
     def _take_failed(self, chunk: Chunk) -> None:
-        """Take lines of a ``failures.jsonl``, but for records that failed too often or are newer by now."""
+        """Take lines of a ``failures.jsonl``, except records that failed too often or were updated since."""
         self._sends_failures_again = True
         ids = self._ids_in(chunk)
         before = [Attempts.read(failure) for failure in chunk.failures]
@@ -343,7 +343,7 @@ class Plan:
         return [None if shape is None else shape.builder.record_id(row) for row in chunk.rows]
 
     def _encoded(self, shape: Shape, columns: Sequence[str], rows: Sequence[Row]) -> Iterator[EncodedRows]:
-        """Encode rows together; if one does not fit, halves of them, down to a few that are looked at singly."""
+        """Encode rows together; if one does not fit, halves of them, down to a few that are encoded one by one."""
         if len(rows) >= _FEW and shape.encoder is not None:
             try:
                 encoded = shape.encoder.encode(rows)
@@ -372,7 +372,7 @@ class Plan:
         if len(item) > self._room:
             raise RefusedRowError(
                 "record_too_large",
-                f"takes {len(item) + self.destination.form.overhead:,} bytes alone, and a request may have "
+                f"alone takes {len(item) + self.destination.form.overhead:,} bytes, and a request may have "
                 f"{self._limits.max_bytes:,}",
             )
         return item + b"\n"

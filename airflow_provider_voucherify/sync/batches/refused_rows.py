@@ -15,15 +15,15 @@ from airflow_provider_voucherify.sync.types.reasons import Reasons
 from airflow_provider_voucherify.sync.types.text import json_safe_text
 
 MAX_HINT = 60
-"""Characters of a value that a row without an id is found by."""
+"""Maximum length of the hint to a row without an id."""
 
 
 class RefusedRows:
     """
-    What is refused of a source.
+    The refused rows of a source.
 
     :param rules: say which columns may be shown.
-    :param keep_lines: whether ``lines`` and ``set_aside_lines`` will be asked for.
+    :param keep_lines: whether to keep rows for ``lines`` and ``set_aside_lines``.
     """
 
     def __init__(self, rules: MappingRules, *, keep_lines: bool) -> None:
@@ -64,15 +64,15 @@ class RefusedRows:
         return None
 
     def lines(self) -> Iterator[bytes]:
-        """Give the refused rows as lines of ``failures.jsonl``."""
+        """Yield the refused rows as lines of ``failures.jsonl``."""
         return _lines(self._rows_file)
 
     def set_aside_lines(self) -> Iterator[bytes]:
-        """Give the records that have failed too often as lines of ``set_aside.jsonl``."""
+        """Yield the records that have failed too often as lines of ``set_aside.jsonl``."""
         return _lines(self._set_aside_file)
 
     def close(self) -> None:
-        """Give the disk space back."""
+        """Free the disk space."""
         for file in (self._rows_file, self._set_aside_file):
             if file is not None:
                 file.close()

@@ -12,7 +12,7 @@ from airflow_provider_voucherify.sync.state.ledger import PROJECT_CHARACTERS
 
 def settings_digest(project: str, destination: Destination, rules: MappingRules) -> str:
     """
-    Return a digest of everything but the rows that decides what Voucherify has after a sync.
+    Return a digest of everything except the rows that determines what Voucherify has after a sync.
 
     Its first characters are those of a digest of the project alone.
 

@@ -1,4 +1,4 @@
-"""How rows become items: decided once for each list of columns that a source has."""
+"""How rows become items, decided once for each list of columns in a source."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Shapes:
 
     :param destination: where the items go.
     :param rules: how columns become fields.
-    :param warn: takes what deserves a look, in words.
-    :param ledger: is told which fields the source has columns for.
+    :param warn: called with each warning.
+    :param ledger: gets the fields that the source has columns for.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Shapes:
             self._left_out.update(new)
             self._warn(
                 f"columns without a name of their own are not sent: {', '.join(map(repr, new))}; exclude_columns "
-                "leaves them out without this warning, and mapping sends them"
+                "leaves them out without this warning; mapping sends them"
             )
 
     def _warn_of_padded(self, columns: Iterable[str]) -> None:

@@ -2,11 +2,11 @@
 Checked records on disk, between reading the source and sending.
 
 Reading everything before the first request lets a duplicate id be sent once (the last row wins), releases the
-warehouse before the waiting for rate limits begins, and lets a batch be sent again without reading twice. The files
-have no name, so nothing is left behind when the process is killed, and memory does not grow with the rows.
+warehouse before any wait for rate limits, and lets a batch be sent again without reading twice. The files have no name,
+so nothing is left behind when the process is killed, and memory does not grow with the rows.
 
-Items are kept as JSON lines in blocks of a thousand or so, however few are added at a time: a line break cannot occur
-inside an item, so the single items are only looked for if one matters, at a batch's edge or if an id comes twice.
+Items are kept as JSON lines in blocks of about a thousand, however few are added at a time. A line break cannot occur
+inside an item, so a block is split into items only if one matters: at the end of a batch, or if an id comes twice.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class Batch:
     spool: Spool = field(repr=False, compare=False)
 
     creates_each_time: ClassVar[bool] = False
-    """Sending a record twice tells Voucherify the same values twice."""
+    """Sending a record twice sends the same values twice, which creates nothing new."""
 
     @property
     def name(self) -> str:
-        """What logs call it."""
+        """The name in logs."""
         return f"batch {self.number}"
 
     @property
@@ -69,7 +69,7 @@ class Batch:
         return bulk(self.destination.endpoint, Body(self.length, self.body))
 
     def digest(self) -> str:
-        """Return what tells its body and destination from any other's."""
+        """Return a digest of its body and destination."""
         return digest_of(self.destination.endpoint.path, self.body())
 
     def ids(self) -> list[str]:
@@ -77,7 +77,7 @@ class Batch:
         return ids_of(b"".join(self.body()), self.destination.endpoint)
 
     def body(self) -> Iterator[bytes]:
-        """Give the body piece by piece; can be called again, and from another thread."""
+        """Yield the body piece by piece; can be called again, and from another thread."""
         yield self.destination.form.prefix
         for index, (offset, length) in enumerate(self.ranges, start=1):
             end = offset + length - (index == len(self.ranges))
@@ -88,7 +88,7 @@ class Batch:
         yield self.destination.form.suffix
 
     def items(self) -> Iterator[bytes]:
-        """Give the encoded items, in order."""
+        """Yield the encoded items, in order."""
         for offset, length in self.ranges:
             rest = b""
             for start in range(offset, offset + length, _BYTES_PER_READ):
@@ -131,8 +131,8 @@ class Spool:
 
         :param lines: the items, each followed by a line break.
         :param ids: of the items' records.
-        :param keys: what the source had for the ids, if that is comparable: as long as each is greater than the one
-            before, no id can come twice.
+        :param keys: the source's values for the ids, if they are comparable: while each is greater than the one before,
+            no id can come twice.
         """
         if not ids:
             return
@@ -163,12 +163,12 @@ class Spool:
 
     @property
     def sendable(self) -> int:
-        """Items that are not superseded."""
+        """Number of items that are not superseded."""
         return self.count - len(self._superseded)
 
     @property
     def sendable_bytes(self) -> int:
-        """Bytes of the items that are not superseded, a separator after each included."""
+        """Bytes of the items that are not superseded, including a separator after each."""
         return self._size - self._superseded_bytes
 
     def find_superseded(self) -> int:
@@ -216,7 +216,7 @@ class Spool:
 
     def items(self, items: Iterator[int]) -> Iterator[bytes]:
         """
-        Give some of the items.
+        Yield some of the items.
 
         :param items: from 0, in order.
         """
@@ -232,9 +232,9 @@ class Spool:
 
     def batches(self, max_bytes: int, max_records: int | None, first: int = 1) -> Iterator[Batch]:
         """
-        Cut the items that are not superseded into batches, in order, each as full as the limits allow.
+        Split the items that are not superseded into batches, in order, each as full as the limits allow.
 
-        :param max_bytes: largest body; every single item must fit (``item + form.overhead``).
+        :param max_bytes: largest body; every item alone must fit (``item + form.overhead``).
         :param max_records: most items in one batch, None for as many as fit.
         :param first: number of the first batch.
         """
@@ -263,7 +263,7 @@ class Spool:
 
         :param number: of the new batch.
         :param ids: of the items to take.
-        :raises LookupError: none of the batch's items is among them, and a request of nothing is never sent.
+        :raises LookupError: none of the batch's items is among them; an empty request is never sent.
         """
         taken: list[_Block] = []
         for offset, length in batch.ranges:
@@ -276,7 +276,7 @@ class Spool:
 
     def halves(self, batch: Batch, number: int) -> tuple[Batch, Batch]:
         """
-        Cut a batch of at least two items in two; the first half keeps its number.
+        Split a batch of at least two items; the first half keeps its number.
 
         :param number: of the second half.
         """
@@ -288,7 +288,7 @@ class Spool:
         return first, second
 
     def blocks(self) -> Iterator[list[bytes]]:
-        """Give the items that are not superseded, some thousand at a time."""
+        """Yield the items that are not superseded, about a thousand at a time."""
         skipped = iter(self._superseded)
         skip = next(skipped, None)
         first = 0
@@ -307,7 +307,7 @@ class Spool:
         return os.pread(self._items.fileno(), length, offset)
 
     def close(self) -> None:
-        """Give the disk space back."""
+        """Free the disk space."""
         for file in (self._items, self._hashes):
             file.close()
 
@@ -333,7 +333,7 @@ class Spool:
         return bool(ascends)
 
     def _hash_earlier(self) -> None:
-        """Write down the hashes that were not needed while the ids ascended."""
+        """Add the hashes that were not needed while the ids ascended."""
         for block in self._blocks:
             self._hashes.add(map(self.id_of, self._lines(block)))
 
@@ -347,7 +347,7 @@ class Spool:
             offset += len(line) + 1
 
     def _runs(self) -> Iterator[_Block]:
-        """Give the blocks, split where items are superseded."""
+        """Yield the blocks, split where items are superseded."""
         skipped = iter(self._superseded)
         skip = next(skipped, None)
         first = 0
@@ -372,12 +372,12 @@ class Spool:
 
 
 def decode_id(item: bytes) -> str:
-    """Return the id that is an encoded item."""
+    """Return the id in an encoded item that is a bare id."""
     return msgspec.json.decode(item, type=str)
 
 
 def _extend(ranges: list[tuple[int, int]], block: _Block) -> None:
-    """Add a block's range, as part of the last one if it follows on that."""
+    """Add a block's range, merged with the last one if they are adjacent."""
     if ranges and sum(ranges[-1]) == block.offset:
         ranges[-1] = (ranges[-1][0], ranges[-1][1] + block.length)
     else:

@@ -1,4 +1,4 @@
-"""From finished async actions to a summary: results fetched once, reports read, failures written down."""
+"""From finished async actions to a summary: fetches each result once, reads the reports, and records failures."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, Sub
 log = logging.getLogger(__name__)
 
 MAX_REPORT_FILES = 100
-"""Files that the report of one request may have."""
+"""Maximum number of report files of one action."""
 
 
 class ActionsApi(ActionGetter, Protocol):
-    """The part of a Voucherify client that is needed here."""
+    """The part of a Voucherify client that collecting outcomes needs."""
 
     def download(self, url: str, file: BinaryIO) -> int:
         """Fetch a report into a file."""
@@ -60,21 +60,21 @@ def collect_outcomes(
     on_all_finished: Callable[[], None] = lambda: None,
 ) -> SyncSummary:
     """
-    Fetch every action once, read its report, and say what became of every row.
+    Fetch every action once, read its report, and return the summary.
 
-    The reports are read even if no ``folder`` keeps them: only they tell created from updated records, and
-    missing vouchers from updated ones. A report that cannot be had costs only that knowledge.
+    The reports are read even if no ``folder`` keeps them: only they distinguish created from updated records, and
+    missing vouchers from updated ones. If a report is missing only that knowledge is lost.
 
     :param resource: what the batches update; None to take it from the actions.
     :param refused_sample: what the summary shows of the refused rows.
     :param refused_reasons: how many were refused, by what the reason says.
     :param folder: keeps ``report-*.csv``, ``failures.jsonl`` and, if it is known what was ``sent``,
-        ``set_aside.jsonl``. Of an earlier sync nothing is left in it.
-    :param sent: what was sent; without it ``failures.jsonl`` names failed records by id alone.
-    :param ledger: is told of every record's outcome; needs ``sent``.
-    :param max_attempts: records that have failed so often go into ``set_aside.jsonl`` instead of ``failures.jsonl``.
-    :param listeners: who else is told of each batch.
-    :param seen: see ``settle_all``, as for ``on_all_finished`` and for what is raised.
+        ``set_aside.jsonl``. Files of an earlier sync are removed.
+    :param sent: what was sent; without it ``failures.jsonl`` names failed records by id only.
+    :param ledger: gets every record's outcome; needs ``sent``.
+    :param max_attempts: records that have failed this often go into ``set_aside.jsonl`` instead of ``failures.jsonl``.
+    :param listeners: get each settled batch too.
+    :param seen: see ``settle_all``, also for ``on_all_finished`` and the errors.
     """
     totals = Totals(sync, refused_sample, refused_reasons)
     kept: set[str] = set()
@@ -112,9 +112,9 @@ def outcome_of(
     action: AsyncAction, records: int, endpoint: BulkEndpoint, api: ActionsApi, ids: Iterable[str] | None = None
 ) -> ActionOutcome:
     """
-    Say what became of the records of one finished action, its report read.
+    Return the outcome of one finished action's records, after reading its report.
 
-    :param ids: of the records; without them the answer may name failures of others.
+    :param ids: of the records; without them failures in the answer may be about other records.
     """
     with closing(_Reports(action, api, endpoint, None, 1)) as reports:
         return _settle(action, records, endpoint, reports, ids)
@@ -180,10 +180,10 @@ class _Reports:
 
     def rows(self) -> Iterator[ReportRow] | None:
         """
-        Return the rows of all reports; None if there is none.
+        Return the rows of all reports; None if there are none.
 
-        Where one could not be fetched the rows of those before it are followed by ``VoucherifyReportError``. Whether a
-        record of a batch that was sent twice existed before the first request, no report tells.
+        If a report cannot be fetched, ``VoucherifyReportError`` is raised after the rows of those before it. No report
+        says whether a record of a batch that was sent twice existed before the first request.
         """
         if not self._files and self._missing is None:
             return None

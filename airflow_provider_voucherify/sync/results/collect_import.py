@@ -1,8 +1,8 @@
 """
-What became of the rows of a CSV import.
+The outcome of the rows of a CSV import.
 
 The result of an import has no report. It counts rows as done and failed and names the failed ones by their number in
-the file, so ``updated`` and ``created`` cannot be told apart. Rows that it does not count are ``not_reported``.
+the file, so ``updated`` and ``created`` cannot be distinguished. Rows that it does not count are ``not_reported``.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def collect_import_outcomes(
     on_all_finished: Callable[[], None] = lambda: None,
 ) -> SyncSummary:
     """
-    Fetch every action once and say what became of every row.
+    Fetch every action once and return the summary.
 
     :param folder: gets ``failures.jsonl``.
-    :param file: gives what was sent, so that ``failures.jsonl`` has whole rows; None if it cannot be had any more.
-    :param listeners: who else is told of each part.
-    :param seen: see ``settle_all``, as for ``on_all_finished`` and for what is raised.
+    :param file: returns what was sent, so that ``failures.jsonl`` has complete rows; None if it is gone.
+    :param listeners: get each settled part too.
+    :param seen: see ``settle_all``, also for ``on_all_finished`` and the errors.
     """
     totals = Totals(sync)
     first_rows = [0, *accumulate(batch.records or 0 for batch in sync.batches)]
@@ -78,7 +78,7 @@ def _named(action: AsyncAction, first_row: int, rows: int) -> list[Failure]:
 
 
 def _unnamed(action: AsyncAction, outcome: ActionOutcome) -> Failure:
-    """Return the reason of the failures that name no row."""
+    """Return the reason for failures that name no row."""
     if outcome.unnamed_reason is not None and outcome.unnamed_reason.row is None:
         return outcome.unnamed_reason
     return Failure("failed", None, None, "Voucherify does not say which rows failed", None, action.id)
@@ -86,12 +86,12 @@ def _unnamed(action: AsyncAction, outcome: ActionOutcome) -> Failure:
 
 class _FailedRows:
     """
-    Writes the failed rows of each part down.
+    Records the failed rows of each part.
 
-    If Voucherify counts more failures than it names, every row of the batch that it does not name is given.
+    If Voucherify counts more failures than it names, every row of the batch that it does not name is included.
 
     :param lines: the lines of ``failures.jsonl``.
-    :param sent: gives what was sent; None if it cannot be had any more.
+    :param sent: returns what was sent; None if it is gone.
     """
 
     def __init__(self, lines: IO[bytes], sent: Callable[[], CsvFile | None]) -> None:

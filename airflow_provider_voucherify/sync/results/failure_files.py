@@ -27,7 +27,7 @@ class FailuresFolder(Protocol):
         """Where it is."""
 
     def write(self, name: str) -> AbstractContextManager[IO[bytes]]:
-        """Open a file of the folder for writing, replacing it once it is whole."""
+        """Open a file of the folder for writing; it replaces the old one once it is complete."""
 
 
 class ReportFolder(FailuresFolder, Protocol):
@@ -41,10 +41,10 @@ class ReportFolder(FailuresFolder, Protocol):
 
 
 class SentRecords(Protocol):
-    """What was sent, and what was refused: kept until the outcome is known."""
+    """What was sent and what was refused, kept until the outcome is known."""
 
     def body(self, number: int) -> bytes | None:
-        """Return the body of the batch with a number (from 1), None if it is lost."""
+        """Return the body of the batch with a number (from 1); None if it is lost."""
 
     def refused_lines(self) -> Iterable[bytes]:
         """Return the refused rows as lines of ``failures.jsonl``."""
@@ -54,11 +54,11 @@ class SentRecords(Protocol):
 
     @property
     def failed_before(self) -> EarlierFailures:
-        """What an earlier sync's ``failures.jsonl`` says of records that were sent again."""
+        """What an earlier sync's ``failures.jsonl`` says about records that were sent again."""
 
 
 def remove_reports(folder: ReportFolder, *, but: Collection[str] = ()) -> None:
-    """Remove the reports of an earlier sync, which would pass for this one's."""
+    """Remove the reports of an earlier sync, which could be mistaken for this one's."""
     for name in list(folder.names()):
         if _REPORT_NAME.fullmatch(name) and name not in but:
             folder.remove(name)
@@ -73,7 +73,7 @@ def copy_into(folder: FailuresFolder, name: str, file: IO[bytes]) -> None:
 
 
 class FailureLines:
-    """Writes failed records down: those that may be tried again apart from those that have failed too often."""
+    """Records failures: those that may be sent again separately from those that have failed too often."""
 
     def __init__(
         self,
@@ -96,8 +96,8 @@ class FailureLines:
         """
         Write one batch's failed records.
 
-        If the API counts more failures than it names, every record that is not known to have been written is given:
-        all of them are safe to send again, and leaving the wrong one out is not.
+        If the API counts more failures than it names, every record that is not known to have been written is included:
+        all of them are safe to send again, whereas leaving out the wrong one is not.
         """
         outcome, endpoint, body = settled.outcome, settled.endpoint, settled.body
         if not outcome.failed:
@@ -129,7 +129,7 @@ class FailureLines:
         file.write(failure_line(failure, form, content, attempts))
 
     def _earlier(self, record_id: str | None) -> Attempts:
-        """Return what the file that the record came from, or else the state, knows of its failures."""
+        """Return the record's earlier failures, from the file that it came from or else from the state."""
         known = [Attempts(0, 0.0)]
         if record_id is not None and self._before is not None:
             known.append(self._before.find(record_id))

@@ -23,7 +23,7 @@ from airflow_provider_voucherify.models.partial_json import elements
 MAX_FIELD_CHARACTERS = 1_000_000
 MAX_LINE_CHARACTERS = 4 * MAX_FIELD_CHARACTERS
 MAX_ARRAY_CHARACTERS = 64 * 1024 * 1024
-"""A line, or a JSON array, that is longer is not a report: one of 10 MiB of records has less than half of that."""
+"""A longer line, or JSON array, is not a report: that of a 10 MiB batch has less than half of that."""
 
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _KEYS = ("source_id", "code")
@@ -36,7 +36,7 @@ _BYTE_ORDER_MARKS = (
 
 class ReportRow(NamedTuple):
     """
-    What the report says of one record.
+    What the report says about one record.
 
     :param record_id: ``source_id`` or ``code``; None if the row has none.
     :param found: whether the record existed; a customer or product that did not is created.
@@ -50,12 +50,12 @@ class ReportRow(NamedTuple):
 
 def read_report(file: BinaryIO, key: str | None) -> Iterator[ReportRow]:
     """
-    Read a report in constant memory; the text of a JSON array is held whole, and decoded row by row.
+    Read a report in constant memory; only the text of a JSON array is in memory completely, and decoded row by row.
 
     :param file: seekable, positioned anywhere.
     :param key: the key field of the endpoint, ``source_id`` or ``code``; None takes whichever the report has.
     :raises VoucherifyReportError: it does not have exactly one column ``updated`` and one of the key, or cannot be
-        decoded, or is cut off in the middle, or has a line of more than 4 million characters or an array of more than
+        decoded, or is truncated, or has a line of more than 4 million characters or an array of more than
         64 million.
     """
     file.seek(0)
@@ -85,7 +85,7 @@ def _skip_blanks(text: io.TextIOWrapper) -> str:
 
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    """Give the lines of a report, none of which can fill the memory."""
+    """Yield the lines of a report, of limited length."""
     while line := text.readline(MAX_LINE_CHARACTERS + 1):
         if len(line) > MAX_LINE_CHARACTERS:
             raise VoucherifyReportError(f"the report has a line of more than {MAX_LINE_CHARACTERS:,} characters")

@@ -1,23 +1,23 @@
 """
-What became of the records of one async action.
+The outcome of the records of one async action.
 
-Neither ``202`` nor ``DONE`` means success. All that Voucherify says is weighed together (``status``,
+Neither ``202`` nor ``DONE`` means success. Everything that Voucherify says is weighed together (``status``,
 ``operation_status``, the counts, ``errors[]``, the report), and if it contradicts itself the worse reading counts.
 What it does not say is reported as unknown, never guessed:
 
-* Only what is said of ids that were sent counts, as far as they are known, and it counts once. Of what is said of the
-  same id several times the worst counts: failed, then not updated, then updated.
-* ``updated`` and ``created`` can be told apart only by the report; without one they are None and ``succeeded`` has the
-  sum that the action's own count gives.
+* Only answers about ids that were sent count, as far as these are known, and each id counts once. If there are several
+  answers about an id the worst counts: failed, then not updated, then updated.
+* Only the report distinguishes ``updated`` and ``created``; without one they are None and ``succeeded`` has the sum,
+  from the action's own count.
 * A voucher is never created. In an older format an unknown code was counted as done (examples of 2023), so without the
   report ``updated`` is None for vouchers too.
 * A record that was found, was not updated, and has no error is counted as ``not_updated``: the vendor's examples have
-  such rows among the processed ones and say nothing about them. If the action counts fewer records as done than
+  such rows among the processed ones without explanation. If the action counts fewer records as done than
   that, the rest is ``not_reported``.
 * Results of metadata updates may have no counts at all: a record that is neither counted, nor in ``errors[]``, nor in
   the report is ``not_reported``, even if the action as a whole says ``SUCCESS``.
 * Counts that do not fit the number of records sent prove nothing: an action that counts more records as done than were
-  sent is about others.
+  sent is about other records.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ log = logging.getLogger(__name__)
 
 
 MAX_RECORDS = MAX_BODY_BYTES // len('"a",')
-"""Records that a request can have at most; no more are remembered of an action that somebody else has sent."""
+"""Maximum number of records in a request; no more are kept of an action that another task has sent."""
 
 ENTRIES_PER_RECORD = 10
-"""Entries of an answer's lists that are read for each record sent. If there are more errors, all records failed."""
+"""Entries read from an answer's lists per record sent. If there are more errors, all records count as failed."""
 
 
 class _Tally:
     """
-    What an answer says, gathered by id.
+    What an answer says, collected by id.
 
-    :param ids: what was sent; None if that is not known, and everybody is taken for one of those that were sent.
-    :param records: how many were sent, None if that is not known either.
-    :param key: of the endpoint, ``source_id`` or ``code``; None if it is not known which of the two.
+    :param ids: ids that were sent; None if unknown: then every id in the answer counts as one that was sent.
+    :param records: number of records sent; None if that is unknown too.
+    :param key: the endpoint's key, ``source_id`` or ``code``; None if unknown.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class _Tally:
         self.too_many = False
 
     def take_errors(self, result: BulkResult) -> None:
-        """Take note of the failures that the answer itself has."""
+        """Add the failures in the answer itself."""
         errors, rows = result.errors, result.failed
         for error in islice(errors, self._max_entries):
             reason = Failure("failed", None, error.key, error.message, error.details, self._action.id)
@@ -94,9 +94,9 @@ class _Tally:
 
     def take_report(self, rows: Iterable[ReportRow] | None) -> None:
         """
-        Take note of a report.
+        Add the rows of a report.
 
-        One that breaks off confirms nobody, since nobody knows what its rest says; what it says failed has failed.
+        A report that breaks off confirms nothing, since its rest is unknown; what it says has failed counts as failed.
         """
         if rows is None:
             return
@@ -104,11 +104,11 @@ class _Tally:
             self._take_rows(rows)
             self.has_report = True
         except VoucherifyReportError as error:
-            log.warning("The report of %s confirms nobody: %s", self._action.id, error)
+            log.warning("The report of %s confirms nothing: %s", self._action.id, error)
             self.believe_failures_only()
 
     def rows_in(self, result: BulkResult) -> Iterator[ReportRow] | None:
-        """Give the rows that answers of before August 2024 have instead of a report; None of other answers."""
+        """Return the rows that answers had instead of a report before August 2024; None for other answers."""
         if not result.has_results:
             return None
         return self._rows_of(result)
@@ -121,12 +121,12 @@ class _Tally:
 
     def blame(self, records: int) -> int:
         """
-        Find failures that the API counts without naming them among the records that were found and not written.
+        Attribute failures that the API counts without naming to records that were found and not written.
 
-        A metadata update's errors have no id: such rows are all that its report tells of them.
+        A metadata update's errors have no id: such rows are all that its report says about them.
 
-        :param records: how many failures are not named.
-        :returns: how many are left that count as not updated.
+        :param records: number of unnamed failures.
+        :returns: number of records that still count as not updated.
         """
         not_updated = [record_id for record_id, answer in self.answers.items() if answer == "not_updated"]
         if len(not_updated) > records:
@@ -139,7 +139,7 @@ class _Tally:
         return 0
 
     def believe_failures_only(self) -> None:
-        """Take nothing for true that is said of records, but that they failed."""
+        """Discard everything that is said about records, except that they failed."""
         for record_id, answer in self.answers.items():
             if answer != "failed":
                 self.answers[record_id] = ""
@@ -160,7 +160,7 @@ class _Tally:
         return record_id in self.answers or (not self._knows_ids and len(self.answers) < self._max_records)
 
     def _is_new_stranger(self, record_id: str) -> bool:
-        """Whether an id that was not sent comes for the first time: it may stand for a record that was."""
+        """Whether an id that was not sent appears for the first time: it may stand for a record that was sent."""
         if record_id in self._strangers:
             return False
         if len(self._strangers) < self._max_records:
@@ -194,17 +194,17 @@ def settle(
     key: str | None = None,
 ) -> ActionOutcome:
     """
-    Say what became of the records of a finished action.
+    Return the outcome of a finished action's records.
 
-    :param action: as ``GET /v1/async-actions/{id}`` gives it, finished.
-    :param sent: how many records were sent; None if the caller did not send them (a sensor), and the action's own
-        count is taken.
+    :param action: a finished action, as ``GET /v1/async-actions/{id}`` returns it.
+    :param sent: number of records sent; None if the caller did not send them (a sensor): then the action's own count
+        is used.
     :param upserts: whether unknown ids are created (customers and products).
-    :param report: the rows of the action's report or reports, or None if there is none to be had.
-        Read once; it may raise ``VoucherifyReportError``.
-    :param ids: of the records that were sent; None if they are not known. Then every id that the answer has is taken
-        for one that was sent, as far as there are not more of them than records.
-    :param key: which member of an error names the record, ``source_id`` or ``code``; None if that is not known.
+    :param report: the rows of the action's report or reports, or None if there is none. Read once; iterating may raise
+        ``VoucherifyReportError``.
+    :param ids: of the records that were sent; None if unknown. Then every id in the answer counts as one that was sent,
+        as long as there are not more of them than records.
+    :param key: the member of an error that names the record, ``source_id`` or ``code``; None if unknown.
     """
     result = BulkResult.of(action)
     tally = _Tally(action, ids, sent, key, upserts=upserts)
@@ -233,9 +233,9 @@ def settle(
 
 def _failed_as_a_whole(action: AsyncAction, result: BulkResult, failed: int, *, has_report: bool) -> bool:
     """
-    Say whether an action came to nothing, or to nothing that anybody can vouch for.
+    Say whether an action failed as a whole, or gives no evidence of success.
 
-    That is so if it says ``FAILED``, as status or, if it names no failure, as operation status; if it gives neither
+    That is so if it says ``FAILED``, as status or, if it names no failure, as operation status; if it has neither
     counts nor errors nor a report, and does not say ``SUCCESS`` either, though its description promises counts (a
     metadata update's does not); and if it counts nothing as done, whatever it says, unless it is a metadata update that
     says ``SUCCESS``.
@@ -255,9 +255,9 @@ def _failed_as_a_whole(action: AsyncAction, result: BulkResult, failed: int, *, 
 
 def _status(found: bool | None, updated: bool | None, *, upserts: bool) -> str:
     """
-    Say what a row of the report says of its record.
+    Return what a row of the report says about its record.
 
-    ``succeeded`` is a record that was written, whether it existed or not; an empty text is a row that says nothing.
+    ``succeeded`` means that the record was written, whether it existed or not; an empty text that the row says nothing.
     """
     if updated and (upserts or found is not False):
         return {True: "updated", False: "created", None: "succeeded"}[found]
@@ -274,7 +274,7 @@ _STATUSES = {
 
 
 def _worse(one: str, other: str) -> str:
-    """Return the worse of two things that are said of a record; of two ways of being written neither is known."""
+    """Return the worse of two answers about a record; if both say written in different ways, just ``succeeded``."""
     for word in ("failed", "not_updated"):
         if word in (one, other):
             return word
@@ -283,18 +283,18 @@ def _worse(one: str, other: str) -> str:
 
 def verdicts(answers: Mapping[str, int], outcome: ActionOutcome) -> dict[str, str]:
     """
-    Say what became of single records, as far as the counts of their action allow.
+    Return the outcomes of single records, as far as the counts of their action allow.
 
-    Never more than the counts allow: if errors and report together name more records as written than the action
-    counts, nobody knows which of them were not. Of records that are mentioned nowhere only what is true of all of them
-    is told: they were written if all were, they failed if all did, and else they are ``not_reported``.
+    If errors and report together name more records as written than the action counts, it is unknown which of them were
+    not written. Records that are not mentioned get an outcome only if it is true of all of them: they were written if
+    all were, they failed if all did, and otherwise they are ``not_reported``.
 
-    :param answers: how many records errors and report name as ``failed``, ``updated`` and so on, and how many they do
-        not mention (an empty key).
+    :param answers: number of records that errors and report name as ``failed``, ``updated`` and so on, and of those
+        that they do not mention (an empty key).
     :param outcome: of the action.
-    :returns: by what the answer says of a record what became of it.
+    :returns: answer about a record to its outcome.
     """
-    became = {word: word for word in answers}
+    outcomes = {word: word for word in answers}
     written = sum(answers.get(word, 0) for word in WRITTEN)
     rest = {
         "succeeded": outcome.succeeded - written,
@@ -303,17 +303,17 @@ def verdicts(answers: Mapping[str, int], outcome: ActionOutcome) -> dict[str, st
         "not_reported": outcome.not_reported,
     }
     if rest["succeeded"] < 0:
-        became |= dict.fromkeys(became.keys() & WRITTEN, "not_reported")
+        outcomes |= dict.fromkeys(outcomes.keys() & WRITTEN, "not_reported")
     else:
         for word, counted in (("updated", outcome.updated), ("created", outcome.created)):
             if counted is not None and answers.get(word, 0) > counted:
-                became[word] = "succeeded"
+                outcomes[word] = "succeeded"
     if rest["not_updated"] < 0:
-        became["not_updated"] = "not_reported"
+        outcomes["not_updated"] = "not_reported"
     if answers.get(""):
         of_all = [word for word, count in rest.items() if count > 0]
-        became[""] = of_all[0] if len(of_all) == 1 and rest[of_all[0]] == answers[""] else "not_reported"
-    return became
+        outcomes[""] = of_all[0] if len(of_all) == 1 and rest[of_all[0]] == answers[""] else "not_reported"
+    return outcomes
 
 
 def _not_written(action: AsyncAction, record_id: str | None, upserts: bool) -> Failure:
@@ -327,7 +327,7 @@ def _whole(action: AsyncAction) -> Failure:
 
 
 def _size(result: BulkResult, named: int) -> int:
-    """Say how many records an action was about that somebody else has sent: its own count, if it counts both kinds."""
+    """Return the number of records of an action that another task has sent: its own count, if it counts both kinds."""
     counted = (result.done_count or 0) + (result.failed_count or 0)
     if counted and result.done_count is not None and result.failed_count is not None:
         return counted
@@ -338,11 +338,11 @@ def _balanced(
     count: int, failed: int, tally: _Tally, result: BulkResult, *, upserts: bool, knows_ids: bool
 ) -> ActionOutcome:
     """
-    Make the parts add up to ``count``: failures first, then what was written, and the rest is not reported.
+    Make the parts add up to ``count``: failures first, then what was written; the rest is not reported.
 
-    A report without a row about a record leaves it unreported, whatever the count says. What a count says of others,
-    whose rows are in the report, is not said of records that were sent; if nobody knows which rows are theirs, those
-    that were written are taken for theirs.
+    A report without a row about a record leaves it unreported, whatever the count says. Rows of the report about other
+    records are subtracted from the count; if it is unknown which records were sent, rows that say written count as
+    theirs.
     """
     hidden = max(0, failed - len(tally.named))
     answers = Counter(tally.answers.values())

@@ -1,4 +1,4 @@
-"""Which limits a summary exceeds; light, since operators and sensor import it when a DAG is parsed."""
+"""Which limits a summary exceeds; a light module, since operators and sensor import it when a DAG is parsed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
 
 UNUSUAL_SHARE = 0.5
-"""Part of the rows from which on a summary warns of superseded ones, if nobody says how many may be."""
+"""Share of superseded rows above which a summary warns, if no limit is set."""
 
 
 def exceeded_limits(summary: SyncSummary, limits: Limits, parameter: str) -> list[str]:
     """
-    Say of each limit that a summary exceeds by how much it does.
+    Return a text for each limit that a summary exceeds, with the numbers.
 
     :param limits: with the defaults of the parameter.
     :param parameter: ``fail_if`` or ``warn_if``, for the text.
@@ -52,15 +52,15 @@ def exceeded_limits(summary: SyncSummary, limits: Limits, parameter: str) -> lis
 
 
 def unchecked_limit(summary: SyncSummary, limits: Limits, parameter: str) -> str | None:
-    """Say which limit could not be checked, or None."""
+    """Return a text that names a limit which could not be checked, or None."""
     if limits.created is None or summary.created is not None or not summary.succeeded:
         return None
     known = f" beside {summary.created_at_least:,}" if summary.created_at_least else ""
-    return f"Voucherify does not tell how many records were created{known}, so created of {parameter} was not checked"
+    return f"Voucherify does not say how many records were created{known}, so created of {parameter} was not checked"
 
 
 def limit_warnings(summary: SyncSummary, fail_if: Limits, warn_if: Limits) -> list[str]:
-    """Say which limits are exceeded, and then which could not be checked; none hides another."""
+    """Return a text for each limit that is exceeded, then for each that could not be checked."""
     both = ((fail_if, "fail_if"), (warn_if, "warn_if"))
     exceeded = [text for limits, parameter in both for text in exceeded_limits(summary, limits, parameter)]
     unchecked = [text for limits, parameter in both if (text := unchecked_limit(summary, limits, parameter))]
@@ -68,11 +68,11 @@ def limit_warnings(summary: SyncSummary, fail_if: Limits, warn_if: Limits) -> li
 
 
 def _unusually_superseded(summary: SyncSummary) -> list[str]:
-    """Say that so many rows share their ids with others that the column of the ids may be the wrong one."""
+    """Return a warning if so many rows share their ids that the id column may be the wrong one."""
     rows = summary.rows_read or 0
     if not rows or summary.superseded < rows * UNUSUAL_SHARE:
         return []
     return [
-        f"{summary.superseded:,} of {rows:,} rows were superseded by a later row with the same id (if that is as it "
-        "should be, set superseded of warn_if)"
+        f"{summary.superseded:,} of {rows:,} rows were superseded by a later row with the same id (if that is "
+        "intended, set superseded of warn_if)"
     ]

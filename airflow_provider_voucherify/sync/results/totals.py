@@ -1,4 +1,4 @@
-"""What became of all actions of a sync together."""
+"""The totals of all actions of a sync."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
 
 class Totals:
     """
-    Adds up what became of actions, one after the other, and keeps none of their records but the first failures.
+    Adds up the outcomes of actions one by one, and keeps none of their records except the first failures.
 
     :param sync: whose actions they are.
-    :param refused_sample: what the summary may show of rows that were refused.
-    :param refused_reasons: how many were, by what the reason says.
+    :param refused_sample: the refused rows that the summary may show.
+    :param refused_reasons: the number of refused rows for each reason.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class Totals:
 
     def summary(self, resource: str | None, folder: FailuresFolder | None) -> SyncSummary:
         """
-        Return the summary of what was added; what failed as a whole and has no known size makes counts unknown.
+        Return the summary of what was added; a failed action of unknown size makes counts unknown.
 
-        :param resource: None to take it from where the batches went, if that is one.
+        :param resource: None to derive it from where the batches went, if that is unambiguous.
         """
         sync, total = self._sync, self._total
         if resource is None and len(self._resources) == 1:

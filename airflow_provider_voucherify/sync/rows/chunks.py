@@ -1,4 +1,4 @@
-"""What every source of rows gives: chunks of rows with their column names, and what cannot be read as a row."""
+"""What every source of rows yields: chunks of rows with their column names, and what cannot be read as a row."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 ROWS_PER_CHUNK = 1_000
 
 CHUNK_BYTES = 4 * 1024 * 1024
-"""A chunk of large rows ends about here: encoding a chunk takes several times its size in memory."""
+"""Approximate size at which a chunk of large rows ends: encoding takes several times its size in memory."""
 
 ROWS_AT_FIRST = 50
-"""Read of a source whose rows' size is not known yet."""
+"""Rows to read from a source while the size of its rows is unknown."""
 
 _ROWS_PER_SAMPLE = 10
 
@@ -26,11 +26,11 @@ class Chunk:
 
     :param columns: column names, in order.
     :param rows: one sequence of values per row, in the columns' order.
-    :param fixed_columns: whether all rows of the source have these columns (a query's do, JSON lines' need not).
+    :param fixed_columns: whether all rows of the source have these columns (those of a query do, JSON lines need not).
     :param are_records: the rows are records in the API's own form (lines of a ``failures.jsonl``): no mapping applies.
-    :param failures: of lines of a ``failures.jsonl``, what each says of its record's failure; empty for other sources.
-    :param file: where the rows are from, if the source has several files.
-    :param hint: what may be the matter if a column is missing.
+    :param failures: of the lines of a ``failures.jsonl``, what each says about the failure; empty for other sources.
+    :param file: the file that the rows are from, if the source has several.
+    :param hint: what may be wrong if a column is missing.
     """
 
     columns: tuple[str, ...]
@@ -48,7 +48,7 @@ class BadLine:
     A line of a file that cannot be read as a row.
 
     :param line: counts from 1.
-    :param row: what of it can be shown.
+    :param row: the part of it that can be shown.
     """
 
     line: int
@@ -58,20 +58,20 @@ class BadLine:
 
 @dataclass(frozen=True, slots=True)
 class BlankRows:
-    """Rows of a file without any value, and empty lines: they are skipped, and counted here alone."""
+    """Rows of a file without any value, and empty lines: they are skipped, and counted nowhere else."""
 
     number: int
 
 
 Rows = Generator[Chunk | BadLine | BlankRows, None, None]
 """
-What a source gives. One that knows its columns without a row gives a chunk without rows if it has none, so that the
-columns are checked all the same: a file whose only row is taken for its header is not an empty source.
+What a source yields. A source that knows its columns but has no rows yields a chunk without rows, so that the columns
+are checked all the same: a file whose only row is taken for its header is not an empty source.
 """
 
 
 def first_rows(rows: Rows, number: int) -> Rows:
-    """Give the first rows of a source only."""
+    """Yield only the first rows of a source."""
     remaining = number
     for chunk in rows:
         if remaining <= 0:
@@ -86,9 +86,9 @@ def first_rows(rows: Rows, number: int) -> Rows:
 
 class SingleRow(NamedTuple):
     """
-    A row with columns of its own; the members are those of ``Chunk``.
+    A row with its own columns; the members are those of ``Chunk``.
 
-    :param failure: None for a row of another source than a ``failures.jsonl``.
+    :param failure: None for a row that is not from a ``failures.jsonl``.
     """
 
     columns: tuple[str, ...]
@@ -110,7 +110,7 @@ def single_row(row: Mapping[Any, Any], number: int) -> SingleRow | BadLine:
 
 
 def gathered(rows: Iterable[SingleRow | BadLine]) -> Rows:
-    """Give chunks of consecutive rows of the same shape."""
+    """Yield chunks of consecutive rows of the same shape."""
     for shape, some in groupby(rows, _shape):
         if shape is None:
             yield from (row for row in some if isinstance(row, BadLine))
@@ -149,7 +149,7 @@ def rows_that_fit(rows: Sequence[Any]) -> int:
 
 
 def weight(value: Any, depth: int = 0) -> int:
-    """Return about how many bytes a value takes."""
+    """Return approximately how many bytes a value takes."""
     if isinstance(value, str | bytes | bytearray):
         return len(value)
     if depth < 8 and isinstance(value, Mapping):

@@ -1,9 +1,9 @@
 """
-The rows of a CSV file, each of them checked for what a quote in the wrong place does.
+The rows of a CSV file, each of them checked for misplaced quotes.
 
-A quote that is not closed, or that is escaped in a way nobody has declared, takes the lines after it for one value.
-A row of one line that is not valid costs itself only. One of several lines may have other rows in it, so the file is
-refused, and so it is if the first and the last line of a row look like rows themselves.
+An unclosed quote, or one with an undeclared escape, swallows the lines after it into one value. An invalid row of one
+line costs only itself. An invalid row of several lines may contain other rows, so the file is refused, as it is if the
+first and the last line of a row look like rows themselves.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, refuse_all
 
 MAX_FIELD_CHARACTERS = 2 * MAX_BODY_BYTES
-"""Python's CSV reader gives up a longer value with its whole line; the standard limit is 131,072."""
+"""Longest value that Python's CSV reader accepts; its default limit is 131,072."""
 
 ESCAPED_QUOTES = r"""it has \" in it; if that stands for a quote, csv_dialect={"escapechar": "\\"} reads it so"""
 
@@ -34,7 +34,7 @@ def csv_options(dialect: Mapping[str, Any] | str | None) -> dict[str, Any]:
 
     :param dialect: ``delimiter``, ``quotechar``, ``escapechar``, ``doublequote``, ``skipinitialspace`` and ``quoting``
         as ``csv.reader`` has them, or the name of a registered dialect.
-    :raises VoucherifyConfigurationError: it is neither, or has something else in it.
+    :raises VoucherifyConfigurationError: it is neither, or has unknown members.
     """
     known = (*_CHARACTERS, *_FLAGS, "quoting")
     if isinstance(dialect, str):
@@ -78,7 +78,7 @@ def _mistake(name: str, value: Any, known: tuple[str, ...]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row of one line that is not valid, by itself: ``why`` names the line."""
+    """An invalid row of one line; ``why`` names the line."""
 
     line: int
     why: str
@@ -86,18 +86,18 @@ class BadRow:
 
 class CsvRows:
     """
-    An iterator: a row's values, an empty list for a row without any (nothing but blanks and separators), or what is
-    wrong with a row.
+    An iterator over rows: a row's values, an empty list for a row without any (only blanks and separators), or what
+    is wrong with a row.
 
-    With an ``escapechar``, a value of it and ``N`` is missing, as MySQL and Hive write it. Before anything but a
-    separator, a quote, a line break or itself it is a character like any other, as Spark writes it.
+    With an ``escapechar``, a value of it and ``N`` is missing, as MySQL and Hive write it. Before anything except a
+    separator, a quote, a line break or itself it is an ordinary character, as Spark writes it.
 
     :param lines: of the file, with their ends.
     :param name: of the file, for errors.
-    :param options: what ``csv_options`` gives.
+    :param options: as ``csv_options`` returns them.
     :param hint: what to say if ``\\"`` is in a row that cannot be read.
     :ivar columns: how many values a row has; None until the header is known.
-    :ivar characters: how many of the file have been read.
+    :ivar characters: number of characters read from the file.
     """
 
     def __init__(self, lines: Iterable[str], name: str, options: Mapping[str, Any], hint: str = ESCAPED_QUOTES) -> None:
@@ -124,7 +124,7 @@ class CsvRows:
 
     def header(self) -> tuple[str, ...]:
         """
-        Read the names of the columns; none if the file is empty.
+        Read the column names; none if the file is empty.
 
         :raises VoucherifyConfigurationError: they are not valid CSV.
         """
@@ -136,9 +136,9 @@ class CsvRows:
 
     def has_header(self, names: list[str]) -> None:
         """
-        Take the row that was read last for the header.
+        Use the last row read as the header.
 
-        :raises VoucherifyConfigurationError: a name in it has lines with separators, so it has rows in it.
+        :raises VoucherifyConfigurationError: a name in it has lines with separators, so it contains rows.
         """
         if any(self._delimiter in name and "\n" in name.replace("\r", "\n") for name in names):
             raise VoucherifyConfigurationError(
@@ -200,7 +200,7 @@ class CsvRows:
 
     @property
     def _is_closed(self) -> bool:
-        """Whether the quotes of the last line are as many as they open and close; else the next one belongs to it."""
+        """Whether every quote in the last line is closed; if not, the next line belongs to the same row."""
         text = "".join(self._lines)
         if self._escaped is not None:
             text = self._escaped.sub("", text)
@@ -208,7 +208,7 @@ class CsvRows:
 
     @property
     def _has_rows_in_it(self) -> bool:
-        """Whether the first and last line have a row's separators and one quote each, and not all is quoted."""
+        """Whether the first and last line have a row's separators and one quote each, and not all values are quoted."""
         if self._quote is None or self.columns is None or self._all_values_are_quoted:
             return False
         return all(

@@ -1,11 +1,11 @@
 """
 Many rows at once: checked and encoded in C, a chunk at a time.
 
-Building a dict for every row and looking at every value in Python takes most of a sync's processor time. Here the
-mapping is compiled once, for the list of columns, into a type that ``msgspec`` checks a whole chunk against and into
-one expression that makes the records as structs, which need no dicts and are encoded in one go. A row that does not
-fit is left to ``mapping.RecordBuilder``, which says why in plain words. What is encoded here is, byte for byte, what
-encoding the builder's records gives.
+Building a dict for every row and checking every value in Python would take most of a sync's processor time. Instead the
+mapping is compiled once per list of columns: into a type that ``msgspec`` checks a whole chunk against, and into one
+expression that makes the records as structs, which need no dicts and are encoded together. A row that does not fit is
+left to ``mapping.RecordBuilder``, which says why in plain words. The encoded bytes are exactly those that encoding the
+builder's records would give.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _encode_lines = msgspec.json.Encoder(decimal_format="number").encode_lines
 
 
 class UnfitRowsError(Exception):
-    """At least one of the rows does not fit, or does not fit as they are encoded here."""
+    """At least one of the rows does not fit the type that all are encoded with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class EncodedRows:
 
     :param lines: the items, each followed by a line break.
     :param ids: of the items' records.
-    :param keys: what the rows have for the ids, if that is text or whole numbers: values that can be compared.
+    :param keys: the rows' values for the ids, if they are text or whole numbers, which can be compared.
     """
 
     lines: bytes
@@ -56,9 +56,9 @@ class RowsEncoder:
     Encodes the rows of one list of columns for one endpoint.
 
     Which columns hold plain values (text, numbers, booleans, which ``msgspec`` checks and encodes by itself) and which
-    have to be converted one by one (timestamps, say) is learned from the rows.
+    have to be converted one by one (such as timestamps) is learned from the rows.
 
-    :param builder: says what goes where.
+    :param builder: has the targets of the columns.
     :param columns: how many values a row has.
     :param ids_only: the items are bare ids and not records.
     """
@@ -97,7 +97,7 @@ class RowsEncoder:
     def _fits(self, rows: Sequence[Row]) -> bool:
         try:
             msgspec.convert(rows, self._rows_type)
-        except Exception:  # a value of any class may raise anything when it is looked at
+        except Exception:  # a value of an unknown class may raise anything when it is read
             return False
         return True
 
@@ -120,7 +120,7 @@ class RowsEncoder:
         return None
 
     def _learn(self, rows: Sequence[Row]) -> bool:
-        """Have the columns converted that do not fit as they are; False if there is no such column."""
+        """Mark the columns that do not fit as they are for conversion; False if there is no such column."""
         unfit = []
         for column, native in self._native.items():
             try:
@@ -144,7 +144,7 @@ class RowsEncoder:
         made = key if self._ids_only else self._record(key, names)
         used = {self._builder.key_column, *(target.column for target in self._builder.targets)}
         unpacked = ", ".join(f"c{column}" if column in used else "_" for column in range(self._columns))
-        # Only numbers of columns go into the code, and no names or values.
+        # Only column numbers go into the code, never names or values.
         self._make = eval(f"lambda rows: [{made} for ({unpacked},) in rows]", names)  # noqa: S307
 
     def _key(self, names: dict[str, Any]) -> str:
@@ -156,7 +156,7 @@ class RowsEncoder:
         return f"key(c{column})"
 
     def _record(self, key: str, names: dict[str, Any]) -> str:
-        """Return the expression that makes a record, and put what it calls into ``names``."""
+        """Return the expression that makes a record, and add the functions that it calls to ``names``."""
         members = [_Member("key", self._builder.key, key)]
         by_name: dict[str, list[Target]] = {}
         for target in self._builder.targets:
@@ -177,7 +177,7 @@ class RowsEncoder:
         present = [f"c{column} is not None" for column in values if column in self._native]
         omits = not any(target.send_null for target in targets)
         if omits and (converted := [column for column in values if column not in self._native]):
-            # All of them are converted before it is known whether one of them is there.
+            # All members are converted before it is known whether any is present.
             present.insert(0, " | ".join(f"((v{column} := {values[column]}) is not None)" for column in converted))
             values |= {column: f"v{column}" for column in converted}
         members = [
@@ -201,9 +201,9 @@ class _Member:
     """
     A member of a JSON object.
 
-    :param attribute: what it is called in the struct; an identifier.
-    :param name: what it is called in JSON.
-    :param value: the expression of its value.
+    :param attribute: its name in the struct; an identifier.
+    :param name: its name in JSON.
+    :param value: the expression for its value.
     :param send_null: whether it is ``null`` if its value is None; otherwise it is left out.
     """
 
@@ -214,7 +214,7 @@ class _Member:
 
 
 def _call(function: str, members: Sequence[_Member], names: dict[str, Any]) -> str:
-    """Return the expression that makes an object, and put the type of it into ``names``."""
+    """Return the expression that makes an object, and add its type to ``names``."""
     names[function] = msgspec.defstruct(
         function,
         [(member.attribute, Any, UNSET if member.send_null else None) for member in members],
@@ -226,7 +226,7 @@ def _call(function: str, members: Sequence[_Member], names: dict[str, Any]) -> s
 
 
 def _present(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a converter that lets None pass."""
+    """Return a converter that passes None through."""
     return lambda value: None if value is None else convert(value)
 
 

@@ -7,8 +7,8 @@ A line is the record with one more member, ``_failure``::
 
 ``form`` is ``record`` if the other members are the record as it was sent, and ``row`` if they are the source's
 columns (a refused row): reading the file again applies the mapping to rows and not to records. Columns whose values
-have no JSON form (NaN, say) are shown as text and named in ``as_text``: they are refused again until they are mended
-and no longer named there, so that the text is never sent for the value.
+have no JSON form (such as NaN) are shown as text and named in ``as_text``: they are refused again until they are fixed
+and no longer named there, so that the text is never sent instead of the value.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from airflow_provider_voucherify.sync.types.text import json_safe_text, shortene
 from airflow_provider_voucherify.sync.types.unnamed_database import UnnamedDatabase
 
 FAILURE_FILES = frozenset({"failures.jsonl", "set_aside.jsonl"})
-"""Names of the files whose lines are failed records. Nothing that a row holds can make it pass for one of them."""
+"""Names of the files whose lines are failed records. Nothing in a row can make it count as one."""
 
 FAILURE_MEMBER = "_failure"
 """Member of a line that says why the record was not updated; never sent."""
@@ -35,7 +35,7 @@ LOST_MEMBER = "as_text"
 """Member of ``_failure`` that names the columns whose values the file can only show as text."""
 
 MAX_HISTORY = 10
-"""Earlier failures that a line remembers."""
+"""Maximum number of earlier failures that a line keeps."""
 
 _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=json_safe_text).encode
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -46,8 +46,8 @@ class Attempts:
     """
     How often Voucherify has not accepted a record, in this sync and in earlier ones.
 
-    :param number: how often; that an action failed as a whole does not count.
-    :param at: when the record failed, or its row was refused, last, Unix epoch seconds; 0 if that is not known.
+    :param number: number of times; actions that failed as a whole do not count.
+    :param at: when the record last failed, or its row was last refused, Unix epoch seconds; 0 if unknown.
     :param history: the last of the failures, oldest first.
     """
 
@@ -60,7 +60,7 @@ class Attempts:
         """
         Read the ``_failure`` of a line, which is itself the last failure of its history.
 
-        It may come from a person's hand; one that does not say how often the record failed stands for one failure.
+        It may have been written by hand; a line that does not say how often the record failed counts as one failure.
         """
         number, at, history = failure.get("attempts"), failure.get("at"), failure.get("history")
         earlier = [item for item in history if isinstance(item, Mapping)] if isinstance(history, list) else []
@@ -74,7 +74,7 @@ class Attempts:
         )
 
     def again(self, at: float, *, counts: bool = True) -> Attempts:
-        """Add one more failure, whose reason the line itself says."""
+        """Add one more failure, whose reason is in the line itself."""
         return Attempts(self.number + counts, at, self.history)
 
 
@@ -91,7 +91,7 @@ def failure_line(
 
     :param form: what ``content`` is: the record as sent, the source's row, or nothing but a record's id.
     :param attempts: how often Voucherify has not accepted the record.
-    :param at: when the row was refused, which Voucherify has never seen; Unix epoch seconds.
+    :param at: when a row was refused that Voucherify has never seen; Unix epoch seconds.
     """
     reason = {name: value for name, value in asdict(failure).items() if value is not None and name != "hint"}
     if at is not None:
@@ -110,7 +110,7 @@ def failure_line(
 
 class EarlierFailures:
     """
-    What a ``failures.jsonl`` says of records that are sent again, by id: on local disk, since it may be long.
+    What a ``failures.jsonl`` says about records that are sent again, by id; on local disk, since it may be long.
 
     :param content: what ``save`` wrote; None starts with nothing.
     """
@@ -130,21 +130,21 @@ class EarlierFailures:
         database.db.executemany("insert or replace into failures values (?, ?)", encoded)
 
     def find(self, record_id: str) -> Attempts:
-        """Return how often an id's record has failed; no attempts if it is not known."""
+        """Return how often an id's record has failed; no attempts if it is unknown."""
         row = None
         if self._database is not None:
             row = self._database.db.execute("select told from failures where id = ?", (record_id,)).fetchone()
         return Attempts(0, 0.0) if row is None else Attempts.read(_decode(row[0]))
 
     def save(self, file: IO[bytes]) -> None:
-        """Write what is remembered into a file."""
+        """Write the attempts into a file."""
         if self._database is not None:
             self._database.db.execute("commit")
             self._database.copy("main", file)
             self._database.db.execute("begin")
 
     def close(self) -> None:
-        """Give the disk space back."""
+        """Free the disk space."""
         if self._database is not None:
             self._database.close()
 

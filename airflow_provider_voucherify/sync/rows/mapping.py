@@ -35,13 +35,13 @@ class MappingRules:
     How columns become fields; the operators' parameters of the same names.
 
     :param mapping: column to field path (``name``, ``address.city``, ``metadata.segment``); with it, columns that
-        it does not name are not sent. Without it, columns named as API fields (in any case) map to them,
+        it does not name are not sent. Without it, columns named like API fields (in any case) map to them,
         ``address_city`` or ``address.city`` into the address, every other column into metadata.
     :param metadata_columns: without a mapping, the only columns that go into metadata.
     :param exclude_columns: columns that are never sent.
     :param schema: the project's metadata schema; values that it does not allow are refused.
     :param null_policy: ``omit`` leaves a missing value out, so that it never blanks a field; ``send`` sends JSON
-        ``null`` where the API takes one (a whole address, its members, and members of metadata). Both hold for the
+        ``null`` where the API accepts one (a whole address, its members, and members of metadata). Both apply to
         members of objects too, at any depth. A mapping of column to policy sets it per column, ``omit`` for the others.
     """
 
@@ -70,7 +70,7 @@ def _check_names(mapping: Mapping[Any, Any]) -> None:
             both = isinstance(field, Collection) and not isinstance(field, str)
             raise VoucherifyConfigurationError(
                 f"mapping must give each column's name one field's name, not {column!r:.100} {field!r:.100}"
-                + ("; to send a column to two fields, have the source give it twice, by two names" if both else "")
+                + ("; to send a column to two fields, the source must have it twice, under two names" if both else "")
             )
 
 
@@ -78,8 +78,8 @@ def check_mapping(endpoint: BulkEndpoint, rules: MappingRules) -> None:
     """
     Check what can be checked before any row is read.
 
-    :raises VoucherifyConfigurationError: naming all that is wrong: unknown fields, fields that several columns would
-        become, and that no column is for the key.
+    :raises VoucherifyConfigurationError: naming all mistakes: unknown fields, fields that several columns would become,
+        and a missing column for the key.
     """
     if rules.mapping is None:
         return
@@ -146,7 +146,7 @@ def compile_mapping(endpoint: BulkEndpoint, columns: Sequence[str], rules: Mappi
 
 
 def unnamed_columns(columns: Sequence[str], rules: MappingRules) -> list[str]:
-    """Return the columns that nothing leaves out but that they have no name of their own."""
+    """Return the columns that are left out only because they have no real name."""
     if rules.mapping is not None or rules.metadata_columns is not None:
         return []
     excluded = _excluded(columns, rules)
@@ -154,7 +154,7 @@ def unnamed_columns(columns: Sequence[str], rules: MappingRules) -> list[str]:
 
 
 def _is_unnamed(column: str) -> bool:
-    """Say whether a column has no name, or what PostgreSQL and pandas (for row numbers in Parquet) call those."""
+    """Say whether a column has no name, or one that PostgreSQL or pandas (row numbers in Parquet) makes up."""
     name = column.removeprefix("metadata.")
     return name.strip() in ("", "?column?") or _INDEX_OF_PANDAS.fullmatch(name) is not None
 
@@ -163,13 +163,13 @@ def _check_that_one_is_meant(paths: Collection[str], columns: Sequence[str], rul
     if twice := [name for name, count in Counter(columns).items() if count > 1 and name in paths]:
         advice = "leave them out of the mapping" if rules.mapping is not None else f"exclude_columns={twice!r}"
         raise VoucherifyConfigurationError(
-            f"several columns have the name {', '.join(map(repr, twice))}, and none can be told from the other: "
+            f"several columns have the name {', '.join(map(repr, twice))}, and cannot be distinguished: "
             f"rename them, or send none of them ({advice})"
         )
 
 
 def _excluded(columns: Sequence[str], rules: MappingRules) -> set[str]:
-    """Return the columns to exclude, found in any case: a column must not be sent because a warehouse shouts."""
+    """Return the columns to exclude, in any case: a column must not be sent because a warehouse uses upper case."""
     wanted = {name.lower() for name in rules.exclude_columns}
     return {name for name in columns if name.lower() in wanted}
 
@@ -191,7 +191,7 @@ def checked_path(endpoint: BulkEndpoint, target: str) -> tuple[str, ...]:
     """
     Split a field path such as ``address.city`` and check that the endpoint has it.
 
-    :raises VoucherifyConfigurationError: saying which fields there are.
+    :raises VoucherifyConfigurationError: naming the fields that there are.
     """
     first, _, rest = target.partition(".")
     described = endpoint.fields.get(first)
@@ -227,9 +227,9 @@ def _paths(endpoint: BulkEndpoint, columns: Sequence[str], rules: MappingRules) 
 
 def check_columns(columns: Sequence[str], rules: MappingRules) -> None:
     """
-    Check that the columns which rules name are there, for a source all of whose rows have the same ones.
+    Check that the columns that rules name exist, for a source whose rows all have the same columns.
 
-    :raises VoucherifyConfigurationError: a name is unknown, which would silently send what it was to hold back.
+    :raises VoucherifyConfigurationError: a name is unknown; ignoring it would silently send what it should exclude.
     """
     lower = {name.lower() for name in columns}
     named = {
@@ -277,12 +277,12 @@ def _target(endpoint: BulkEndpoint, column: int, name: str, path: tuple[str, ...
 
 
 def sends_null(null_policy: NullPolicy | Mapping[str, NullPolicy], name: str) -> bool:
-    """Say whether a policy has the missing values of a column sent as null."""
+    """Say whether a policy sends the missing values of a column as null."""
     return (null_policy if isinstance(null_policy, str) else null_policy.get(name)) == "send"
 
 
 def _checked(target: Target, schema: MetadataRules | None) -> Target:
-    """Add what the project's schema says of a member of metadata, or of the whole."""
+    """Add what the project's schema says about a member of metadata, or about all of it."""
     if schema is None or target.path[0] != "metadata":
         return target
     check = schema.check if len(target.path) == 1 else schema.column_check(target.path[1])

@@ -1,5 +1,5 @@
 """
-A project's metadata schema as fast checks: rows that Voucherify would refuse are refused before they cost a request.
+A project's metadata schema as fast checks, which refuse rows that Voucherify would refuse before they cost a request.
 
 The texts follow the ``metadata_validation_failed`` details that the vendor has published (reference/OpenAPI.json of
 2023, documentation/openapi/validations.json and publications.json), as far as those go.
@@ -17,7 +17,7 @@ decides:
 - a string that has another length in characters than in UTF-16 units, if one of the two is allowed;
 - a date-time for a ``date`` and a date for a ``datetime``, since one ISO-8601 rule is documented for both; a day that
   its month does not have;
-- for ``image_url``, everything about the text but that it names JPG, JPEG or PNG somewhere;
+- for ``image_url``, everything about the text except that it contains JPG, JPEG or PNG;
 - the range of a ``geopoint``'s two numbers;
 - nested objects of a schema that was not given; in those of one that was, keys that it does not define, and what a
   further object holds.
@@ -61,14 +61,14 @@ class RefusedMetadataError(RefusedValueError):
     Metadata that the project's schema refuses.
 
     The message is like the ``details`` of the server's error, its ``key`` is ``METADATA_VALIDATION_FAILED``. Unlike
-    that of other refused values it begins with the metadata key. Long values and lists are cut short.
+    that of other refused values it begins with the metadata key. Long values and lists are shortened.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class MetadataRules:
     """
-    What a project demands of the metadata of one kind of object; made by ``compile_schema``, safe to share.
+    What a project requires of the metadata of one kind of object; made by ``compile_schema``, safe to share.
 
     All checks take values that ``values.to_metadata`` has converted.
 
@@ -92,9 +92,9 @@ class MetadataRules:
 
     def column_check(self, name: str) -> Check | None:
         """
-        Return the check of one key's values, None if there is nothing to check.
+        Return the check of one key's values; None if there is nothing to check.
 
-        The check returns nothing, or raises ``RefusedMetadataError``. It knows nothing of missing keys.
+        The check returns nothing, or raises ``RefusedMetadataError``. It does not handle missing keys.
 
         :param name: metadata key.
         """
@@ -103,12 +103,12 @@ class MetadataRules:
         return _refusal_of(name) if self.allow_defined_only else None
 
     def unknown_key(self, name: str) -> bool:
-        """Say whether a metadata key is refused, whatever its value (but null), because the schema lacks it."""
+        """Say whether a metadata key is refused whatever its value (except null), because the schema lacks it."""
         return self.allow_defined_only and name not in self._rules
 
     @property
     def members(self) -> list[tuple[str, Accepts]]:
-        """The keys with what each accepts, but for those that are not checked."""
+        """The keys with the predicate for each, except those that are not checked."""
         return [(key, rule.accepts) for key, rule in self._rules.items() if rule.accepts is not None]
 
     def _refuses(self, key: str, value: Any) -> bool:
@@ -123,10 +123,10 @@ class MetadataRules:
 @dataclass(frozen=True, slots=True)
 class _Rule:
     """
-    What the schema says of one key.
+    What the schema says about one key.
 
-    :param demands: everything it demands, in the vendor's words.
-    :param accepts: False only for what is surely refused; None if nothing is checked.
+    :param demands: all its requirements, in the vendor's words.
+    :param accepts: False only for what is certainly refused; None if nothing is checked.
     :param array: whether the value is a list.
     :param nested: the rules of an object, or of a list's objects.
     :param check: ``accepts`` as a check that raises.
@@ -139,7 +139,7 @@ class _Rule:
     check: Check | None = None
 
     def problems(self, name: str, value: Any) -> Iterator[str]:
-        """Give what is wrong with a value, for the keys of nested objects one by one."""
+        """Yield what is wrong with a value, key by key for nested objects."""
         objects = None if self.nested is None else self._objects(value)
         if self.nested is not None and objects is not None:
             for item in objects:
@@ -148,7 +148,7 @@ class _Rule:
             yield _problem(name, self.demands, value)
 
     def _objects(self, value: Any) -> list[dict[str, Any]] | None:
-        """Return the nested objects, None if there is something else in their place."""
+        """Return the nested objects; None if the value is something else."""
         if self.array and not isinstance(value, list):
             return None
         present = [item for item in (value if self.array else [value]) if item is not None]

@@ -1,8 +1,8 @@
 """
-The types of a metadata schema: which values each surely refuses.
+The types of a metadata schema: which values each certainly refuses.
 
-Each function makes a predicate of a definition, which lets ordinary good values through at once, and looks closely
-only at the others. What the vendor does not document passes, see ``metadata_rules``.
+Each function makes a predicate from a definition, which accepts ordinary values at once and checks only the others in
+detail. What the vendor does not document passes, see ``metadata_rules``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from airflow_provider_voucherify.models.metadata_schema import MetadataDefinition, is_number
 
 Accepts = Callable[[Any], bool]
-"""False only for a value that is surely refused."""
+"""False only for a value that is certainly refused."""
 
 _BOUNDS: dict[str, Callable[[Any, Any], bool]] = {
     "lt": operator.lt,
@@ -158,7 +158,7 @@ def _image_url(_: MetadataDefinition) -> Accepts:
 
 
 def object_of(members: Sequence[tuple[str, Accepts]]) -> Accepts:
-    """Return the test of an object, of whose members some are tested too if it has them."""
+    """Return the test of an object; some of its members are tested too, if present."""
 
     def accepts(value: Any) -> bool:
         is_object = isinstance(value, dict)

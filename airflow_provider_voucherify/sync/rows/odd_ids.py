@@ -1,4 +1,4 @@
-"""Ids that are hardly what the source means, since they were padded, quoted, marked or shortened on their way."""
+"""Ids that are probably not intended: padded, quoted, marked or shortened on their way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHORTENED = re.compile(r"\d+([.,]\d+)?[Ee]\+\d+", re.ASCII)
 _INVISIBLE = re.compile("[\ufeff\u200b-\u200d\u2060]")
 _CHARACTERS = " \t\r\v\f\x1c\x1d\x1e\x1f'\"+"
 _MARKS = ("\n'", "'\n", '\n"', '"\n', "E+", "e+")
-"""If one of some ASCII ids is odd, their lines have one of these characters, and a mark or a blank at an end."""
+"""Lines of ASCII ids contain one of these characters if one of the ids is odd."""
 
 _KINDS: dict[str, Callable[[str], object]] = {
     "begin or end with a blank, as a column of type CHAR pads them": lambda text: text != text.strip(),
@@ -22,14 +22,14 @@ _KINDS: dict[str, Callable[[str], object]] = {
 
 
 class OddIds:
-    """Counts odd ids, at the price of a few searches for a character in the text of a thousand."""
+    """Counts odd ids, at the cost of a few searches for a character per thousand ids."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._examples: dict[str, str] = {}
 
     def look_at(self, ids: Sequence[str]) -> None:
-        """Count those among some ids."""
+        """Count the odd ones among some ids."""
         if not _may_be_odd(ids):
             return
         for kind, is_odd in _KINDS.items():
@@ -38,7 +38,7 @@ class OddIds:
                 self._examples.setdefault(kind, odd[0])
 
     def warnings(self) -> Iterator[str]:
-        """Say how many there are of each kind, in words."""
+        """Return a warning for each kind, with the number."""
         for kind, number in self._counts.items():
             example = self._examples[kind]
             shown = ascii(example if len(example) <= 60 else example[:59] + "…")
@@ -47,7 +47,7 @@ class OddIds:
 
 def _may_be_odd(ids: Sequence[str]) -> bool:
     lines = "\n" + "\n".join(ids) + "\n"
-    if lines.isascii() and not any(character in lines for character in _CHARACTERS):  # the usual case, in no time
+    if lines.isascii() and not any(character in lines for character in _CHARACTERS):  # the usual case, made fast
         return False
     if any(mark in lines for mark in _MARKS) or any(map(ne, map(str.strip, ids), ids)):
         return True

@@ -34,13 +34,13 @@ class Target:
     """
     Where one column goes.
 
-    :param column: its place in a row.
-    :param label: what errors call it.
-    :param path: of the field: one name, or an object's and its member's.
-    :param field: the description of the field; None of a member of metadata.
-    :param convert: turns a present value into JSON; None if nothing of it is to be sent, as of a missing value.
+    :param column: its index in a row.
+    :param label: its name in errors.
+    :param path: path of the field: one name, or those of an object and its member.
+    :param field: the description of the field; None for a member of metadata.
+    :param convert: turns a present value into JSON; returns None if, as for a missing value, nothing is sent.
     :param send_null: whether a missing value is sent as ``null``.
-    :param checked: whether ``convert`` refuses more than what has no JSON form of the field's type.
+    :param checked: whether ``convert`` refuses more than values without a JSON form of the field's type.
     """
 
     column: int
@@ -60,9 +60,9 @@ class RecordBuilder:
     Members come in the order of the columns, the key first, whichever values are missing: equal rows are equal bytes.
 
     :param key: the record's key field.
-    :param key_column: the place of its value in a row.
+    :param key_column: the index of its value in a row.
     :param targets: where the other columns go.
-    :param required: names of the fields, the key apart, that a record must have.
+    :param required: names of the fields other than the key that a record must have.
     """
 
     key: str
@@ -72,12 +72,12 @@ class RecordBuilder:
 
     @cached_property
     def objects(self) -> set[str]:
-        """The objects that are made of columns, each of which is left out if all its members are missing."""
+        """The objects that are made from columns; each is left out if all its members are missing."""
         whole = {target.path for target in self.targets if len(target.path) == 1}
         return {target.path[0] for target in self.targets if len(target.path) == 2 and target.path[:1] not in whole}
 
     def record_id(self, row: Row) -> str | None:
-        """Return the row's id, or None if it has none that could be sent."""
+        """Return the row's id; None if it has none that could be sent."""
         try:
             return self._id(row)
         except RefusedRowError:

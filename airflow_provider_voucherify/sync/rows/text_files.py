@@ -13,20 +13,20 @@ from typing import IO, Any
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 
 MAX_LINE_BYTES = 67_108_864
-"""A file with a longer line is refused: it would be held in memory, and no request takes what is in it."""
+"""A file with a longer line is refused: it would have to fit into memory, and would not fit into a request."""
 
 _BYTES_PER_READ = 65_536
 _BEGINNINGS = {
-    b"\x1f\x8b": "packed with gzip: let its name end in .gz",
+    b"\x1f\x8b": "packed with gzip: its name must end in .gz",
     b"PK\x03\x04": "a ZIP or Excel file: save it as CSV in UTF-8",
     b"\xff\xfe": "in UTF-16: save it as UTF-8",
     b"\xfe\xff": "in UTF-16: save it as UTF-8",
-    b"PAR1": "a Parquet file: let its name end in .parquet",
+    b"PAR1": "a Parquet file: its name must end in .parquet",
 }
 
 
 def ending_of(name: str) -> tuple[str, bool]:
-    """Return the ending of a file's name or URI, in small letters and without ``.gz``, and whether it had that."""
+    """Return the ending of a file's name or URI, in lower case and without ``.gz``, and whether it had that."""
     path = PurePosixPath(name.partition("?")[0].lower())
     is_packed = path.suffix == ".gz"
     return (PurePosixPath(path.stem) if is_packed else path).suffix, is_packed
@@ -35,10 +35,10 @@ def ending_of(name: str) -> tuple[str, bool]:
 @contextmanager
 def unpacked(file: IO[bytes], name: str) -> Iterator[IO[bytes]]:
     """
-    Give a file as text: itself, or what is in it if its name ends in ``.gz``. It is not closed.
+    Yield a file as text: itself, or what is in it if its name ends in ``.gz``. It is not closed.
 
-    :raises VoucherifyConfigurationError: the packed file is damaged or not whole (also while it is read), or what is in
-        the file is of another kind.
+    :raises VoucherifyConfigurationError: the gzipped file is damaged or incomplete (also while it is read), or the file
+        is of another kind.
     """
     _, is_packed = ending_of(name)
     if not is_packed:
@@ -51,7 +51,7 @@ def unpacked(file: IO[bytes], name: str) -> Iterator[IO[bytes]]:
 
 def decoded(file: IO[bytes], name: str) -> Generator[str, None, None]:
     """
-    Give the lines of UTF-8 text, with their ends, which may be of any system; a byte order mark is left out.
+    Yield the lines of UTF-8 text with their line ends, of any system; a byte order mark is left out.
 
     :raises VoucherifyConfigurationError: naming the line that is not UTF-8, or too long.
     """
@@ -68,16 +68,16 @@ def decoded(file: IO[bytes], name: str) -> Generator[str, None, None]:
 
 
 def not_utf8(name: str, line: int, byte: bytes) -> VoucherifyConfigurationError:
-    """Return the error of a byte that is not UTF-8."""
+    """Return the error for a byte that is not UTF-8."""
     return VoucherifyConfigurationError(f"line {line:,} of {name} is not UTF-8 (byte 0x{byte.hex()})")
 
 
 def some_lines(file: IO[bytes], name: str, rows: int, size: int) -> Iterator[list[bytes]]:
     """
-    Give the lines of a file, some at a time.
+    Yield the lines of a file, some at a time.
 
-    :param rows: the most at a time.
-    :param size: bytes after which there are fewer.
+    :param rows: maximum number at a time.
+    :param size: approximate maximum number of bytes at a time.
     :raises VoucherifyConfigurationError: a line is too long.
     """
     number, readline = 0, file.readline
@@ -100,7 +100,7 @@ def _too_long(name: str, line: int) -> VoucherifyConfigurationError:
 
 
 def _text(file: IO[bytes], name: str) -> IO[bytes]:
-    """Return a file that begins as text does."""
+    """Return the file, after checking that it begins like text."""
     readable: Any = file if hasattr(file, "peek") else io.BufferedReader(_Borrowed(file), _BYTES_PER_READ)
     begins = readable.peek(4)
     for beginning, kind in _BEGINNINGS.items():
@@ -129,7 +129,7 @@ class _Borrowed(io.RawIOBase):
 
 
 class _Unpacked(_Borrowed):
-    """What is in a gzip file, with errors that a person understands."""
+    """The content of a gzip file, with readable errors."""
 
     def __init__(self, file: IO[bytes], name: str) -> None:
         super().__init__(gzip.GzipFile(fileobj=file, mode="rb"))  # type: ignore[arg-type]
@@ -139,16 +139,16 @@ class _Unpacked(_Borrowed):
         try:
             return super()._read(size)
         except EOFError:
-            raise VoucherifyConfigurationError(f"{self._name} is not whole: the packed file ends too early") from None
+            raise VoucherifyConfigurationError(f"{self._name} is incomplete: the gzipped file ends too early") from None
         except (gzip.BadGzipFile, zlib.error) as error:
             raise VoucherifyConfigurationError(f"{self._name} cannot be unpacked: {error}") from None
 
 
 class _Counted(io.BufferedIOBase):
     """
-    Bytes on their way to a decoder, which reads ahead.
+    Counts the bytes for a decoder, which reads ahead.
 
-    :ivar lines: line breaks before what was read last.
+    :ivar lines: number of line breaks before what was read last.
     """
 
     def __init__(self, file: IO[bytes], name: str) -> None:

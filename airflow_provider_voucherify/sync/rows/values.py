@@ -1,4 +1,4 @@
-"""Warehouse values to documented JSON: one converter per kind of field, each refusing what it cannot say exactly."""
+"""Warehouse values to documented JSON: one converter per kind of field, which refuses what it cannot write exactly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from airflow_provider_voucherify.sync.types.text import json_safe_text
 Converter = Callable[[Any], Any]
 
 MAX_DEPTH = 32
-"""A value with more objects and lists in each other is refused."""
+"""Maximum nesting of objects and lists; a deeper value is refused."""
 
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _MAX_DIGITS = 100
@@ -38,15 +38,15 @@ _MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
 @dataclass(frozen=True, slots=True)
 class LostValue:
     """
-    Stands for a value that cannot be had, and is refused everywhere, e.g. one that had no JSON form when it was written
-    to ``failures.jsonl``.
+    Stands for a value that is lost and refused everywhere, e.g. one that had no JSON form when it was written to
+    ``failures.jsonl``.
 
-    :param shown: what is known of it.
+    :param shown: what is known about it.
     :param why: why it cannot be sent, in terms of the value alone.
     """
 
     shown: Any
-    why: str = "has only the text of its value: mend it and its name in as_text"
+    why: str = "has only the text of its value: correct it, and remove its name from as_text"
 
 
 class RefusedValueError(Exception):
@@ -66,7 +66,7 @@ def _is_no_time(value: Any) -> bool:
 
 
 def converter_for(field: Field) -> Converter:
-    """Return the function that turns a present (not missing) value into JSON for a field, or raises."""
+    """Return the function that converts a present (not missing) value to JSON for a field, or raises."""
     return {
         "string": to_string,
         "integer": to_integer,
@@ -196,7 +196,7 @@ def without_nulls(value: Any) -> Any:
     """
     Leave out the members of objects that are null, and the objects that have no members left then.
 
-    A null in a list stays, and so does an object in a list, since the places in a list matter.
+    Nulls and objects in a list stay, since positions in a list matter.
 
     :param value: JSON.
     """
@@ -209,7 +209,7 @@ def without_nulls(value: Any) -> Any:
 
 
 def json_safe(value: Any) -> Any:
-    """Turn any value into JSON for a person to read: what has no exact form is shown as text."""
+    """Convert any value to JSON for people to read: what has no exact form is shown as text."""
     try:
         return to_metadata(value)
     except RefusedValueError:
@@ -241,7 +241,7 @@ def _plain(value: Any) -> Any:
 
 
 def _from_numpy(value: Any) -> Any:
-    """Times go by way of microseconds: Python has no finer ones, and NumPy then gives bare integers."""
+    """Convert times through microseconds: Python has nothing finer, and NumPy would return bare integers."""
     dtype = getattr(value, "dtype", None)
     if dtype is None:
         return value
@@ -250,7 +250,7 @@ def _from_numpy(value: Any) -> Any:
         value = value.astype(f"{dtype.kind}8[us]")
     plain = value.item() if value.ndim == 0 else value.tolist()
     if is_time and isinstance(plain, int):
-        raise RefusedValueError("has no JSON form (a time that Python's calendar does not have)")
+        raise RefusedValueError("has no JSON form (a time that Python cannot represent)")
     return plain
 
 
@@ -263,7 +263,7 @@ def _in_utc(moment: datetime.datetime) -> str:
 
 
 def _is_finite(number: float | Decimal) -> bool:
-    """Say whether a number is one, and no larger than JSON's readers can hold."""
+    """Say whether a number is finite, and no larger than JSON readers can hold."""
     return not (isinstance(number, Decimal) and number.is_snan()) and math.isfinite(number)
 
 
@@ -274,7 +274,7 @@ def _finite(number: float | Decimal) -> float | Decimal:
 
 
 def _is_whole(number: int | Decimal) -> bool:
-    """Say whether a number has no fraction; refuse one of so many digits that writing them down takes for ever."""
+    """Say whether a number has no fraction; refuse one with so many digits that writing them would take forever."""
     digits = number.adjusted() if isinstance(number, Decimal) else number.bit_length() * 0.30103
     if digits > _MAX_DIGITS:
         raise RefusedValueError(f"is a number of more than {_MAX_DIGITS} digits")
@@ -303,7 +303,7 @@ def _member_name(name: Any) -> str:
 
 
 def _refuse_bytes(value: Any) -> None:
-    """Refuse bytes even if they could be read as text: a flag of type BIT would become a control character."""
+    """Refuse bytes even if they could be decoded as text: a BIT flag would become a control character."""
     if isinstance(value, bytes | bytearray | memoryview):
         raise RefusedValueError("has bytes, which have no JSON form; cast BIT to integer, and BINARY to hex or to text")
 
@@ -312,7 +312,7 @@ def _from_json(text: str) -> Any:
     try:
         return json.loads(text, parse_float=Decimal, object_pairs_hook=_members)
     except (ValueError, ArithmeticError, RecursionError):
-        raise RefusedValueError("looks like JSON but cannot be read as such") from None
+        raise RefusedValueError("looks like JSON but cannot be read as JSON") from None
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -340,4 +340,4 @@ _AS_METADATA: dict[type, Converter] = {
     datetime.datetime: _in_utc,
     datetime.date: datetime.date.isoformat,
 }
-"""What ``to_metadata`` does with the types that warehouses give most."""
+"""Converters of ``to_metadata`` for the types that are most frequent in warehouses."""

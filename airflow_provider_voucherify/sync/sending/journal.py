@@ -1,21 +1,21 @@
 """
 The journal of one task instance: which batches were sent, so that the next try does not send them again.
 
-Before a batch is posted its intent is written down, and after the answer its ``async_action_id``. What identifies a
-batch is its content (a digest of endpoint and body), not its position, so a source that has changed between two tries,
-or a list of mapped tasks that was expanded anew, can never be given somebody else's action.
+Before a batch is posted its intent is recorded, and after the answer its ``async_action_id``. A batch is identified by
+its content (a digest of endpoint and body), not its position, so a source that has changed between two tries, or a
+mapped task that was expanded again, can never get another batch's action.
 
-A person who clears a task wants it done again, and Airflow 3.3 keeps the task state store then. So a journal counts
-only for the try that wrote it and for those of which the same is true as of it:
+Somebody who clears a task wants it done again, but Airflow 3.3 keeps the task state store. So a journal counts only for
+the try that wrote it and for later tries that agree with it in:
 
 * the number of clears of its run (``clear_number``), which every clear of any of its tasks raises, unless it was asked
   to leave the state of the run alone;
-* ``max_tries``, which a clear sets to the tries so far and ``retries``, and a retry leaves alone; and ``retries``,
-  without which that sum might come out as before;
+* ``max_tries``, which a clear sets to the tries so far plus ``retries``, and a retry leaves alone; and ``retries``,
+  without which that sum might be the same as before;
 * the project that the batches went to.
 
-If one of these differs everything is sent again. Nobody but a clear changes ``max_tries``; if only another one
-differs, a clear is likely and not certain (``Journal.is_in_doubt``), and what must not be sent twice must not be sent.
+If one of these differs everything is sent again. Only a clear changes ``max_tries``; if only the others differ, a clear
+is likely but not certain (``Journal.is_in_doubt``), and what must not be sent twice is not sent.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ENTRIES_PER_PAGE = 200
 
 
 class StateStore(Protocol):
-    """The part of Airflow's task state store that is needed here."""
+    """The part of Airflow's task state store that the journal needs."""
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return a value, or the default."""
@@ -46,7 +46,7 @@ class StateStore(Protocol):
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """
-    One try of a task instance, and what tells a retry from a try after a clear.
+    One try of a task instance, and what distinguishes a retry from a try after a clear.
 
     :param try_number: of the task instance.
     :param max_tries: of the task instance.
@@ -67,10 +67,10 @@ class JournalEntry:
 
     :param digest: of its endpoint and body.
     :param records: how many it has.
-    :param async_action_id: what Voucherify answered; None while in doubt whether it was taken.
+    :param async_action_id: Voucherify's answer; None while it is in doubt whether Voucherify has accepted the batch.
     :param failed: how many of its records Voucherify rejected, if they are to be sent again.
     :param split: the batch was too large for Voucherify and was sent in two halves.
-    :param resubmitted: how often it was posted again although Voucherify may have taken it before.
+    :param resubmitted: how often it was posted again although Voucherify may have accepted it before.
     """
 
     digest: str
@@ -82,7 +82,7 @@ class JournalEntry:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether Voucherify may have taken it, and no action of it is known."""
+        """Whether Voucherify may have accepted it, and its action is unknown."""
         return self.async_action_id is None and not self.split
 
 
@@ -90,10 +90,10 @@ class Journal:
     """
     Entries by digest, written through to a store.
 
-    :param store: where entries are kept; None remembers nothing between tries.
+    :param store: where entries are kept; None keeps nothing between tries.
     :param attempt: the present try.
-    :param project: names the project that batches go to; None to read what was sent to any.
-    :raises VoucherifyConfigurationError: the store has what another version of this package has written.
+    :param project: the project that batches go to; None to read what was sent to any.
+    :raises VoucherifyConfigurationError: another version of this package wrote the store's content.
     """
 
     def __init__(self, store: StateStore | None, attempt: Attempt, project: str | None = None) -> None:
@@ -110,29 +110,29 @@ class Journal:
             self._entries |= {entry.digest: (len(self._pages) - 1, place) for place, entry in enumerate(page)}
 
     def __iter__(self) -> Iterator[JournalEntry]:
-        """Give the entries in the order in which their batches were last about to be posted."""
+        """Yield the entries in the order of their latest intents."""
         for number, page in enumerate(self._pages):
             for place, entry in enumerate(page):
                 if self._entries.get(entry.digest) == (number, place):
                     yield entry
 
     def find(self, digest: str) -> JournalEntry | None:
-        """Return a batch's entry, None if it was never about to be posted."""
+        """Return a batch's entry; None if there was no intent to post it."""
         place = self._entries.get(digest)
         return self._pages[place[0]][place[1]] if place is not None else None
 
     def forget(self, *digests: str) -> None:
         """
-        Forget batches that certainly were not taken, or that a changed source does not have any more.
+        Forget batches that were certainly not accepted, or that a changed source no longer has.
 
-        The latter before anything new is posted: should the source change back, what was sent in between may have
-        overwritten their records, so they are sent again.
+        The latter must be forgotten before anything new is posted: if the source changes back, what was sent in between
+        may have overwritten their records, so they have to be sent again.
         """
         for page in sorted({self._entries.pop(digest)[0] for digest in digests}):
             self._write(page)
 
     def intend(self, entry: JournalEntry) -> None:
-        """Write down that a batch is about to be posted (again): it goes to the end of the journal."""
+        """Record that a batch is about to be posted (again): it goes to the end of the journal."""
         before = self._entries.get(entry.digest)
         if before is not None:
             replaced = self._pages[before[0]][before[1]]
@@ -143,12 +143,12 @@ class Journal:
             self._write(before[0])
 
     def posted(self, digest: str, async_action_id: str) -> None:
-        """Write down what Voucherify answered."""
+        """Record Voucherify's answer."""
         self._change(digest, async_action_id=async_action_id)
 
     def rejected(self, async_action_id: str, failed: int | None = None) -> None:
         """
-        Write down that the next try is to send records of an action's batch again.
+        Record that the next try must send records of an action's batch again.
 
         :param failed: how many; None for all.
         """
@@ -157,18 +157,18 @@ class Journal:
 
     def was_split(self, digest: str, before: JournalEntry | None = None) -> None:
         """
-        Write down that a batch was too large, so that the next try looks for its halves.
+        Record that a batch was too large, so that the next try looks for its halves.
 
-        :param before: what was known of it before it was about to be posted, which came to nothing.
+        :param before: its entry before the failed post.
         """
         self._change(digest, split=True, resubmitted=0 if before is None else before.resubmitted)
 
     def restore(self, entry: JournalEntry) -> None:
-        """Put back what was known of a batch before it was about to be posted again, which came to nothing."""
+        """Restore a batch's entry from before a post that was certainly not accepted."""
         self._put(entry)
 
     def doubt_action(self, async_action_id: str) -> None:
-        """Write down that Voucherify does not know an action, so that the next try sends its batch again."""
+        """Record that Voucherify does not know an action, so that the next try sends its batch again."""
         for entry in self._entries_of(async_action_id):
             self._put(replace(entry, async_action_id=None, failed=0))
 
@@ -218,7 +218,7 @@ class Journal:
                 self._name = page["name"]
                 self._project = self._project or page["project"]
             elif not isinstance(page, Mapping) or page.get("name") != self._name:
-                return  # left by a longer journal before this one
+                return  # left by a longer, earlier journal
             yield self._read(page)
             number += 1
 

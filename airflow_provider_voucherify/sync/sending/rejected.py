@@ -1,4 +1,4 @@
-"""The records that Voucherify has rejected of a batch, as a batch of their own."""
+"""The rejected records of a batch, as a separate batch."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def add_rejected(plan: Plan, api: ActionsApi, batch: Batch, entry: JournalEntry)
     """
     Append a batch of the rejected records of another one to the plan.
 
-    :param entry: what the journal knows of the batch, the id of its action among it.
-    :returns: None if it cannot be told any more which they are (the report is gone), or if they are all.
+    :param entry: the batch's journal entry, with the id of its action.
+    :returns: None if it is no longer known which they are (the report is gone), or if all records were rejected.
     """
     action = api.get_async_action(str(entry.async_action_id))
     failures = outcome_of(action, batch.records, batch.destination.endpoint, api, batch.ids()).failures

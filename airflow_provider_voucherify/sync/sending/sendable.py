@@ -1,4 +1,4 @@
-"""What a submission is given: the batches, and the client that sends them."""
+"""What a submission needs: the batches, and the client that sends them."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ class Sendable(Protocol):
 
     @property
     def number(self) -> int:
-        """Tells it from the others, and orders them. Of two halves the first one has the number of the whole."""
+        """Identifies it; batches are sent in this order. The first of two halves has the number of the whole."""
 
     @property
     def name(self) -> str:
-        """What logs call it, e.g. ``batch 3``."""
+        """The name in logs, e.g. ``batch 3``."""
 
     @property
     def records(self) -> int:
-        """How many it has."""
+        """Number of records."""
 
     @property
     def length(self) -> int:
-        """Bytes of its content."""
+        """Size of its content in bytes."""
 
     @property
     def action_type(self) -> str:
@@ -39,10 +39,10 @@ class Sendable(Protocol):
         """Whether sending it twice may create something twice."""
 
     def digest(self) -> str:
-        """Return what tells its content and destination from any other's."""
+        """Return a digest of its content and destination."""
 
     def call(self) -> Call[str]:
-        """Return the call that sends it and gives the ``async_action_id``."""
+        """Return the call that sends it and returns the ``async_action_id``."""
 
 
 B = TypeVar("B", bound=Sendable)
@@ -57,18 +57,18 @@ class Batches(Protocol[B]):
 
     @property
     def counts(self) -> Counts:
-        """How many rows there were, and what became of those that are not in the batches."""
+        """How many rows there were, and the outcome of those that are not in the batches."""
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What deserves a look, in words."""
+        """Warnings for people to read."""
 
     def split(self, batch: B) -> tuple[B, B]:
-        """Put two halves in the place of a batch of several records, and return them."""
+        """Replace a batch of several records by two halves, and return them."""
 
 
 class SubmissionApi(Protocol):
-    """The part of a Voucherify client that is needed here."""
+    """The part of a Voucherify client that a submission needs."""
 
     @property
     def bulk_calls_must_wait(self) -> bool:

@@ -1,4 +1,4 @@
-"""Sending batches, each once: what an earlier try has sent is waited for instead."""
+"""Sends each batch once; what an earlier try has sent is not sent again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOTICE_SECONDS = 1.0
 """Longest time in seconds until a kill is noticed while posts are in progress."""
 
 LAST_SECONDS = 3.0
-"""Seconds for the answers to what was sent then: Airflow kills a task that was marked after 5 s."""
+"""Seconds to wait for the answers then: Airflow kills a marked task after 5 s."""
 
 
 class RowsWithoutIdsError(VoucherifyError):
@@ -41,9 +41,9 @@ class _Item(Generic[B]):
     """
     A batch on its way.
 
-    :param digest: what the journal knows it by.
+    :param digest: its key in the journal.
     :param sent_again: how many of its records are in a later batch again.
-    :param before: what the journal knew of it before it was posted.
+    :param before: its journal entry before it was posted.
     """
 
     batch: B
@@ -54,7 +54,7 @@ class _Item(Generic[B]):
 
     @property
     def may_have_arrived(self) -> bool:
-        """Whether Voucherify may have taken it in an earlier request, whose action is not known."""
+        """Whether Voucherify may have accepted it in an earlier request whose action is unknown."""
         return self.before is not None and (self.before.in_doubt or self.before.resubmitted > 0)
 
 
@@ -63,23 +63,22 @@ class Submission(Generic[B]):
     """
     Posts the batches that no earlier try has posted.
 
-    A batch whose answer was lost, whose action Voucherify does not know any more, or whose records another run of the
-    sync may have sent since, is posted again: that costs a request and tells Voucherify the same values twice, and
-    nothing in its list of actions could prove that one of them is this batch's, since other tasks and runs send the
-    same ids. It is counted as ``resubmitted``, each time. One that would create something each time is left to a
-    person.
+    A batch is posted again if its answer was lost, if Voucherify no longer knows its action, or if another run of the
+    sync may have sent its records since: that costs a request and sends the same values twice, but nothing in the list
+    of actions could prove that one of them belongs to this batch, since other tasks and runs send the same ids. It is
+    counted as ``resubmitted`` each time. A batch that would create something each time is left for a person to check.
 
     A batch that turns out to be too large (413: the limit may shrink) is sent in halves, and so is every later one of
     its size; they are in doubt if the whole was. A single record that is too large is an error.
 
-    :param source: what to send; the halves of batches that are too large are in it afterwards.
+    :param source: what to send; batches that are too large are replaced by their halves.
     :param api: where to post.
     :param journal: what earlier tries have posted.
-    :param max_in_flight: the most bodies that are sent at the same time, at least 1; more than 1 only if the order of
-        the batches does not matter. While a rate limit holds bulk calls back only one is made to wait.
+    :param max_in_flight: maximum number of bodies sent at the same time, at least 1; more than 1 only if the order of
+        the batches does not matter. While bulk calls have to wait for a rate limit, only one does.
     :param killed: says whether to stop.
-    :param add_rejected: makes a batch of those records of another that Voucherify has rejected; None if nobody can tell
-        which they are. Without it the whole batch is sent again.
+    :param add_rejected: makes a batch of the rejected records of another; None if it is unknown which they are.
+        Without it the whole batch is sent again.
     """
 
     source: Batches[B]
@@ -99,7 +98,7 @@ class Submission(Generic[B]):
     _posted_bytes: int = field(default=0, init=False)
 
     def doubt(self, is_overtaken: Callable[[B], bool]) -> None:
-        """Let batches be sent again that an earlier try has sent, and whose records another run may have sent since."""
+        """Mark batches of an earlier try to be sent again whose records another run may have sent since."""
         self._find_batches()
         for item in self._items.values():
             entry = self.journal.find(item.digest)
@@ -111,9 +110,9 @@ class Submission(Generic[B]):
         """
         Post what is to be posted, in order.
 
-        :raises RowsWithoutIdsError: nothing more is sent, lest rows without ids be created twice.
+        :raises RowsWithoutIdsError: nothing more is sent, so that rows without ids are not created twice.
         :raises VoucherifyTaskKilledError: the task was killed.
-        :raises VoucherifyError: a post failed. What was posted until then is in the journal.
+        :raises VoucherifyError: a post failed. What was posted before is in the journal.
         """
         self._find_batches()
         self._find_rejected()
@@ -155,53 +154,53 @@ class Submission(Generic[B]):
         return [self._items[number] for number in sorted(self._items)]
 
     def _find_batches(self) -> None:
-        """Take all batches; one that an earlier try has sent in halves becomes these."""
+        """Add all batches; one that an earlier try has sent in halves is replaced by them."""
         if not self._items:
             for item in [self._add(batch) for batch in self.source.batches]:
                 self._split_as_before(item)
 
     def _find_rejected(self) -> None:
-        """Add batches of the records that Voucherify has rejected of others, if the journal says to send them again."""
-        looked_at = self._in_order()
-        for item in looked_at:  # grows by the batches that are added
+        """Add batches of rejected records, if the journal says to send them again."""
+        items = self._in_order()
+        for item in items:  # grows by the batches that are added
             entry = self.journal.find(item.digest)
             if entry is None or entry.async_action_id is None or not entry.failed:
                 continue
             batch = item.batch
             rejected = self.add_rejected(batch, entry) if entry.failed < batch.records else None
             if rejected is None:
-                log.info("All of %s is sent again, since records of it were rejected", batch.name)
+                log.info("All of %s is sent again, since some of its records were rejected", batch.name)
             else:
                 log.info("%s records of %s were rejected and are sent again", f"{rejected.records:,}", batch.name)
                 item.sent_again = rejected.records
-                looked_at += self._split_as_before(self._add(rejected))
+                items += self._split_as_before(self._add(rejected))
 
     def _forget_others(self) -> None:
-        """Forget what an earlier try has sent and the source does not have any more, before anything new is posted."""
+        """Forget what an earlier try has sent and the source no longer has, before anything new is posted."""
         known = self._were_split.union(item.digest for item in self._items.values())
         others = [entry.digest for entry in self.journal if entry.digest not in known]
         if others and any(item.batch.creates_each_time for item in self._items.values()):
             raise RowsWithoutIdsError(
-                f"{len(others)} requests of an earlier try are not in the file any more, or are cut otherwise, so "
-                "nothing tells which of its rows were sent"
+                f"{len(others)} requests of an earlier try are no longer in the file, or it is split differently: "
+                "it is unknown which of its rows were sent"
             )
         if others:
             log.warning(
-                "%d batches that an earlier try has sent are not the same any more, and are sent again as they are now:"
-                " the source has changed, or gives its rows in another order",
+                "%d batches of an earlier try have changed, and are sent again as they are now: the source has changed,"
+                " or returns its rows in another order",
                 len(others),
             )
             self.journal.forget(*others)
 
     def _add(self, batch: B) -> _Item[B]:
-        """Take a batch; if several have the same content, their digests are numbered."""
+        """Add a batch; if several have the same content, their digests are numbered."""
         content = batch.digest()
         number = self._same_content[content] = self._same_content.get(content, 0) + 1
         item = self._items[batch.number] = _Item(batch, content if number == 1 else f"{content}-{number}")
         return item
 
     def _split_as_before(self, item: _Item[B]) -> list[_Item[B]]:
-        """Return what an earlier try has sent instead of a batch: halves, and halves of these, or the batch itself."""
+        """Return what an earlier try sent instead of a batch: halves, halves of halves, or the batch itself."""
         entry = self.journal.find(item.digest)
         if entry is None or not entry.split:
             return [item]
@@ -224,7 +223,7 @@ class Submission(Generic[B]):
                 self._post(item)
 
     def _was_sent(self, item: _Item[B]) -> bool:
-        """Say whether an earlier try has sent a batch, all of which is not to be sent again."""
+        """Say whether an earlier try has sent a batch that must not be sent again."""
         entry = item.before = self.journal.find(item.digest)
         if entry is None:
             return False
@@ -235,8 +234,8 @@ class Submission(Generic[B]):
             return True
         if item.batch.creates_each_time:
             lost = "its answer was lost, or Voucherify does not know its action"
-            became = lost if entry.async_action_id is None else f"{entry.async_action_id} failed"
-            raise RowsWithoutIdsError(f"an earlier try has sent {item.batch.name} and {became}")
+            reason = lost if entry.async_action_id is None else f"{entry.async_action_id} failed"
+            raise RowsWithoutIdsError(f"an earlier try has sent {item.batch.name} and {reason}")
         if entry.in_doubt:
             log.warning("The answer to %s was lost or no longer counts, so it is sent again", item.batch.name)
         return False
@@ -253,7 +252,7 @@ class Submission(Generic[B]):
 
     def _note_answers(self, until: str, at_most: float | None, *, or_raise: bool = True) -> None:
         """
-        Wait for posts and write their answers into the journal; then raise the first error.
+        Wait for posts and record their answers in the journal; then raise the first error.
 
         :param at_most: seconds.
         """
@@ -284,14 +283,14 @@ class Submission(Generic[B]):
         log.info("%d of %d: sent %s, async action %s", done, len(self._items), described, async_action_id)
 
     def _not_accepted(self, item: _Item[B]) -> None:
-        """Take back an intent that certainly came to nothing; a batch that was in doubt before still is."""
+        """Undo the intent of a post that was certainly not accepted; a batch that was in doubt before still is."""
         if item.before is not None:
             self.journal.restore(item.before)
         else:
             self.journal.forget(item.digest)
 
     def _split(self, item: _Item[B]) -> None:
-        """Send two halves instead of a batch, of which the journal has the intent; in doubt are both if it was."""
+        """Send two halves instead of a batch whose intent is in the journal; if it was in doubt, both halves are."""
         halves = self._halves(item)
         if item.may_have_arrived:
             for half in halves:
@@ -305,7 +304,7 @@ class Submission(Generic[B]):
 
 
 def _in_thread(post: Callable[[], str]) -> Future[str]:
-    """Run a post in a thread that does not keep the process from ending, as one that waits for a rate limit would."""
+    """Run a post in a daemon thread, so that one that waits for a rate limit does not keep the process alive."""
     future: Future[str] = Future()
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""How many rows there were, and what became of those that were not sent."""
+"""How many rows there were, and the outcome of those that were not sent."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class Counts:
     """
     The rows of a sync that is about to be sent, or was sent.
 
-    :param rows_read: None if somebody else read and sent the rows.
+    :param rows_read: None if another task read and sent the rows.
     :param blank_rows: rows without any value, which were skipped and are in no other count.
     :param unchanged: rows that were not sent, because an earlier sync has confirmed them as they are.
-    :param refused: rows that were not sent, because they cannot be valid; ``refused_by_key`` has them by the key of
-        their reason.
+    :param refused: rows that were not sent, because they cannot be valid; ``refused_by_key`` counts them by the key of
+        the reason.
     :param superseded: rows that were not sent, because a later row has the same id.
     :param removed: records that left the source; ``removed_to_mark`` of them are sent.
     """

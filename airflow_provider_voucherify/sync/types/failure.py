@@ -8,7 +8,7 @@ from typing import Any, Literal
 from airflow_provider_voucherify.sync.types.text import shortened
 
 SAMPLE_SIZE = 10
-"""Failures that a summary shows."""
+"""Number of failures that a summary shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,8 @@ class Failure:
     :param outcome: ``failed`` at Voucherify or ``refused`` before sending.
     :param id: the record's ``source_id`` or ``code``; None if it has none, or the API does not name it.
     :param key: kind of the reason: the API's error key, or one of ours (see ``mapping.RefusedRowError``).
-    :param row: the row's place in the source, from 1; only of rows that were not sent.
-    :param hint: another column of a row that has no id, and its value, to find it by.
+    :param row: the row's number in the source, from 1; only for rows that were not sent.
+    :param hint: another column of a row without an id, with its value, by which to find the row.
     """
 
     outcome: Literal["failed", "refused", "superseded"]
@@ -33,6 +33,6 @@ class Failure:
     hint: str | None = None
 
     def sample(self) -> dict[str, Any]:
-        """Return what a summary shows of the failure."""
+        """Return the failure as a summary shows it."""
         texts = {name: shortened(getattr(self, name)) for name in ("id", "key", "message", "details", "hint")}
         return {"outcome": self.outcome, "row": self.row, **texts}

@@ -1,4 +1,4 @@
-"""The kinds of outcome: of a row, and of all records of one action."""
+"""The outcomes of rows, and of all records of one action."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RUN_COUNTS = (
 """The members of a summary that the history of a sync has under the same names."""
 
 MAX_ATTEMPTS = "max_attempts"
-"""Key of records that are not sent, because they have failed so often."""
+"""Key of records that are not sent because they have failed too often."""
 
 
 def confirmed_by(outcome: str, *, upserts: bool) -> bool:
@@ -40,7 +40,7 @@ def confirmed_by(outcome: str, *, upserts: bool) -> bool:
 
     A voucher that is only counted as done need not exist (examples of 2023 count unknown codes as done), and a record
     that is ``not_updated`` may be the same already, or may have been left as it was: the vendor does not say which.
-    Neither counts, so such records are sent again by the next sync.
+    Neither counts as confirmed, so the next sync sends such records again.
 
     :param upserts: whether unknown ids are created (customers and products).
     """
@@ -50,17 +50,17 @@ def confirmed_by(outcome: str, *, upserts: bool) -> bool:
 @dataclass(frozen=True, slots=True)
 class RowOutcome:
     """
-    What became of one row of the source, or of a record that left it.
+    The outcome of one row of the source, or of a record that left it.
 
-    :param row: the row's place in the source, from 1; None for a record that is not in the source any more.
+    :param row: the row's number in the source, from 1; None for a record that is no longer in the source.
     :param id: the record's ``source_id`` or ``code``; None if the row has none.
-    :param outcome: ``updated``, ``created``, or ``succeeded`` if Voucherify does not tell which of the two;
+    :param outcome: ``updated``, ``created``, or ``succeeded`` if Voucherify does not say which of the two;
         ``unchanged`` (not sent, since an earlier sync has confirmed it as it is), ``not_updated`` (sent, found, and
         not written, without an error), ``failed``, ``refused`` before sending, ``superseded`` by a later row of the
-        same id or by a later sync, ``not_reported`` (sent, and no answer says what became of it), ``removed`` (left the
+        same id or by a later sync, ``not_reported`` (sent, and not mentioned in any answer), ``removed`` (left the
         source).
-    :param key: kind of the reason, if there is one. Of a ``removed`` record ``marked``, if Voucherify has
-        confirmed its mark, or ``reported``.
+    :param key: kind of the reason, if there is one. For a ``removed`` record ``marked`` if Voucherify has confirmed its
+        mark, otherwise ``reported``.
     """
 
     row: int | None
@@ -73,7 +73,7 @@ class RowOutcome:
 
 
 WRITTEN = frozenset({"updated", "created", "succeeded"})
-"""What is said of records that Voucherify has."""
+"""Answers about records that Voucherify has."""
 
 PARTS = ("failed", "not_reported", "not_updated", "succeeded")
 """The counts that make up the records of an action: those that are known to have arrived come last."""
@@ -87,17 +87,17 @@ class ActionOutcome:
     The ``PARTS`` always add up to the number of records sent.
 
     :param succeeded: written by Voucherify.
-    :param updated: of these, the ones that existed before; None if the API does not tell.
-    :param created: of these, the ones that were created (upserted); None if the API does not tell.
+    :param updated: of these, the ones that existed before; None if the API does not say.
+    :param created: of these, the ones that were created (upserted); None if the API does not say.
     :param not_updated: found and not written, without an error.
     :param not_reported: sent, and mentioned nowhere in the answer.
     :param failures: the failed records that the API names, by id.
-    :param failed_as_a_whole: the action came to nothing, so that sending its batch again may help.
-    :param unnamed_failures: failed records that it does not name, and why if it says so.
+    :param failed_as_a_whole: the whole action failed, so that sending its batch again may help.
+    :param unnamed_failures: number of failed records that the API does not name; ``unnamed_reason`` says why, if known.
     :param others: rows of the report about records that were not sent, as far as it is known which were.
     :param answers: by each id that was sent, if these are known, what errors and report say of it: ``failed``,
         ``not_updated``, ``updated``, ``created``, ``succeeded``, or nothing.
-    :param verdicts: by what is said of a record what became of it, as far as that is known.
+    :param verdicts: answer about a record to its outcome, as far as that is known.
     """
 
     succeeded: int
@@ -116,12 +116,12 @@ class ActionOutcome:
 
     @property
     def records(self) -> int:
-        """How many records the action was about."""
+        """Number of records that the action was about."""
         return sum(getattr(self, name) for name in PARTS)
 
     @property
     def failures_by_key(self) -> Counter[str | None]:
-        """Failed records by the key that Voucherify gives; None if it gives none."""
+        """Number of failed records by Voucherify's key; None if it gives none."""
         counts = Counter(failure.key for failure in self.failures.values())
         if self.unnamed_failures:
             counts[self.unnamed_reason.key if self.unnamed_reason is not None else None] += self.unnamed_failures
@@ -132,22 +132,22 @@ class ActionOutcome:
         return {name: getattr(self, name) for name in (*PARTS, "updated", "created")}
 
     def __add__(self, other: ActionOutcome) -> ActionOutcome:
-        """Add counts up: one unknown part makes their sum unknown. Names and reasons are not kept."""
+        """Add counts up: one unknown part makes the sum unknown. Names and reasons are not kept."""
         more = other.counts()
         pairs = {name: (count, more[name]) for name, count in self.counts().items()}
         sums: dict[str, Any] = {name: None if None in pair else sum(pair) for name, pair in pairs.items()}
         return ActionOutcome(**sums)
 
     def without_names(self) -> ActionOutcome:
-        """Forget the single records, which may be many."""
+        """Drop the single records, of which there may be many."""
         return replace(self, failures={}, answers={}, verdicts={})
 
     def without(self, sent_again: int) -> ActionOutcome:
         """
-        Take records out that are in a later batch again, which says what became of them.
+        Remove records that are in a later batch again, which has their outcome.
 
         They had failed. If less is known of the action than when they were sent again, because its report is gone,
-        they are taken from what it is then thought to have come to.
+        they are subtracted from the counts that seem to contain them.
         """
         if not sent_again:
             return self
@@ -166,7 +166,7 @@ class ActionOutcome:
         )
 
     def reason_of_silent(self) -> Failure | None:
-        """Return why records that are mentioned nowhere have not arrived, as far as that can be said of each."""
+        """Return why records that are not mentioned did not arrive, as far as that is true of each."""
         verdict = self.verdicts.get("")
         if verdict == "failed":
             return self.unnamed_reason
@@ -178,5 +178,5 @@ class ActionOutcome:
 
 
 def _part_of(part: int | None, whole: int, rest: int) -> int | None:
-    """Return how many of a part are in the rest of its whole; None if that depends on which are gone."""
+    """Return how many of a part remain after records were removed from the whole; None if that depends on which."""
     return part if rest == whole else rest if part == whole else 0 if part == 0 or rest == 0 else None

@@ -1,4 +1,4 @@
-"""What became of one batch, as one value, and who is told of it."""
+"""The outcome of one batch, as one value, and its listeners."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
 @dataclass(frozen=True, slots=True)
 class Settled:
     """
-    What became of one batch.
+    The outcome of one batch.
 
     :param async_action_id: of its action.
     :param number: of the batch, from 1.
-    :param whole: what became of all its records.
-    :param outcome: the same without those that are in a later batch again, which says what became of them.
+    :param whole: the outcome of all its records.
+    :param outcome: the same without those that are in a later batch again, which has their outcome.
     :param failures: the records and rows that Voucherify gives a reason for; ``unnamed`` is that of the others, if any.
-    :param endpoint: where it went; None if not even its action tells.
-    :param body: what was sent; None if it is lost, or somebody else sent it.
+    :param endpoint: where it went; None if not even its action shows that.
+    :param body: what was sent; None if it is lost, or another task sent it.
     """
 
     async_action_id: str
@@ -36,7 +36,7 @@ class Settled:
 
 
 class Listener(Protocol):
-    """Is told of each batch, in order."""
+    """Gets each settled batch, in order."""
 
     def add(self, settled: Settled) -> None:
-        """Take note of what became of one batch."""
+        """Add one settled batch."""

@@ -1,4 +1,4 @@
-"""A sync whose batches are all submitted: what is known of it until it is known what became of them."""
+"""A sync whose batches are all submitted: what is known until they are settled."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ENDPOINTS_BY_ACTION_TYPE = {
 @dataclass(frozen=True, slots=True)
 class SubmittedBatch:
     """
-    A batch that Voucherify has taken.
+    A batch that Voucherify has accepted.
 
-    :param records: how many records it has; None if somebody else sent it.
-    :param sent_again: how many of them were rejected and are in a later batch again, which says what became of them.
-    :param action_type: type of the action, which tells the endpoint; None if somebody else sent it.
-    :param resubmitted: whether Voucherify may have taken it before, so that a record that its answer tells to have
-        existed may have been created by it all the same.
+    :param records: number of records; None if another task sent it.
+    :param sent_again: how many of them were rejected and are in a later batch again, which has their outcome.
+    :param action_type: type of the action, which identifies the endpoint; None if another task sent it.
+    :param resubmitted: whether Voucherify may have accepted it before, so that a record that existed according to the
+        answer may have been created by the first request.
     """
 
     async_action_id: str
@@ -35,7 +35,7 @@ class SubmittedBatch:
     resubmitted: bool = False
 
     def endpoint(self, action: AsyncAction) -> BulkEndpoint | None:
-        """Return where the batch went; None if not even its action tells."""
+        """Return where the batch went; None if not even its action shows that."""
         return ENDPOINTS_BY_ACTION_TYPE.get(self.action_type or action.type or "")
 
 
@@ -46,10 +46,10 @@ class SubmittedSync:
 
     :param submitted_at: when the last batch was submitted, Unix epoch seconds.
     :param counts: of the rows that it was made of.
-    :param warnings: what of the plan deserves a look.
+    :param warnings: the plan's warnings.
     :param requests: batches that this try posted; ``bytes_sent`` are theirs.
     :param reattached: batches that an earlier try had posted.
-    :param resubmitted: how many batches were posted again although Voucherify may have taken them before.
+    :param resubmitted: number of batches posted again although Voucherify may have accepted them before.
     """
 
     batches: tuple[SubmittedBatch, ...]
@@ -68,17 +68,17 @@ class SubmittedSync:
 
     @property
     def submitted(self) -> int | None:
-        """Records sent, None if somebody else sent them."""
+        """Number of records sent; None if another task sent them."""
         counts = [batch.records - batch.sent_again for batch in self.batches if batch.records is not None]
         return sum(counts) if len(counts) == len(self.batches) else None
 
     def as_summary(self) -> dict[str, Any]:
-        """Return the members of a summary that are known before the outcome is, but ``submitted`` and warnings."""
+        """Return the members of a summary that are known before the outcome, except ``submitted`` and warnings."""
         names = ("async_action_ids", "requests", "bytes_sent", "resubmitted")
         return {**self.counts.as_summary(), **{name: getattr(self, name) for name in names}}
 
     def to_json(self) -> dict[str, Any]:
-        """Return what ``from_json`` reads, which is all but the ids: whoever waits has them already."""
+        """Return what ``from_json`` reads: everything except the ids, which the trigger already has."""
         numbers = {name: getattr(self, name) for name in _NUMBERS} | asdict(self.counts)
         columns = {name: _folded(getattr(batch, name) for batch in self.batches) for name in _COLUMNS}
         return numbers | {"columns": columns, "warnings": list(self.warnings)}
@@ -86,10 +86,10 @@ class SubmittedSync:
     @classmethod
     def from_json(cls, state: Mapping[str, Any], async_action_ids: Sequence[str]) -> SubmittedSync:
         """
-        Read what ``to_json`` gave, possibly in another version of this package: unknown members are ignored.
+        Read the output of ``to_json``, possibly of another version of this package: unknown members are ignored.
 
         :param async_action_ids: in the order of submission; an earlier version has them in its state.
-        :raises ValueError: they are not as many as the state is about.
+        :raises ValueError: their number differs from the state's.
         """
         known = {name: state[name] for name in _NUMBERS if name in state}
         counts = Counts(**{name: state[name] for name in Counts.__slots__ if name in state})
@@ -107,7 +107,7 @@ _COLUMNS = ("records", "sent_again", "action_type", "resubmitted")
 
 
 def resubmission_warning(submitted: Sequence[SubmittedBatch]) -> str | None:
-    """Say how many requests and records may have reached Voucherify twice; None if none may."""
+    """Return a warning about requests that may have reached Voucherify twice; None if there are none."""
     again = [batch.records or 0 for batch in submitted if batch.resubmitted]
     if not again:
         return None
@@ -118,7 +118,7 @@ def resubmission_warning(submitted: Sequence[SubmittedBatch]) -> str | None:
 
 
 def _folded(values: Iterable[Any]) -> list[Any]:
-    """Write neighbours that are equal as one list of the value and how often it comes."""
+    """Run-length encode: write equal neighbours as one list of the value and its number."""
     runs = ((value, sum(1 for _ in equal)) for value, equal in groupby(values))
     return [value if times == 1 else [value, times] for value, times in runs]
 

@@ -1,4 +1,4 @@
-"""Text that logs, XComs and files can take, whatever it was made of."""
+"""Text that is safe for logs, XComs and files, whatever it was made from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def json_safe_text(value: Any) -> str:
 
 
 MAX_TEXT = 500
-"""Characters of a message that are kept: an error text of any size must not swell logs or XComs."""
+"""Maximum length of a message that is kept: an error text of any size must not swell logs or XComs."""
 
 
 def shortened(text: str | None) -> str | None:

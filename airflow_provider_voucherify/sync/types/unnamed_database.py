@@ -48,13 +48,13 @@ class UnnamedDatabase:
         shutil.copyfileobj(self.content(name), to, _BYTES_PER_COPY)
 
     def content(self, name: str) -> FileIO:
-        """Give a database's content to be read from its beginning. No transaction may be open."""
+        """Return a database's content to be read from its beginning. No transaction may be open."""
         file = self._files[name]
         file.seek(0)
         return file
 
     def close(self) -> None:
-        """Give the disk space back."""
+        """Free the disk space."""
         self.db.close()
         for file in self._files.values():
             file.close()

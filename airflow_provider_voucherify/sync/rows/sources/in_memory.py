@@ -110,7 +110,7 @@ class _GivenRows:
         yield from self._rows(some, number)
 
     def _flat(self, records: Iterable[Any]) -> Iterator[Any]:
-        """Give rows and tables; lists of rows are joined, each when its turn comes."""
+        """Yield rows and tables; lists of rows are joined, each when its turn comes."""
         has_ids = has_lists = False
         for record in records:
             if type(record) is dict:
@@ -194,7 +194,7 @@ class _GivenRows:
         return BadLine(number, f"a row must be a dict, not {type(record).__name__}")
 
     def _by_position(self, some: Iterable[Any], columns: Sequence[str], earlier: int) -> Rows:
-        """Give rows without names, and those of another length as what cannot be read."""
+        """Yield rows without names, and those of another length as what cannot be read."""
         names, gathered = tuple(columns), list[tuple[Any, ...]]()
         rows = [self._values(record, number) for number, record in enumerate(some, start=earlier + 1)]
         lengths = {len(row) if isinstance(row, tuple) else None for row in rows}
