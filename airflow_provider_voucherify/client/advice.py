@@ -19,7 +19,7 @@ from airflow_provider_voucherify.models.endpoints import (
 )
 
 WRONG_REGION_KEY = "wrong_api_endpoint"
-"""Key of the 403 to a project of another region; its details name the right URL (vendor's description of 2023)."""
+"""Key of the 403 for a project of another region; its details name the right URL (vendor's description of 2023)."""
 
 _ONE_REGION = " or ".join((", ".join(list(REGIONS)[:-1]), list(REGIONS)[-1]))
 
@@ -31,7 +31,7 @@ _HOST_OF_VOUCHERIFY = re.compile(r"https://((?:[a-z0-9-]+\.)*voucherify\.io)(?![
 
 def advice(error: errors.VoucherifyError, settings: ConnectionSettings) -> str | None:
     """
-    Return a few sentences on what is wrong and what to do about it; None if the error itself says all there is to say.
+    Return a few sentences about what is wrong and what to do; None if the error itself says everything.
 
     :param error: of a call.
     :param settings: of the connection.
@@ -74,7 +74,7 @@ def advice(error: errors.VoucherifyError, settings: ConnectionSettings) -> str |
 
 
 def where(settings: ConnectionSettings) -> str:
-    """Return the base URL, with its region's name if it has one."""
+    """Return the base URL, with the name of its region if it has one."""
     region = next((f" (region {name})" for name, url in REGIONS.items() if url == settings.base_url), "")
     return settings.base_url + region
 
@@ -99,7 +99,7 @@ def _forbidden(error: errors.VoucherifyApiError, settings: ConnectionSettings) -
         return f"Wrong region: the project is not at {where(settings)}. {_right_region(text)}"
     scope = _scope_of(error.call)
     if missing_scopes(settings, [scope]):
-        more = ", without which no update can be followed to its end" if scope == ASYNC_ACTIONS_SCOPE else ""
+        more = ", without which no update can be waited for" if scope == ASYNC_ACTIONS_SCOPE else ""
         return f"The OAuth scope is {settings.extra.scope!r} and lacks {scope}{more}. Add it to the connection's scope."
     return (
         f"Voucherify knows this key but does not let it use {scope}. See its role and its list of allowed IP addresses "

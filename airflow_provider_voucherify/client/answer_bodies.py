@@ -1,4 +1,4 @@
-"""The bodies of answers: read and unpacked within limits of size and time."""
+"""The bodies of answers, read and unpacked within limits of size and time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_provider_voucherify.client.deadlines import headers_received
 from airflow_provider_voucherify.client.steps import Answer
 
 MAX_ACTION_BYTES = 256 * 1024 * 1024
-"""An async action of more bytes than this is refused; the errors of one 10 MiB batch are far below it."""
+"""Largest async action that is accepted; the errors of one 10 MiB batch are far smaller."""
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """The same for any other answer to a GET: a page of 100 records, or a project's metadata schemas."""
@@ -21,20 +21,20 @@ MAX_WRITE_ANSWER_BYTES = 8 * 1024 * 1024
 """The same for anything but a GET: an id, a token or one record."""
 
 MAX_ERROR_BYTES = 64 * 1024
-"""Bytes of an error answer that are read."""
+"""Number of bytes of an error answer that are read."""
 
 ENCODINGS = {"Accept-Encoding": "gzip"}
-"""Encodings that are asked for, and unpacked here: httpx itself would make a gigabyte of a small body."""
+"""Encodings that are requested, and unpacked here: httpx itself would expand a small body to a gigabyte."""
 
 _PIECE_BYTES = 256 * 1024
-"""Bytes that are unpacked at once."""
+"""Number of bytes unpacked at a time."""
 
 
 class Unpacking:
     """
     Undoes an answer's content encoding in small pieces, so that a reader that counts bytes can stop in time.
 
-    :param encoding: value of ``Content-Encoding``: gzip once, or none; others are unknown.
+    :param encoding: value of ``Content-Encoding``: gzip once, or none; others are not supported.
     """
 
     def __init__(self, encoding: str) -> None:
@@ -44,12 +44,12 @@ class Unpacking:
         self._began = False
 
     def check(self) -> None:
-        """Raise if the encoding was not asked for."""
+        """Raise if the encoding was not requested."""
         if not self.is_known:
-            raise httpx.DecodingError(f"the answer is packed with {self._name[:60]!r}, and gzip alone was asked for")
+            raise httpx.DecodingError(f"the answer is encoded with {self._name[:60]!r}, but only gzip was requested")
 
     def pieces(self, chunk: bytes) -> Iterator[bytes]:
-        """Give what a chunk holds; one of gzip may hold a thousand times its size."""
+        """Yield the content of a chunk; that of gzip may be a thousand times larger."""
         if self._gzip is None:
             yield chunk
             return
@@ -60,7 +60,7 @@ class Unpacking:
             except zlib.error as error:
                 raise httpx.DecodingError(str(error)) from error
             chunk = self._gzip.unconsumed_tail
-            if self._gzip.eof and self._gzip.unused_data.startswith(b"\x1f"):  # a further member follows
+            if self._gzip.eof and self._gzip.unused_data.startswith(b"\x1f"):  # another gzip member follows
                 chunk, self._gzip = self._gzip.unused_data, self._new()
             elif not chunk and len(piece) < _PIECE_BYTES:
                 yield piece
@@ -68,9 +68,9 @@ class Unpacking:
             yield piece
 
     def end(self) -> None:
-        """Raise if the packed body ended too early."""
+        """Raise if the compressed body ended too early."""
         if self._gzip is not None and self._began and not self._gzip.eof:
-            raise httpx.DecodingError("what is packed with gzip ends too early")
+            raise httpx.DecodingError("the gzip data ends too early")
 
     @staticmethod
     def _new() -> zlib._Decompress:
@@ -81,11 +81,11 @@ class AnswerBody:
     """
     Collects an answer's body within bounds of size and time.
 
-    The time starts when the headers have come, however long the request's own body took. A piece that came too late is
-    still kept, since an answer to a POST must not be thrown away; only one more after it is an error.
+    The time starts when the headers have arrived, however long the request's own body took. A piece that comes too late
+    is still kept, since an answer to a POST must not be thrown away; only another one after it is an error.
 
-    :param seconds: for the body.
-    :param large: whether it may have ``MAX_ACTION_BYTES``.
+    :param seconds: time limit for the body.
+    :param large: whether the limit is ``MAX_ACTION_BYTES``.
     """
 
     def __init__(self, response: httpx.Response, seconds: float, *, large: bool) -> None:

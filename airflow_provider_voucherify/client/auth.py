@@ -1,8 +1,8 @@
 """
 Keys and tokens: how requests are authorised, how OAuth tokens are fetched, kept and renewed, and the calls about them.
 
-With ``api_keys`` every request has the application id and the secret key. With ``oauth`` they are traded for a token,
-which is kept in memory for all clients of the connection in this process and never written anywhere.
+With ``api_keys`` every request has the application id and the secret key. With ``oauth`` they are exchanged for a
+token, which is kept in memory for all clients of the connection in this process and never written anywhere.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WHOLE_API = "api"
 """The OAuth scope that permits every call."""
 
 _DEFAULT_LIFETIME = 900
-"""Seconds that a token lives if Voucherify does not say."""
+"""Lifetime of a token in seconds if Voucherify does not say."""
 
 
 class OAuthToken(BaseModel):
@@ -68,7 +68,7 @@ class Auth:
     renewed before they expire, and when one is refused.
 
     :param settings: of the connection.
-    :param clock: gives Unix epoch seconds.
+    :param clock: returns Unix epoch seconds.
     :param carry_out: carries out the call that fetches a token, given the seconds that it may wait for rate limits.
     """
 
@@ -91,7 +91,7 @@ class Auth:
         return call.authorisation == "project" and self._uses_tokens
 
     def headers(self, token: str | None) -> dict[str, str]:
-        """Return the headers that authorise a request: by a token, or by the keys if it is None."""
+        """Return the headers that authorise a request: with a token, or with the keys if it is None."""
         if token is not None:
             return {"Authorization": f"Bearer {token}"}
         return {
@@ -103,8 +103,8 @@ class Auth:
         """
         Return the headers that authorise a GET of a file; none if credentials must not go to that URL.
 
-        :param url: an opaque URL that the API gave, such as a report's.
-        :param refused: a token that was answered with a 401, not to be used again.
+        :param url: an opaque URL from the API, such as a report's.
+        :param refused: a token that was refused with a 401 and must not be used again.
         :param max_rate_limit_wait: seconds that the request for a token may wait for rate limits.
         """
         if not self._settings.owns(url):
@@ -127,7 +127,7 @@ class Auth:
         return token.value if token is not None and usable else None
 
     def _renewed_token(self, refused: str | None, max_rate_limit_wait: float | None) -> Steps[str | VoucherifyError]:
-        """Return a token, or why there is none: an error raised in here would not reach the steps that wait for it."""
+        """Return a token, or the error: one raised in here would not reach the steps that wait for it."""
         try:
             return (yield from self._renew_token(refused, max_rate_limit_wait))
         except VoucherifyError as error:
@@ -153,7 +153,7 @@ def missing_scopes(settings: ConnectionSettings, scopes: Iterable[str]) -> list[
 
 def oauth_token(scope: str) -> Call[OAuthToken]:
     """
-    Trade the API keys for a token (OAuth 2.0 client credentials, the vendor's v1).
+    Exchange the API keys for a token (OAuth 2.0 client credentials, the vendor's v1).
 
     :param scope: space-separated scopes.
     """
@@ -171,7 +171,7 @@ def introspect_oauth_token(access_token: str) -> Call[TokenIntrospection]:
 
     :param access_token: the token to ask about; it appears in no log, error or answer.
     """
-    from airflow_provider_voucherify.client.records import reader  # which no waiting or bulk task needs to import
+    from airflow_provider_voucherify.client.records import reader  # not needed by waiting and bulk tasks
     from airflow_provider_voucherify.models.records import TokenIntrospection
 
     body = form_body(access_token=access_token)
@@ -188,12 +188,12 @@ def introspect_oauth_token(access_token: str) -> Call[TokenIntrospection]:
 
 def revoke_oauth_token(access_token: str) -> Call[None]:
     """
-    End a token before its time (``POST /v1/oauth/token/revoke``); needs the API keys, not a token.
+    Revoke a token (``POST /v1/oauth/token/revoke``); needs the API keys, not a token.
 
-    A token that is unknown or has ended is a ``VoucherifyNotFoundError``. A client whose own token was revoked gets
-    itself a new one.
+    A token that is unknown or has expired is a ``VoucherifyNotFoundError``. A client whose own token was revoked
+    fetches a new one.
 
-    :param access_token: the token to end.
+    :param access_token: the token to revoke.
     """
     return Call(
         "POST",

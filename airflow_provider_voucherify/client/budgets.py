@@ -33,7 +33,7 @@ from airflow_provider_voucherify.models.errors import (
 )
 
 MAX_PERIOD = 3_660.0
-"""Seconds from now. A later end of a period is not believed: periods last an hour at most, so the clock is wrong."""
+"""Seconds from now. A later end of a period is ignored: periods last an hour at most, so the clock must be wrong."""
 
 CLOCK_MARGIN = 1.0
 """Seconds to wait beyond the end of a period, which is given in whole seconds of a clock that may differ a little."""
@@ -52,7 +52,7 @@ class MustWait:
 
     :param bucket: the budget that has no calls left.
     :param until: when it has some again, Unix epoch seconds; None if the answers of calls in flight will show it.
-    :param why: for a person, the beginning of a sentence.
+    :param why: for people to read; the beginning of a sentence.
     """
 
     bucket: Bucket
@@ -63,7 +63,7 @@ class MustWait:
 @dataclass(frozen=True, slots=True)
 class Budget:
     """
-    What is known of one bucket. Immutable: methods return the new budget; times are Unix epoch seconds.
+    What is known about one bucket. Immutable: methods return the new budget; times are Unix epoch seconds.
 
     :param remaining: calls left in the period by Voucherify's latest headers, less those answered since; None if no
         answer has had such headers.
@@ -306,7 +306,7 @@ def budgets_of(base_url: str, application_id: str) -> Budgets:
     """
     Return the budgets that all clients of a project share in this process.
 
-    A forked process starts anew: calls that were in flight in its parent would never be answered here.
+    A forked process starts with new ones: calls in flight in its parent would never be answered here.
     """
     return _of_projects.setdefault((os.getpid(), base_url, application_id), Budgets())
 

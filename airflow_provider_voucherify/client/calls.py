@@ -223,7 +223,7 @@ def list_async_actions(limit: int = 100, end_date: str | None = None) -> Call[As
 
 def get_metadata_schema(resource: str) -> Call[MetadataSchema]:
     """
-    Get what the project demands of a resource's metadata; needs the scope ``metadata-schemas``.
+    Get the project's schema for a resource's metadata; needs the scope ``metadata-schemas``.
 
     :param resource: ``customers``, ``products``, ``vouchers``, or the name of any other schema as the API has it
         (``order``, or that of a custom schema for nested objects).
@@ -235,7 +235,7 @@ def get_metadata_schema(resource: str) -> Call[MetadataSchema]:
 
 def list_metadata_schemas() -> Call[MetadataSchemaList]:
     """
-    List all metadata schemas, also the custom ones of nested objects; needs the scope ``metadata-schemas``.
+    List all metadata schemas, including the custom ones for nested objects; needs the scope ``metadata-schemas``.
 
     The API does not page this list.
     """
@@ -269,7 +269,7 @@ def nothing(answer: Any) -> None:
 
 
 def async_action_id_of(answer: Any) -> str:
-    """Read the answer of a call that queues something; an id that would add lines to a log is refused."""
+    """Read the answer of a call that queues something; an id that could add lines to a log is refused."""
     action_id = answer.get("async_action_id") if isinstance(answer, dict) else None
     if isinstance(action_id, str) and action_id and action_id.isprintable():
         return action_id

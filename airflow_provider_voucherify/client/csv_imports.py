@@ -26,19 +26,19 @@ _HEAD = (
 _TAIL = "\r\n--{boundary}--\r\n"
 
 FORM_BYTES = len((_HEAD + _TAIL).replace("{boundary}", _BOUNDARY.format("0" * 32)))
-"""Bytes of a body around the file."""
+"""Bytes of a body in addition to the file."""
 
 MAX_FILE_BYTES = MAX_BODY_BYTES - FORM_BYTES
-"""Largest file of one import."""
+"""Largest file for one import."""
 
 
 def import_csv(resource: str, file: CsvSource) -> Call[str]:
     """
-    Queue an import (``POST /v1/{resource}/importCSV``). When it is answered nothing has been imported yet.
+    Queue an import (``POST /v1/{resource}/importCSV``). When the answer arrives nothing has been imported yet.
 
     The file is comma-separated and has a header row. What its columns mean, and what happens to records that exist,
-    differs by resource; see ``operators.import_csv``, which also splits files that are too large and follows the
-    import to its end. The file is not kept in memory; each attempt reads it from the beginning. Its name is not sent.
+    differs by resource; see ``operators.import_csv``, which also splits files that are too large and waits for the
+    import. The file is not kept in memory; each attempt reads it from the beginning. Its name is not sent.
 
     :param resource: ``customers``, ``products`` or ``skus`` (which needs the OAuth scope ``skus``).
     :param file: a path or a seekable binary file (read from its beginning, not closed) of at most 10 MB.
@@ -60,11 +60,11 @@ def import_customers_using_csv(file: CsvSource) -> Call[str]:
     """
     Queue an import of customers (``POST /v1/customers/importCSV``).
 
-    A customer whose ``Source_id`` is in the file is overwritten whole, fields and metadata (vendor's guide on
+    A customer whose ``Source_id`` is in the file is overwritten, with all fields and metadata (vendor's guide on
     importing customers): unlike in a bulk update, whatever the file does not contain is lost.
 
     :param file: a path or a seekable binary file of at most 10 MB; ``VoucherifyImportCsvOperator`` splits larger ones
-        and follows them to their end.
+        and waits for the import.
     :returns: the ``async_action_id``. Nothing has been imported yet.
     """
     return import_csv("customers", file)

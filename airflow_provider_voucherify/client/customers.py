@@ -1,4 +1,4 @@
-"""Calls about single customers, lists of them and what is known about each. ``records`` says what they share."""
+"""Calls for single customers, lists of them and what is known about each. ``records`` describes what they share."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def update_customer(customer_id: str, customer: Customer | Mapping[str, Any]) ->
     The ids cannot be changed. For ``birthday`` see ``create_customer``.
 
     :param customer_id: Voucherify's ``id`` or the ``source_id``.
-    :param customer: the fields to change, or a customer that was read, changed with ``model_copy(update=…)``.
+    :param customer: the fields to change, or a customer that was read and then changed with ``model_copy(update=…)``.
     """
     body = json_body(fields_to_send(customer, CUSTOMER_FIELDS))
     return Call("PUT", path_of("customers", customer_id), reader(Customer), safe=True, body=body)
@@ -114,9 +114,9 @@ def delete_customer(customer_id: str) -> Call[None]:
 
 def delete_customer_permanently(customer_id: str) -> Call[PermanentDeletion]:
     """
-    Delete a customer and all that is connected, for good (``POST /v1/customers/{customerId}/permanent-deletion``).
+    Delete a customer and all connected data permanently (``POST /v1/customers/{customerId}/permanent-deletion``).
 
-    It cannot be undone, and it is never sent again by itself.
+    It cannot be undone, and the request is never repeated automatically.
 
     :param customer_id: Voucherify's ``id`` or the ``source_id``.
     """
@@ -151,7 +151,7 @@ def all_customers(*, order: str = "created_at", **filters: Unpack[CustomerFilter
     """
     List all customers, page by page.
 
-    Ordered by ``created_at`` or ``updated_at`` there may be any number, otherwise at most 9,900, as many as page
+    Ordered by ``created_at`` or ``updated_at`` there may be any number, otherwise at most 9,900, the most that page
     numbers reach. Ordered by ``updated_at``, customers that were never updated come last, in the order of creation, and
     customers that are updated meanwhile come again.
 
@@ -223,7 +223,7 @@ def list_customer_activity(
     **filters: Unpack[ActivityFilters],
 ) -> Call[CustomerActivityList]:
     """
-    Get one page of what happened to a customer (``GET /v1/customers/{customerId}/activity``).
+    Get one page of a customer's activity (``GET /v1/customers/{customerId}/activity``).
 
     :param limit: 1 to 100.
     :param order: ``created_at`` or ``-created_at``.
@@ -238,7 +238,7 @@ def all_customer_activity(
     customer_id: str, *, order: str | None = None, **filters: Unpack[ActivityFilters]
 ) -> Listing[CustomerActivityList, CustomerActivity]:
     """
-    List all that happened to a customer, page by page.
+    List all of a customer's activity, page by page.
 
     :param order: ``created_at`` or ``-created_at``.
     :param filters: see ``ActivityFilters``.

@@ -2,7 +2,8 @@
 Limits on how long sending a request may take, and receiving the headers of its answer.
 
 httpx limits the time for each piece that is sent or received. A server that sends a byte now and then, or one
-provisional answer (``100 Continue``) after another, would keep a caller for hours. ``answer_bodies`` limits the bodies.
+provisional answer (``100 Continue``) after another, could keep a caller waiting for hours. ``answer_bodies`` limits
+the bodies.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MAX_SENDING_SECONDS = 900.0
 """Seconds after which sending a request fails: enough for 10 MB at 12 KB a second."""
 
 _LATE_SECONDS = 1.0
-"""Seconds that the one read after the deadline waits for what may have arrived meanwhile."""
+"""Seconds that the one read after the deadline waits for data that may have arrived meanwhile."""
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +159,7 @@ def enforce_deadlines(client: httpx.Client | httpx.AsyncClient) -> None:
 
 
 def headers_received(response: httpx.Response) -> None:
-    """Tell the stream that an answer's headers have come."""
+    """Tell the stream that an answer's headers have arrived."""
     stream = response.extensions.get("network_stream")
     if isinstance(stream, _Stream | _AsyncStream):
         stream.times.headers_received()

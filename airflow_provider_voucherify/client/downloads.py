@@ -1,4 +1,4 @@
-"""Downloads of reports: where from, with which limits, and what to do after a failure."""
+"""Downloads of reports: from where, within which limits, and what to do after a failure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_REDIRECTS = 5
 
 
 def bounded_pieces(response: httpx.Response) -> Iterator[bytes]:
-    """Give the body of a report, unpacked, within limits of size and time."""
+    """Yield the body of a report, unpacked, within limits of size and time."""
     deadline, size = time.monotonic() + MAX_REPORT_SECONDS, 0
     unpacking = Unpacking(response.headers.get("content-encoding", ""))
     unpacking.check()
@@ -33,7 +33,7 @@ def bounded_pieces(response: httpx.Response) -> Iterator[bytes]:
             size += len(piece)
             if size > MAX_REPORT_BYTES or time.monotonic() > deadline:
                 raise VoucherifyReportError(
-                    f"the report is larger than {MAX_REPORT_BYTES:,} bytes or came too slowly; given up"
+                    f"the report is larger than {MAX_REPORT_BYTES:,} bytes or arrived too slowly"
                 )
             yield piece
     unpacking.end()
@@ -41,7 +41,7 @@ def bounded_pieces(response: httpx.Response) -> Iterator[bytes]:
 
 class Download:
     """
-    Decides how a file is fetched: where from, with which credentials, and what to do after a failure.
+    Decides how a file is fetched: from where, with which credentials, and what to do after a failure.
 
     Redirects are followed, at most ``MAX_REDIRECTS``; each hop gets credentials only if the connection owns its URL.
 
@@ -73,7 +73,7 @@ class Download:
             raise VoucherifyReportError(f"the report is offered over plain http, which is refused: {self.shown}")
 
     def redirected(self, response: httpx.Response) -> bool:
-        """Say whether an answer redirects, and go on to where it points."""
+        """Say whether an answer redirects; if so, its target is next."""
         if not response.has_redirect_location:
             return False
         self._hops += 1
@@ -86,7 +86,7 @@ class Download:
         return True
 
     def needs_token(self, response: httpx.Response, headers: Mapping[str, str]) -> bool:
-        """Say whether a token was refused that can be renewed; that is done once."""
+        """Say whether a token was refused and can be renewed, which is done once."""
         token = headers.get("Authorization")
         if response.status_code != 401 or token is None or self.refused_token is not None:
             return False
@@ -94,7 +94,7 @@ class Download:
         return True
 
     def wait_after(self, answer: Answer | NoAnswer) -> float:
-        """Return the seconds to wait before starting anew, or raise."""
+        """Return the seconds to wait before starting again, or raise."""
         if isinstance(answer, Answer):
             outcome = Outcome(answer.status, rate_limit=RateLimit.from_headers(answer.headers))
         else:

@@ -44,7 +44,7 @@ _NEVER_SENT = (
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """One TLS context for the process: building one takes 20 ms."""
+    """Return the one TLS context of the process: building one takes 20 ms."""
     return httpx.create_ssl_context()
 
 
@@ -52,8 +52,8 @@ _NO_PROXY_FOR_HTTP: dict[str, None] = {"http://": None}
 """
 Requests over plain ``http`` bypass the proxy that the environment names (``HTTP_PROXY``, ``ALL_PROXY``).
 
-A proxy can read all of them, including the credentials, but only the host name of those over ``https``. The rest of
-the environment is trusted as by any other program: ``HTTPS_PROXY``, ``NO_PROXY``, ``SSL_CERT_FILE``, ``SSL_CERT_DIR``.
+A proxy can read all of them, including the credentials, but only the host name of those over ``https``. Otherwise the
+environment is trusted as by any other program: ``HTTPS_PROXY``, ``NO_PROXY``, ``SSL_CERT_FILE``, ``SSL_CERT_DIR``.
 httpx takes no credentials from ``.netrc`` unless it is configured to.
 """
 
@@ -87,9 +87,15 @@ def _async(call: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncVoucherifyCl
 
 class VoucherifyClient:
     """
-    A synchronous client of one Voucherify project. Use it as a context manager, or call ``close``.
+    A synchronous client of one Voucherify project. Use it as a context manager, or call ``close``::
 
-    Every method raises the errors of ``models.errors``. Reads are sent again after transient failures, the bulk calls
+        settings = ConnectionSettings.build(application_id="…", secret_key="…", host="eu")
+        with VoucherifyClient(settings) as client:
+            customer = client.send(customers.get_customer("c1"))
+            for other in client.iterate(customers.all_customers(city="Berlin")):
+                ...
+
+    All methods raise the errors of ``models.errors``. Reads are sent again after transient failures, the bulk calls
     only if Voucherify has certainly not accepted them.
 
     :param settings: how to reach the project.
@@ -129,15 +135,15 @@ class VoucherifyClient:
 
     def calls_left(self) -> int | None:
         """
-        Return how many API calls other than bulk calls are left in this period; if none, how many the next one brings.
+        Return how many API calls other than bulk calls are left in this period; if none, how many the next allows.
 
-        None if neither Voucherify nor the connection has set a limit. Other processes may call too.
+        None if neither Voucherify nor the connection has set a limit. Other processes may use up calls too.
         """
         return self._protocol.calls_left()
 
     def waiting_at_most(self, seconds: Callable[[], float]) -> Self:
         """
-        Return a client that waits for rate limits for a limited time. It shares the connections: close one of the two.
+        Return a client that waits for rate limits for a limited time. It shares the connections: close only one.
 
         :param seconds: returns the limit; called before each call and each download.
         """
@@ -146,7 +152,7 @@ class VoucherifyClient:
         return bounded
 
     def iterate(self, listing: Listing[Any, R]) -> Iterator[R]:
-        """Give the records of a listing such as ``customers.all_customers()``; pages are fetched as they are needed."""
+        """Yield the records of a listing such as ``customers.all_customers()``; pages are fetched as needed."""
         page: Any = None
         with suppress(StopIteration):
             while True:
@@ -179,7 +185,7 @@ class VoucherifyClient:
         max_wait = None if self._max_wait is None else self._max_wait()
         retry = self._retry.waiting_at_most(max_wait, self._waited_for_reports)
         download = Download(self.settings, retry, url, self._waited_for_reports)
-        del url  # it may hold a token, and a traceback would show it
+        del url  # it may hold a token, which a traceback would show
         with without_locals():
             return self._fetch(download, file, max_wait)
 
@@ -280,7 +286,7 @@ class AsyncVoucherifyClient:
             return await self._perform(self._protocol.carry_out(call, max_rate_limit_wait))
 
     async def iterate(self, listing: Listing[Any, R]) -> AsyncIterator[R]:
-        """Give the records of a listing such as ``customers.all_customers()``; pages are fetched as they are needed."""
+        """Yield the records of a listing such as ``customers.all_customers()``; pages are fetched as needed."""
         page: Any = None
         with suppress(StopIteration):
             while True:

@@ -42,7 +42,7 @@ class _NotInEventLoop(logging.Filter):
     """
     Hands the lines that an asynchronous client logs to a thread.
 
-    A triggerer's log goes to another process. While that process does not read, writing a line blocks, and in an event
+    A triggerer's log goes to another process. If that process does not read, writing a line blocks, and in an event
     loop that blocks every trigger.
     """
 

@@ -1,10 +1,10 @@
 """
-Lists of several pages, without any I/O: each listing is a generator that asks for pages and gives records.
+Lists of several pages, without any I/O: each listing is a generator that asks for pages and yields records.
 
 A listing yields a ``Call`` and is sent its page, or yields a list of records; ``http`` performs it for both clients. It
 always ends: after an empty page, after a page that says it is the last, or with an error if the answers cannot lead to
 the end (a cursor that comes again, a page without one, a page of known records only). It never ends early without an
-error, because its reader takes it for complete.
+error, because its reader assumes that it is complete.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Listing: TypeAlias = Generator["Call[P] | list[R]", Any, None]
 Query = Mapping[str, Any]
 
 PAGE_SIZE = 100
-"""Records of a page, the maximum of the API."""
+"""Records per page, the maximum of the API."""
 
 LAST_PAGE = 99
-"""Highest number of a page that the API takes (customers, vouchers)."""
+"""Highest page number that the API accepts (customers, vouchers)."""
 
 LAST_PAGE_OF_PRODUCTS = 100
-"""The same of products and of a product's SKUs (documentation/openapi/products.json)."""
+"""The same for products and a product's SKUs (documentation/openapi/products.json)."""
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -39,7 +39,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 @dataclass(frozen=True)
 class Pages(Generic[P, R]):
     """
-    How the pages of one list are asked for and read.
+    How the pages of one list are requested and read.
 
     :param call: makes the call from query parameters.
     :param records: the records of a page.
@@ -47,7 +47,7 @@ class Pages(Generic[P, R]):
     :param what: the kind of the records, for errors.
     :param has_more: whether a page says that more follow; None if it does not say.
     :param total: the number of all records that a page states; None if it states none.
-    :param last_page: the highest page number that the API takes.
+    :param last_page: the highest page number that the API accepts.
     """
 
     call: Callable[[Query], Call[P]]
@@ -62,7 +62,7 @@ class Pages(Generic[P, R]):
         """
         Say whether nothing comes after a page.
 
-        If it does not say so itself, it is the last one if it is empty, or not full and no record is missing.
+        A page that does not say so itself is the last if it is empty, or not full and no record is missing.
 
         :param read: records of the list that were read so far.
         :param total: records that the list has, as far as is known.
@@ -80,7 +80,7 @@ class Pages(Generic[P, R]):
         return [record for record in self.records(page) if self.identity(record) not in known]
 
     def check_progress(self, page: P, before: Set[str], number: int) -> None:
-        """Raise if a page has no records but those of the page before."""
+        """Raise if a page has only records of the page before."""
         if self.records(page) and self.keys(page) <= before:
             raise self.stuck(f"page {number} has what the page before had")
 
@@ -97,8 +97,8 @@ def by_page(pages: Pages[P, R], query: Query) -> Listing[P, R]:
     """
     Read a list by page numbers.
 
-    Records that are added or removed meanwhile move others to the next or previous page; one that comes twice in a row
-    is given once.
+    Records that are added or removed meanwhile move others to the next or previous page; a record on two consecutive
+    pages is yielded once.
     """
     before: set[str] = set()
     number, read = 1, 0
@@ -172,7 +172,7 @@ class TimeOrder(Generic[R]):
         try:
             moment = parse_time(self.time_of(record) or "")
         except VoucherifyConfigurationError:
-            raise pages.stuck(f"{pages.identity(record)} has no {self.field} to go on from") from None
+            raise pages.stuck(f"{pages.identity(record)} has no {self.field} to continue from") from None
         return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
     def within(self, query: Query, *moments: datetime) -> Query:
@@ -202,7 +202,7 @@ def by_time(pages: Pages[P, R], query: Query, order: TimeOrder[R]) -> Listing[P,
     while True:
         at = {} if cursor is None else {order.cursor: iso(cursor)}
         page = yield pages.call({**query, "limit": PAGE_SIZE, **at})
-        if cursor is None:  # later totals may count the rest alone
+        if cursor is None:  # later totals may count only the rest
             total = pages.total(page)
         records = pages.fresh(page, known)
         yield records
@@ -211,38 +211,38 @@ def by_time(pages: Pages[P, R], query: Query, order: TimeOrder[R]) -> Listing[P,
             return
         first, last = (order.time(pages, pages.records(page)[place]) for place in (0, -1))
         if cursor is not None and order.is_beyond(cursor, last):
-            raise pages.stuck(f"the API gives records from before the cursor {iso(cursor)}")
+            raise pages.stuck(f"the API returns records from before the cursor {iso(cursor)}")
         cursor_behind = last - order.step
         if first != last and (cursor is None or order.is_beyond(cursor_behind, cursor)):
             cursor, known = cursor_behind, pages.keys(page)
         else:
             cursor, known = last + order.step, known | pages.keys(page)
-            given = yield from _moment(pages, query, order, (first, last), known)
-            read += len(given)
-            known |= given
+            ids = yield from _moment(pages, query, order, (first, last), known)
+            read += len(ids)
+            known |= ids
 
 
 def _moment(
     pages: Pages[P, R], query: Query, order: TimeOrder[R], moment: tuple[datetime, datetime], known: Set[str]
 ) -> Generator[Call[P] | list[R], Any, set[str]]:
     """
-    Read all records of a moment by page numbers, give those that are not known, and return their ids.
+    Read all records of a moment by page numbers, yield those that are not known, and return their ids.
 
-    :param moment: its beginning and end in this order. Earlier records have been given.
+    :param moment: its beginning and end in this order. Earlier records have been yielded.
     """
     before: set[str] = set()
-    given: set[str] = set()
+    ids: set[str] = set()
     read = 0
     for number in range(1, LAST_PAGE + 1):
         page = yield pages.call({**order.within(query, *moment), "limit": PAGE_SIZE, "page": number})
         pages.check_progress(page, before, number)
-        records = [r for r in pages.fresh(page, known | given) if not order.is_beyond(moment[0], order.time(pages, r))]
+        records = [r for r in pages.fresh(page, known | ids) if not order.is_beyond(moment[0], order.time(pages, r))]
         yield records
-        given.update(map(pages.identity, records))
+        ids.update(map(pages.identity, records))
         read += len(pages.keys(page) - before)
         before = pages.keys(page)
         if pages.is_last(page, read, pages.total(page)):
-            return given
+            return ids
     raise pages.stuck(f"more than {LAST_PAGE * PAGE_SIZE:,} of them have the same time")
 
 

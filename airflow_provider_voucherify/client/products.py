@@ -1,4 +1,4 @@
-"""Calls about single products and lists of them. ``records`` says what they share."""
+"""Calls for single products and lists of them. ``records`` describes what they share."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def all_products(*, order: str = "created_at", **filters: Unpack[ProductFilters]
     """
     List all products, page by page.
 
-    At most 10,000, as many as page numbers reach: the API has neither a cursor here nor a filter that could serve as
+    At most 10,000, the most that page numbers reach: the API has neither a cursor here nor a filter that could serve as
     one, since the vendor does not say which time the two date filters compare. A longer list raises an error at its
     end; read it in parts with these filters, or use a product export in Voucherify's dashboard.
 

@@ -52,7 +52,7 @@ class Protocol:
 
     :param settings: how to reach the project.
     :param retry: when to send a request again.
-    :param clock: gives Unix epoch seconds.
+    :param clock: returns Unix epoch seconds.
     """
 
     def __init__(
@@ -68,26 +68,15 @@ class Protocol:
         Send a call as soon as the rate limits allow it, and again after failures that the retry policy covers.
 
         :param max_rate_limit_wait: seconds that this call may wait for rate limits in total; None for no limit but the
-            retry policy's, which counts anew whenever another call of this process gets through.
-        :raises VoucherifyError: see ``models.errors``; the class says what happened and so what may be repeated.
+            retry policy's, which starts again whenever another call of this process gets through.
+        :raises VoucherifyError: see ``models.errors``; the class shows what happened, and so what may be repeated.
         """
         allowance = WaitAllowance(self._retry, max_rate_limit_wait, self._budgets.taken)
         token: str | None = None
-        uses_token = self.auth.needs_token(call)
         renewed = perhaps_accepted = False
-        failures, paused = 0, 0.0
+        failures = 0
         while True:
-            if uses_token and token is None:
-                token = yield from self._token_for(call, None, max_rate_limit_wait)
-            seconds_left = allowance.seconds_left
-            reserved = self._budgets.send(call.bucket, self._limits, self._clock(), patient=seconds_left > 0)
-            if isinstance(reserved, MustWait):
-                wait = self._seconds_to_wait(call, reserved, seconds_left, paused)
-                allowance.waits(wait, reserved.bucket)
-                paused = paused + wait if reserved.until is None else 0.0
-                token = None  # it may expire meanwhile
-                yield Sleep(wait, for_rate_limit=True)
-                continue
+            reserved, token = yield from self._reserve(call, token, allowance, max_rate_limit_wait)
             answer: Answer | NoAnswer | None = None
             try:
                 answer = yield Send(
@@ -99,7 +88,7 @@ class Protocol:
                 return self._value(call, answer)
             if isinstance(answer, Answer) and answer.status == 404 and call.gone_is_done and perhaps_accepted:
                 return call.parse(None)
-            if isinstance(answer, Answer) and answer.status == 401 and uses_token and not renewed:
+            if isinstance(answer, Answer) and answer.status == 401 and token is not None and not renewed:
                 renewed = True
                 token = yield from self._token_for(call, token, max_rate_limit_wait)
                 continue
@@ -121,6 +110,29 @@ class Protocol:
             if outcome.status == 429:
                 allowance.waits(next_wait, call.bucket)
             yield Sleep(next_wait, for_rate_limit=outcome.status == 429)
+
+    def _reserve(
+        self, call: Call[Any], token: str | None, allowance: WaitAllowance, max_rate_limit_wait: float | None
+    ) -> Steps[tuple[int, str | None]]:
+        """
+        Wait until the rate limits allow a call.
+
+        :param token: fetched if it is None and the call needs one, and again after a wait, since it may have expired.
+        :returns: the number of the call in the budgets, and the token.
+        """
+        paused = 0.0
+        while True:
+            if token is None and self.auth.needs_token(call):
+                token = yield from self._token_for(call, None, max_rate_limit_wait)
+            seconds_left = allowance.seconds_left
+            reserved = self._budgets.send(call.bucket, self._limits, self._clock(), patient=seconds_left > 0)
+            if not isinstance(reserved, MustWait):
+                return reserved, token
+            wait = self._seconds_to_wait(call, reserved, seconds_left, paused)
+            allowance.waits(wait, reserved.bucket)
+            paused = paused + wait if reserved.until is None else 0.0
+            token = None
+            yield Sleep(wait, for_rate_limit=True)
 
     def must_wait(self, bucket: Bucket) -> bool:
         """Say whether a call would have to wait for a rate limit until a time that is known."""

@@ -12,7 +12,7 @@ Bucket = Literal["api_calls", "bulk_api_calls"]
 """A quota of calls per minute or hour, named as in ``X-Rate-Limit-Type``."""
 
 CYCLE = "api_calls_cycle"
-"""``X-Rate-Limit-Type`` of the billing cycle's limit, for which no task can wait."""
+"""``X-Rate-Limit-Type`` of the billing cycle's limit, which no task can wait for."""
 
 CLOCKS_AGREE = 5.0
 """Seconds that this machine's clock may differ from an answer's ``Date`` before it counts as wrong."""

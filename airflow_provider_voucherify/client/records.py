@@ -1,7 +1,7 @@
 """
 What the calls about single customers, products and vouchers share; the calls are in the modules of their resources.
 
-A mapping is sent as it is, unchecked. Of a model that was read before, those fields are sent that are set and that the
+A mapping is sent as it is, unchecked. Of a model that was read before, the fields are sent that are set and that the
 endpoint can change; null only if the API description allows it (a customer's address).
 
 Which calls are sent again after an error or without an answer (``safe``), and why:
@@ -89,7 +89,7 @@ _API_NAMES = {
 
 
 def query_of(parameters: Mapping[str, Any]) -> dict[str, str | list[str]]:
-    """Write query parameters as the API takes them; None is left out."""
+    """Write query parameters as the API expects them; None is left out."""
     return dict(pair for name, value in parameters.items() for pair in _flat(name, value))
 
 

@@ -12,7 +12,7 @@ from traceback import clear_frames
 from urllib.parse import quote, quote_plus, urlsplit
 
 MIN_LENGTH = 8
-"""Characters. Shorter credentials are not real keys, and would be found in ordinary words."""
+"""Shorter credentials are not real keys, and could be part of ordinary words."""
 
 _FIRST_OF_ITS_OWN = (0, 2, 3)
 """The first base64 character that depends on the credential alone, by the number of bytes before it modulo 3."""
@@ -41,7 +41,7 @@ def forms(credential: str) -> frozenset[str]:
 
 
 def redact(text: bytes, credentials: Iterable[str]) -> bytes:
-    """Return a text with ``***`` in the place of every form of some credentials, longest forms first."""
+    """Return a text with every form of some credentials replaced by ``***``, longest forms first."""
     texts = {form for credential in credentials for form in forms(credential)}
     for form in sorted(texts, key=len, reverse=True):
         text = text.replace(form.encode(), b"***")

@@ -13,11 +13,11 @@ RETRIED_STATUSES = frozenset({408, 500, 502, 503, 504})
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """
-    How often and how long.
+    How often to send a request again, and how long to wait.
 
-    :param attempts: how many times one request is sent at most, not counting those answered with 429.
+    :param attempts: maximum number of times that one request is sent, not counting those answered with 429.
     :param backoff: seconds before the second attempt; doubles each time.
-    :param max_backoff: seconds between two attempts at most.
+    :param max_backoff: maximum seconds between two attempts.
     :param max_rate_limit_wait: seconds that one request may wait for rate limits, counted anew whenever another request
         of this process has got through. The default outlasts the hourly limits of sandbox projects and bulk calls.
     """
@@ -84,7 +84,7 @@ def _rate_limit_wait(policy: RetryPolicy, limit: RateLimit, waited: float, now: 
     stated = limit.wait(now)
     if stated is None:
         wait = max(policy.backoff, min(policy.max_backoff, waited))
-    else:  # a clock that is fast takes every X-Rate-Limit-Retry for past, so the stated wait alone is not enough
+    else:  # to a fast clock every X-Rate-Limit-Retry is past, so the stated wait alone is not enough
         wait = max(stated, policy.backoff / 4, min(policy.max_backoff, waited / 10))
     return wait if waited + wait <= policy.max_rate_limit_wait else None
 

@@ -30,7 +30,7 @@ class ConnectionExtra(BaseModel):
     """
     The extra fields of a ``voucherify`` connection.
 
-    :param auth_method: ``api_keys`` sends the application id and secret key with every request; ``oauth`` trades
+    :param auth_method: ``api_keys`` sends the application id and secret key with every request; ``oauth`` exchanges
         them for a 15-minute token and sends only the token.
     :param scope: space-separated OAuth scopes; ``api`` is the whole API.
     :param api_version: value of ``X-Voucherify-API-Version``; the one that this provider was written against.
@@ -40,7 +40,7 @@ class ConnectionExtra(BaseModel):
     :param poll_interval: seconds between two polls of an unfinished async action, if an operator sets none.
     :param rate_limit: API calls that this process may send to the project, such as ``100/minute``. By default only
         Voucherify's own headers limit the calls, from the first answer on.
-    :param bulk_rate_limit: how many of them may be bulk calls, such as ``50/hour``.
+    :param bulk_rate_limit: the same for bulk calls, such as ``50/hour``.
     :param allow_http: permit plain ``http://`` to a host that is not this machine. Credentials then travel unencrypted.
     """
 
@@ -80,7 +80,7 @@ class ConnectionSettings(BaseModel):
     Everything a client needs to know. Its ``repr`` does not show the secret key.
 
     :param base_url: scheme and authority, without a path, e.g. ``https://us1.api.voucherify.io``.
-    :param unknown_extras: names in the connection's extra that are unknown here, and so have no effect.
+    :param unknown_extras: unknown names in the connection's extra, which have no effect.
     :param conn_id: the connection's id, for errors; None if there is none.
     """
 
@@ -200,7 +200,7 @@ def _base_url(host: str | None, scheme: str | None, port: int | None, *, allow_h
         authority = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
         if (number := parts.port or port) is not None and number != _DEFAULT_PORTS.get(parts.scheme):
             authority = f"{authority}:{number}"
-        urlsplit(f"//{authority}").port, httpx.URL(f"//{authority}")  # each raises on what the other takes
+        urlsplit(f"//{authority}").port, httpx.URL(f"//{authority}")  # each raises on what the other accepts
     except (ValueError, httpx.InvalidURL):
         raise VoucherifyConfigurationError("the Voucherify connection's host (or port) is not a URL") from None
     name = parts.hostname or ""

@@ -46,7 +46,7 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Exclusive:
-    """Carry out a sub-generator while no other caller of this connection carries out one; gives its value."""
+    """Carry out a sub-generator while no other caller of this connection carries out one; the outcome is its value."""
 
     steps: Callable[[], Steps[Any]]
 
@@ -74,7 +74,7 @@ class NoAnswer:
     Nothing, or nothing usable, came back.
 
     :param sent: whether Voucherify may have received the request.
-    :param why: one line for a person, without credentials or query strings.
+    :param why: one line for people to read, without credentials or query strings.
     """
 
     sent: bool

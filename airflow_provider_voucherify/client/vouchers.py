@@ -1,4 +1,4 @@
-"""Calls about single vouchers and lists of them. ``records`` says what they share."""
+"""Calls for single vouchers and lists of them. ``records`` describes what they share."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def create_voucher(code: str, voucher: Voucher | Mapping[str, Any]) -> Call[Vouc
 
 
 def _limits_of(voucher: Voucher) -> dict[str, Any]:
-    """Return the limit of redemptions and the rules of a new voucher, both of which are read in another form."""
+    """Return the limit of redemptions and the rules of a new voucher; answers have both in another form."""
     quantity = (voucher.redemption or {}).get("quantity")
     redemption = None if quantity is None else {"quantity": quantity}
     if voucher.validation_rules is not None:
@@ -94,7 +94,7 @@ def _limits_of(voucher: Voucher) -> dict[str, Any]:
     rules = [one["rule_id"] for one in assigned if isinstance(one, dict) and isinstance(one.get("rule_id"), str)]
     if len(rules) < ((voucher.validation_rules_assignments or {}).get("total") or len(assigned)):
         raise VoucherifyConfigurationError(
-            f"not all validation rules of the voucher {voucher.code!r} are known: give their ids as validation_rules"
+            f"not all validation rules of the voucher {voucher.code!r} are known: pass their ids as validation_rules"
         )
     return {"redemption": redemption, "validation_rules": rules or None}
 
@@ -140,7 +140,7 @@ def all_vouchers(*, order: str = "created_at", **filters: Unpack[VoucherFilters]
     List all vouchers, page by page.
 
     Ordered by ``created_at`` there may be any number: the API has no cursor here, but its filter by that time serves as
-    one. Otherwise at most 9,900, as many as page numbers reach.
+    one. Otherwise at most 9,900, the most that page numbers reach.
 
     :param order: see ``list_vouchers``.
     :param filters: see ``VoucherFilters``.

@@ -77,8 +77,8 @@ class ExtraField:
 EXTRA_FIELDS = {
     "auth_method": ExtraField(
         "Authentication",
-        "API keys (api_keys): application ID and secret key go along with each request. OAuth 2.0 (oauth): they are "
-        "traded for a token of 15 minutes, and only that goes along.",
+        "API keys (api_keys): application ID and secret key are sent with each request. OAuth 2.0 (oauth): they are "
+        "exchanged for a 15-minute token, and only that is sent.",
         "string",
         "api_keys",
         choices={"api_keys": "API keys", "oauth": "OAuth 2.0"},

@@ -54,9 +54,9 @@ class _Method:
 
 def _method_of(call: Callable[..., Any], verb: str) -> Any:
     def method(self: ApiMethods, /, *args: Any, **kwargs: Any) -> Any:
-        asked = call(*args, **kwargs)
+        api_call = call(*args, **kwargs)
         del args, kwargs  # a traceback would show a token that is among them
-        return getattr(self.get_conn(), verb)(asked)
+        return getattr(self.get_conn(), verb)(api_call)
 
     declared = signature(call)
     method.__doc__ = call.__doc__

@@ -1,4 +1,4 @@
-"""OAuth: keys are traded for a token, the token is kept for the process, and renewed when it has to be."""
+"""OAuth: keys are exchanged for a token, the token is kept for the process, and renewed when it has to be."""
 
 from __future__ import annotations
 

@@ -126,9 +126,9 @@ def test_a_report_that_is_packed_is_written_unpacked(
 @pytest.mark.parametrize(
     ("fault", "why"),
     [
-        (Packed(gzip.compress(gzip.compress(b"a")), encoding=b"gzip, gzip"), "packed with 'gzip, gzip'"),
-        (Packed(zlib.compress(b"a"), encoding=b"deflate"), "packed with 'deflate'"),
-        (Packed(b"\x0b\x02\x80", encoding=b"br"), "packed with 'br'"),
+        (Packed(gzip.compress(gzip.compress(b"a")), encoding=b"gzip, gzip"), "encoded with 'gzip, gzip'"),
+        (Packed(zlib.compress(b"a"), encoding=b"deflate"), "encoded with 'deflate'"),
+        (Packed(b"\x0b\x02\x80", encoding=b"br"), "encoded with 'br'"),
         (Packed(gzip.compress(b"a" * 1_000)[:-9]), "ends too early"),
         (Packed(b"no gzip"), "incorrect header check"),
     ],
@@ -166,7 +166,7 @@ def test_a_success_that_is_packed_with_what_was_not_asked_for_is_no_answer(
 ) -> None:
     server.misbehave("submit", Packed(b'{"async_action_id": "aa_1"}', 202, encoding))
 
-    with pytest.raises(VoucherifyNoAnswerError, match="packed with"):
+    with pytest.raises(VoucherifyNoAnswerError, match="encoded with"):
         connect_to(server, retry=ONCE).bulk_update("customers", [])
 
 

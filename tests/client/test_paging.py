@@ -181,7 +181,7 @@ def page(start: int, count: int = 100, *, at: float = 0.0, **more: Any) -> dict[
         (pages(page(0)), "page 2 has what the page before had"),
         (pages(page(0, has_more=True), page(100, has_more=True), page(0, has_more=True)), "from before the cursor"),
         (pages(page(0, has_more=True), {"customers": [], "has_more": True}), "a page that is not the last is empty"),
-        (pages({"customers": [{"id": "1"}], "has_more": True}), "1 has no created_at to go on from"),
+        (pages({"customers": [{"id": "1"}], "has_more": True}), "1 has no created_at to continue from"),
         (pages({"customers": [{"id": "1", "created_at": "soon"}], "has_more": True}), "1 has no created_at"),
         (lambda query: page(0, count=50, has_more=True), "page 2 has what the page before had"),
     ],
