@@ -225,6 +225,9 @@ class State(Policy):
     :param max_removed_ratio: if a larger part of the records that Voucherify has (0 to 1) leaves the source at once,
         the source is more likely not whole, and none is taken for removed; the summary's ``warning`` says so. None for
         any part.
+    :param keep_values: also keep the JSON that was sent of each record: in the changelog, and of what Voucherify
+        confirmed last in the state, to tell which values a record had when. It is personal data of your customers.
+        Records that do not change have none until they are sent again, e.g. by a ``full_refresh``.
     """
 
     conn_id: str | None = None
@@ -234,6 +237,7 @@ class State(Policy):
     sync_name: str | None = None
     on_removed: Literal["ignore", "report"] | Mapping[str, Any] = "ignore"
     max_removed_ratio: float | None = 0.5
+    keep_values: bool = False
 
     @classmethod
     def of(cls, parameter: str, given: Any) -> Self:
@@ -267,3 +271,5 @@ class State(Policy):
             yield f"on_removed of {parameter} must be 'ignore', 'report' or {{'metadata': {{...}}}}"
         if self.max_removed_ratio is not None:
             yield from mistake_in_number(f"max_removed_ratio of {parameter}", self.max_removed_ratio, 0, 1)
+        if not isinstance(self.keep_values, bool):
+            yield f"keep_values of {parameter} must be True or False, not {self.keep_values!r:.100}"

@@ -31,7 +31,7 @@ def make_plan(task: Any, context: Context, hook: VoucherifyHook) -> Plan:
 
     schema, requests = _schema(task, hook), requests_of(task)
     changes = _changes(task, schema, requests)
-    ledger, warnings = _ledger(task, context, hook)
+    ledger, warnings = _ledger(task, context, hook, changes)
     plan = Plan(
         task._destination(schema),
         mapping_rules(task, schema),
@@ -77,8 +77,9 @@ def _changes(task: Any, schema: MetadataRules | None, requests: Requests) -> Cha
     return Changes(requests.max_attempts, removed, state.max_removed_ratio)
 
 
-def _ledger(task: Any, context: Context, hook: VoucherifyHook) -> tuple[Ledger | None, list[str]]:
+def _ledger(task: Any, context: Context, hook: VoucherifyHook, changes: Changes) -> tuple[Ledger | None, list[str]]:
     """Open a ledger where outcomes or the state of records are kept, with what earlier syncs have left."""
+    from airflow_provider_voucherify.sync.batches.destination import Destination
     from airflow_provider_voucherify.sync.batches.settings import settings_digest
     from airflow_provider_voucherify.sync.state.ledger import Ledger
     from airflow_provider_voucherify.task.history import run_name
@@ -94,8 +95,17 @@ def _ledger(task: Any, context: Context, hook: VoucherifyHook) -> tuple[Ledger |
             f"there is no connection {task.voucherify_conn_id}, so the state of earlier syncs is not read, and "
             "every row counts as one to send"
         ]
-    settings = settings_digest(project, task._destination(), mapping_rules(task))
-    ledger = Ledger(run_name(context), settings, everything=is_true("full_refresh", task.full_refresh))
+    destination = task._destination()
+    settings = settings_digest(project, destination, mapping_rules(task))
+    mark = changes.removed.around_item if isinstance(changes.removed, Destination) else None
+    state = state_of(task)
+    ledger = Ledger(
+        run_name(context),
+        settings,
+        everything=is_true("full_refresh", task.full_refresh),
+        values=destination.around_item if state is not None and state.keep_values else None,
+        mark=mark,
+    )
     try:
         return ledger, row_tracking(task, context).load_state(ledger, context)
     except BaseException:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -24,7 +25,7 @@ from airflow_provider_voucherify.client.calls import Call
 from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList
 from airflow_provider_voucherify.models.errors import VoucherifyReportError
 from airflow_provider_voucherify.sync.batches.changes import Changes
-from airflow_provider_voucherify.sync.batches.destination import BatchLimits, update_destination
+from airflow_provider_voucherify.sync.batches.destination import BatchLimits, metadata_destination, update_destination
 from airflow_provider_voucherify.sync.batches.plan import Plan
 from airflow_provider_voucherify.sync.results.collect import collect_outcomes
 from airflow_provider_voucherify.sync.results.summary import SyncSummary
@@ -35,6 +36,7 @@ from airflow_provider_voucherify.sync.rows.sources import from_cursor, from_reco
 from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
 from airflow_provider_voucherify.sync.sending.submission import Submission
 from airflow_provider_voucherify.sync.state.ledger import Ledger, RowOutcome
+from airflow_provider_voucherify.sync.state.record_state import RecordState
 from airflow_provider_voucherify.sync.state.state_file import read_state, write_state
 from airflow_provider_voucherify.sync.types.outcome import confirmed_by
 
@@ -123,13 +125,22 @@ def run(
 
 
 def run_rows(
-    number: int, rows: Rows, voucherify: Voucherify, state: Path, *, crash: bool = False, null_policy: Any = "omit"
+    number: int,
+    rows: Rows,
+    voucherify: Voucherify,
+    state: Path,
+    *,
+    crash: bool = False,
+    null_policy: Any = "omit",
+    keep_values: bool = False,
+    changes: Changes | None = None,
 ) -> tuple[SyncSummary, list[RowOutcome]]:
-    ledger = Ledger(f"run {number}", "settings", everything=False)
+    destination = update_destination("customers")
+    values = destination.around_item if keep_values else None
+    ledger = Ledger(f"run {number}", "settings", everything=False, values=values)
     if state.exists():
         load(ledger, state)
-    changes = Changes(max_attempts=None)
-    destination = update_destination("customers")
+    changes = changes or Changes(max_attempts=None)
     rules, limits = MappingRules(null_policy=null_policy), BatchLimits(max_records=2)
     with Plan(destination, rules, limits, ledger=ledger, changes=changes) as plan:
         plan.read(rows)
@@ -237,6 +248,86 @@ def test_a_value_that_became_empty_and_was_not_cleared_is_counted_every_night(
             else:
                 assert summary.values_not_cleared == len(held)
             assert bool(summary.warning) == bool(summary.values_not_cleared)
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(SOURCES, st.sampled_from(ANSWERS)), min_size=1, max_size=6), st.booleans())
+def test_since_when_a_record_fails_and_what_was_confirmed_last_is_kept(
+    runs: list[tuple[dict[str, int], str]], keep_values: bool
+) -> None:
+    failing: dict[str, float] = {}
+    confirmed: dict[str, Any] = {}
+    voucherify = Voucherify()
+    with TemporaryDirectory() as folder:
+        state = Path(folder, "state")
+        for night, (source, voucherify.answer) in enumerate(runs, start=1):
+            rows = from_records([{"source_id": name, "v": value} for name, value in source.items()], "source_id")
+            with patch("airflow_provider_voucherify.sync.state.ledger.time.time", return_value=float(night)):
+                _, outcomes = run_rows(night, rows, voucherify, state, keep_values=keep_values)
+            for row in outcomes:
+                name = str(row.id)
+                sent = {"source_id": name, "metadata": {"v": source[name]}} if keep_values else None
+                assert (row.content and json.loads(row.content)) == (None if row.outcome == "unchanged" else sent)
+                if row.outcome == "failed":
+                    failing.setdefault(name, night)
+                elif confirmed_by(row.outcome, upserts=True):
+                    failing.pop(name, None)
+                    confirmed[name] = sent
+
+            with Ledger("look", "settings", everything=False) as ledger:
+                load(ledger, state)
+                kept = ledger._db.execute(
+                    "select id, failing_since, content from earlier.state left join earlier.confirmed using (id)"
+                ).fetchall()
+
+            assert {name: since / 1000 for name, since, _ in kept if since is not None} == failing
+            contents = {name: json.loads(content) for name, _, content in kept if content is not None}
+            assert contents == (confirmed if keep_values else {})
+
+
+def test_what_was_confirmed_is_forgotten_once_values_are_not_kept_any_more(tmp_path: Path) -> None:
+    voucherify, state = Voucherify(), tmp_path / "state"
+    for night, (rows, keep_values) in enumerate([("a b", True), ("a b", False)]):
+        source = [{"source_id": name, "v": night} for name in rows.split()[: 2 - night]]
+        run_rows(night, from_records(source, "source_id"), voucherify, state, keep_values=keep_values)
+
+    with Ledger("look", "settings", everything=False) as ledger:
+        load(ledger, state)
+        assert [name for (name,) in ledger._db.execute("select id from earlier.confirmed")] == ["b"]
+
+
+def test_the_json_of_a_bare_id_and_of_a_mark_has_the_metadata_that_they_get(tmp_path: Path) -> None:
+    mark = metadata_destination("customers", {"left": True})
+    destination = metadata_destination("customers", {"audience": "spring"})
+    with Ledger("run", "settings", values=destination.around_item, mark=mark.around_item) as ledger:
+        unmarked = RecordState('b"', "settings", 1, None, 0, "updated", None, None, "before", 1.0)
+        ledger.load_state([unmarked])
+        with Plan(destination, ledger=ledger, changes=Changes(removed=mark)) as plan:
+            plan.read(from_records(["a'"], "source_id", takes_ids=True))
+
+            contents = [json.loads(row.content or "") for row in ledger.outcomes()]
+
+    assert contents == [
+        {"source_id": "a'", "metadata": {"audience": "spring"}},
+        {"source_id": 'b"', "metadata": {"left": True}},
+    ]
+
+
+def test_a_refused_row_fails_too_until_it_is_confirmed_or_has_left(tmp_path: Path) -> None:
+    voucherify, state = Voucherify(), tmp_path / "state"
+    nights: list[dict[str, Any]] = [{"a": {1}, "b": {1}}, {"a": {1}, "b": {1}}, {"a": 1, "b": {1}}, {}]
+    failing = []
+    for night, values in enumerate(nights, start=1):
+        source = [{"source_id": name, "v": value} for name, value in values.items()] or [{"source_id": "c", "v": 1}]
+        changes = Changes(removed="report")
+        with patch("airflow_provider_voucherify.sync.state.ledger.time.time", return_value=float(night)):
+            run_rows(night, from_records(source, "source_id"), voucherify, state, changes=changes)
+        with Ledger("look", "settings") as ledger:
+            load(ledger, state)
+            found = ledger._db.execute("select id, failing_since from earlier.state where failing_since is not null")
+            failing.append({name: since / 1000 for name, since in found})
+
+    assert failing == [{"a": 1, "b": 1}, {"a": 1, "b": 1}, {"b": 1}, {}]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "another version", "garbage"])

@@ -59,6 +59,13 @@ class Destination:
         return self.endpoint.ids_field is not None
 
     @property
+    def around_item(self) -> tuple[str, str]:
+        """What stands before and after an item in the JSON of what its record gets; nothing, if it is that itself."""
+        if not self.sends_ids:
+            return "", ""
+        return f'{{"{self.endpoint.key}":', self.form.suffix.removeprefix(b"]").decode()
+
+    @property
     def shared_metadata(self) -> list[str]:
         """The members of the ``metadata`` object that bare ids share."""
         return list(msgspec.json.decode(self.form.prefix + self.form.suffix)["metadata"]) if self.sends_ids else []

@@ -17,6 +17,7 @@ what the try before has sent in the journal, so that the outcomes are those of t
 
 from __future__ import annotations
 
+import json
 import time
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -41,6 +42,9 @@ from airflow_provider_voucherify.sync.types.text import json_safe_text, shortene
 PROJECT_CHARACTERS = 12
 """Of a digest of settings, those that only depend on the project."""
 
+Around = tuple[str, str] | None
+"""What stands before and after an item in the JSON of what its record gets."""
+
 _LONGS_PER_DIGEST = 8
 
 
@@ -53,16 +57,25 @@ class Ledger:
         the project. What was confirmed under others counts for nothing, and only the same project's records can leave
         the source.
     :param everything: send records that are confirmed as they are, too.
+    :param values: keep the JSON of what is sent: what stands around an item in it, as ``Destination.around_item`` says;
+        None to keep nothing.
+    :param mark: the same of an id that is marked as removed.
     :ivar fields: those of which Voucherify has a value.
     :ivar removed: the records that left the source.
     """
 
-    def __init__(self, run: str, settings: str, *, everything: bool = True) -> None:
+    def __init__(
+        self, run: str, settings: str, *, everything: bool = True, values: Around = None, mark: Around = None
+    ) -> None:
         self._use(LedgerDatabase())
         self._items = 0
         self._database.note("run", run)
         self._database.note("settings", settings)
         self._database.note("everything", "yes" if everything else "")
+        if values is not None:
+            self._database.note("values", json.dumps(values))
+        if values is not None and mark is not None:
+            self._database.note("mark", json.dumps(mark))
         self._begin_state()
 
     @classmethod
@@ -110,7 +123,7 @@ class Ledger:
     # What earlier syncs have left
 
     def load_state(self, states: Iterable[RecordState]) -> None:
-        """Take over the state of earlier syncs, record by record."""
+        """Take over the state of earlier syncs, record by record, but for what Voucherify confirmed last of each."""
         settings = self._database.numbers("settings")
         runs = self._database.numbers("runs")
         fields = self._database.numbers("fields")
@@ -119,10 +132,11 @@ class Ledger:
                 *(s.id, s.digest, settings(s.settings), runs(s.run), s.failed_digest, s.attempts, s.outcome),
                 *(s.key, s.message, None if s.confirmed_at is None else round(s.confirmed_at * 1000)),
                 *(None if names is None else fields(names) for names in (s.fields, s.not_cleared)),
+                None if s.failing_since is None else round(s.failing_since * 1000),
             )
             for s in states
         )
-        self._db.executemany("insert or replace into earlier.state values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._db.executemany(sql.LOAD_STATE, rows)
         self._begin_state()
 
     def use_state(self, file: IO[bytes]) -> None:
@@ -178,6 +192,10 @@ class Ledger:
             (first + place, ids[place], digests[place], content) for place, content in zip(new, contents, strict=True)
         )
         self._db.executemany("insert into rows values (?, ?, ?, ?)", rows)
+        if self._around is not None:
+            begin, end = self._around
+            sent = ((first + place, f"{begin}{items[place].decode()}{end}") for place in new)
+            self._db.executemany("insert into sent values (?, ?)", sent)
 
     def leave_out(self, failure: Failure) -> None:
         """Write down a row that is not an item: it is refused, or superseded by a newer sync."""
@@ -326,9 +344,10 @@ class Ledger:
         all records of its request, as failed; that a whole action came to nothing is not the record's fault.
         """
         self.fields.compare()
-        self._db.execute(sql.TAKE_ANSWERS, {**self._database.names, "now": round(time.time() * 1000)})
-        self._db.execute(sql.TAKE_REFUSED, self._database.names)
-        self._db.execute(sql.TAKE_REMOVED, self._database.names)
+        names = {**self._database.names, "now": round(time.time() * 1000)}
+        for statement in (sql.TAKE_ANSWERS, sql.TAKE_REFUSED, sql.TAKE_REMOVED):
+            self._db.execute(statement, names)
+        self._db.execute(sql.FORGET_CONTENTS if self._around is None else sql.TAKE_CONTENTS)
 
     def changed_states(self) -> Iterator[RecordState]:
         """Give the state of every id that this sync has changed."""
@@ -367,6 +386,7 @@ class Ledger:
     def _begin_state(self) -> None:
         """Take over the state as it is now, and find out how the source is compared with it."""
         self._database.find_sync(self.settings[:PROJECT_CHARACTERS])
+        self._around = self._database.around("values")
         self._compare: str | None = None
         if self.known and not self.sends_everything:
             simple = "select count(*) = 1 from earlier.settings"

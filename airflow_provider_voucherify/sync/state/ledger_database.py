@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 from collections.abc import Callable
 from typing import IO, Any, Literal
@@ -51,6 +52,13 @@ class LedgerDatabase:
         """What the ledger's SQL calls by name."""
         return {**self._numbers_of_sync, "marks": bool(self.about("marks"))}
 
+    def around(self, name: Literal["values", "mark"]) -> tuple[str, str] | None:
+        """Return what stands around an item in the JSON that is kept of it; None if nothing is kept."""
+        if not (noted := self.about(name)):
+            return None
+        begin, end = json.loads(noted)
+        return begin, end
+
     def count_items(self) -> int:
         """Return how many items the source has had so far."""
         last = "select first + json_array_length(ids) from chunks order by first desc limit 1"
@@ -67,7 +75,7 @@ class LedgerDatabase:
         try:
             self._files.attach("earlier", file)
             self.db.execute(
-                "select 1 from earlier.state, earlier.runs, earlier.settings, earlier.fields limit 1"
+                "select 1 from earlier.state, earlier.runs, earlier.settings, earlier.fields, earlier.confirmed limit 1"
             ).fetchall()
             if columns != self.db.execute("pragma earlier.table_info(state)").fetchall():
                 raise ValueError("it has other columns")
@@ -80,7 +88,7 @@ class LedgerDatabase:
 
     def forget_state(self) -> None:
         """Empty the state."""
-        for table in ("state", "runs", "settings", "fields"):
+        for table in ("state", "runs", "settings", "fields", "confirmed"):
             self.db.execute(f"delete from earlier.{table}")  # noqa: S608
 
     def script(self, statements: str) -> None:

@@ -14,20 +14,25 @@ create table earlier.fields(number integer primary key, name text not null uniqu
 create table earlier.state(
     id text primary key, digest integer, settings integer not null, run integer not null, failed_digest integer,
     attempts integer not null, outcome text not null, key text, message text, confirmed_at integer,
-    fields integer, not_cleared integer
-) without rowid
+    fields integer, not_cleared integer, failing_since integer
+) without rowid;
+create table earlier.confirmed(id text primary key, content text not null) without rowid
 """
 """
-``confirmed_at`` is in milliseconds. A digest is 64 bits, with a sign. ``fields`` are those of which Voucherify has a
-value of this sync, ``not_cleared`` the ones among them that the source no longer had; both are numbers of lists
-in the table ``fields``, whose names are JSON.
+``confirmed_at`` and ``failing_since`` are in milliseconds. A digest is 64 bits, with a sign. ``fields`` are those of
+which Voucherify has a value of this sync, ``not_cleared`` the ones among them that the source no longer had; both are
+numbers of lists in the table ``fields``, whose names are JSON. ``confirmed`` has the JSON that Voucherify confirmed
+last, where values are kept.
 """
+
+LOAD_STATE = "insert or replace into earlier.state values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 SYNC = """
 create table about(name text primary key, value text not null);
 create table of_project(settings integer primary key);
 create table chunks(first integer primary key, ids text not null);
 create table rows(item integer primary key, id text not null, digest integer not null, content integer);
+create table sent(item integer primary key, content text not null);
 create table contents(number integer primary key, name text not null unique);
 create table targets(path text primary key, column_name text not null) without rowid;
 create table standing(id text primary key) without rowid;
@@ -61,7 +66,8 @@ earlier try of this one; ``answers`` what Voucherify says of the ids that were.
 ``contents`` has which fields an item has, with a value or null; ``targets`` which fields the source has a column for;
 ``standing`` the ids in the source of which Voucherify had a value that was not cleared before; and ``clearing``, of a
 content and of what Voucherify had, what it has afterwards (``became``), what of that is not cleared, what it has at
-most if nobody knows whether it took the item, and what it has if the item has made a new record (``alone``).
+most if nobody knows whether it took the item, and what it has if the item has made a new record (``alone``). ``sent``
+has the JSON of the items in ``rows``, where values are kept.
 """
 
 # The source beside the state
@@ -199,14 +205,15 @@ select item, id,
     case when held.item is null then a.key else held.key end,
     case when held.item is null then a.message else held.message end,
     case when held.item is null then a.details end,
-    case when held.item is null then a.action end
-from rows left join held using (item) left join answers a using (id) order by item
+    case when held.item is null then a.action end,
+    case when held.item is null then sent.content end
+from rows left join held using (item) left join answers a using (id) left join sent using (item) order by item
 """
 
 OF_HELD = """
 select item, (
     select json_extract(ids, '$[' || (item - first) || ']') from chunks where first <= item order by first desc limit 1
-), outcome, null, null, null, null
+), outcome, null, null, null, null, null
 from held where item not in (select item from rows) order by item
 """
 """Items that are confirmed as they are, and superseded by another of their id that is not."""
@@ -215,7 +222,7 @@ OF_REMOVED = """
 select null, id,
     case when not :marks or a.confirmed then 'removed' else coalesce(a.outcome, 'not_reported') end,
     case when not :marks then 'reported' when a.confirmed then 'marked' else a.key end,
-    a.message, a.details, a.action
+    a.message, a.details, a.action, case when :marks then :mark_begin || json_quote(id) || :mark_end end
 from removed left join answers a using (id) where was_confirmed order by id
 """
 
@@ -261,7 +268,9 @@ select id,
     case when a.confirmed then :now else s.confirmed_at end,
     case when a.confirmed and a.outcome = 'created' then c.alone when a.confirmed then c.became
          when a.counted then s.fields else c.at_most end,
-    case when not coalesce(a.confirmed, 0) then s.not_cleared when a.outcome <> 'created' then c.not_cleared end
+    case when not coalesce(a.confirmed, 0) then s.not_cleared when a.outcome <> 'created' then c.not_cleared end,
+    case when a.outcome = 'failed' then coalesce(s.failing_since, :now)
+         when not coalesce(a.confirmed, 0) then s.failing_since end
 from rows left join held using (item) left join answers a using (id) left join earlier.state s using (id) _CLEARING_
 where held.item is null
 """.replace("_CLEARING_", _CLEARING)
@@ -269,7 +278,7 @@ where held.item is null
 TAKE_REFUSED = """
 insert or replace into earlier.state
 select u.id, null, coalesce(s.settings, :settings), :run, s.failed_digest, coalesce(s.attempts, 0),
-    'refused', u.key, u.message, s.confirmed_at, s.fields, s.not_cleared
+    'refused', u.key, u.message, s.confirmed_at, s.fields, s.not_cleared, coalesce(s.failing_since, :now)
 from unsent u left join earlier.state s using (id)
 where u.outcome = 'refused' and u.id is not null and u.id not in (select id from answers)
     and u.row = (select max(row) from unsent last where last.id = u.id and last.outcome = 'refused')
@@ -280,7 +289,7 @@ where u.outcome = 'refused' and u.id is not null and u.id not in (select id from
 TAKE_REMOVED = """
 update earlier.state
 set outcome = 'removed', key = case when :marks then 'marked' else 'reported' end, message = null, digest = null,
-    run = :run
+    run = :run, failing_since = null
 where id in (
     select id from removed left join answers a using (id)
     where not :marks or not was_confirmed or a.confirmed or a.outcome = 'failed' and a.key = 'not_found'
@@ -288,10 +297,21 @@ where id in (
 """
 """A record that Voucherify does not have any more cannot be marked, and need not be."""
 
+TAKE_CONTENTS = """
+insert or replace into earlier.confirmed
+select id, sent.content
+from rows join sent using (item) left join held using (item) join answers a using (id)
+where held.item is null and a.confirmed
+"""
+
+FORGET_CONTENTS = "delete from earlier.confirmed where id in (select id from answers where confirmed)"
+"""Where values are not kept any more, that which they were is not known of what has been sent since."""
+
 CHANGED_STATES = """
 select s.id, settings.name, digest, failed_digest, attempts, outcome, key, message, runs.name, confirmed_at / 1000.0,
-    f.name, n.name
+    f.name, n.name, failing_since / 1000.0, c.content
 from earlier.state s join earlier.settings on settings.number = s.settings join earlier.runs on runs.number = s.run
     left join earlier.fields f on f.number = s.fields left join earlier.fields n on n.number = s.not_cleared
+    left join earlier.confirmed c on c.id = s.id
 where s.run = :run or s.id in (select id from doubted) order by s.id
 """

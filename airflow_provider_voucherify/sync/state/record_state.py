@@ -27,6 +27,9 @@ class RecordState:
     :param fields: of which Voucherify has a value of this sync, as a JSON list of paths such as ``metadata.tier``; None
         if that is not known.
     :param not_cleared: those of them of which the source had no value any more; None for none.
+    :param failing_since: when its record first failed or was refused of all the times since the last that Voucherify
+        confirmed one, Unix epoch seconds; None if the last was not a failure.
+    :param content: the JSON that Voucherify confirmed last, where values are kept.
     """
 
     id: str
@@ -41,6 +44,8 @@ class RecordState:
     confirmed_at: float | None
     fields: str | None = None
     not_cleared: str | None = None
+    failing_since: float | None = None
+    content: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

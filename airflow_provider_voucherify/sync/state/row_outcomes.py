@@ -31,11 +31,12 @@ def row_outcomes(database: LedgerDatabase, *, with_unchanged: bool) -> Iterator[
     while next_unsent is not None:
         yield RowOutcome(*next_unsent)
         next_unsent = unsent.fetchone()
-    yield from (RowOutcome(*outcome) for outcome in database.db.execute(sql.OF_REMOVED, database.names))
+    mark = dict(zip(("mark_begin", "mark_end"), database.around("mark") or (None, None), strict=True))
+    yield from (RowOutcome(*outcome) for outcome in database.db.execute(sql.OF_REMOVED, database.names | mark))
 
 
 def _changed_items(database: LedgerDatabase) -> Iterator[tuple[Any, ...]]:
-    """Give item, id, outcome, key, message, details and action of the items that are not just unchanged."""
+    """Give item, id, outcome, key, message, details, action and content of the items that are not just unchanged."""
     if not database.number("select exists (select 1 from held)"):
         return database.db.execute(sql.OF_ROWS)
     return merge(database.db.execute(sql.OF_ROWS), database.db.execute(sql.OF_HELD), key=lambda row: row[0])

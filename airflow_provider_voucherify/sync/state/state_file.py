@@ -19,7 +19,7 @@ from airflow_provider_voucherify.models.errors import VoucherifyConfigurationErr
 from airflow_provider_voucherify.sync.state.ledger import Ledger
 
 FORMAT = "voucherify-sync-state"
-VERSION = 2
+VERSION = 3
 
 _MAX_HEAD = 10_000
 _BYTES_PER_READ = 1_048_576

@@ -61,6 +61,7 @@ class RowOutcome:
         source).
     :param key: kind of the reason, if there is one. For a ``removed`` record ``marked`` if Voucherify has confirmed its
         mark, otherwise ``reported``.
+    :param content: the JSON that was sent, where values are kept.
     """
 
     row: int | None
@@ -70,6 +71,7 @@ class RowOutcome:
     message: str | None = None
     details: str | None = None
     async_action_id: str | None = None
+    content: str | None = None
 
 
 WRITTEN = frozenset({"updated", "created", "succeeded"})
