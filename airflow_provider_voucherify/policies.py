@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any, Literal, Self
@@ -29,6 +29,9 @@ class DefaultLimit(int):
 
 
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*){0,2}")
+
+_KEY = re.compile(r"[a-z][a-z0-9_.]{0,99}")
+"""Of a reason, Voucherify's or ours."""
 
 UNLESS_GIVEN = DefaultLimit(0)
 """None at all, where that is the default; unlike a 0 that somebody gives it may mean no limit, or give way."""
@@ -120,7 +123,7 @@ class Limits(Policy):
     """
     How many rows may fail, be created, or be left out: ``fail_if=`` fails a task beyond them, ``warn_if=`` warns.
 
-    Each member is the largest number that is still allowed; None for any number. All limits that are exceeded are told.
+    Each number is the largest that is still allowed; None for any number. All limits that are exceeded are told.
 
     :param failed: rows that failed or were refused: neither is in Voucherify. Default: 0 for ``fail_if``, unless
         ``failed_ratio`` is given; None for ``warn_if``.
@@ -135,6 +138,9 @@ class Limits(Policy):
         overwrite with older ones. Retries and clears look, and from their first try on backfills, manual runs, and
         runs of a DAG with ``catchup``. Default: None for ``fail_if``, which fails before anything is sent, and 0
         for ``warn_if``.
+    :param expected_keys: keys of reasons (as ``failures_by_key`` of the summary has them) for which rows may fail or be
+        refused: such rows do not count in ``failed`` and ``failed_ratio``. ``["not_found"]`` suits vouchers some of
+        which do not exist yet. They are still counted in the summary, and told in one line.
     """
 
     failed: int | None = UNLESS_GIVEN
@@ -143,10 +149,17 @@ class Limits(Policy):
     not_reported: int | None = None
     superseded: int | None = None
     newer_runs: int | None = UNLESS_GIVEN
+    expected_keys: Collection[str] = ()
+
+    @property
+    def counts_failed(self) -> bool:
+        """Whether there is a limit for failed and refused rows."""
+        return self.failed is not None or self.failed_ratio is not None
 
     def _mistakes(self, parameter: str) -> Iterator[str]:
+        yield from _mistakes_in_keys(f"expected_keys of {parameter}", self.expected_keys)
         for name, limit in self.given.items():
-            if limit is not None:
+            if limit is not None and name != "expected_keys":
                 most = 1 if name == "failed_ratio" else None
                 yield from mistake_in_number(f"{name} of {parameter}", limit, 0, most)
 
@@ -163,6 +176,19 @@ class Limits(Policy):
         """The same with the defaults of ``warn_if``."""
         newer_runs = None if self.newer_runs is None else int(self.newer_runs)
         return replace(self, failed=_none_if_default(self.failed), newer_runs=newer_runs)
+
+
+def _mistakes_in_keys(name: str, keys: Any) -> Iterator[str]:
+    if not isinstance(keys, list | tuple):
+        yield f"{name} must be a list of keys, such as ['not_found'], not {keys!r:.100}"
+        return
+    for key in keys:
+        if key in ("failed", "refused", "other"):
+            yield f"{name}: {key!r} is not the key of a reason, such as 'not_found'"
+        elif not isinstance(key, str) or not _KEY.fullmatch(key):
+            word = re.sub(r"[^a-z0-9]+", "_", str(key).lower()).strip("_")
+            hint = f": did you mean {word!r}?" if _KEY.fullmatch(word) else ""
+            yield f"{name}: {key!r:.100} is not the key of a reason, such as 'not_found'{hint}"
 
 
 def _none_if_default(limit: int | None) -> int | None:

@@ -65,7 +65,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
         "sql": "sql",
         **dict.fromkeys(("sql_parameters", "mapping", "state", "requests", "fail_if", "warn_if"), "json"),
     }
-    checked_limits = ("failed", "failed_ratio", "created", "not_reported", "superseded", "newer_runs")
+    checked_limits = ("failed", "failed_ratio", "created", "not_reported", "superseded", "newer_runs", "expected_keys")
 
     def __init__(
         self,

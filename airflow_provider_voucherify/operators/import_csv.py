@@ -94,8 +94,8 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
     :param completion_timeout: seconds (or a timedelta) to wait, from the last request on; ``execution_timeout`` ends
         the waiting too. The import continues at Voucherify: there is no way to cancel it.
     :param requests: ``max_bytes`` alone, the largest request body; see ``policies.Requests``.
-    :param fail_if: ``failed``, ``failed_ratio`` and ``not_reported`` of ``policies.Limits``, beyond which the task
-        fails. Default: no row may fail.
+    :param fail_if: ``failed``, ``failed_ratio``, ``not_reported`` and ``expected_keys`` of ``policies.Limits``, beyond
+        which the task fails. Default: no row may fail.
     :param warn_if: the same, but the task continues; the log, the summary (``warning``) and
         ``on_failed_records_callback`` say so.
     :param on_retry: ``resume``: on Airflow 3.3 and later a retry waits for what an earlier try has sent instead of
@@ -113,7 +113,7 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
 
     template_fields: Sequence[str] = ("path", "report_path", "requests", "fail_if", "warn_if", "voucherify_conn_id")
     template_fields_renderers = dict.fromkeys(("requests", "fail_if", "warn_if"), "json")
-    checked_limits = ("failed", "failed_ratio", "not_reported")
+    checked_limits = ("failed", "failed_ratio", "not_reported", "expected_keys")
     operator_extra_links = EXTRA_LINKS
     ui_color = UI_COLOR
     summary: SyncSummary | None = None

@@ -56,8 +56,8 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
         tasks return them, are joined. Give exactly one of the two.
     :param deferrable: wait in the triggerer, after a few seconds on the worker. Default: Airflow's
         ``[operators] default_deferrable``.
-    :param fail_if: ``failed``, ``failed_ratio``, ``created`` and ``not_reported`` of ``policies.Limits``, beyond which
-        the sensor fails. Default: no record may fail.
+    :param fail_if: ``failed``, ``failed_ratio``, ``created``, ``not_reported`` and ``expected_keys`` of
+        ``policies.Limits``, beyond which the sensor fails. Default: no record may fail.
     :param warn_if: the same, but the task continues; the log, the summary (``warning``) and
         ``on_failed_records_callback`` say so.
     :param report_path: folder (local or object storage) for the reports and ``failures.jsonl``; not the one of the task
@@ -76,7 +76,7 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
         "voucherify_conn_id",
     )
     template_fields_renderers = dict.fromkeys(("fail_if", "warn_if"), "json")
-    checked_limits = ("failed", "failed_ratio", "created", "not_reported")
+    checked_limits = ("failed", "failed_ratio", "created", "not_reported", "expected_keys")
     operator_extra_links = EXTRA_LINKS
     render_template = render_template
     ui_color = UI_COLOR

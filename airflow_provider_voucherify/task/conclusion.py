@@ -10,7 +10,12 @@ from airflow_provider_voucherify.compat import events_of_outlets, fresh, with_va
 from airflow_provider_voucherify.models.errors import refuse_all
 from airflow_provider_voucherify.notifications.texts import ready_texts
 from airflow_provider_voucherify.policies import Limits
-from airflow_provider_voucherify.sync.results.thresholds import exceeded_limits, limit_warnings
+from airflow_provider_voucherify.sync.results.thresholds import (
+    exceeded_limits,
+    expected_failures,
+    expected_keys,
+    limit_warnings,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
@@ -46,8 +51,11 @@ def warn_limits(task: Any) -> Limits:
 
 
 def with_warnings(task: Any, summary: SyncSummary) -> SyncSummary:
-    """Return the summary with every limit of a task that is exceeded or could not be checked."""
-    return summary.with_warning(*limit_warnings(summary, fail_limits(task), warn_limits(task)))
+    """Return the summary with what of it is expected, and every limit that is exceeded or could not be checked."""
+    fail_if, warn_if = fail_limits(task), warn_limits(task)
+    expected = expected_failures(summary, expected_keys(fail_if, warn_if))
+    summary = summary.model_copy(update={"expected_by_key": expected})
+    return summary.with_warning(*limit_warnings(summary, fail_if, warn_if))
 
 
 def conclude(
@@ -65,7 +73,7 @@ def conclude(
     keep_summary(task, context, summary)
     metrics.concluded(summary)
     text, value = summary.text(), summary.as_xcom()
-    worth_a_look = summary.failed or summary.refused or summary.not_reported or summary.warning
+    worth_a_look = summary.unexpected or summary.not_reported or summary.warning
     task.log.log(logging.WARNING if worth_a_look else logging.INFO, "%s", summary.text(None, link=False))
     if summary.not_reported:
         task.log.warning("Voucherify's answers do not mention %d of the records that were sent", summary.not_reported)

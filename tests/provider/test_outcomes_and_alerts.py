@@ -278,6 +278,44 @@ def test_an_alert_says_what_is_new_since_the_last_sync(
     ]
 
 
+EXPECTED = [
+    {"source_id": "known", "tier": "gold"},
+    {"source_id": "a", "tier": "tin"},
+    {"source_id": "b", "tier": "tin"},
+]
+
+
+@pytest.mark.parametrize("keys", [["metadata_validation_failed"], ["{{ 'metadata_validation_' + 'failed' }}"]], ids=str)
+def test_failures_that_are_expected_by_name_alarm_nobody(strict_voucherify: LocalVoucherify, keys: list[str]) -> None:
+    told: list[Any] = []
+
+    run = sync(EXPECTED, fail_if={"expected_keys": keys}, on_failed_records_callback=told.append)
+
+    summary = run.xcom("sync")
+    assert (run.state, summary["failed"], summary["updated"], told) == ("success", 2, 1, [])
+    assert summary["failures_by_key"] == summary["expected_by_key"] == {"metadata_validation_failed": 2}
+    assert [failure["id"] for failure in summary["failures"]] == ["a", "b"]
+
+
+def test_beside_failures_that_alarm_expected_ones_are_told_in_one_line(strict_voucherify: LocalVoucherify) -> None:
+    told: list[str] = []
+
+    run = sync(
+        [*EXPECTED, {"source_id": "c", "birthdate": "soon"}],
+        fail_if={"failed": 0, "expected_keys": ["metadata_validation_failed", "not_found"]},
+        on_failed_records_callback=lambda context: told.append(context["voucherify_text"]),
+    )
+
+    (text,) = told
+    assert run.state == "failed"
+    assert "1 updated, 2 failed, 1 refused\n" in text
+    assert "Warning: 1 of 4 rows failed or were refused, besides 2 that were expected to, and failed" in text
+    assert [line for line in text.splitlines() if "metadata_validation_failed" in line] == [
+        "Expected: 2 metadata_validation_failed (a, b)"
+    ]
+    assert "\nTo do: mend 1 row in the source, or it fails again\n" in text
+
+
 def test_a_row_without_an_id_is_named_by_its_place_and_another_column(strict_voucherify: LocalVoucherify) -> None:
     told: list[Any] = []
     rows = [{"source_id": "a"}, {"phone": None, "note": "secret", "source_id": None, "name": "Ann"}]

@@ -135,6 +135,7 @@ def test_the_serialized_dag_is_the_same_in_every_process() -> None:
     [
         (Limits(), {}, "Limits()"),
         (Limits(failed=0), {"failed": 0}, "Limits(failed=0)"),
+        (Limits(expected_keys=["a"]), {"expected_keys": ["a"]}, "Limits(expected_keys=['a'])"),
         (Limits(failed=None, newer_runs=0), {"failed": None, "newer_runs": 0}, "Limits(failed=None, newer_runs=0)"),
         (State.of("state", "warehouse"), {"conn_id": "warehouse"}, "State(conn_id='warehouse')"),
         (State.of("state", "s3://bucket/x"), {"path": "s3://bucket/x"}, "State(path='s3://bucket/x')"),

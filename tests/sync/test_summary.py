@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -17,7 +18,12 @@ from airflow_provider_voucherify.sync.results.summary import (
     joined,
     most_frequent,
 )
-from airflow_provider_voucherify.sync.results.thresholds import exceeded_limits, limit_warnings, unchecked_limit
+from airflow_provider_voucherify.sync.results.thresholds import (
+    exceeded_limits,
+    expected_keys,
+    limit_warnings,
+    unchecked_limit,
+)
 from airflow_provider_voucherify.sync.results.totals import Totals
 from airflow_provider_voucherify.sync.types.failure import Failure
 from airflow_provider_voucherify.sync.types.outcome import OUTCOMES, ActionOutcome
@@ -453,3 +459,56 @@ def test_an_outcome_that_is_not_known_yet_counts_the_refused_rows_only() -> None
 
     assert exceeding(unsettled, failed=1) == []
     assert exceeding(unsettled, failed=0) != []
+
+
+def test_failures_that_are_expected_do_not_count_and_hide_no_other() -> None:
+    counts = {"submitted": 1_000, "failed": 950, "failures_by_key": {"not_found": 900, "invalid_payload": 50}}
+
+    assert exceeding(summary(rows_read=1_000, **counts), failed=50, expected_keys=["not_found"]) == []
+    assert exceeding(summary(rows_read=1_000, **counts), failed=49, expected_keys=["not_found"]) == [
+        "50 of 1,000 rows failed or were refused, besides 900 that were expected to, and failed of fail_if is 49"
+    ]
+    (told,) = exceeding(summary(rows_read=1_000, **counts), failed_ratio=0.1, expected_keys=["not_found"])
+    assert told.startswith("50.00% of 100 rows that were sent or refused"), (
+        "expected ones hide that half of the rest fails"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fail_if", "warn_if", "expected"),
+    [
+        (Limits(expected_keys=["a", "b"]), Limits(), {"a", "b"}),
+        (Limits(expected_keys=["a", "b"]), Limits(failed=3), set()),
+        (Limits(expected_keys=["a", "b"]), Limits(failed=3, expected_keys=["b", "c"]), {"b"}),
+        (Limits(failed=None), Limits(failed=3, expected_keys=["b"]), {"b"}),
+        (Limits(failed=None, expected_keys=["a"]), Limits(expected_keys=["b"]), {"a", "b"}),
+    ],
+)
+def test_what_one_limit_counts_is_not_told_as_expected(fail_if: Limits, warn_if: Limits, expected: set[str]) -> None:
+    assert expected_keys(fail_if.to_fail, warn_if.to_warn) == expected
+
+
+def test_an_expected_key_that_is_mistyped_is_told_if_it_matters() -> None:
+    limits = Limits(None, expected_keys=["not_fund", "gone"])
+
+    assert limit_warnings(summary(failed=1, failures_by_key={"not_found": 1}), limits, Limits(None)) == [
+        "expected_keys of fail_if has 'not_fund', which no failure has: did you mean 'not_found'?"
+    ]
+    assert limit_warnings(summary(failed=1, failures_by_key={"invalid_payload": 1}), limits, Limits(None)) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "mistake"),
+    [
+        ("not_found", "expected_keys of fail_if must be a list of keys, such as ['not_found'], not 'not_found'"),
+        (["Not Found"], "'Not Found' is not the key of a reason, such as 'not_found': did you mean 'not_found'?"),
+        (["failed"], "'failed' is not the key of a reason"),
+        (["other"], "'other' is not the key of a reason"),
+        ([404], "404 is not the key of a reason"),
+        ([None], "None is not the key of a reason"),
+        ({"not_found": 3}, "must be a list of keys"),
+    ],
+)
+def test_what_cannot_be_a_key_is_refused(keys: Any, mistake: str) -> None:
+    with pytest.raises(VoucherifyConfigurationError, match=re.escape(mistake)):
+        Limits.of("fail_if", {"expected_keys": keys})

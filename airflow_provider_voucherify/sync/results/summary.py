@@ -93,6 +93,7 @@ class SyncSummary(BaseModel):
     :param estimated_minutes: of a dry run, how long the rate limits would make the sending last.
     :param failures_by_key: failed and refused records by the key of their reason, as far as one is given; of a
         failed record it is Voucherify's own (``invalid_payload``, ``not_found``, …).
+    :param expected_by_key: of these, the ones that ``expected_keys`` of ``fail_if`` and ``warn_if`` allow.
     :param reasons: failed and refused records by reason, the most frequent of twenty first, with three ids each.
     :param newly_failed: failed and refused records, as far as they have an id, that had not failed in the last sync
         (``newly_failed_ids`` are three of them); None if that is not known: without a state, and in its first run.
@@ -131,6 +132,7 @@ class SyncSummary(BaseModel):
     quota_share: float | None = None
     estimated_minutes: float | None = None
     failures_by_key: dict[str, int] = {}
+    expected_by_key: dict[str, int] = {}
     reasons: list[FailureReason] = []
     newly_failed: int | None = None
     newly_failed_ids: list[str] = []
@@ -142,6 +144,11 @@ class SyncSummary(BaseModel):
     def as_xcom(self) -> dict[str, Any]:
         """Return a plain dict: Airflow refuses to read back models that it was not told to trust."""
         return self.model_dump(mode="json")
+
+    @property
+    def unexpected(self) -> int:
+        """How many rows failed or were refused, without those that were expected to."""
+        return max(0, (self.failed or 0) + self.refused - sum(self.expected_by_key.values()))
 
     def without_records(self) -> dict[str, Any]:
         """Return the same without what names records or quotes what is in them, for those who only count."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
+
+from airflow_provider_voucherify.sync.types.reasons import SHOWN_IDS
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.results.summary import FailureReason, SyncSummary
@@ -31,7 +33,7 @@ def lines_of(summary: SyncSummary, most: int | None, *, link: bool) -> list[str]
     :param link: whether the last one is the page of the task's try.
     """
     warnings = [f"Warning: {_on_one_line(line)}" for line in (summary.warning or "").split("\n") if line]
-    reasons = [_reason_line(reason) for reason in _by_count(summary.reasons)]
+    reasons = [_reason_line(reason) for reason in _by_count(_unexpected(summary))]
     end = [*_end(summary), *([f"Log: {summary.log_url}"] if link and summary.log_url else [])]
     if most is not None:
         room = most - 1 - len(end)
@@ -69,7 +71,9 @@ def _reason_line(reason: FailureReason) -> str:
 
 def _end(summary: SyncSummary) -> Iterator[str]:
     """Say what is new, what is to be done, and where to read on."""
-    failed = (summary.failed or 0) + summary.refused
+    failed = summary.unexpected
+    if summary.expected_by_key:
+        yield _expected_line(summary)
     if failed and summary.newly_failed is not None:
         ids = _ids(summary.newly_failed_ids, summary.newly_failed)
         yield f"New since the last sync: {summary.newly_failed:,}{f' ({_on_one_line(ids)})' if ids else ''}"
@@ -84,12 +88,26 @@ def _end(summary: SyncSummary) -> Iterator[str]:
 
 def _to_do(summary: SyncSummary) -> str:
     """Say what a person has to mend, and what the next run does by itself."""
-    to_mend = sum(reason.count for reason in summary.reasons if not is_sent_again(reason))
-    others = (summary.failed or 0) + summary.refused + (summary.not_reported or 0) - to_mend
+    to_mend = sum(reason.count for reason in _unexpected(summary) if not is_sent_again(reason))
+    others = summary.unexpected + (summary.not_reported or 0) - to_mend
     if not to_mend:
         return f"Nothing to do yet: the next run sends {others:,} again"
     rows = f"{to_mend:,} rows in the source, or they fail" if to_mend > 1 else "1 row in the source, or it fails"
     return f"To do: mend {rows} again" + (f"; the next run sends {others:,} others again" if others > 0 else "")
+
+
+def _unexpected(summary: SyncSummary) -> list[FailureReason]:
+    return [reason for reason in summary.reasons if reason.key not in summary.expected_by_key]
+
+
+def _expected_line(summary: SyncSummary) -> str:
+    """Tell what may fail, e.g. ``Expected: 300 not_found (v1, v2, v3, …)``."""
+    counts = sorted(summary.expected_by_key.items(), key=lambda counted: -counted[1])
+    ids = {key: [one for reason in summary.reasons if reason.key == key for one in reason.ids] for key, _ in counts}
+    told = [
+        f"{count:,} {key}" + (f" ({_ids(ids[key][:SHOWN_IDS], count)})" if ids[key] else "") for key, count in counts
+    ]
+    return _on_one_line(f"Expected: {', '.join(told[:SHOWN_IDS])}{', …' if len(told) > SHOWN_IDS else ''}")
 
 
 def is_sent_again(reason: FailureReason) -> bool:
@@ -106,7 +124,7 @@ def _ids(ids: Sequence[str], count: int) -> str:
     return ", ".join(shown + (["…"] if shown and count > len(shown) else []))
 
 
-def _by_count(reasons: Sequence[FailureReason]) -> list[FailureReason]:
+def _by_count(reasons: Iterable[FailureReason]) -> list[FailureReason]:
     return sorted(reasons, key=lambda reason: -reason.count)
 
 

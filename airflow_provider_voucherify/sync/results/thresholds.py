@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from airflow_provider_voucherify.policies import Limits
@@ -20,16 +22,18 @@ def exceeded_limits(summary: SyncSummary, limits: Limits, parameter: str) -> lis
     :param limits: with the defaults of the parameter.
     :param parameter: ``fail_if`` or ``warn_if``, for the text.
     """
-    failed = (summary.failed or 0) + summary.refused
+    expected = sum(expected_failures(summary, limits.expected_keys).values())
+    failed = max(0, (summary.failed or 0) + summary.refused - expected)
     rows = summary.rows_read if summary.rows_read is not None else summary.submitted
-    tried = (summary.submitted or 0) + summary.refused
+    tried = (summary.submitted or 0) + summary.refused - expected
+    besides = f", besides {expected:,} that were expected to" if expected else ""
     created = summary.created_at_least if summary.created is None else summary.created
     least = "at least " if summary.created is None else ""
     counts = {
-        "failed": (failed, f"{failed:,} of {rows or failed:,} rows failed or were refused"),
+        "failed": (failed, f"{failed:,} of {rows or failed:,} rows failed or were refused{besides}"),
         "failed_ratio": (
             failed / tried if tried else 0,
-            f"{failed / (tried or 1):.2%} of {tried:,} rows that were sent or refused failed or were refused",
+            f"{failed / (tried or 1):.2%} of {tried:,} rows that were sent or refused failed or were refused{besides}",
         ),
         "created": (created, f"{least}{created:,} records were created"),
         "not_reported": (
@@ -51,6 +55,27 @@ def exceeded_limits(summary: SyncSummary, limits: Limits, parameter: str) -> lis
     return exceeded
 
 
+def expected_failures(summary: SyncSummary, keys: Collection[str]) -> dict[str, int]:
+    """Return how many rows have failed or were refused by reasons that are expected, by their keys."""
+    return {key: count for key, count in summary.failures_by_key.items() if key in keys}
+
+
+def expected_keys(fail_if: Limits, warn_if: Limits) -> set[str]:
+    """Return the keys that are expected wherever there is a limit for failed rows."""
+    counting = [limits for limits in (fail_if, warn_if) if limits.counts_failed]
+    if counting:
+        return set.intersection(*(set(limits.expected_keys) for limits in counting))
+    return {*fail_if.expected_keys, *warn_if.expected_keys}
+
+
+def mistyped_keys(summary: SyncSummary, limits: Limits, parameter: str) -> Iterator[str]:
+    """Say which expected keys no failure has although one has a key that is written almost like it."""
+    others = summary.failures_by_key.keys() - set(limits.expected_keys)
+    for key in limits.expected_keys:
+        if key not in summary.failures_by_key and (close := get_close_matches(key, others, 1, 0.75)):
+            yield f"expected_keys of {parameter} has {key!r}, which no failure has: did you mean {close[0]!r}?"
+
+
 def unchecked_limit(summary: SyncSummary, limits: Limits, parameter: str) -> str | None:
     """Return a text that names a limit which could not be checked, or None."""
     if limits.created is None or summary.created is not None or not summary.succeeded:
@@ -64,7 +89,8 @@ def limit_warnings(summary: SyncSummary, fail_if: Limits, warn_if: Limits) -> li
     both = ((fail_if, "fail_if"), (warn_if, "warn_if"))
     exceeded = [text for limits, parameter in both for text in exceeded_limits(summary, limits, parameter)]
     unchecked = [text for limits, parameter in both if (text := unchecked_limit(summary, limits, parameter))]
-    return exceeded + unchecked + ([] if warn_if.superseded is not None else _unusually_superseded(summary))
+    mistyped = [text for limits, parameter in both for text in mistyped_keys(summary, limits, parameter)]
+    return exceeded + unchecked + mistyped + ([] if warn_if.superseded is not None else _unusually_superseded(summary))
 
 
 def _unusually_superseded(summary: SyncSummary) -> list[str]:
