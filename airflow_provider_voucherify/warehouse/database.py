@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 TRIES = 4
 """How often a transaction is tried that the database refuses: with a second in between at most."""
 
-_KEEPS_TIME_ZONES = ("postgres", "sqlite", "mssql")
+_KEEPS_TIME_ZONES = ("postgres", "sqlite", "mssql", "duckdb")
 """Kinds of databases whose times have a zone; those of all others are in UTC."""
 
 
@@ -118,6 +118,10 @@ class Database:
         moment = datetime.now(UTC) if epoch is None else datetime.fromtimestamp(epoch, UTC)
         text = moment.isoformat(" ", timespec="microseconds")
         return text if self.kind in _KEEPS_TIME_ZONES else text.removesuffix("+00:00")
+
+    def time_column(self, name: str) -> str:
+        """Return what selects a column of times: in DuckDB as text, since it needs pytz for others."""
+        return f"cast({name} as varchar)" if self.kind == "duckdb" else name
 
     @staticmethod
     def epoch(value: Any) -> float | None:

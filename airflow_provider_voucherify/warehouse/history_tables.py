@@ -20,8 +20,8 @@ ROWS_PER_DELETE = 10_000
 """Lines of the changelog that one statement deletes at most."""
 
 _LINE = (
-    *("try_id", "entry_number", "at", "sync_key", "source_row", "record_id", "outcome", "reason_key", "message"),
-    *("details", "async_action_id"),
+    *("try_id", "entry_number", "written_at", "sync_key", "source_row", "record_id", "outcome", "reason_key"),
+    *("message", "details", "async_action_id"),
 )
 
 
@@ -87,7 +87,7 @@ class HistoryTables:
         """Say whether an earlier run of the sync has written records, which must have left a state."""
         mark = self._database.mark
         select = f"select 1 from {self._runs} where sync_key = {mark} and run_key <> {mark} and succeeded > 0"  # noqa: S608
-        with closing(self._database.hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+        with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
             cursor.execute(select, [self._sync_key, run_key])
             return cursor.fetchone() is not None
 
@@ -102,7 +102,7 @@ class HistoryTables:
         with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
             old = (
                 f"select try_id, min(entry_number), max(entry_number) from {self._changelog} "  # noqa: S608
-                f"where sync_key = {mark} and at < {mark} group by try_id"
+                f"where sync_key = {mark} and written_at < {mark} group by try_id"
             )
             cursor.execute(old, [self._sync_key, self._database.time(before)])
             for try_id, first, last in cursor.fetchall():

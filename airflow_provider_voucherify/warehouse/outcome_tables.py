@@ -75,7 +75,7 @@ class OutcomeTables:
 
     def exist(self) -> bool:
         """Say whether the tables are there."""
-        with closing(self._database.hook.get_conn()) as connection:
+        with closing(self._database.transaction()) as connection:
             return self._database.exists(connection, f"{self._table}_state")
 
     def write(

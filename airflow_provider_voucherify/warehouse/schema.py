@@ -86,14 +86,14 @@ def changelog(name: str) -> Table:
     """
     Describe ``{name}_changelog``: a line for each row of a try, of those that were not simply ``unchanged``.
 
-    ``at`` is when the outcomes were written down, the same for all lines of a try. ``content`` is the JSON that was
-    sent, if the state's ``keep_values`` says so.
+    ``written_at`` is when the outcomes were written down, the same for all lines of a try. ``content`` is the JSON that
+    was sent, if the state's ``keep_values`` says so.
     """
     return _table(
         f"{name}_changelog",
         Column("try_id", _DIGEST, primary_key=True),
         Column("entry_number", BigInteger, primary_key=True, autoincrement=False),
-        Column("at", _TIME, nullable=False),
+        Column("written_at", _TIME, nullable=False),
         Column("sync_key", _DIGEST, nullable=False),
         Column("source_row", BigInteger),
         Column("record_id", _ID),
@@ -103,7 +103,7 @@ def changelog(name: str) -> Table:
         Column("details", _text(2000)),
         Column("async_action_id", _text(400)),
         Column("content", _CONTENT),
-        indexes={"by_record": ("record_id", "at"), "by_sync": ("sync_key", "at")},
+        indexes={"by_record": ("record_id", "written_at"), "by_sync": ("sync_key", "written_at")},
     )
 
 
@@ -165,7 +165,7 @@ def create(database: Database, tables: Iterable[Table], name: str) -> None:
         Column("created_at", _TIME, nullable=False),
         indexes={},
     )
-    with closing(database.hook.get_conn()) as connection:
+    with closing(database.transaction()) as connection:
         if is_new := not database.exists(connection, version.fullname):
             _create(database, connection, version)
         with closing(connection.cursor()) as cursor:

@@ -93,7 +93,7 @@ class StagedTable:
 
     def _select(self, what: str, *values: str) -> Iterator[Sequence[Any]]:
         """Give rows of the table, none if it is absent; they are streamed, since they may be large."""
-        with closing(self._database.hook.get_conn()) as connection:
+        with closing(self._database.transaction()) as connection:
             if not self._database.exists(connection, self._table):
                 return
         with query(self._database.conn_id, f"select {what}", values) as chunks:

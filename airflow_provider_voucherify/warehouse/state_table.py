@@ -52,8 +52,9 @@ class StateTable:
 
     def states(self) -> Iterator[RecordState]:
         """Give the state of every record of the sync."""
+        as_read = _AS_READ.replace("confirmed_at", self._database.time_column("confirmed_at"))
         select = (
-            f"select record_key, {_AS_READ} from {self._table} where sync_key = {self._database.mark} "  # noqa: S608
+            f"select record_key, {as_read} from {self._table} where sync_key = {self._database.mark} "  # noqa: S608
             "order by record_id"
         )
         self.strangers = 0
@@ -88,7 +89,7 @@ class StateTable:
     def sent_by_others(self, ids: Iterable[str], run_key: str) -> Iterator[str]:
         """Give those of some records that another run was the last to be about to send."""
         run = short_digest(run_key)
-        with closing(self._database.hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+        with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
             for some in some_of(ids, MAX_PARAMETERS):
                 keys = {self._key(record_id): record_id for record_id in some}
                 there = self._there(cursor, list(keys))

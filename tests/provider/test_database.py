@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_voucherify.sync.state.record_state import RecordState
+from airflow_provider_voucherify.sync.types.outcome import RowOutcome
 from airflow_provider_voucherify.warehouse.database import Database
+from airflow_provider_voucherify.warehouse.outcome_tables import OutcomeTables
 
 
 @pytest.fixture(params=["sqlite", "postgres", "mariadb", "duckdb"])
@@ -22,8 +25,8 @@ def database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tm
         connection = request.getfixturevalue(request.param)
     monkeypatch.setenv("AIRFLOW_CONN_BOOKS", connection)
     database = Database("books")
-    with closing(database.hook.get_conn()) as opened:
-        database.create(opened, "entries", {"name": "varchar(20) not null", "number": "bigint"}, "name")
+    with closing(database.transaction()) as opened:
+        database.create(opened, "entries", "CREATE TABLE entries (name VARCHAR(20) PRIMARY KEY, number BIGINT)")
     yield database
     with closing(database.hook.get_conn()) as opened, closing(opened.cursor()) as cursor:
         cursor.execute("DROP TABLE entries")
@@ -76,3 +79,21 @@ def test_whether_a_table_is_there_can_be_asked_within_a_transaction(database: Da
         connection.commit()
 
     assert names(database) == ["a"]
+
+
+def test_the_tables_of_a_state_are_made_written_and_read(database: Database) -> None:
+    def states() -> Iterator[RecordState]:
+        for name in ("顧客", "b"):
+            yield RecordState(name, "settings", -7, 8, 2, "updated", None, "It's", "run", 1.5, '["name"]', None)
+
+    for _ in range(2):
+        tables = OutcomeTables("books", "made", "sync", "customers")
+        tables.create()
+        tables.history.open({"try_id": "t", "run_key": "r", "dag_id": "d", "task_id": "t", "run_id": "r",
+                             "map_index": -1, "try_number": 1, "started_at": 1.0, "dry_run": False})  # fmt: skip
+        tables.write("t", "run", lambda: [RowOutcome(1, "b", "updated")], states)
+
+    assert sorted(tables.state.states(), key=lambda state: state.id) == sorted(states(), key=lambda state: state.id)
+    assert database.hook.get_first("SELECT count(*) FROM made_changelog")[0] == 1
+    for table in ("runs", "changelog", "state", "schema"):
+        database.hook.run(f"DROP TABLE made_{table}")

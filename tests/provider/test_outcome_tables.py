@@ -90,7 +90,7 @@ def test_times_are_times(server: None, request: pytest.FixtureRequest) -> None:
     query = f"SELECT count(*) FROM {name}_changelog WHERE at > {now} - interval '1' minute"
     (lines,) = hook.get_first(query)
     assert lines == RECORDS
-    (at,) = hook.get_first(f"SELECT max(at) FROM {name}_changelog")
+    (at,) = hook.get_first(f"SELECT max(written_at) FROM {name}_changelog")
     assert before - 1 <= (Database.epoch(at) or 0) <= time.time() + 1
     assert {state.confirmed_at for state in tables.state.states()} == {1_790_000_000.0}
 
