@@ -1,9 +1,9 @@
 """
-What the Test button says: one cheap call, and for each way in which it can fail what is wrong and what to do.
+What the Test button says: one cheap call, and for each possible failure what is wrong and what to do.
 
 A working call shows that host, keys (or OAuth scope) and the right to read async actions are good. It does not show
-that the keys may update customers, products or vouchers: nothing but an update would. What to do about an error is
-``client.advice`` says it, in tasks as well.
+that the keys may update customers, products or vouchers: only an update would. ``client.advice`` has the advice for
+each error, for tasks as well.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from airflow_provider_voucherify.models.endpoints import RESOURCES
 from airflow_provider_voucherify.models.errors import VoucherifyError
 
 CHECK_SECONDS = 20.0
-"""The longest that a check waits for an answer; the person who has pressed the button waits with it."""
+"""Longest time that a check waits for an answer, while the person who pressed the button waits too."""
 
 
 def check_connection(settings: ConnectionSettings) -> tuple[bool, str]:
     """
-    Make one call and say what came of it.
+    Make one call and return its outcome.
 
-    :param settings: of the connection; its timeouts hold as far as they are below ``CHECK_SECONDS``.
+    :param settings: of the connection; its timeouts apply if they are below ``CHECK_SECONDS``.
     :returns: whether it worked, and a message of a few sentences, without credentials.
     """
     extra = settings.extra

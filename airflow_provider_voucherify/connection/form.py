@@ -1,10 +1,10 @@
 """
-The form for a ``voucherify`` connection, written down once for the user interface of every Airflow version.
+The form for a ``voucherify`` connection, defined once for the user interface of every Airflow version.
 
 Airflow 3.2 and later read ``conn_fields`` and ``ui_field_behaviour`` through the provider's metadata, without importing
-the hook. Airflow 2.11 to 3.1 ask the hook for ``form_widgets`` and ``python_field_behaviour``. What the fields mean to
-the provider is said by ``client.settings.ConnectionExtra``; the table below repeats its defaults for people to read,
-since that module is too heavy to be imported for a form.
+the hook. Airflow 2.11 to 3.1 ask the hook for ``form_widgets`` and ``python_field_behaviour``. The fields are read
+by ``client.settings.ConnectionExtra``; the table below repeats its defaults for people to read, since that module is
+too heavy to be imported for a form.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class ExtraField:
     """
     A field that is kept in the connection's extra, under its own name.
 
-    :param label: what stands beside the field.
+    :param label: text beside the field.
     :param description: the help below it, without the default.
     :param type: JSON type of the value.
-    :param default: what an empty field means; the help tells it. None if the description does.
-    :param choices: the allowed values with the text that stands for each; empty if any value is.
+    :param default: what an empty field means; the help says so. None if the description does.
+    :param choices: the allowed values with a text for each; empty if all values are.
     :param minimum: smallest number allowed.
     :param maximum: largest number allowed.
     :param suggestions: values that the field offers while it is typed into.
@@ -85,7 +85,7 @@ EXTRA_FIELDS = {
     ),
     "scope": ExtraField(
         "OAuth scope",
-        "For OAuth 2.0 alone: what the token may do, separated by spaces. async-actions is always needed; api permits "
+        "Only for OAuth 2.0: what the token may do, separated by spaces. async-actions is always needed; api permits "
         "everything.",
         "string",
         "customers products vouchers async-actions",
@@ -93,7 +93,7 @@ EXTRA_FIELDS = {
     ),
     "poll_interval": ExtraField(
         "Poll interval (s)",
-        "Longest pause between two looks at an unfinished async action, in seconds; operators may set their own.",
+        "Longest pause between two polls of an unfinished async action, in seconds; operators may set their own.",
         "number",
         60.0,
         minimum=0.01,
@@ -109,7 +109,7 @@ EXTRA_FIELDS = {
     ),
     "bulk_rate_limit": ExtraField(
         "Bulk rate limit",
-        "Of these the bulk calls, such as 50/hour. Default: what Voucherify's answers say.",
+        "The same for bulk calls, such as 50/hour. Default: what Voucherify's answers say.",
         "string",
         None,
         suggestions=("50/hour",),
@@ -126,7 +126,7 @@ EXTRA_FIELDS = {
     ),
     "connect_timeout": ExtraField(
         "Connect timeout (s)",
-        "Seconds for a network connection to be made.",
+        "Seconds to wait for a network connection.",
         "number",
         10.0,
         minimum=0.1,

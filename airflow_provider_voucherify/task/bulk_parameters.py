@@ -1,4 +1,4 @@
-"""What a bulk operator is given: its parameters as values, and what is wrong with them."""
+"""The parameters of a bulk operator: as values, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def requests_of(task: Any) -> Requests:
 
 
 def state_of(task: Any) -> State | None:
-    """Return the parameter ``state`` as a value; None without."""
+    """Return the parameter ``state`` as a value; None if there is none."""
     return State.of("state", task.state) if task.state is not None else None
 
 
 def mapping_rules(task: Any, schema: MetadataRules | None = None) -> MappingRules:
-    """Return where the columns go, as the parameters say."""
+    """Return the parameters that say where columns go, as a value."""
     from airflow_provider_voucherify.sync.rows.mapping import MappingRules
 
     return MappingRules(task.mapping, task.metadata_columns, task.exclude_columns or (), task.null_policy, schema)
@@ -68,7 +68,7 @@ def wrong_bulk(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
 
 
 def _wrong_mapping(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
-    """Say what is wrong with where columns go; the engine is imported for that only if something is given."""
+    """Say what is wrong with the mapping parameters; the engine is imported only if there are any."""
     given = (task.mapping, task.metadata_columns, task.exclude_columns, getattr(task, "metadata", None))
     if task.null_policy == "omit" and all(one is None for one in given):
         return
@@ -86,7 +86,7 @@ def _wrong_source(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]
     if sum(source is not None for source in (task.records, task.sql, task.path)) != 1:
         yield Wrong("give exactly one source: records=, sql= or path=")
     if task.columns is not None and task.records is None:
-        yield Wrong("columns= is for records= alone: a query and a file have column names of their own")
+        yield Wrong("columns= is only for records=: a query and a file have their own column names")
     elif task.columns is not None and is_known("columns"):
         from airflow_provider_voucherify.sync.rows.sources import check_names_of_values
 
@@ -114,7 +114,7 @@ def _wrong_source(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]
 
 
 def _wrong_without_waiting(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
-    """Say what a task cannot do that does not wait for what becomes of its rows."""
+    """Say what a task that does not wait for the outcome cannot do."""
     for parameter in filter(is_known, ("fail_if", "warn_if")):
         with suppress(VoucherifyConfigurationError):
             given = limits_of(task, parameter).given

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.task.staging import PlannedRecords, StagedRecords
 
 REFUSED_XCOM_KEY = "voucherify_refused_rows"
-"""XCom with what a summary says of refused rows, for the worker that goes on after the task was deferred."""
+"""XCom with what the summary says about refused rows, for the worker that resumes the task."""
 
 
 def prepare(task: Any, run: OperatorRun) -> None:
-    """Find the files, make sure that results can be kept, and remove what an earlier try has staged."""
+    """Find the source files, make sure that results can be kept, and remove what an earlier try has staged."""
     from airflow_provider_voucherify.storage.paths import source_files
     from airflow_provider_voucherify.task.staging import StagedRecords, remove_forgotten
 
@@ -96,7 +96,7 @@ def settle(
     client: VoucherifyClient,
     **how: Any,
 ) -> SyncSummary:
-    """Say what became of the rows, and write it down; the port of ``Completion``."""
+    """Settle the rows and record their outcomes; the port of ``Completion``."""
     from airflow_provider_voucherify.sync.results.collect import collect_outcomes
 
     ti = run.context["ti"]
@@ -122,9 +122,9 @@ def settle(
 
 def prepare_retry(task: Any, run: OperatorRun, message: str) -> None:
     """
-    Let the next try send again what failed as a whole, or, with ``on_retry="resend_failed"``, what was rejected.
+    Let the next try resend what failed as a whole, or, with ``on_retry="resend_failed"``, what was rejected.
 
-    Where Voucherify does not say which records it rejected, the whole batch is sent again.
+    If Voucherify does not say which records it rejected, the whole batch is sent again.
     """
     has_whole_batches = run.reject_whole_batches()
     if task.on_retry == "resend_failed":

@@ -25,15 +25,15 @@ _PLACEHOLDER = re.compile(r"%(\(\w+\))?s")
 
 def openlineage_facets(task: Any, task_instance: Any) -> OperatorLineage[Any, Any]:
     """
-    Return what a task read and wrote, as far as it knows: a method of operators and sensor for Airflow's OpenLineage
+    Return what a task read and wrote, as far as is known: a method of operators and sensor for Airflow's OpenLineage
     provider, if it is installed and set up.
 
     Inputs are the tables of ``sql=`` (if the database's hook says how they are named) or the files of ``path=``, output
     is ``voucherify://<host>`` / ``<resource>`` with the rows and bytes written. The run facet ``voucherify`` has all
-    counts, also of a task that failed because of them. The message of an error is added by Airflow's OpenLineage
+    counts, also for a task that failed because of them. The message of an error is added by Airflow's OpenLineage
     provider. A dry run has no output.
 
-    :param task: has a ``summary``, None if it did not come that far.
+    :param task: has a ``summary``; None if it did not get that far.
     """
     from airflow.providers.openlineage.extractors import OperatorLineage
 
@@ -83,7 +83,7 @@ def _outputs(task: Any) -> list[Any]:
         base_url = VoucherifyHook(task.voucherify_conn_id).settings.base_url
         namespace = f"{SCHEME}://{urlsplit(base_url).netloc}"
     except Exception as error:
-        log.warning("OpenLineage cannot be told where the rows went: %s", error)
+        log.warning("OpenLineage does not get where the rows went: %s", error)
         return []
     if summary is None:
         return [OutputDataset(namespace=namespace, name=name)]
@@ -102,7 +102,7 @@ def _run_facets(summary: SyncSummary | None) -> dict[str, Any]:
 
 def _lineage_of_query(sql: str, sql_conn_id: str) -> OperatorLineage[Any, Any]:
     """
-    Return the tables that a query reads, where its hook has what Airflow's own SQL operators need for that.
+    Return the tables that a query reads, if its hook has what Airflow's own SQL operators need for that.
 
     OpenLineage's parser does not know the placeholders ``%s`` and ``%(name)s``, so it gets NULL instead.
     """
@@ -115,7 +115,7 @@ def _lineage_of_query(sql: str, sql_conn_id: str) -> OperatorLineage[Any, Any]:
         parsed = _PLACEHOLDER.sub("NULL", sql)
         found = get_openlineage_facets_with_sql(BaseHook.get_hook(sql_conn_id), parsed, sql_conn_id, None)
     except Exception as error:
-        log.warning("OpenLineage cannot be told what the query reads: %s", error)
+        log.warning("OpenLineage does not get what the query reads: %s", error)
         found = None
     if found is None:
         return OperatorLineage(job_facets=query)

@@ -1,4 +1,4 @@
-"""The hook of operators and sensor, which says at its end what it has sent."""
+"""The hook of operators and sensor, which reports what it has sent when it is closed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 class MeteredHook(VoucherifyHook):
     """
-    A hook that tells what its client has sent when it is closed, however the task ends.
+    A hook that reports what its client has sent when it is closed, however the task ends.
 
     :param voucherify_conn_id: connection of type ``voucherify``.
-    :param on_close: is told, if anything was sent.
+    :param on_close: called if anything was sent.
     """
 
     def __init__(self, voucherify_conn_id: str, on_close: Callable[[Meter], None]) -> None:
@@ -24,7 +24,7 @@ class MeteredHook(VoucherifyHook):
         self._on_close = on_close
 
     def close(self) -> None:
-        """Close the client's connections, and tell."""
+        """Close the client's connections, and report."""
         client = self._client
         super().close()
         if client is not None and client.meter.requests:

@@ -30,18 +30,18 @@ FAILURE_KEYS = frozenset(
         "async_action_failed",
     }
 )
-"""Keys of failed and refused rows that have a counter of their own. The API may give any other, and a metrics store
-suffers from names without bound, so those are counted as ``other``."""
+"""Keys of failed and refused rows that have their own counter. The API may return any other key, and a metrics store
+suffers from an unlimited number of names, so those are counted as ``other``."""
 
 
 class Metrics:
     """
     Counts what one task does.
 
-    Each try counts what it does itself, so a retry that waits for what an earlier try has sent counts its outcome and
+    Each try counts what it does itself, so a retry that waits for what an earlier try has sent counts the outcome but
     no requests.
 
-    :param tags: go with every metric, where the metrics store takes tags; None for a tag that is not known.
+    :param tags: sent with every metric, if the metrics store supports tags; None for an unknown tag.
     """
 
     def __init__(self, **tags: str | None) -> None:
@@ -62,16 +62,16 @@ class Metrics:
             self._time("rate_limit_wait", meter.rate_limit_seconds)
 
     def completion_waited(self, seconds: float) -> None:
-        """Note how long Voucherify took to work the updates off."""
+        """Note how long Voucherify took to process the updates."""
         self._time("completion_wait", seconds)
 
     def add(self, settled: Settled) -> None:
-        """Count the failed records of a batch by the keys that Voucherify gives."""
+        """Count the failed records of a batch by Voucherify's keys."""
         for key, count in settled.outcome.failures_by_key.items():
             self._count_failures(key, count)
 
     def concluded(self, summary: SyncSummary) -> None:
-        """Count what became of the rows."""
+        """Count the outcomes of the rows."""
         for outcome, count in summary.counts().items():
             self._count(f"records.{outcome}", count)
 

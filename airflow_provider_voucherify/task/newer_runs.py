@@ -1,4 +1,4 @@
-"""Whether a later run of the same task has been at work already: an older run would overwrite its rows."""
+"""Whether a later run of the same task has run already: an older run would overwrite its rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_newer_runs(context: Context, to_fail: int | None, to_warn: int | None,
     """
     Fail or warn if later runs of this task may have sent their rows already.
 
-    :param to_fail: how many of them may be; None for any number.
+    :param to_fail: number of them that is allowed; None for any number.
     :param to_warn: the same for a warning.
     :raises VoucherifyNewerRunError: there are more.
     """
@@ -38,10 +38,10 @@ def check_newer_runs(context: Context, to_fail: int | None, to_warn: int | None,
 
 def may_be_late(context: Context) -> bool:
     """
-    Say whether a later run may have been at work before this try.
+    Say whether a later run may have run before this try.
 
-    That is so in a retry and after a clear, in a backfill, in a manual run, which may be one for an older day, and
-    where the scheduler catches up with several runs at a time. Other scheduled runs are started in their order.
+    That is so in a retry and after a clear, in a backfill, in a manual run, which may be for an older day, and if the
+    scheduler catches up with several runs at a time. Other scheduled runs are started in order.
     """
     run_type = str(getattr(context["dag_run"].run_type, "value", context["dag_run"].run_type))
     return context["ti"].try_number > 1 or run_type in ("backfill", "manual") or bool(context["dag"].catchup)
@@ -49,13 +49,13 @@ def may_be_late(context: Context) -> bool:
 
 def newer_runs(context: Context) -> list[str]:
     """
-    Return the ids of the runs after this one in which the same task has been at work, the latest last.
+    Return the ids of the runs after this one in which the same task has run, the latest last.
 
-    A run's time is read from its id (``scheduled__…``, ``manual__…``, ``asset_triggered__…``), as Airflow names runs by
-    themselves; runs that a person has given another kind of id are not seen. That of a manual run for an older day says
-    when it was triggered, so of this run its logical date counts. The days of other manual runs are not to be had: one
-    that was triggered after this run's day is taken for a later run. Airflow is asked for the states of all runs of
-    this task, so this is for tries that ``may_be_late``.
+    A run's time is read from its id (``scheduled__…``, ``manual__…``, ``asset_triggered__…``), as Airflow generates it;
+    runs with a custom id are not seen. The id of a manual run for an older day says when it was triggered, so for this
+    run its logical date counts. The days of other manual runs are unknown: one that was triggered after this run's day
+    counts as a later run. Airflow is asked for the states of all runs of this task, so use this only for tries that
+    ``may_be_late``.
     """
     ti, dag_run = context["ti"], context["dag_run"]
     task = ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
@@ -67,9 +67,9 @@ def later_at_work(
     states: Mapping[str, Mapping[str, Any]], run_id: str, task: str, logical_date: datetime | None = None
 ) -> list[str]:
     """
-    Return the runs after ``run_id`` whose task has been at work, in the order of their times.
+    Return the runs after ``run_id`` whose task has run, in the order of their times.
 
-    :param states: run id to task to state, as Airflow gives it.
+    :param states: run id to task to state, as Airflow returns it.
     :param logical_date: of the run, if it may be earlier than its id says.
     """
     times = [time for time in (_time(run_id), logical_date) if time is not None]
@@ -85,7 +85,7 @@ def later_at_work(
 
 
 def _time(run_id: str) -> datetime | None:
-    # No time has an underscore; after one there are letters of no meaning, where runs of the same time are possible.
+    # A time has no underscore; random letters follow one if several runs can have the same time.
     suffix = run_id.partition("__")[2]
     try:
         time = datetime.fromisoformat(suffix.partition("_")[0])

@@ -1,7 +1,7 @@
 """
 Checks of a task's parameters: as soon as a DAG is parsed, all at once, with the lines to paste.
 
-What a template, an upstream task or a mapping gives is not known by then. It is checked when the task runs, before
+Values from a template, an upstream task or a mapping are not known by then. They are checked when the task runs, before
 anything is read.
 """
 
@@ -22,7 +22,7 @@ class Wrong(NamedTuple):
     What is wrong with a task's parameters.
 
     :param why: a sentence.
-    :param lines: what to add to the task, as Python; examples of values that would do.
+    :param lines: lines of Python to add to the task, with example values.
     :param dry_run_goes_on: whether only a task that sends something needs it.
     """
 
@@ -33,9 +33,9 @@ class Wrong(NamedTuple):
 
 class CheckedWhenParsed(BaseOperatorMeta):
     """
-    The class of operator classes whose instances are checked once they are whole, subclasses' constructors included.
+    The metaclass of operators whose instances are checked when they are complete, after subclasses' constructors.
 
-    An instance of a mapped task is not: it is made while the task runs, where Airflow would retry what is raised.
+    Instances of mapped tasks are not: they are made while the task runs, when Airflow would retry what is raised.
     """
 
     if not TYPE_CHECKING:
@@ -53,10 +53,10 @@ def check(task: Any, *, rendered: bool) -> None:
     """
     Check a task's parameters.
 
-    :param task: its method ``_wrong`` gives what is wrong, asked with a function that says of the name of a parameter
-        whether its value is final.
+    :param task: its method ``_wrong`` yields what is wrong; it gets a function that says whether the value of a
+        parameter, given by name, is final.
     :param rendered: whether templates have been replaced by their values.
-    :raises VoucherifyConfigurationError: naming everything that is wrong, and the task.
+    :raises VoucherifyConfigurationError: naming all mistakes, and the task.
     """
 
     def is_known(name: str) -> bool:
@@ -69,7 +69,7 @@ def check(task: Any, *, rendered: bool) -> None:
 
 
 def needed_to_send(task: Any) -> list[str]:
-    """Say what a dry run does without and a task that sends something does not."""
+    """Say what a task that sends something needs and a dry run does not."""
     return [one.why for one in task._wrong(lambda _: True) if one.dry_run_goes_on]
 
 
@@ -81,14 +81,14 @@ def wrong_booleans(task: object, *names: str) -> Iterator[Wrong]:
 
 
 def wrong_choice(task: object, name: str, *choices: str | None) -> Iterator[Wrong]:
-    """Say whether a parameter is none of some values."""
+    """Say that a parameter is not one of its possible values."""
     value = getattr(task, name)
     if not any(value is choice or value == choice for choice in choices):
         yield Wrong(f"{name} must be {_either(map(repr, choices))}, not {value!r:.100}")
 
 
 def wrong_paths(task: object, is_known: Callable[[str], bool], *names: str) -> Iterator[Wrong]:
-    """Say which parameters are no paths."""
+    """Say which parameters are not paths."""
     for name in names:
         if (value := getattr(task, name)) not in (None, "") and is_known(name):
             from airflow_provider_voucherify.storage.paths import path_text
@@ -97,7 +97,7 @@ def wrong_paths(task: object, is_known: Callable[[str], bool], *names: str) -> I
 
 
 def wrong_durations(task: object, *names: str) -> Iterator[Wrong]:
-    """Say which parameters are no durations."""
+    """Say which parameters are not durations."""
     for name in names:
         value = getattr(task, name)
         is_number = isinstance(value, int | float | timedelta) and not isinstance(value, bool)
@@ -136,7 +136,7 @@ def mistakes_of(check: Callable[..., Any], *arguments: Any) -> Iterator[Wrong]:
 
 
 def _comes_later(value: Any) -> bool:
-    """Say whether a value is a template, the output of another task, or a callable that Airflow calls when it runs."""
+    """Say whether a value is a template, another task's output, or a callable that Airflow calls at run time."""
     return any(
         any(mark in leaf for mark in ("{{", "{%", "{#"))
         if isinstance(leaf, str)

@@ -1,4 +1,4 @@
-"""Templates of the operators' parameters: rows, ids and what another task has returned are data."""
+"""Templates in the operators' parameters: rows, ids and what another task has returned are data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def render_template(
     With ``render_template_as_native_obj`` Airflow would make a number of the id ``1_000``.
     """
     if isinstance(content, PurePath):
-        return content  # whose method resolve() Airflow before 3.3 calls, taking it for another thing's
+        return content  # Airflow before 3.3 calls its resolve(), which is unrelated
     if isinstance(content, Policy):
         return content.rendered(lambda member: task.render_template(member, context, jinja_env, seen_oids))
     if isinstance(content, str) and jinja_env is not None and not content.endswith(tuple(task.template_ext)):
@@ -39,14 +39,14 @@ def render_template(
 
 
 def fields_to_render(task: BaseOperator, parent: Any, template_fields: Iterable[str], context: Context) -> list[str]:
-    """Return the fields without those that another task has returned: they are data, and braces are no templates."""
+    """Return the fields without those that another task has returned: they are data, and not templates."""
     if parent is not task or (partial := partial_of_expand_kwargs(context, task.task_id)) is None:
         return [*template_fields]
     return [name for name in template_fields if name in partial]
 
 
 class HiddenRecords:
-    """Rendered ``records``; Airflow stores rendered fields, and rows have no place in its database."""
+    """Rendered ``records``; Airflow stores rendered fields, and rows do not belong in its database."""
 
     def __init__(self, records: Any) -> None:
         self.records = records

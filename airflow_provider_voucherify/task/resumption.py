@@ -1,4 +1,4 @@
-"""What a trigger's event gives back to the task that goes on."""
+"""What a trigger's event returns to the task that resumes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Resumption:
     """
-    What a task knows again when it goes on.
+    What a task knows when it resumes.
 
     :param status: ``finished`` or ``unreachable``.
-    :param staged: names what was staged when the task was deferred; None where nothing was.
-    :param after_rate_limit: whether the task was deferred for a rate limit that held the results back.
+    :param staged: the name of what was staged when the task was deferred; None if nothing was.
+    :param after_rate_limit: whether the task was deferred for a rate limit on fetching results.
     """
 
     status: str
@@ -32,9 +32,9 @@ class Resumption:
     @classmethod
     def read(cls, event: dict[str, Any] | None) -> Self:
         """
-        Read an event; one that cannot be understood must not pass for success.
+        Read an event; one that cannot be understood must not count as success.
 
-        That of a task that was deferred by an earlier version of this package has the ids in its state.
+        If an earlier version of this package deferred the task, the ids are in its state.
 
         :raises VoucherifyError: it cannot be understood.
         """
@@ -64,4 +64,4 @@ class Resumption:
 
 def timeout(why: str) -> VoucherifyCompletionTimeoutError:
     """Return the error of a task whose time is up."""
-    return VoucherifyCompletionTimeoutError(f"{why}; it goes on at Voucherify, whose API has no way to cancel it")
+    return VoucherifyCompletionTimeoutError(f"{why}; it continues at Voucherify, whose API has no way to cancel it")

@@ -1,4 +1,4 @@
-"""What was sent, kept while its outcome is not known and the task has no process to remember it."""
+"""What was sent, kept while its outcome is unknown and the task has no process."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ _STAGED = "staged-"
 _UNTIL = "until.json"
 
 _KEPT_FOR = 7 * 24 * 3600
-"""Seconds after a task's end time for which the records that were staged for it are surely left alone."""
+"""Seconds after a task's end time before which its staged records are never removed."""
 
 
 class Folder(Protocol):
-    """Files by their names, in folders by their names: what ``storage.report_folder`` and a database table offer."""
+    """Files and folders by name: what ``storage.report_folder`` and a database table offer."""
 
     @property
     def uri(self) -> str:
         """Where it is, for messages."""
 
     def prepare(self) -> None:
-        """Make it, if need be, and see whether it can be used, since it would be too late to learn it afterwards."""
+        """Create it if necessary, and check that it can be used, since later would be too late."""
 
     def write(self, name: str) -> AbstractContextManager[IO[bytes]]:
-        """Open a file for writing; it is there whole or not at all."""
+        """Open a file for writing; it appears complete or not at all."""
 
     def read(self, name: str) -> bytes | None:
-        """Return a file's content, or None if there is no such file."""
+        """Return a file's content; None if there is no such file."""
 
     def lines(self, name: str) -> Iterator[bytes]:
         """Yield a file's lines, none if there is no such file."""
@@ -51,7 +51,7 @@ class Folder(Protocol):
         """Copy a file into a local one; False if there is no such file."""
 
     def read_each(self, prefix: str, name: str) -> Iterator[tuple[str, bytes]]:
-        """Yield the folders whose names begin so, and what is in their file of that name."""
+        """Yield the folders whose names have a prefix, and the content of a file in them."""
 
     def remove_folder(self, name: str) -> None:
         """Remove a folder, if it is there, with the files in it."""
@@ -59,16 +59,15 @@ class Folder(Protocol):
 
 class StagedRecords:
     """
-    What was sent, kept while the task is deferred and has no process to remember it.
+    What was sent, kept while the task is deferred and has no process.
 
-    They have the source's data, so they are removed as soon as the outcome is known or the try has failed. Where
-    nobody is left to do that (the task is marked or cleared while it is deferred, the trigger fails), the next try
-    does it, which finds them by their name. What is older than that, since no try followed or another worker with
-    another disk went on, is removed by ``remove_forgotten``.
+    It contains the source's data, so it is removed as soon as the outcome is known or the try has failed. If nothing is
+    left to do that (the task is marked or cleared while it is deferred, the trigger fails), the next try removes it, by
+    its name. If no try followed, or a worker with another disk resumed the task, ``remove_forgotten`` removes it.
 
-    :param folder: where; it gets a folder ``staged-…`` with the bodies and the refused rows.
+    :param folder: where to keep it, in a folder ``staged-…`` with the bodies and the refused rows.
     :param name: of the task instance, see ``staged_name``.
-    :param batches: how many bodies there are; needed to read one.
+    :param batches: number of bodies; needed to read one.
     """
 
     def __init__(self, folder: Folder, name: str, batches: int = 0) -> None:
@@ -86,21 +85,21 @@ class StagedRecords:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove what was staged, unless it is to be kept, and give the disk space back."""
+        """Remove what was staged, unless it is to be kept, and free the disk space."""
         if not self._is_kept:
             self.discard()
         if self._fetched is not None:
             self._fetched.close()
 
     def keep(self) -> None:
-        """Leave it where it is: the task is deferred again, and whoever resumes it needs what was staged."""
+        """Keep it: the task is deferred again, and needs it when it resumes."""
         self._is_kept = True
 
     def stage(self, plan: Plan, until: float) -> None:
         """
-        Write down everything of a plan, or nothing.
+        Stage all of a plan, or nothing.
 
-        :param until: when the task goes on at the latest, Unix epoch seconds.
+        :param until: latest time at which the task resumes, Unix epoch seconds.
         """
         with ExitStack() as undo:
             undo.callback(self.discard)
@@ -129,14 +128,14 @@ class StagedRecords:
         """
         Check that what was staged is there.
 
-        :raises VoucherifyError: it is not; a retry makes it anew.
+        :raises VoucherifyError: it is not; a retry stages it again.
         """
         if self._folder.read(self._refused) is None:
             raise self._lost()
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger | None]:
-        """Open the sync's ledger again; None where there is none."""
+        """Open the sync's ledger again; None if there is none."""
         from airflow_provider_voucherify.sync.state.ledger import Ledger
 
         with ExitStack() as stack:
@@ -177,11 +176,11 @@ class StagedRecords:
         return self._folder.lines(self._set_aside)
 
     def remove(self) -> None:
-        """Remove what was staged, whatever try of the task instance has left it."""
+        """Remove what any try of the task instance has staged."""
         self._folder.remove_folder(self._name)
 
     def discard(self) -> None:
-        """Remove what was staged; that it cannot be is worth a warning, and no reason to fail what is done."""
+        """Remove what was staged; if that fails, warn instead of failing a task that is done."""
         try:
             self.remove()
         except Exception:
@@ -203,7 +202,7 @@ def remove_forgotten(folder: Folder) -> None:
 
 
 def staged_name(dag_id: str, task_id: str, run_id: str, map_index: int | None) -> str:
-    """Name what a task instance stages, the same for all its tries: what a person may read of it, and a digest."""
+    """Name what a task instance stages, the same for all its tries: a readable part and a digest."""
     mapped = None if map_index is None or map_index < 0 else map_index
     whole = json.dumps([dag_id, task_id, run_id, mapped])
     readable = re.sub(r"[^A-Za-z0-9_-]", "_", f"{dag_id}-{task_id}")[:60]

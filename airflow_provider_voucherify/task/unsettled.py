@@ -1,4 +1,4 @@
-"""What is known before anything is settled: of a plan, and of a sync that is not waited for."""
+"""What is known before anything is settled: about a plan, and about a sync that does not wait."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def log_plan(plan: Plan, log: Any) -> None:
 
 
 def planned_summary(plan: Plan, resource: str) -> SyncSummary:
-    """Return the summary of a sync that is not sent at all."""
+    """Return the summary of a sync that sends nothing."""
     from airflow_provider_voucherify.sync.results.summary import SyncSummary, joined
     from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
 
@@ -57,7 +57,7 @@ def unsettled_summary(
     sync: SubmittedSync, resource: str, plan: Plan | None = None, folder: StorageReportFolder | None = None
 ) -> SyncSummary:
     """
-    Return the summary of a sync whose outcome is not waited for.
+    Return the summary of a sync that does not wait for its outcome.
 
     :param plan: what was sent, if there are rows that were not.
     :param folder: has them.
@@ -75,7 +75,7 @@ def unsettled_summary(
 
 
 def write_unsent(plan: Plan, folder: StorageReportFolder) -> None:
-    """Write down the rows that were not sent, if what became of the others is not waited for."""
+    """Record the rows that were not sent, for a sync that does not wait for the others."""
     from airflow_provider_voucherify.sync.results.failure_files import remove_reports
 
     for name, lines in (("failures.jsonl", plan.refused_lines()), ("set_aside.jsonl", plan.set_aside_lines())):
@@ -85,7 +85,7 @@ def write_unsent(plan: Plan, folder: StorageReportFolder) -> None:
 
 
 def what_is_refused(plan: Plan) -> dict[str, Any]:
-    """Return what a summary says of the refused rows, under the names that it has there."""
+    """Return what a summary says about the refused rows, by its members' names."""
     from airflow_provider_voucherify.sync.results.summary import most_frequent
 
     return {

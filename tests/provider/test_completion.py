@@ -94,7 +94,7 @@ def test_what_is_not_is_deferred_with_everything_that_the_trigger_needs(
 
 
 def test_what_is_not_deferrable_ends_in_time() -> None:
-    with pytest.raises(VoucherifyCompletionTimeoutError, match="aa_2 was not finished in time; it goes on at"):
+    with pytest.raises(VoucherifyCompletionTimeoutError, match="aa_2 was not finished in time; it continues at"):
         completion(Client("IN_PROGRESS"), deferrable=False, end_time=0.05).wait()
 
 

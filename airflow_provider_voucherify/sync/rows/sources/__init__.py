@@ -1,4 +1,4 @@
-"""Where rows come from: lists, cursors and files, all as a stream of small chunks of rows with their column names."""
+"""Where rows come from: lists, cursors and files, all as streams of small chunks of rows with column names."""
 
 from airflow_provider_voucherify.sync.rows.sources.files import from_file, from_files
 from airflow_provider_voucherify.sync.rows.sources.in_memory import from_records

@@ -1,4 +1,4 @@
-"""Values of Arrow's columns as Python's objects, for tables in memory and Parquet files alike."""
+"""Values of Arrow columns as Python objects, for tables in memory and Parquet files alike."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from airflow_provider_voucherify.sync.rows.values import LostValue
 
 
 def arrow_values(column: Any) -> list[Any]:
-    """Return a column's values; those that Python cannot hold, such as a date of the year 20000, refuse their row."""
+    """Return a column's values; those that Python does not have, such as a date in the year 20000, refuse their row."""
     has_maps = _has_maps(column.type)
     try:
         values = column.to_pylist()
@@ -26,7 +26,7 @@ def arrow_value(scalar: Any) -> Any:
             shown: Any = scalar.cast("string").as_py()
         except Exception:
             shown = str(scalar.type)
-        return LostValue(shown, f"cannot be held by Python: {error}")
+        return LostValue(shown, f"has no form in Python: {error}")
 
 
 def _has_maps(kind: Any) -> bool:
@@ -39,7 +39,7 @@ def _has_maps(kind: Any) -> bool:
 
 def _with_objects(value: Any, kind: Any) -> Any:
     """
-    Turn the maps in a value, which pyarrow gives as lists of pairs, into dicts.
+    Convert maps in a value, which pyarrow returns as lists of pairs, to dicts.
 
     :raises ValueError: a map has a key twice.
     """

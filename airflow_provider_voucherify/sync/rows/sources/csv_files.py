@@ -17,7 +17,7 @@ def from_csv(file: IO[bytes], name: str, options: Mapping[str, Any]) -> Rows:
     Read a file.
 
     :param options: see ``csv_rows.csv_options``.
-    :raises VoucherifyConfigurationError: while reading, if rows cannot be told from each other; see ``csv_rows``.
+    :raises VoucherifyConfigurationError: while reading, if rows cannot be separated; see ``csv_rows``.
     """
     with unpacked(file, name) as text, closing(decoded(text, name)) as lines:
         rows = CsvRows(lines, name, options)
@@ -52,6 +52,6 @@ def _chunks(rows: CsvRows, columns: tuple[str, ...]) -> Rows:
 
 
 def _other_delimiter(columns: Sequence[str]) -> str:
-    """Say how to read a file whose only column's name has what looks like a delimiter in it; else nothing."""
+    """Return a hint for a file whose only column name seems to contain a delimiter; otherwise None."""
     used = [one for one in (";", "\t", "|", ",") if len(columns) == 1 and one in columns[0]]
     return f'if the file has another delimiter: csv_dialect={{"delimiter": {json.dumps(used[0])}}}' if used else ""

@@ -1,4 +1,4 @@
-"""Files of rows: which reader a name asks for, and several files one after the other."""
+"""Files of rows: the reader for a name, and several files one after the other."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _READERS: dict[str, Callable[..., Rows]] = {
 
 def from_file(file: IO[bytes], name: str, csv_dialect: Mapping[str, Any] | str | None = None) -> Rows:
     """
-    Read an open file; its name's ending says how.
+    Read an open file, according to the ending of its name.
 
     ``.jsonl`` (or ``.ndjson``): one JSON object per line. ``.csv``: UTF-8, with a header row; every value is text, and
-    an empty one is missing. Both may be packed (``.jsonl.gz``, ``.csv.gz``). ``.parquet``: needs the extra ``parquet``.
+    an empty one is missing. Both may be gzipped (``.jsonl.gz``, ``.csv.gz``). ``.parquet`` needs the extra ``parquet``.
 
     :param file: a binary file; it is not closed.
     :param name: the file's name or URI.
     :param csv_dialect: of a CSV file, see ``csv_rows.csv_options``.
-    :raises VoucherifyConfigurationError: the file cannot be read (also while it is read).
+    :raises VoucherifyConfigurationError: the file cannot be read (also raised while reading).
     """
     reader = _reader(name)
     if PurePosixPath(name.partition("?")[0]).name in FAILURE_FILES:
@@ -50,10 +50,10 @@ def from_files(
     names: Sequence[str], opened: Callable[[str], IO[bytes]], csv_dialect: Mapping[str, Any] | str | None = None
 ) -> Rows:
     """
-    Read files one after the other; with several, what is wrong with a row names its file too.
+    Read files one after the other; if there are several, errors about a row name its file too.
 
     :param names: names or URIs, all of one kind.
-    :param opened: opens one of them.
+    :param opened: opens a file.
     :raises VoucherifyConfigurationError: as ``from_file``, or the files are of several kinds.
     """
     kinds = {_reader(name): name for name in reversed(names)}
@@ -82,6 +82,6 @@ def _reader(name: str) -> Callable[..., Rows]:
     if reader is None or (is_packed and reader is from_parquet):
         message = f"path {name!r} must end in .jsonl, .csv or .parquet (or .jsonl.gz or .csv.gz)"
         if "?" in name:
-            message += "; what follows a ? is taken for a URL's query, so of patterns only those with * are read"
+            message += "; anything after a ? counts as a URL's query, so only patterns with * are possible"
         raise VoucherifyConfigurationError(message)
     return reader

@@ -1,4 +1,4 @@
-"""Rows in memory: lists, generators and tables of them."""
+"""Rows in memory: lists, generators and tables."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from airflow_provider_voucherify.sync.rows.values import MAX_DEPTH
 _WHAT_ROWS_ARE = "a list or another iterable of dicts or named tuples, or a table such as a DataFrame"
 _COLUMNS_ARE_FOR_SEQUENCES = "columns= names the values of rows that have no column names"
 _IMMUTABLE = frozenset({str, int, float, bool, NoneType, bytes, Decimal, UUID, date, datetime, time, timedelta})
-"""Types of values that nobody can change."""
+"""Types of immutable values."""
 
 _ROWS_PER_LOOK = 40
 
@@ -49,14 +49,14 @@ def from_records(
     """
     Read rows that are in memory, or a generator of them.
 
-    :param records: a table that knows its column names (a pandas DataFrame, or whatever offers ``__arrow_c_stream__``,
+    :param records: a table that knows its column names (a pandas DataFrame, or anything with ``__arrow_c_stream__``,
         such as Polars' and PyArrow's tables and DuckDB's relations), or an iterable of rows: dicts, named tuples,
         sequences whose names ``columns`` gives, lists of dicts, or such tables.
     :param key: the resource's key field.
     :param columns: names of the values of rows that have no names; a row of another length is refused.
     :param takes_ids: whether a row may be a bare id (text or an integer), which becomes ``{key: id}``.
-    :param of_mapped_task: each element is what an instance of a mapped task has returned, which may be a list of rows.
-    :raises VoucherifyConfigurationError: here or while reading, for what is not rows, or rows without names.
+    :param of_mapped_task: whether each element is the output of a mapped task's instance, which may be a list of rows.
+    :raises VoucherifyConfigurationError: now or while reading, for anything but rows, and for rows without names.
     """
     if columns is not None:
         check_names_of_values(columns)
@@ -110,7 +110,7 @@ class _GivenRows:
         yield from self._rows(some, number)
 
     def _flat(self, records: Iterable[Any]) -> Iterator[Any]:
-        """Yield rows and tables; lists of rows are joined, each when its turn comes."""
+        """Yield rows and tables; lists of rows are joined, each at its turn."""
         has_ids = has_lists = False
         for record in records:
             if type(record) is dict:
@@ -129,7 +129,7 @@ class _GivenRows:
                 yield record
 
     def _is_list_of_rows(self, record: Any) -> bool:
-        """Say whether an element is surely a list of rows: one row of a query can be a list too."""
+        """Say whether an element is certainly a list of rows: one row of a query can be a list too."""
         if not isinstance(record, list | tuple) or hasattr(record, "_fields"):
             return False
         if not self.of_mapped_task:
@@ -194,7 +194,7 @@ class _GivenRows:
         return BadLine(number, f"a row must be a dict, not {type(record).__name__}")
 
     def _by_position(self, some: Iterable[Any], columns: Sequence[str], earlier: int) -> Rows:
-        """Yield rows without names, and those of another length as what cannot be read."""
+        """Yield rows without names; rows of another length are bad lines."""
         names, gathered = tuple(columns), list[tuple[Any, ...]]()
         rows = [self._values(record, number) for number, record in enumerate(some, start=earlier + 1)]
         lengths = {len(row) if isinstance(row, tuple) else None for row in rows}
@@ -229,7 +229,7 @@ class _GivenRows:
 
 
 def _is_list_of_sequences(record: Any) -> bool:
-    """Say whether what is given for a row is surely several, as no id is a sequence of values."""
+    """Say whether a row is certainly a list of several rows, since no id is a sequence of values."""
     return (
         isinstance(record, list | tuple)
         and bool(record)
@@ -248,7 +248,7 @@ def _names_of_values(record: Any) -> Sequence[Any] | None:
 
 def _as_it_is_now(row: Any, memo: dict[int, Any] | None = None, depth: int = 0) -> Any:
     """
-    Return a copy of a row, which a generator may change and give again as its next one.
+    Return a copy of a row, since a generator may change it and yield it again.
 
     :param memo: the copies of what is being copied, by the id of the original: a row may refer to itself.
     """

@@ -1,4 +1,4 @@
-"""Rows of JSON lines, and those of failure files, which have one member more."""
+"""Rows of JSON lines, and of failure files, which have one more member."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from airflow_provider_voucherify.sync.rows.text_files import some_lines, unpacke
 from airflow_provider_voucherify.sync.rows.values import LostValue
 
 _UNREADABLE_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
-"""What a decoder raises that makes a ``Decimal`` of each number with a fraction or an exponent."""
+"""Errors of a decoder that converts each number with a fraction or an exponent to ``Decimal``."""
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 
@@ -93,7 +93,7 @@ def _failed_row(row: Mapping[str, Any], number: int) -> SingleRow | BadLine:
 
 
 def _refuse_renamed_failures(first: bytes) -> None:
-    """Refuse a ``failures.jsonl`` of another name: what was sent would be mapped again, and its marks be sent along."""
+    """Refuse a ``failures.jsonl`` with another name: what was sent would be mapped again, with ``_failure``."""
     try:
         row = msgspec.json.decode(first) if f'"{FAILURE_MEMBER}"'.encode() in first else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -102,7 +102,7 @@ def _refuse_renamed_failures(first: bytes) -> None:
     if isinstance(failure, dict) and failure.get("form") in ("record", "row", "id") and "outcome" in failure:
         raise VoucherifyConfigurationError(
             f"the file begins with a failed record of an earlier run, as only {' and '.join(sorted(FAILURE_FILES))} "
-            "have them: give the file that name, in a folder of its own"
+            "have them: give the file that name, in a separate folder"
         )
 
 

@@ -1,4 +1,4 @@
-"""Names of columns that somebody gave, or that a source has."""
+"""Column names that are given, or that a source has."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def check_names(names: Sequence[Any], who_has: str) -> None:
     """
     Check the names of a table's columns.
 
-    :param who_has: whose they are, as the beginning of a sentence such as ``the table has``.
-    :raises VoucherifyConfigurationError: they are not different texts.
+    :param who_has: the beginning of the error message, such as ``the table has``.
+    :raises VoucherifyConfigurationError: they are not texts, or not all different.
     """
     if unnamed := [name for name in names if not isinstance(name, str)]:
         raise VoucherifyConfigurationError(f"{who_has} a column whose name is {unnamed[0]!r:.60}, not text")

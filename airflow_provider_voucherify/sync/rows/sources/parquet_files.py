@@ -9,7 +9,7 @@ from airflow_provider_voucherify.sync.rows.chunks import CHUNK_BYTES, ROWS_PER_C
 from airflow_provider_voucherify.sync.rows.sources.arrow import arrow_values
 
 BYTES_PER_READ = 65_536
-"""Read ahead of each column: pyarrow would otherwise hold a row group's columns whole, or all of the file's."""
+"""Bytes to read ahead per column: otherwise pyarrow would keep columns of a row group, or of the file, in memory."""
 
 
 def from_parquet(file: IO[bytes], name: str) -> Rows:
@@ -32,7 +32,7 @@ def from_parquet(file: IO[bytes], name: str) -> Rows:
         if not source.metadata.num_rows:
             yield Chunk(tuple(source.schema_arrow.names), ())
     except (ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the disk; pyarrow's own have none
+        if isinstance(error, OSError) and error.errno is not None:  # errors of the disk; pyarrow's own have no errno
             raise
         raise VoucherifyConfigurationError(f"{name} cannot be read: {error}") from None
 

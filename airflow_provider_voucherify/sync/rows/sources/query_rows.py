@@ -14,7 +14,7 @@ def from_cursor(columns: Sequence[str], fetchmany: Callable[[int], Sequence[Sequ
     Read a database cursor to its end, ``ROWS_PER_CHUNK`` rows at a time, or fewer if they are large.
 
     :param columns: the cursor's column names.
-    :param fetchmany: the cursor's ``fetchmany``. Whether the driver streams is the cursor's matter.
+    :param fetchmany: the cursor's ``fetchmany``. Whether the driver streams depends on the cursor.
     """
     names = tuple(map(_column_name, columns))
     size, is_empty = ROWS_AT_FIRST, True
@@ -22,7 +22,7 @@ def from_cursor(columns: Sequence[str], fetchmany: Callable[[int], Sequence[Sequ
         if isinstance(rows[0], Mapping):
             if len(rows[0]) != len(names):
                 raise VoucherifyConfigurationError(
-                    "the query returns several columns of one name, of which its cursor gives one: rename them with AS"
+                    "the query returns several columns of one name, and its cursor keeps one: rename them with AS"
                 )
             rows = [tuple(dict(row).values()) for row in rows]
         elif not (isinstance(rows, list) and isinstance(rows[0], tuple)):
@@ -36,7 +36,7 @@ def from_cursor(columns: Sequence[str], fetchmany: Callable[[int], Sequence[Sequ
 
 
 def _column_name(name: Any) -> str:
-    """Return a column's name as text; some drivers give bytes."""
+    """Return a column's name as text; some drivers return bytes."""
     try:
         name = bytes(name).decode() if isinstance(name, bytes | bytearray) else name
     except UnicodeDecodeError:

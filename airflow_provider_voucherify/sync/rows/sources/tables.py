@@ -1,4 +1,4 @@
-"""Rows of tables in memory that know their column names: DataFrames, and whatever gives an Arrow stream."""
+"""Rows of tables in memory that know their column names: DataFrames, and anything with an Arrow stream."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from airflow_provider_voucherify.sync.rows.sources.names import check_names
 
 
 def is_table(value: Any) -> bool:
-    """Say whether a value is a table, which may well give its columns' names when it is iterated over."""
+    """Say whether a value is a table; iterating over one may yield its column names."""
     kind: Any = type(value)
     return _is_table_type(kind)
 
@@ -34,7 +34,7 @@ def _is_table_type(kind: Any) -> bool:
 
 
 def gives_rows(kind: Any) -> bool:
-    """Say whether a type is a query's result that gives rows, such as SQLAlchemy's, which has ``columns`` too."""
+    """Say whether a type is a query result that yields rows, such as SQLAlchemy's, which has ``columns`` too."""
     return hasattr(kind, "fetchmany") and not hasattr(kind, "__arrow_c_stream__")
 
 
@@ -51,7 +51,7 @@ def from_table(table: Any) -> Rows | None:
 
 
 def _from_pandas(frame: Any) -> Rows:
-    """Read a DataFrame by way of Python's objects: Arrow has no columns of mixed types, and fills up dicts in them."""
+    """Read a DataFrame through Python objects: Arrow has no columns of mixed types, and fills up dicts in them."""
     names = tuple(frame.columns)
     check_names(names, "the DataFrame has")
     unread = [name for name in frame.index.names if name is not None and name not in names]
@@ -68,7 +68,7 @@ def _from_pandas(frame: Any) -> Rows:
 
 
 def _values_of_series(series: Any) -> list[Any]:
-    """Return a column's values; NaN, NaT and NA are how a DataFrame says that there is none."""
+    """Return a column's values; NaN, NaT and NA are a DataFrame's missing values."""
     values: list[Any] = series.astype(object).tolist()
     if series.isna().any():
         return [None if missing else value for value, missing in zip(values, series.isna(), strict=True)]
