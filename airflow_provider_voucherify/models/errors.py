@@ -55,7 +55,7 @@ class VoucherifyError(PortableError):
     """
     Root of all errors of this provider.
 
-    :ivar advice: what a person can do about it, in a few sentences without credentials; None if unknown. The error's
+    :ivar advice: what to do about it, in a few sentences without credentials; None if unknown. The error's
         text ends with it.
     """
 
@@ -67,7 +67,7 @@ class VoucherifyError(PortableError):
         return super().__str__()
 
     def __str__(self) -> str:
-        """Return what has happened, and what to do about it."""
+        """Return what happened, and what to do about it."""
         return self.happened if self.advice is None else f"{self.happened.rstrip('.')}. {self.advice}"
 
 
@@ -258,7 +258,7 @@ class VoucherifyServerError(VoucherifyApiError):
 
 
 def is_transient(error: VoucherifyError) -> bool:
-    """Say whether a read that failed this way may succeed later although nobody does anything about it."""
+    """Say whether a read that failed this way may succeed later by itself."""
     return isinstance(
         error,
         VoucherifyTransportError | VoucherifyServerError | VoucherifyRateLimitError | VoucherifyUnexpectedAnswerError,
@@ -266,7 +266,7 @@ def is_transient(error: VoucherifyError) -> bool:
 
 
 def is_permanent(error: VoucherifyError) -> bool:
-    """Say whether the same request will fail in the same way until a person does something about it."""
+    """Say whether the same request will fail in the same way until somebody fixes the cause."""
     return isinstance(
         error,
         VoucherifyConfigurationError

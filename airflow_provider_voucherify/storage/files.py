@@ -75,7 +75,7 @@ def first_line(path: str, max_bytes: int = 10_000) -> bytes:
 
 def replacing(path: str) -> AbstractContextManager[IO[bytes]]:
     """
-    Open a file, local or in object storage, for writing, such that nobody ever sees half of it.
+    Open a file, local or in object storage, for writing, so that it is never seen half-written.
 
     It takes the place of the old one when the block is left. If that is by an error, the old one stays. On a file
     system that writes in place (``hdfs://``, ``sftp://``) neither is so.
@@ -137,7 +137,7 @@ def _replacing_local(target: Path) -> Iterator[IO[bytes]]:
             yield file
             if unnamed is not None:
                 file.flush()
-                descriptor = file.fileno()  # given for a folder, lest Python call link(), which does not follow links
+                descriptor = file.fileno()  # so that Python does not call link(), which does not follow links
                 os.link(f"/proc/self/fd/{descriptor}", new, src_dir_fd=descriptor)
         os.replace(new, target)
     except BaseException:

@@ -101,8 +101,8 @@ def _files_in(folder: str) -> list[str]:
     names = {PurePosixPath(name).name: kind for name, kind in entries.items()}
     if table := [name for name in _TABLES if name in names]:
         raise VoucherifyConfigurationError(
-            f"{folder} is a table ({table[0]}), whose files have rows that are not in it any more: export it, or "
-            "read it by a query"
+            f"{folder} is a table ({table[0]}), whose files have rows that were deleted from it: export it, or "
+            "read it with a query"
         )
     if "_temporary" in names and "_SUCCESS" not in names:
         raise OSError(f"{folder} is still being written: it has _temporary and no _SUCCESS")
@@ -124,7 +124,7 @@ def _is_data(path: str) -> bool:
 
 
 def place_of(target: ObjectStoragePath) -> tuple[str, str]:
-    """Return what is the same for two spellings of a place; connections are not told apart."""
+    """Return a form that is the same for two spellings of a place; connections are not distinguished."""
     if target.protocol in LOCAL:
         return "", os.path.realpath(target.path)
     return str(target.fs.protocol), str(target.fs._strip_protocol(target.path))

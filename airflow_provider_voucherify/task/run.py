@@ -40,7 +40,7 @@ class TaskRun:
         self.metrics = self._metrics_of(resource)
 
     def hook(self) -> VoucherifyHook:
-        """Return a new hook; whoever asks for it closes it."""
+        """Return a new hook, to be closed by the caller."""
         from airflow_provider_voucherify.task.metered_hook import MeteredHook
 
         return MeteredHook(self._task.voucherify_conn_id, self.metrics.calls_made)

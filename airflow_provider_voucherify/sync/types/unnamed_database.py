@@ -18,10 +18,10 @@ class UnnamedDatabase:
     """
     An SQLite database in a temporary file, whose name is removed once SQLite has opened it.
 
-    It is nobody else's, so it needs no journal, which SQLite could not keep beside a file without a name.
+    No other process uses it, so it needs no journal, which SQLite could not keep for a file without a name.
 
     :param content: what another one's ``copy`` gave; None for an empty database.
-    :ivar db: the connection. It commits by itself if nobody begins a transaction.
+    :ivar db: the connection. It autocommits unless a transaction has been begun.
     """
 
     def __init__(self, content: IO[bytes] | None = None) -> None:
@@ -32,7 +32,7 @@ class UnnamedDatabase:
 
     def attach(self, name: str, content: IO[bytes] | None = None) -> None:
         """
-        Attach a second database under a name, in the place of the one that had it. No transaction may be open.
+        Attach a second database under a name, replacing the one that had it. No transaction may be open.
 
         :raises sqlite3.DatabaseError: the content is not a database; the name has to be attached anew then.
         """

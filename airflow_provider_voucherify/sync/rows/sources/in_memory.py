@@ -35,7 +35,7 @@ _COLUMNS_ARE_FOR_SEQUENCES = "columns= names the values of rows that have no col
 _IMMUTABLE = frozenset({str, int, float, bool, NoneType, bytes, Decimal, UUID, date, datetime, time, timedelta})
 """Types of immutable values."""
 
-_ROWS_PER_LOOK = 40
+_ROWS_PER_STEP = 40
 
 
 def from_records(
@@ -87,22 +87,22 @@ class _GivenRows:
 
     def read(self, records: Iterable[Any]) -> Rows:
         """Read all elements, one after the other."""
-        number, size, look = 0, 0, _ROWS_PER_LOOK
+        number, size, max_rows = 0, 0, _ROWS_PER_STEP
         some: list[Any] = []
         may_change = not isinstance(records, list | tuple)
         for record in self._flat(records):
             is_one_row = type(record) is dict or not is_table(record)
             if is_one_row:
                 some.append(_as_it_is_now(record) if may_change else record)
-                if len(some) < look:
+                if len(some) < max_rows:
                     continue
-                size += weight(record) * _ROWS_PER_LOOK
-                if look < ROWS_PER_CHUNK and size < CHUNK_BYTES:
-                    look += _ROWS_PER_LOOK
+                size += weight(record) * _ROWS_PER_STEP
+                if max_rows < ROWS_PER_CHUNK and size < CHUNK_BYTES:
+                    max_rows += _ROWS_PER_STEP
                     continue
             yield from self._rows(some, number)
             number += len(some)
-            some, size, look = [], 0, _ROWS_PER_LOOK
+            some, size, max_rows = [], 0, _ROWS_PER_STEP
             if not is_one_row:
                 for chunk in from_records(record, self.key, columns=self.columns):
                     yield chunk
@@ -220,8 +220,8 @@ class _GivenRows:
             raise VoucherifyConfigurationError(f"{_COLUMNS_ARE_FOR_SEQUENCES}; row {number} has its own")
         if _is_list_of_sequences(record):
             raise VoucherifyConfigurationError(
-                f"row {number} is a list of rows; give them one by one (in a function with yield from), since nobody "
-                "could count them otherwise"
+                f"row {number} is a list of rows; give them one by one (in a function with yield from), since they "
+                "could not be counted otherwise"
             )
         if isinstance(record, Iterable) and not isinstance(record, str | bytes | bytearray | Set):
             return tuple(record)
