@@ -245,7 +245,7 @@ class Spool:
         ranges: list[tuple[int, int]] = []
         for run in self._runs():
             cuts: Iterator[_Block] = iter((run,))
-            if size + run.length > room or records + run.items > max_items:
+            if size + run.length > room or records + run.items > max_items:  # only part of the block may fit
                 cuts = self._single(run)
             for cut in cuts:
                 if records and (size + cut.length > room or records + cut.items > max_items):

@@ -348,7 +348,7 @@ def _balanced(
     answers = Counter(tally.answers.values())
     not_updated = tally.blame(hidden) if hidden and answers["not_updated"] else answers["not_updated"]
     failed = min(failed, count)
-    room = count - failed
+    room = count - failed  # what is left for everything that has not failed
     written = sum(answers[word] for word in WRITTEN)
     done = result.done_count
     if done is not None and knows_ids:
@@ -356,12 +356,14 @@ def _balanced(
     updated: int | None = None
     created: int | None = None
     if tally.has_report:
+        # The smaller of what the rows say and what the action counts as done.
         certain = written if knows_ids else max(0, written - tally.others_written)
         not_updated = min(not_updated, room if done is None else max(0, min(room, done - certain)))
         succeeded = min(certain if done is None else min(certain, done), room - not_updated)
         if not answers["succeeded"] and (succeeded == written or not (answers["updated"] and answers["created"])):
             updated, created = min(answers["updated"], succeeded), min(answers["created"], succeeded)
     else:
+        # Without a report the count is all there is; one that cannot be about these records alone proves nothing.
         fits = done is not None and done <= count and not tally.others
         not_updated = min(not_updated, room, done or 0)
         succeeded = min((done or 0) - not_updated, room - not_updated) if fits else 0

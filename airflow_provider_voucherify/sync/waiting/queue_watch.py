@@ -148,9 +148,10 @@ class QueueWatch:
         """Say whether to read a page of the list now, and start a reading if none is in progress."""
         if self._goes_on:
             return True
-        if self._unseen in self.waits.awaited:
+        if self._unseen in self.waits.awaited:  # the list does not show the head, so it is polled by itself
             return False
         several = len(self.waits.awaited) > 1
+        # One page of the list finds many finished actions for the price of one poll.
         many = len(over) > FINISHED_AT_ONCE or self._finished_at_once >= FINISHED_AT_ONCE
         if self._verifying or (several and (many or (self._contradicted and not over))):
             self._begin_to_read(now, whole=True)
