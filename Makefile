@@ -54,7 +54,7 @@ test-versions: $(INSTALLED)
 test-drivers: $(DRIVERS)
 	$(PY) -m pytest tests/sync/test_rows_in_memory.py
 	$(PY) -m pytest tests/provider/test_mysql.py tests/provider/test_duckdb.py tests/provider/test_outcome_tables.py
-	$(PY) -m pytest tests/provider/test_database.py tests/provider/test_bulk_load.py
+	$(PY) -m pytest tests/provider/test_database.py tests/provider/test_bulk_load.py tests/provider/test_state_table.py
 	$(PY) -m pytest tests/provider/test_nightly_changes.py -k mariadb
 
 ## crash: interrupt a sync at nineteen moments, five times each, on a real Airflow with PostgreSQL, and count what arrived

@@ -66,7 +66,7 @@ class RowTracking:
         map_index = None if ti.map_index is None or ti.map_index < 0 else ti.map_index
         name = state.sync_name or sync_name(context)
         if state.conn_id:
-            tables = OutcomeTables(state.conn_id, state.table, name, resource)
+            tables = OutcomeTables(state.conn_id, state.table, name, resource, keep_values=state.keep_values)
             return cls(resource, name, StagedTable(state.conn_id, state.table), tables.history, tables)
         names = [ti.dag_id, ti.task_id] if state.sync_name is None else [state.sync_name]
         own = [quote(part, safe="") for part in (*names, resource) if part]
@@ -163,7 +163,7 @@ class RowTracking:
         """
         if self.tables is not None:
             ledger.doubt()
-            self.tables.state.doubt(ledger.doubted(), ledger.run)
+            self.tables.state.doubt(ledger.doubted, ledger.run)
         elif self.state_path is not None:
             if self._state_file(self.state_path) != ledger.state_file:
                 ledger.state_is_contested = True

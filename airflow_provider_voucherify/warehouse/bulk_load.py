@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from threading import Event, Thread
-from typing import Any
+from typing import Any, Literal
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,14 @@ _CHARACTERS_PER_STATEMENT = 2_000_000
 """Of texts in one statement of MySQL, whose ``max_allowed_packet`` is 16 MB."""
 
 Rows = Iterable[Sequence[Any]]
+Dialect = Literal["postgres", "mysql", "sqlite", "duckdb", "other"]
+
+_DIALECTS: dict[str, Dialect] = {
+    **dict.fromkeys(("psycopg", "psycopg2"), "postgres"),
+    **dict.fromkeys(("MySQLdb", "pymysql", "mysql"), "mysql"),
+    "sqlite3": "sqlite",
+    **dict.fromkeys(("duckdb", "_duckdb"), "duckdb"),
+}
 
 
 class Progress:
@@ -63,11 +71,13 @@ class Progress:
             log.info("Writing %s: %d so far, %.0f seconds", self._what, self.rows, time.monotonic() - self._began)
 
 
-def is_postgres(cursor: Any) -> bool:
-    """Say whether a cursor is one of PostgreSQL, and not of a database that only speaks its protocol."""
-    if not {"psycopg", "psycopg2"} & set(_modules_of(cursor)):
-        return False
-    return int(cursor.connection.info.server_version) >= FIRST_POSTGRES
+def dialect_of(cursor: Any) -> Dialect:
+    """Return which of the databases whose own means are known a cursor is of, by its driver."""
+    known = (_DIALECTS[module] for module in _modules_of(cursor) if module in _DIALECTS)
+    dialect: Dialect = next(known, "other")
+    if dialect == "postgres" and int(cursor.connection.info.server_version) < FIRST_POSTGRES:
+        return "other"
+    return dialect
 
 
 def bulk_load(cursor: Any, table: str, columns: Iterable[str], rows: Rows, *, mark: str = "%s") -> int:
@@ -84,9 +94,7 @@ def bulk_load(cursor: Any, table: str, columns: Iterable[str], rows: Rows, *, ma
     :returns: the number of rows. Errors of the database, and of ``rows``, are raised as they are.
     """
     names = list(columns)
-    load = next((_LOADERS[module] for module in _modules_of(cursor) if module in _LOADERS), _insert)
-    if load in (_copy, _copy_expert) and not is_postgres(cursor):
-        load = _insert
+    load = _LOADERS[dialect_of(cursor)]
     with Progress(f"rows into the table {table}") as progress:
         load(cursor, f"{table} ({', '.join(names)})", len(names), _counted(rows, progress), mark)
     return progress.rows
@@ -111,10 +119,13 @@ _COLUMN, _ROW, _NULL = "\x01", "\x02", "\x03"
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
-def _copy(cursor: Any, target: str, _: int, lists: Iterable[list[Sequence[Any]]], __: str) -> None:
+def _copy(cursor: Any, target: str, width: int, lists: Iterable[list[Sequence[Any]]], mark: str) -> None:
+    if not hasattr(cursor, "copy"):
+        return _copy_expert(cursor, target, width, lists, mark)
     with cursor.copy(f"copy {target} from stdin") as copy:
         for some in lists:
             copy.write(_copy_text(some))
+    return None
 
 
 def _copy_expert(cursor: Any, target: str, _: int, lists: Iterable[list[Sequence[Any]]], __: str) -> None:
@@ -220,13 +231,10 @@ def _marks(mark: str, width: int) -> str:
     return f"({', '.join([mark] * width)})"
 
 
-_LOADERS: dict[str, Callable[[Any, str, int, Iterable[list[Sequence[Any]]], str], None]] = {
-    "psycopg": _copy,
-    "psycopg2": _copy_expert,
-    "sqlite3": _executemany,
-    "MySQLdb": _executemany_some,
-    "pymysql": _executemany_some,
+_LOADERS: dict[Dialect, Callable[[Any, str, int, Iterable[list[Sequence[Any]]], str], None]] = {
+    "postgres": _copy,
     "mysql": _executemany_some,
+    "sqlite": _executemany,
     "duckdb": _insert_arrow,
-    "_duckdb": _insert_arrow,
+    "other": _insert,
 }

@@ -41,9 +41,10 @@ class OutcomeTables:
     :param table: what the tables' names begin with, optionally after a schema and a dot.
     :param sync_name: whose rows they are; other syncs in the same tables have their own.
     :param resource: of the records; empty if that is not known before they are settled.
+    :param keep_values: whether they have the JSON of the records, too.
     """
 
-    def __init__(self, conn_id: str, table: str, sync_name: str, resource: str) -> None:
+    def __init__(self, conn_id: str, table: str, sync_name: str, resource: str, *, keep_values: bool = False) -> None:
         if len(sync_name) > MAX_NAME:
             raise VoucherifyConfigurationError(f"the sync's name has more than {MAX_NAME} characters")
         self._sync_name = sync_name
@@ -51,7 +52,7 @@ class OutcomeTables:
         self._database = Database(conn_id)
         self._kept = KeptText(self._database, f"{table}_state")
         self.history = HistoryTables(self._database, table, sync_name, resource, self._kept)
-        self.state = StateTable(self._database, table, sync_name, resource, self._kept)
+        self.state = StateTable(self._database, table, sync_name, resource, self._kept, keep_values=keep_values)
 
     def create(self) -> None:
         """

@@ -140,6 +140,14 @@ def state(name: str) -> Table:
     )
 
 
+def staging(name: str) -> Table:
+    """Describe ``{name}_staging``: states on their way to their table, by batch, where no table can be temporary."""
+    columns = (Column(column.name, column.type) for column in state(name).columns)
+    return _table(
+        f"{name}_staging", Column("batch", _DIGEST, nullable=False), *columns, indexes={"by_batch": ("batch",)}
+    )
+
+
 def staged(name: str) -> Table:
     """Describe ``{name}_staged``: files of tasks that are deferred, in pieces."""
     return _table(

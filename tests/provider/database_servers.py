@@ -46,7 +46,10 @@ def mariadb_server() -> Iterator[dict[str, Any]]:
     with _folder() as folder:
         port, data, ready = free_port(), f"--datadir={folder}/data", folder / "ready.sock"
         first = folder / "first.sql"
-        first.write_text("CREATE USER airflow@'127.0.0.1';\nGRANT ALL ON *.* TO airflow@'127.0.0.1';\n")
+        first.write_text(
+            "CREATE DATABASE airflow;\nCREATE USER airflow@'127.0.0.1';\n"
+            "GRANT ALL ON *.* TO airflow@'127.0.0.1' WITH GRANT OPTION;\n"
+        )
         first.chmod(0o644)
         installation = ("--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve")
         _run("mariadb-install-db", "--no-defaults", data, *installation)
@@ -59,7 +62,7 @@ def mariadb_server() -> Iterator[dict[str, Any]]:
             while server.poll() is None and not ready.exists():
                 time.sleep(0.05)
             assert server.poll() is None, (folder / "log").read_text()
-            yield {"conn_type": "mysql", "host": "127.0.0.1", "port": port, "login": "airflow", "schema": "mysql"}
+            yield {"conn_type": "mysql", "host": "127.0.0.1", "port": port, "login": "airflow", "schema": "airflow"}
         finally:
             server.kill()
             server.wait()

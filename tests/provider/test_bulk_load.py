@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_voucherify.warehouse import bulk_load as module
-from airflow_provider_voucherify.warehouse.bulk_load import bulk_load, is_postgres
+from airflow_provider_voucherify.warehouse.bulk_load import bulk_load, dialect_of
 
 GrowthMb = Callable[[], float]
 DRIVERS = ["psycopg", "psycopg2", "sqlite3", "MySQLdb", "pymysql", "mysql.connector", "duckdb", "any"]
@@ -99,14 +99,14 @@ def connect(driver: str, request: pytest.FixtureRequest, folder: Path) -> Any:
         case "MySQLdb":
             import MySQLdb
 
-            return MySQLdb.connect(**there, db="mysql", charset="utf8mb4")
+            return MySQLdb.connect(**there, db=server["schema"], charset="utf8mb4")
         case "pymysql":
             import pymysql
 
-            return pymysql.connect(**there, db="mysql", charset="utf8mb4")
+            return pymysql.connect(**there, db=server["schema"], charset="utf8mb4")
     import mysql.connector
 
-    return mysql.connector.connect(**there, database="mysql", charset="utf8mb4")
+    return mysql.connector.connect(**there, database=server["schema"], charset="utf8mb4")
 
 
 def mark_of(driver: str) -> str:
@@ -247,7 +247,7 @@ def test_redshift_has_the_drivers_of_postgresql_and_none_of_its_means(driver: st
     statements: list[str] = []
     cursor.execute = lambda statement, _: statements.append(statement)
 
-    assert not is_postgres(cursor)
+    assert dialect_of(cursor) == "other"
     bulk_load(cursor, "t", ["a"], [(1,), (2,)])
 
     assert statements == ["insert into t (a) values (%s), (%s)"]
