@@ -238,10 +238,9 @@ def test_duckdb_without_pyarrow_gets_statements_of_many_rows(tmp_path: Path, mon
         assert len(read(connection)) == 5_000
 
 
-def test_redshift_has_the_drivers_of_postgresql_and_none_of_its_means(driver: str) -> None:
-    if not driver.startswith("psycopg"):
-        pytest.skip("a driver that is not PostgreSQL's")
-    cls = type("Cursor", (), {"__module__": f"{driver}.extensions"})
+@pytest.mark.parametrize("module", ["psycopg", "psycopg2"])
+def test_redshift_has_the_drivers_of_postgresql_and_none_of_its_means(module: str) -> None:
+    cls = type("Cursor", (), {"__module__": f"{module}.extensions"})
     cursor: Any = cls()
     cursor.connection = SimpleNamespace(info=SimpleNamespace(server_version=80_002))
     statements: list[str] = []
