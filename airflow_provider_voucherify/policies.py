@@ -237,8 +237,8 @@ class State(Policy):
     :param table: what the names of these tables begin with, optionally after a schema and a dot.
     :param path: or a folder, local or in object storage, that all workers share: each sync has a folder of its own in
         it, with a file ``state`` of about 50 bytes for each record.
-    :param outcomes: in a folder, also keep the outcome of every row (``sync.types.outcome.RowOutcome``) in
-        a file ``outcomes/<run id>.<format>`` for each run: ``jsonl``, ``csv`` or ``parquet``; None for no such file.
+    :param outcomes: in a folder, also keep the outcome of every row (``sync.types.outcome.RowOutcome``) in a file
+        ``outcomes/<run id>/try=<number>.<id>.<format>`` for each try: ``jsonl``, ``csv`` or ``parquet``; None for none.
         A database always has the outcomes, in the table ``…_changelog``.
     :param sync_name: names the sync. Tasks of the same name and resource share the state of their records, and have to
         send the same records. Default: the DAG's and the task's id. One task at a time may use a state.
@@ -254,6 +254,9 @@ class State(Policy):
     :param keep_values: also keep the JSON that was sent of each record: in the changelog, and of what Voucherify
         confirmed last in the state, to tell which values a record had when. It is personal data of your customers.
         Records that do not change have none until they are sent again, e.g. by a ``full_refresh``.
+    :param keep_days: in a database, how long the lines of the changelog are kept, in days; each sync deletes its own
+        that are older. None for ever, as the runs are. In a folder files stay until somebody, or a lifecycle rule of
+        the object store, removes them.
     """
 
     conn_id: str | None = None
@@ -264,6 +267,7 @@ class State(Policy):
     on_removed: Literal["ignore", "report"] | Mapping[str, Any] = "ignore"
     max_removed_ratio: float | None = 0.5
     keep_values: bool = False
+    keep_days: int | None = 90
 
     @classmethod
     def of(cls, parameter: str, given: Any) -> Self:
@@ -295,6 +299,8 @@ class State(Policy):
         marks = isinstance(self.on_removed, Mapping) and isinstance(self.on_removed.get("metadata"), Mapping)
         if self.on_removed not in ("ignore", "report") and not (marks and len(self.on_removed) == 1):
             yield f"on_removed of {parameter} must be 'ignore', 'report' or {{'metadata': {{...}}}}"
+        if self.keep_days is not None:
+            yield from mistake_in_number(f"keep_days of {parameter}", self.keep_days, 1)
         if self.max_removed_ratio is not None:
             yield from mistake_in_number(f"max_removed_ratio of {parameter}", self.max_removed_ratio, 0, 1)
         if not isinstance(self.keep_values, bool):

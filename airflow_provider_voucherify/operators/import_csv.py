@@ -19,7 +19,7 @@ from airflow_provider_voucherify.models.errors import (
     refuse_all,
 )
 from airflow_provider_voucherify.models.numbers import check_number
-from airflow_provider_voucherify.policies import Limits, Requests
+from airflow_provider_voucherify.policies import Limits, Requests, State
 from airflow_provider_voucherify.task.conclusion import Callback, with_warnings
 from airflow_provider_voucherify.task.lineage import openlineage_facets
 from airflow_provider_voucherify.task.operator_run import OperatorRun
@@ -33,6 +33,7 @@ from airflow_provider_voucherify.task.parameters import (
     wrong_submitting,
 )
 from airflow_provider_voucherify.task.rendering import fields_to_render, render_template
+from airflow_provider_voucherify.task.tracked_state import failed_records, wrong_history
 from airflow_provider_voucherify.task.unsettled import unsettled_summary
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
         everything again. With ``restart``, and below Airflow 3.3, a retry sends everything again too; then a file with
         rows without ids is refused in any try after the first (``VoucherifyRowsWithoutIdsError``, which Airflow does
         not retry), whether after a retry or a clear.
+    :param state: where the history of the task's tries is kept, as that of a bulk operator: a connection id, a folder
+        or a ``policies.State``. Of the rows it has those that failed; all rows of the file are sent each time.
     :param report_path: folder (local or object storage) for ``failures.jsonl``, which has the failed rows with their
         reasons: complete if ``path`` can be read again and has not changed, otherwise by number and id. Each mapped
         task gets its own subfolder.
@@ -111,8 +114,11 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
     :param voucherify_conn_id: connection of type ``voucherify``.
     """
 
-    template_fields: Sequence[str] = ("path", "report_path", "requests", "fail_if", "warn_if", "voucherify_conn_id")
-    template_fields_renderers = dict.fromkeys(("requests", "fail_if", "warn_if"), "json")
+    template_fields: Sequence[str] = (
+        *("path", "requests", "fail_if", "warn_if", "state", "report_path"),
+        "voucherify_conn_id",
+    )
+    template_fields_renderers = dict.fromkeys(("requests", "fail_if", "warn_if", "state"), "json")
     checked_limits = ("failed", "failed_ratio", "not_reported", "expected_keys")
     operator_extra_links = EXTRA_LINKS
     ui_color = UI_COLOR
@@ -133,6 +139,7 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
         fail_if: Limits | Mapping[str, Any] | None = None,
         warn_if: Limits | Mapping[str, Any] | None = None,
         on_retry: Literal["resume", "restart"] = "resume",
+        state: str | State | Mapping[str, Any] | None = None,
         report_path: str | None = None,
         on_failed_records_callback: Callback | Sequence[Callback] | None = None,
         voucherify_conn_id: str = "voucherify_default",
@@ -149,6 +156,7 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
         self.fail_if = fail_if
         self.warn_if = warn_if
         self.on_retry = on_retry
+        self.state = state
         self.report_path = report_path
         self.on_failed_records_callback = on_failed_records_callback
         self.voucherify_conn_id = voucherify_conn_id
@@ -202,6 +210,7 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
             )
         yield from wrong_paths(self, is_known, "path")
         yield from wrong_submitting(self, is_known)
+        yield from wrong_history(self, is_known)
         yield from wrong_choice(self, "on_retry", "resume", "restart")
         if is_known("requests"):
             yield from mistakes_of(self._max_bytes)
@@ -254,14 +263,14 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
     ) -> SyncSummary:
         from airflow_provider_voucherify.sync.results.collect_import import collect_import_outcomes
 
-        with ExitStack() as stack:
+        with failed_records(self, run.context) as failed, ExitStack() as stack:
             summary = collect_import_outcomes(
                 sync,
                 client,
                 resource=self.resource,
                 folder=run.folder,
                 file=partial(self._file_as_sent, run.context, stack, sync),
-                listeners=run.listeners,
+                listeners=[*run.listeners, *failed],
                 **how,
             )
         return with_warnings(self, summary)

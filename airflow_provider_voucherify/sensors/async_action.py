@@ -23,13 +23,14 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyConfigurationError,
     VoucherifyError,
 )
-from airflow_provider_voucherify.policies import Limits
+from airflow_provider_voucherify.policies import Limits, State
 from airflow_provider_voucherify.task.conclusion import Callback, with_warnings
 from airflow_provider_voucherify.task.lineage import openlineage_facets
 from airflow_provider_voucherify.task.parameters import CheckedWhenParsed, Wrong, check, wrong_waiting
 from airflow_provider_voucherify.task.rendering import render_template
 from airflow_provider_voucherify.task.resumption import Resumption
 from airflow_provider_voucherify.task.run import TaskRun
+from airflow_provider_voucherify.task.tracked_state import failed_records, wrong_history
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import VoucherifyClient
@@ -60,6 +61,8 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
         ``policies.Limits``, beyond which the sensor fails. Default: no record may fail.
     :param warn_if: the same, but the task continues; the log, the summary (``warning``) and
         ``on_failed_records_callback`` say so.
+    :param state: where the history of the sensor's tries is kept, as that of a bulk operator: a connection id, a folder
+        or a ``policies.State``. Of the records it has those that failed, since no one else is known.
     :param report_path: folder (local or object storage) for the reports and ``failures.jsonl``; not the one of the task
         that submitted, whose ``failures.jsonl`` has the refused rows.
     :param on_failed_records_callback: notifier or callable (or several) that is called if records failed, even if the
@@ -70,12 +73,13 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
     template_fields: Sequence[str] = (
         "async_action_id",
         "async_action_ids",
+        "state",
         "report_path",
         "fail_if",
         "warn_if",
         "voucherify_conn_id",
     )
-    template_fields_renderers = dict.fromkeys(("fail_if", "warn_if"), "json")
+    template_fields_renderers = dict.fromkeys(("state", "fail_if", "warn_if"), "json")
     checked_limits = ("failed", "failed_ratio", "created", "not_reported", "expected_keys")
     operator_extra_links = EXTRA_LINKS
     render_template = render_template
@@ -91,6 +95,7 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         fail_if: Limits | Mapping[str, Any] | None = None,
         warn_if: Limits | Mapping[str, Any] | None = None,
+        state: str | State | Mapping[str, Any] | None = None,
         report_path: str | None = None,
         on_failed_records_callback: Callback | Sequence[Callback] | None = None,
         voucherify_conn_id: str = "voucherify_default",
@@ -102,6 +107,7 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
         self.deferrable = deferrable
         self.fail_if = fail_if
         self.warn_if = warn_if
+        self.state = state
         self.report_path = report_path
         self.on_failed_records_callback = on_failed_records_callback
         self.voucherify_conn_id = voucherify_conn_id
@@ -109,24 +115,24 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
 
     def execute(self, context: Context) -> Any:
         """Wait: in the triggerer if ``deferrable``, otherwise as every sensor does."""
-        run = TaskRun(self, context)
-        run.clear_links()
         self._announced = False
-        try:
-            check(self, rendered=True)
-        except VoucherifyConfigurationError as error:
-            raise AirflowFailException(f"{type(error).__name__}: {error}") from error
-        if not self.deferrable:
-            return super().execute(context)
-        with self._skipping(), run.hook() as hook:
-            sync = self._submitted()
-            run.announce(hook, sync.async_action_ids)
-            return run.finish(self._completion(run, hook, sync, time.time() + self.timeout).wait())
+        with TaskRun(self, context) as run:
+            run.begin()
+            try:
+                check(self, rendered=True)
+            except VoucherifyConfigurationError as error:
+                raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+            if not self.deferrable:
+                return super().execute(context)
+            with self._skipping(), run.hook() as hook:
+                sync = self._submitted()
+                run.announce(hook, sync.async_action_ids)
+                return run.finish(self._completion(run, hook, sync, time.time() + self.timeout).wait())
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Resume with the trigger's event; see ``VoucherifyAsyncActionTrigger``."""
-        run = TaskRun(self, context)
-        with self._skipping():
+        with TaskRun(self, context) as run, self._skipping():
+            run.go_on()
             resumption = Resumption.read(event)
             resumption.check_in_time()
             with run.hook() as hook:
@@ -165,7 +171,9 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
     def _settle(self, run: TaskRun, sync: SubmittedSync, client: VoucherifyClient, **how: Any) -> SyncSummary:
         from airflow_provider_voucherify.sync.results.collect import collect_outcomes
 
-        return with_warnings(self, collect_outcomes(sync, client, folder=run.folder, listeners=[run.metrics], **how))
+        with failed_records(self, run.context) as failed:
+            how["listeners"] = [run.metrics, *failed]
+            return with_warnings(self, collect_outcomes(sync, client, folder=run.folder, **how))
 
     def _wrong(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
         if (self.async_action_id is None) == (self.async_action_ids is None):
@@ -174,6 +182,7 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
                 ('async_action_ids=task_that_sends.output["async_action_ids"],',),
             )
         yield from wrong_waiting(self, is_known)
+        yield from wrong_history(self, is_known)
 
     def _submitted(self) -> SubmittedSync:
         from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync

@@ -138,12 +138,17 @@ def _wrong_state(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
     if task.state is None and task.has_state:
         yield Wrong("state is empty, though the DAG gives one")
     if is_known("state") and task.state is not None:
-        yield from mistakes_of(_check_state, task)
+        yield from mistakes_of(check_state, task)
     if is_known("full_refresh"):
         yield from mistakes_of(is_true, "full_refresh", task.full_refresh)
 
 
-def _check_state(task: Any) -> None:
+def check_state(task: Any) -> None:
+    """
+    Check the parameter ``state``.
+
+    :raises VoucherifyConfigurationError: it is none.
+    """
     from airflow_provider_voucherify.storage.paths import path_text
 
     state = state_of(task)

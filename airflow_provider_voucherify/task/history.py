@@ -44,17 +44,11 @@ class TryRecord:
         self._task = task
         self._context = context
         self._history = history
-        self._is_open = False
 
     def open(self) -> None:
         """Write it."""
         if self._history is not None:
             self._history.open(self._beginning() | {"started_at": time.time()})
-            self._is_open = True
-
-    def go_on(self) -> None:
-        """Take up the record of a try that goes on after it was deferred."""
-        self._is_open = self._history is not None
 
     def close(self, error: BaseException | None) -> None:
         """
@@ -64,7 +58,7 @@ class TryRecord:
 
         :param error: by which the try ends; None if it succeeds.
         """
-        if self._history is None or not self._is_open or type(error).__name__ in _LEAVES_THE_WORKER:
+        if self._history is None or type(error).__name__ in _LEAVES_THE_WORKER:
             return
         now = time.time()
         try:
@@ -101,12 +95,13 @@ class TryRecord:
         if error is None:
             ended: dict[str, Any] = {"status": "success"}
         elif isinstance(error, AirflowSkipException):
-            ended = {"status": "skipped", "error_message": redact(shortened(str(error)))}
+            ended = {"status": "skipped", "error_message": redact(shortened(str(error.__cause__ or error)))}
         else:
             ended = {
                 "status": "failed",
                 "error_type": type(error).__name__,
-                "error_message": redact(shortened(str(error))),
+                "error_message": redact(shortened(getattr(error, "happened", str(error)))),
+                "advice": redact(shortened(getattr(error, "advice", None))),
             }
         summary: SyncSummary | None = self._task.summary
         if summary is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cached_property, partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import AirflowFailException, get_task_state_store
 from airflow_provider_voucherify.models.errors import (
@@ -84,9 +84,6 @@ class OperatorRun(TaskRun):
         self._staging = staging
         self._started = time.time()
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
@@ -95,7 +92,7 @@ class OperatorRun(TaskRun):
                 self._note_unknown_actions(error.call.rpartition("/")[2])
             except Exception:
                 self._log.warning("What Voucherify does not know cannot be written down for a retry", exc_info=True)
-        self.record.close(error)
+        super().__exit__(kind, error, traceback)
         if (
             isinstance(error, VoucherifyError)
             and is_permanent(error)
@@ -171,7 +168,7 @@ class OperatorRun(TaskRun):
         """Go on where a trigger's event leads; what was staged is removed unless the task is deferred again."""
         from airflow_provider_voucherify.task.staging import StagedRecords
 
-        self.record.go_on()
+        self.go_on()
         try:
             resumption = Resumption.read(event)
         except VoucherifyError:

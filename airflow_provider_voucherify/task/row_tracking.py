@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from tempfile import TemporaryFile
@@ -24,7 +26,12 @@ from airflow_provider_voucherify.warehouse.staged_table import StagedTable
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.sync.state.ledger import Ledger
+    from airflow_provider_voucherify.sync.state.record_state import RecordState
+    from airflow_provider_voucherify.sync.types.outcome import RowOutcome
 
+log = logging.getLogger(__name__)
+
+SECONDS_PER_DAY = 86_400
 
 GONE = "the state of earlier syncs is gone, though there are runs of this sync, so every row is sent"
 
@@ -44,6 +51,7 @@ class RowTracking:
     :param tables: outcomes and state in a database.
     :param state_path: or the file of the state.
     :param outcomes_path: and a file for the outcomes of the try, if they are wanted.
+    :param keep_days: how long lines of the changelog are kept; None for ever.
     """
 
     resource: str
@@ -53,6 +61,7 @@ class RowTracking:
     tables: OutcomeTables | None = None
     state_path: str | None = None
     outcomes_path: str | None = None
+    keep_days: int | None = None
 
     @classmethod
     def of(cls, state: State, resource: str, context: Context, *, name_is_shared: bool) -> RowTracking:
@@ -67,7 +76,8 @@ class RowTracking:
         name = state.sync_name or sync_name(context)
         if state.conn_id:
             tables = OutcomeTables(state.conn_id, state.table, name, resource, keep_values=state.keep_values)
-            return cls(resource, name, StagedTable(state.conn_id, state.table), tables.history, tables)
+            staged = StagedTable(state.conn_id, state.table)
+            return cls(resource, name, staged, tables.history, tables, keep_days=state.keep_days)
         names = [ti.dag_id, ti.task_id] if state.sync_name is None else [state.sync_name]
         own = [quote(part, safe="") for part in (*names, resource) if part]
         if map_index is not None and name_is_shared:
@@ -178,7 +188,6 @@ class RowTracking:
 
         :returns: what deserves a look, in words.
         """
-        from airflow_provider_voucherify.sync.state.outcome_file import write_outcomes
 
         warnings: list[str] = []
         if recreated := ledger.count_recreated():
@@ -186,14 +195,13 @@ class RowTracking:
                 f"{recreated} records that an earlier sync had confirmed were created anew: they had been deleted at "
                 "Voucherify, with what it knew of them"
             )
-        if self.outcomes_path is not None:
-            with replacing(self.outcomes_path) as file:
-                write_outcomes(ledger.outcomes(), self.outcomes_path, file)
         if self.tables is not None:
             ledger.update_state()
             outcomes = partial(ledger.outcomes, with_unchanged=False)
-            warnings.extend(self.tables.write(try_id(context), ledger.run, outcomes, ledger.changed_states))
-        elif self.state_path is not None:
+            warnings.extend(self.write_outcomes(outcomes, context, ledger.changed_states))
+            return warnings
+        self.write_outcomes(ledger.outcomes, context)
+        if self.state_path is not None:
             is_another = self._state_file(self.state_path) != ledger.state_file
             contested = is_another or ledger.state_is_contested
             if is_another:
@@ -205,6 +213,33 @@ class RowTracking:
                 ledger.update_state()
             self._write_state_file(ledger)
             context["ti"].xcom_push(key=STATE_XCOM_KEY, value=self.state_path)
+        return warnings
+
+    def write_outcomes(
+        self,
+        outcomes: Callable[[], Iterable[RowOutcome]],
+        context: Context,
+        states: Callable[[], Iterable[RecordState]] = tuple,
+    ) -> list[str]:
+        """
+        Write outcomes of a try into the history, and remove those that are older than ``keep_days``.
+
+        :param states: what has changed with them, for tables.
+        :returns: what needs attention, in words.
+        """
+        from airflow_provider_voucherify.sync.state.outcome_file import write_outcomes
+
+        if self.outcomes_path is not None:
+            with replacing(self.outcomes_path) as file:
+                write_outcomes(outcomes(), self.outcomes_path, file)
+        if self.tables is None:
+            return []
+        warnings = self.tables.write(try_id(context), run_name(context), outcomes, states)
+        if self.keep_days is not None:
+            try:
+                self.tables.history.forget(time.time() - self.keep_days * SECONDS_PER_DAY)
+            except Exception:
+                log.warning("Old lines of the changelog cannot be deleted; the next sync tries again", exc_info=True)
         return warnings
 
     def _was_written(self, context: Context) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_voucherify.links.async_action import DASHBOARD_XCOM_KEY, REPORT_XCOM_KEY, report_url
 from airflow_provider_voucherify.task.completion import Completion, Deferral, Done
@@ -25,7 +26,9 @@ IDS_XCOM_KEY = "async_action_ids"
 
 class TaskRun:
     """
-    What every run needs: the connection, the report folder, the links, the end.
+    What every run needs: the connection, the report folder, the links, the record of it, the end.
+
+    A context manager: it closes the record.
 
     :param task: the operator or sensor, its templates rendered. Of its own parameters ``voucherify_conn_id``,
         ``report_path``, ``on_failed_records_callback`` and the thresholds are read.
@@ -37,7 +40,17 @@ class TaskRun:
         self.resource = resource
         self._task = task
         self._log = task.log
+        self._record: TryRecord | None = None
         self.metrics = self._metrics_of(resource)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._record is not None:
+            self._record.close(error)
 
     def hook(self) -> VoucherifyHook:
         """Return a new hook, to be closed by the caller."""
@@ -57,18 +70,21 @@ class TaskRun:
         path = path_text("report_path", self._task.report_path).rstrip("/")
         return StorageReportFolder(path if map_index is None or map_index < 0 else f"{path}/map_index={map_index}")
 
-    @cached_property
-    def record(self) -> TryRecord:
-        """The record of this try in the history of its sync."""
-        from airflow_provider_voucherify.task.tracked_state import try_record
-
-        return try_record(self._task, self.context)
-
     def begin(self) -> None:
         """Record that the try begins, and forget what an earlier one has left in the task and its links."""
+        from airflow_provider_voucherify.task.tracked_state import try_record
+
         self._task.summary = None
         self.clear_links()
-        self.record.open()
+        record = try_record(self._task, self.context, begins=True)
+        record.open()
+        self._record = record
+
+    def go_on(self) -> None:
+        """Take up the record of a try that was deferred."""
+        from airflow_provider_voucherify.task.tracked_state import try_record
+
+        self._record = try_record(self._task, self.context, begins=False)
 
     def clear_links(self) -> None:
         """Write empty XComs for links and sensor, so that Airflow does not log an error when nothing is sent."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import set_asset_state
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, VoucherifyError
-from airflow_provider_voucherify.task.bulk_parameters import state_of
+from airflow_provider_voucherify.task.bulk_parameters import check_state, state_of
+from airflow_provider_voucherify.task.parameters import Wrong, mistakes_of
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
     from airflow_provider_voucherify.sync.state.ledger import Ledger
+    from airflow_provider_voucherify.sync.types.settled import Listener
     from airflow_provider_voucherify.task.history import TryRecord
     from airflow_provider_voucherify.task.row_tracking import RowTracking
     from airflow_provider_voucherify.task.staging import Folder
@@ -74,15 +77,45 @@ def row_tracking(task: Any, context: Context) -> RowTracking:
     return RowTracking.of(state, resource, context, name_is_shared=_name_is_shared(task))
 
 
-def try_record(task: Any, context: Context) -> TryRecord:
-    """Return the record of a try, which has no history to be in without a ``state``, or if it cannot be one."""
+def try_record(task: Any, context: Context, *, begins: bool) -> TryRecord:
+    """
+    Return the record of a try, which has no history to be in without a ``state``, or if it cannot be one.
+
+    :param begins: make the place of the history, if it is not there, unless this is a dry run.
+    """
     from airflow_provider_voucherify.task.history import TryRecord
 
     tracking = None
     with suppress(VoucherifyConfigurationError):  # which the check of the parameters raises again
         tracking = row_tracking(task, context) if getattr(task, "state", None) is not None else None
-    is_there = tracking is not None and tracking.create(dry_run=getattr(task, "is_dry_run", False))
-    return TryRecord(task, context, tracking.history if tracking is not None and is_there else None)
+    if tracking is None or (begins and not tracking.create(dry_run=getattr(task, "is_dry_run", False))):
+        return TryRecord(task, context, None)
+    return TryRecord(task, context, tracking.history)
+
+
+@contextmanager
+def failed_records(task: Any, context: Context) -> Iterator[list[Listener]]:
+    """Give who listens for failed records, and write these into the history in the end, if there is one."""
+    from airflow_provider_voucherify.sync.results.failed_records import FailedRecords
+
+    if task.state is None:
+        yield []
+        return
+    with FailedRecords() as failed:
+        yield [failed]
+        row_tracking(task, context).write_outcomes(failed.outcomes, context)
+
+
+def wrong_history(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
+    """Say what is wrong with the ``state`` of a task that does not know what its records are like."""
+    if task.state is None or not is_known("state"):
+        return
+    yield from mistakes_of(check_state, task)
+    with suppress(VoucherifyConfigurationError):
+        state = state_of(task)
+        for name in ("on_removed", "max_removed_ratio", "keep_values"):
+            if state is not None and name in state.given:
+                yield Wrong(f"{name} of state is for the operators of bulk updates")
 
 
 def state_folder(task: Any, context: Context) -> Folder | None:

@@ -21,7 +21,7 @@ ROWS_PER_DELETE = 10_000
 
 _LINE = (
     *("try_id", "entry_number", "written_at", "sync_key", "source_row", "record_id", "outcome", "reason_key"),
-    *("message", "details", "async_action_id"),
+    *("message", "details", "async_action_id", "content"),
 )
 
 
@@ -145,5 +145,5 @@ class HistoryTables:
             yield [
                 *(try_id, number, at, self._sync_key, outcome.row, cut(outcome.id, MAX_ID), outcome.outcome),
                 *(cut(outcome.key, 100), cut(outcome.message, MAX_ID), cut(outcome.details, MAX_ID)),
-                cut(outcome.async_action_id, 100),
+                *(cut(outcome.async_action_id, 100), outcome.content),
             ]

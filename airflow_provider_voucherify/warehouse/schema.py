@@ -7,8 +7,21 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, Integer, MetaData, String, Table, Text, Unicode
-from sqlalchemy.dialects import mysql
+from sqlalchemy import (
+    TIMESTAMP,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    Unicode,
+)
+from sqlalchemy.dialects import mssql, mysql, postgresql, sqlite
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 from sqlalchemy.sql import quoted_name
@@ -28,7 +41,15 @@ MAX_ID = 500
 MAX_FIELDS = 4_000
 """Characters of the list of a record's fields, all of them ASCII; of a longer one nothing is kept."""
 
-_TIME = DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql")
+_TIME = (
+    TIMESTAMP(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql").with_variant(DateTime(timezone=True), "mssql")
+)
+_DIALECTS: dict[str, Any] = {
+    "postgres": postgresql.dialect,
+    "mysql": mysql.dialect,
+    "sqlite": sqlite.dialect,
+    "mssql": mssql.dialect,
+}
 _DIGEST = String(32)
 # Some databases count a varchar in bytes, of which a character may take four; the others limit what an index takes.
 _ID = Unicode(4 * MAX_ID).with_variant(Unicode(MAX_ID), "mysql").with_variant(Unicode(MAX_ID), "mssql")
@@ -242,14 +263,8 @@ def _add_columns(database: Database, connection: Any, table: Table) -> None:
 
 
 def _dialect(database: Database) -> Any:
-    """Return SQLAlchemy's dialect for a database, if it is installed, and else the common one."""
-    from sqlalchemy.dialects import registry
-
-    names = {"postgres": "postgresql"}
-    try:
-        return registry.load(names.get(database.kind, database.kind))()
-    except Exception:
-        return DefaultDialect()
+    """Return SQLAlchemy's dialect for a database, the same whatever is installed; most take the common one."""
+    return _DIALECTS.get(database.kind, DefaultDialect)()
 
 
 def _table(name: str, *columns: Column[Any], indexes: dict[str, Sequence[str]]) -> Table:

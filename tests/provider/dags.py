@@ -68,6 +68,24 @@ def _serialise(dag: DAG) -> None:
         _dagbag_module().sync_bag_to_db(bag, "dags-folder", None)
 
 
+def clear_and_run(dag: DAG, run: DagRunResult) -> tuple[int, int]:
+    """Clear a run's task ``sync`` as the API does, run it once, and return its ``max_tries`` before and after."""
+    from airflow.models.taskinstance import TaskInstance, clear_task_instances
+    from airflow.sdk.definitions.dag import _run_task
+    from airflow.utils.session import create_session
+
+    _serialise(dag)
+    with create_session() as session:
+        ti = session.query(TaskInstance).filter_by(run_id=run.dag_run.run_id, dag_id=dag.dag_id).one()
+        before = ti.max_tries
+        clear_task_instances([ti], session)
+        ti.try_number += 1  # as the scheduler does
+        session.commit()
+        after = ti.max_tries
+        _run_task(ti=ti, task=dag.get_task("sync"))
+    return before, after
+
+
 def shown_links(dag_id: str, task_id: str) -> dict[str, str | None]:
     """Return the links that Airflow shows for the newest instance of a task, by what it has stored so far."""
     from airflow.models.serialized_dag import SerializedDagModel

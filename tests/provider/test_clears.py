@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG
-from dags import DagRunResult, _serialise, run_dag
+from dags import clear_and_run, run_dag
 from installed import needs_store
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
@@ -19,24 +19,6 @@ def dag_with(retries: int) -> DAG:
             task_id="sync", resource="customers", records=[{"source_id": "c1"}], retries=retries
         )
     return dag
-
-
-def clear_and_run(dag: DAG, run: DagRunResult) -> tuple[int, int]:
-    """Clear the task as the API does, run it once, and return its ``max_tries`` before and after the clear."""
-    from airflow.models.taskinstance import TaskInstance, clear_task_instances
-    from airflow.sdk.definitions.dag import _run_task
-    from airflow.utils.session import create_session
-
-    _serialise(dag)
-    with create_session() as session:
-        ti = session.query(TaskInstance).filter_by(run_id=run.dag_run.run_id, dag_id=dag.dag_id).one()
-        before = ti.max_tries
-        clear_task_instances([ti], session)
-        ti.try_number += 1  # as the scheduler does
-        session.commit()
-        after = ti.max_tries
-        _run_task(ti=ti, task=dag.get_task("sync"))
-    return before, after
 
 
 @needs_store

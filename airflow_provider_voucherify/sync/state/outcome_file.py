@@ -16,7 +16,7 @@ import msgspec
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.types.outcome import RowOutcome
 
-COLUMNS = tuple(field.name for field in fields(RowOutcome) if field.name != "content")
+COLUMNS = tuple(field.name for field in fields(RowOutcome))
 
 _ROWS_PER_WRITE = 10_000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
