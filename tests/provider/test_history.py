@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseHook
 from dags import clear_and_run, run_dag
-from installed import AIRFLOW, needs_store
+from installed import AIRFLOW, HAS_TASK_STATE_STORE, needs_store
 
 import airflow_provider_voucherify
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
@@ -99,7 +99,7 @@ def test_a_night_is_recorded_with_all_that_is_known_of_it(voucherify: LocalVouch
     assert (row["dag_id"], row["task_id"], row["run_id"]) == ("nightly", "sync", run.dag_run.run_id)
     assert (row["map_index"], row["run_type"], bool(row["dry_run"])) == (-1, "manual", False)
     assert row["provider_version"] == airflow_provider_voucherify.__version__
-    assert row["airflow_version"] == ".".join(map(str, AIRFLOW)) or row["airflow_version"].startswith(f"{AIRFLOW[0]}.")
+    assert row["airflow_version"].startswith(".".join(map(str, AIRFLOW[:2])))
     assert row["log_url"].startswith("http")
     assert "nightly" in row["run_url"]
     started, finished = (_moment(row[name]) for name in ("started_at", "finished_at"))
@@ -157,7 +157,8 @@ def test_each_try_has_a_record_of_its_own(voucherify: LocalVoucherify, history: 
 
     assert history.statuses() == [(1, "failed"), (2, "success")]
     assert history.runs()[0]["error_type"] == "VoucherifyNoAnswerError"
-    assert history.runs()[1]["resubmitted"] == 1
+    if HAS_TASK_STATE_STORE:  # else the retry does not know it
+        assert history.runs()[1]["resubmitted"] == 1
 
 
 @needs_store
