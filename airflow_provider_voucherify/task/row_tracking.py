@@ -109,6 +109,10 @@ class RowTracking:
         :param stages: whether the task may be deferred, so that what was sent is kept and removed again.
         :raises VoucherifyConfigurationError: it cannot.
         """
+        if self.outcomes_path is not None:
+            from airflow_provider_voucherify.sync.state.outcome_file import check_format
+
+            check_format(self.outcomes_path)
         if stages:
             self.folder.prepare()
         elif self.state_path is not None:
@@ -119,7 +123,7 @@ class RowTracking:
         Tell a ledger what earlier syncs have left.
 
         :param context: of the task, whose earlier runs tell of a file that is gone.
-        :returns: what of the state deserves a look, in words.
+        :returns: what of the state needs attention, in words.
         """
         warnings = []
         if self.state_path is not None:
@@ -186,7 +190,7 @@ class RowTracking:
         """
         Write the outcomes down, and then the state: until then it only says what ``before_sending`` has left in it.
 
-        :returns: what deserves a look, in words.
+        :returns: what needs attention, in words.
         """
 
         warnings: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -91,6 +92,17 @@ def test_the_file_has_one_outcome_for_every_row(
     assert "gold,silver" in failed["details"]
     assert failed["async_action_id"] in run.xcom("sync")["async_action_ids"]
     assert (refused["key"], refused["async_action_id"]) == ("missing_key", None)
+
+
+def test_that_parquet_cannot_be_written_is_told_before_anything_is_sent(
+    strict_voucherify: LocalVoucherify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task_log: Callable[[], str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+    assert sync(ROWS, state={"path": str(tmp_path), "outcomes": "parquet"}).state == "failed"
+
+    assert "writing .parquet needs pyarrow" in task_log()
+    assert not strict_voucherify.actions
 
 
 def test_each_run_has_a_file_of_its_own(strict_voucherify: LocalVoucherify, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
+from importlib.util import find_spec
 from itertools import islice
 from operator import attrgetter
 from pathlib import PurePosixPath
@@ -57,14 +58,22 @@ def _harmless(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def _write_parquet(outcomes: Iterable[RowOutcome], file: IO[bytes]) -> None:
-    try:
-        import pyarrow  # type: ignore[import-untyped,unused-ignore]
-        from pyarrow import parquet  # type: ignore[import-untyped,unused-ignore]
-    except ImportError:
+def check_format(name: str) -> None:
+    """
+    See whether ``write_outcomes`` can write a file of that name.
+
+    :raises VoucherifyConfigurationError: a package is missing.
+    """
+    if name.endswith(".parquet") and find_spec("pyarrow") is None:
         raise VoucherifyConfigurationError(
             "writing .parquet needs pyarrow: pip install 'airflow-provider-voucherify[parquet]'"
-        ) from None
+        )
+
+
+def _write_parquet(outcomes: Iterable[RowOutcome], file: IO[bytes]) -> None:
+    import pyarrow  # type: ignore[import-untyped,unused-ignore]
+    from pyarrow import parquet  # type: ignore[import-untyped,unused-ignore]
+
     schema = pyarrow.schema([(name, pyarrow.int64() if name == "row" else pyarrow.string()) for name in COLUMNS])
     with parquet.ParquetWriter(file, schema) as writer:
         for some in _some(outcomes):
