@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -10,6 +11,8 @@ from airflow_provider_voucherify.client.calls import Call
 from airflow_provider_voucherify.client.rate_limits import RateLimit
 from airflow_provider_voucherify.client.steps import Answer, NoAnswer
 from airflow_provider_voucherify.models import errors
+
+_KEY = re.compile(r"[a-z][a-z0-9_.]{0,99}")
 
 _ERRORS_BY_STATUS: dict[int, type[errors.VoucherifyApiError]] = {
     401: errors.VoucherifyAuthenticationError,
@@ -25,13 +28,14 @@ _ERRORS_BY_STATUS: dict[int, type[errors.VoucherifyApiError]] = {
 
 
 def error_of(
-    call: Call[Any], answer: Answer | NoAnswer, now: float, asked: str | None = None
+    call: Call[Any], answer: Answer | NoAnswer, now: float, asked: str | None = None, *, quotes: bool = True
 ) -> errors.VoucherifyError:
     """
     Return the error that an answer means, or its absence.
 
     :param now: Unix epoch seconds.
     :param asked: the call with its host and connection, for the text.
+    :param quotes: whether the error may have Voucherify's own words.
     """
     asked = asked or str(call)
     if isinstance(answer, NoAnswer):
@@ -40,6 +44,9 @@ def error_of(
         doubt = "" if call.safe else "; Voucherify may have accepted it, so it was not sent again"
         return errors.VoucherifyNoAnswerError(f"{asked} was sent and not answered: {answer.why}{doubt}")
     body = _error_fields(answer.body)
+    if not quotes:
+        key = body.get("key")
+        body = {"key": key if key and _KEY.fullmatch(key) else None, "request_id": body.get("request_id")}
     if answer.status == 429:
         limit = RateLimit.from_headers(answer.headers)
         cls = (

@@ -105,7 +105,8 @@ class Protocol:
                 policy, outcome, safe=call.safe, failures=failures, waited=allowance.waited, now=now
             )
             if next_wait is None:
-                raise self._advised(error_of(call, answer, now, self._asked(call)))
+                quotes = self.settings.quotes_answers
+                raise self._advised(error_of(call, answer, now, self._asked(call), quotes=quotes))
             self._explain(call, answer, outcome, next_wait, now)
             if outcome.status == 429:
                 allowance.waits(next_wait, call.bucket)
@@ -235,7 +236,8 @@ class Protocol:
         try:
             return call.parse(decoded)
         except errors.VoucherifyUnexpectedAnswerError as error:
-            text = f"{self._asked(call)} was answered with {answer.status}, but {error}"
+            why = str(error) if self.settings.quotes_answers else "its body is not what the API description says"
+            text = f"{self._asked(call)} was answered with {answer.status}, but {why}"
             raise self._advised(errors.VoucherifyUnexpectedAnswerError(text)) from None
 
     def _asked(self, call: Call[Any]) -> str:

@@ -82,6 +82,7 @@ class ConnectionSettings(BaseModel):
     :param base_url: scheme and authority, without a path, e.g. ``https://us1.api.voucherify.io``.
     :param unknown_extras: unknown names in the connection's extra, which have no effect.
     :param conn_id: the connection's id, for errors; None if there is none.
+    :param quotes_answers: whether errors have Voucherify's own words, which may quote what was sent.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -92,6 +93,7 @@ class ConnectionSettings(BaseModel):
     extra: ConnectionExtra = ConnectionExtra()
     unknown_extras: tuple[str, ...] = ()
     conn_id: str | None = None
+    quotes_answers: bool = True
 
     @classmethod
     def build(

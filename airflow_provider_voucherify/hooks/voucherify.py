@@ -81,6 +81,20 @@ class VoucherifyHook(ApiMethods, BaseHook):
         """
         return self.get_conn().download(url, file)
 
+    def hidden_id(self, record_id: str) -> str:
+        """
+        Return what a task with ``hide_values`` shows in the place of a record's id, to look a record up by it.
+
+        It is a keyed hash, whose key is derived from the connection's application ID and secret key: the same every
+        night until one of them changes, and nobody without the connection can find an id by hashing likely ones.
+        """
+        from airflow_provider_voucherify.client.redaction import without_locals
+        from airflow_provider_voucherify.sync.types.hiding import Hiding
+
+        settings = self.settings
+        with without_locals():
+            return Hiding.of_project(settings.application_id, settings.secret_key.get_secret_value()).id(record_id)
+
     def test_connection(self) -> tuple[bool, str]:
         """
         Ask Voucherify for the newest async action, and return whether the connection works, or what is wrong with it.

@@ -15,12 +15,13 @@ from airflow_provider_voucherify.policies import Limits, Requests, State
 from airflow_provider_voucherify.task.bulk_parameters import wrong_bulk
 from airflow_provider_voucherify.task.bulk_run import REFUSED_XCOM_KEY, dry_run, prepare, prepare_retry, settle, submit
 from airflow_provider_voucherify.task.conclusion import Callback, fail_limits, limits_of, warn_limits, with_warnings
+from airflow_provider_voucherify.task.hidden_values import errors_without_values
 from airflow_provider_voucherify.task.lineage import openlineage_facets
 from airflow_provider_voucherify.task.newer_runs import check_newer_runs
 from airflow_provider_voucherify.task.operator_run import OperatorRun
 from airflow_provider_voucherify.task.parameters import CheckedWhenParsed, Wrong, check, wrong_choice
 from airflow_provider_voucherify.task.planning import make_plan
-from airflow_provider_voucherify.task.rendering import HiddenRecords, fields_to_render, render_template
+from airflow_provider_voucherify.task.rendering import fields_to_render, hide_rendered, render_template, shown_again
 from airflow_provider_voucherify.task.tracked_state import check_mapped, keep_rows, state_folder
 from airflow_provider_voucherify.task.unsettled import log_plan, unsettled_summary, what_is_refused, write_unsent
 
@@ -97,6 +98,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
         sample: int | None = None,
         dry_run: bool = False,
         on_failed_records_callback: Callback | Sequence[Callback] | None = None,
+        hide_values: bool = False,
         voucherify_conn_id: str = "voucherify_default",
         **kwargs: Any,
     ) -> None:
@@ -129,6 +131,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
         self.sample = sample
         self.is_dry_run = dry_run
         self.on_failed_records_callback = on_failed_records_callback
+        self.hide_values = hide_values
         self.voucherify_conn_id = voucherify_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -136,6 +139,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
         with ExitStack() as stack:
             run = stack.enter_context(self._run(context))
             run.begin()
+            stack.enter_context(errors_without_values(self))
             check(self, rendered=True)
             check_mapped(self, context)
             prepare(self, run)
@@ -162,7 +166,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Resume with the trigger's event; see ``VoucherifyAsyncActionTrigger``."""
-        with self._run(context) as run:
+        with self._run(context) as run, errors_without_values(self):
             return run.resume(event)
 
     def on_kill(self) -> None:
@@ -171,13 +175,9 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
 
     def _run(self, context: Context) -> OperatorRun:
         self._killed = False
+        staging = partial(state_folder, self)
         return OperatorRun(
-            self,
-            context,
-            partial(settle, self),
-            partial(prepare_retry, self),
-            lambda: self._killed,
-            staging=partial(state_folder, self),
+            self, context, partial(settle, self), partial(prepare_retry, self), lambda: self._killed, staging=staging
         )
 
     def resolve_template_files(self) -> None:
@@ -200,8 +200,8 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
             super()._do_render_template_fields(parent, others, context, *args, **kwargs)
         finally:
             self.template_ext = endings
-        if parent is self and self.records is not None:
-            self.records = HiddenRecords(self.records)
+        if parent is self:
+            hide_rendered(self)
 
     def _wrong(self, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
         yield from wrong_bulk(self, is_known)
@@ -217,7 +217,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
 
     @contextmanager
     def _records(self) -> Iterator[Any]:
-        yield self.records.records if isinstance(self.records, HiddenRecords) else self.records
+        yield shown_again(self.records)
 
     def _takes_ids(self) -> bool:
         """Say whether only the ids of the rows are needed."""
@@ -312,6 +312,8 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
         (except with ``validate_metadata``), but then without the state of earlier syncs.
     :param on_failed_records_callback: notifier or callable (or several) that is called if rows failed or were refused,
         even if the task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
+    :param hide_values: leave values of rows out of logs, XComs, alerts, outcomes and ``failures.jsonl`` (whose records
+        cannot be sent again then), and hash ids there, as ``VoucherifyHook.hidden_id`` does.
     :param voucherify_conn_id: connection of type ``voucherify``.
     """
 

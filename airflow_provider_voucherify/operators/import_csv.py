@@ -21,6 +21,7 @@ from airflow_provider_voucherify.models.errors import (
 from airflow_provider_voucherify.models.numbers import check_number
 from airflow_provider_voucherify.policies import Limits, Requests, State
 from airflow_provider_voucherify.task.conclusion import Callback, with_warnings
+from airflow_provider_voucherify.task.hidden_values import errors_without_values, hiding_of
 from airflow_provider_voucherify.task.lineage import openlineage_facets
 from airflow_provider_voucherify.task.operator_run import OperatorRun
 from airflow_provider_voucherify.task.parameters import (
@@ -111,6 +112,8 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
         task gets its own subfolder.
     :param on_failed_records_callback: notifier or callable (or several) that is called if rows failed, even if the
         task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
+    :param hide_values: leave values of rows out of logs, XComs, alerts and ``failures.jsonl``, and hash ids there; see
+        ``VoucherifyBulkUpdateOperator``.
     :param voucherify_conn_id: connection of type ``voucherify``.
     """
 
@@ -142,6 +145,7 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
         state: str | State | Mapping[str, Any] | None = None,
         report_path: str | None = None,
         on_failed_records_callback: Callback | Sequence[Callback] | None = None,
+        hide_values: bool = False,
         voucherify_conn_id: str = "voucherify_default",
         **kwargs: Any,
     ) -> None:
@@ -159,6 +163,7 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
         self.state = state
         self.report_path = report_path
         self.on_failed_records_callback = on_failed_records_callback
+        self.hide_values = hide_values
         self.voucherify_conn_id = voucherify_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -166,10 +171,12 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
         with ExitStack() as stack:
             run = stack.enter_context(self._run(context))
             run.begin()
+            stack.enter_context(errors_without_values(self))
             check(self, rendered=True)
             if run.folder is not None:
                 run.folder.prepare()
-            file = stack.enter_context(self._file())
+            with errors_without_values(self, of_text_files=True):
+                file = stack.enter_context(self._file())
             self.log.info("Read %s rows, to be sent in %d requests", f"{file.rows:,}", len(file.batches))
             if file.blank_rows:
                 self.log.info("Skipped %s rows without any value", f"{file.blank_rows:,}")
@@ -184,7 +191,7 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Resume with the trigger's event; see ``VoucherifyAsyncActionTrigger``."""
-        with self._run(context) as run:
+        with self._run(context) as run, errors_without_values(self):
             return run.resume(event)
 
     def on_kill(self) -> None:
@@ -271,6 +278,7 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
                 folder=run.folder,
                 file=partial(self._file_as_sent, run.context, stack, sync),
                 listeners=[*run.listeners, *failed],
+                hiding=hiding_of(self, client.settings),
                 **how,
             )
         return with_warnings(self, summary)

@@ -25,6 +25,7 @@ from airflow_provider_voucherify.models.errors import (
 )
 from airflow_provider_voucherify.policies import Limits, State
 from airflow_provider_voucherify.task.conclusion import Callback, with_warnings
+from airflow_provider_voucherify.task.hidden_values import hiding_of
 from airflow_provider_voucherify.task.lineage import openlineage_facets
 from airflow_provider_voucherify.task.parameters import CheckedWhenParsed, Wrong, check, wrong_waiting
 from airflow_provider_voucherify.task.rendering import render_template
@@ -67,6 +68,8 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
         that submitted, whose ``failures.jsonl`` has the refused rows.
     :param on_failed_records_callback: notifier or callable (or several) that is called if records failed, even if the
         task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
+    :param hide_values: leave values of rows out of logs, XComs, alerts and ``failures.jsonl``, and hash ids there; see
+        ``VoucherifyBulkUpdateOperator``.
     :param voucherify_conn_id: connection of type ``voucherify``.
     """
 
@@ -98,6 +101,7 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
         state: str | State | Mapping[str, Any] | None = None,
         report_path: str | None = None,
         on_failed_records_callback: Callback | Sequence[Callback] | None = None,
+        hide_values: bool = False,
         voucherify_conn_id: str = "voucherify_default",
         **kwargs: Any,
     ) -> None:
@@ -110,6 +114,7 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
         self.state = state
         self.report_path = report_path
         self.on_failed_records_callback = on_failed_records_callback
+        self.hide_values = hide_values
         self.voucherify_conn_id = voucherify_conn_id
         self._announced = False
 
@@ -171,6 +176,7 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
     def _settle(self, run: TaskRun, sync: SubmittedSync, client: VoucherifyClient, **how: Any) -> SyncSummary:
         from airflow_provider_voucherify.sync.results.collect import collect_outcomes
 
+        how["hiding"] = hiding_of(self, client.settings)
         with failed_records(self, run.context) as failed:
             how["listeners"] = [run.metrics, *failed]
             return with_warnings(self, collect_outcomes(sync, client, folder=run.folder, **how))

@@ -152,6 +152,8 @@ def check_state(task: Any) -> None:
     from airflow_provider_voucherify.storage.paths import path_text
 
     state = state_of(task)
+    if state is not None and state.keep_values and task.hide_values:
+        raise VoucherifyConfigurationError("keep_values of state keeps what hide_values hides: give one of them")
     if state is not None and state.path is not None:
         path_text("path of state", state.path)
 

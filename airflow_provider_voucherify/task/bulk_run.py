@@ -14,6 +14,7 @@ from airflow_provider_voucherify.models.errors import (
 )
 from airflow_provider_voucherify.task.bulk_parameters import requests_of
 from airflow_provider_voucherify.task.conclusion import keep_summary, with_warnings
+from airflow_provider_voucherify.task.hidden_values import hiding_of
 from airflow_provider_voucherify.task.parameters import needed_to_send
 from airflow_provider_voucherify.task.tracked_state import row_tracking
 from airflow_provider_voucherify.task.unsettled import planned_summary
@@ -103,6 +104,9 @@ def settle(
     refused = ti.xcom_pull(task_ids=ti.task_id, key=REFUSED_XCOM_KEY, map_indexes=ti.map_index) or {}
     with ExitStack() as stack:
         ledger = stack.enter_context(sent.ledger()) if sent is not None else None
+        hiding = hiding_of(task, client.settings)
+        if ledger is not None:
+            ledger.hiding = hiding
         summary = collect_outcomes(
             sync,
             client,
@@ -114,6 +118,7 @@ def settle(
             ledger=ledger,
             max_attempts=requests_of(task).max_attempts,
             listeners=run.listeners,
+            hiding=hiding,
             **how,
         )
         written: SyncSummary = task._keep_rows(run.context, ledger, with_warnings(task, summary))
@@ -154,7 +159,9 @@ def dry_run(task: Any, run: OperatorRun, plan: Plan) -> dict[str, Any]:
     keep_summary(task, run.context, summary)
     task.log.info("%s", summary.text())
     task.log.info("%s", cost.text())
-    if task.sample is not None:
+    if task.sample is not None and task.hide_values:
+        task.log.info("The JSON is not shown, as hide_values says")
+    elif task.sample is not None:
         for batch in plan.batches:
             task.log.info("%s:\n%s", batch.destination.endpoint.path, b"".join(batch.body()).decode())
     return summary.as_xcom()

@@ -114,7 +114,7 @@ def wrong_waiting(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]
             "on_failed_records_callback must be a notifier, a callable, or a list of them, not "
             f"{task.on_failed_records_callback!r:.200}"
         )
-    yield from wrong_booleans(task, "deferrable")
+    yield from wrong_booleans(task, "deferrable", "hide_values")
     yield from wrong_paths(task, is_known, "report_path")
 
 

@@ -10,7 +10,9 @@ from airflow_provider_voucherify.compat import AirflowNotFoundException, is_from
 from airflow_provider_voucherify.models.errors import VoucherifyNotFoundError
 from airflow_provider_voucherify.policies import Requests, State
 from airflow_provider_voucherify.task.bulk_parameters import is_true, mapping_rules, requests_of, state_of
+from airflow_provider_voucherify.task.hidden_values import errors_without_values, hiding_of
 from airflow_provider_voucherify.task.operator_run import project_of
+from airflow_provider_voucherify.task.rendering import shown_again
 from airflow_provider_voucherify.task.tracked_state import row_tracking
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.rows.chunks import Rows
     from airflow_provider_voucherify.sync.rows.metadata_rules import MetadataRules
     from airflow_provider_voucherify.sync.state.ledger import Ledger
+    from airflow_provider_voucherify.sync.types.hiding import Hiding
 
 
 def make_plan(task: Any, context: Context, hook: VoucherifyHook) -> Plan:
@@ -32,6 +35,9 @@ def make_plan(task: Any, context: Context, hook: VoucherifyHook) -> Plan:
     schema, requests = _schema(task, hook), requests_of(task)
     changes = _changes(task, schema, requests)
     ledger, warnings = _ledger(task, context, hook, changes)
+    hiding = _hiding(task, hook)
+    if ledger is not None:
+        ledger.hiding = hiding
     plan = Plan(
         task._destination(schema),
         mapping_rules(task, schema),
@@ -40,16 +46,30 @@ def make_plan(task: Any, context: Context, hook: VoucherifyHook) -> Plan:
         metadata_plan=task._metadata_plan(),
         ledger=ledger,
         changes=changes,
+        hiding=hiding,
     )
     for warning in warnings:
         plan.warn(warning)
     try:
-        with _rows(task) as rows, closing(rows):
+        of_text_files = task.path is not None and not all(map(is_binary_or_json, task.source_files))
+        with errors_without_values(task, of_text_files=of_text_files), _rows(task) as rows, closing(rows):
             plan.read(rows if task.sample is None else first_rows(rows, task.sample))
     except BaseException:
         plan.close()
         raise
     return plan
+
+
+def is_binary_or_json(path: str) -> bool:
+    """Say whether the names of columns in a file are no part of its first line."""
+    return not path.removesuffix(".gz").endswith(".csv")
+
+
+def _hiding(task: Any, hook: VoucherifyHook) -> Hiding | None:
+    try:
+        return hiding_of(task, hook.settings if task.hide_values else None)
+    except AirflowNotFoundException:
+        return hiding_of(task, None)
 
 
 def _schema(task: Any, hook: VoucherifyHook) -> MetadataRules | None:
@@ -120,7 +140,7 @@ def _rows(task: Any) -> Iterator[Rows]:
     if task.sql is not None and task.sql_conn_id is not None:
         from airflow_provider_voucherify.warehouse.queries import query
 
-        with query(task.sql_conn_id, task.sql, task.sql_parameters) as rows:
+        with query(task.sql_conn_id, task.sql, shown_again(task.sql_parameters)) as rows:
             yield rows
     elif task.path is not None:
         from airflow_provider_voucherify.storage.files import open_source

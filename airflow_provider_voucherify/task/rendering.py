@@ -55,6 +55,31 @@ class HiddenRecords:
         return f"<{_count(self.records)} records, not shown>"
 
 
+class HiddenParameters:
+    """Rendered ``sql_parameters`` of a task that hides values."""
+
+    def __init__(self, parameters: Any) -> None:
+        self.parameters = parameters
+
+    def __repr__(self) -> str:
+        return "<parameters, not shown>"
+
+
+def hide_rendered(task: Any) -> None:
+    """Let Airflow not show the rows among the rendered fields, nor what a query is given if the task hides values."""
+    if task.records is not None:
+        task.records = HiddenRecords(task.records)
+    if task.hide_values and task.sql_parameters is not None:
+        task.sql_parameters = HiddenParameters(task.sql_parameters)
+
+
+def shown_again(field: Any) -> Any:
+    """Return a field that may have been hidden."""
+    if isinstance(field, HiddenRecords):
+        return field.records
+    return field.parameters if isinstance(field, HiddenParameters) else field
+
+
 def _count(records: Any) -> str:
     """Count records, if that is quick: those of a mapped task are not fetched for it."""
     if isinstance(records, list | tuple):

@@ -56,7 +56,9 @@ class TaskRun:
         """Return a new hook, to be closed by the caller."""
         from airflow_provider_voucherify.task.metered_hook import MeteredHook
 
-        return MeteredHook(self._task.voucherify_conn_id, self.metrics.calls_made)
+        return MeteredHook(
+            self._task.voucherify_conn_id, self.metrics.calls_made, quotes_answers=not self._task.hide_values
+        )
 
     @cached_property
     def folder(self) -> StorageReportFolder | None:

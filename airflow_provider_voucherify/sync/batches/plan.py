@@ -35,6 +35,7 @@ from airflow_provider_voucherify.sync.rows.record_builder import Record, Refused
 from airflow_provider_voucherify.sync.state.ledger import Ledger
 from airflow_provider_voucherify.sync.types.counts import Counts
 from airflow_provider_voucherify.sync.types.failure import Failure
+from airflow_provider_voucherify.sync.types.hiding import Hiding
 from airflow_provider_voucherify.sync.types.outcome import MAX_ATTEMPTS
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Plan:
     :param keep_refused: whether to keep the rows for ``refused_lines``.
     :param ledger: keeps each row; None if counts are enough. It is closed with the plan.
     :param changes: which of the rows are sent.
+    :param hiding: leaves ids and values out of what is told of rows.
     :param metadata_plan: which records that have only metadata go to ``metadata/async``, see ``grouping``.
     """
 
@@ -74,6 +76,7 @@ class Plan:
         metadata_plan: MetadataPlan = "bulk",
         ledger: Ledger | None = None,
         changes: Changes | None = None,
+        hiding: Hiding | None = None,
     ) -> None:
         self.destination = destination
         self._rules = rules or MappingRules()
@@ -88,7 +91,7 @@ class Plan:
         self._spools = [self._spool]
         self._room = self._limits.max_bytes - destination.form.overhead
         self._metadata_plan = metadata_plan
-        self._refused = RefusedRows(self._rules, keep_lines=keep_refused)
+        self._refused = RefusedRows(self._rules, keep_lines=keep_refused, hiding=hiding)
         self._shapes = Shapes(destination, self._rules, self.warn, ledger)
         self.rows_read = 0
         self.blank_rows = 0
@@ -97,7 +100,7 @@ class Plan:
         self.removed = 0
         self.removed_to_mark = 0
         self.warnings: list[str] = []
-        self._odd_ids = OddIds()
+        self._odd_ids = OddIds(shows_examples=hiding is None)
         self.failed_before = EarlierFailures()
         self._sends_failures_again = False
         self.ledger = ledger
@@ -237,7 +240,7 @@ class Plan:
             return
         set_aside = 0
         if self._changes.max_attempts is not None and not ledger.sends_everything:
-            set_aside = ledger.set_aside(self._changes.max_attempts)
+            set_aside = ledger.failing.set_aside(self._changes.max_attempts)
             self._write_down_set_aside(ledger)
         self.unchanged = ledger.unchanged
         if self.unchanged or set_aside:
@@ -245,8 +248,8 @@ class Plan:
         self._find_removed(ledger)
 
     def _write_down_set_aside(self, ledger: Ledger) -> None:
-        items = ledger.aside()
-        lines = self._spool.items(item for item, *_ in ledger.aside())
+        items = ledger.failing.aside()
+        lines = self._spool.items(item for item, *_ in ledger.failing.aside())
         for (_, failure, attempts), line in zip(items, lines, strict=True):
             content = _decode(line)
             record = {self.destination.endpoint.key: content} if self.destination.sends_ids else content

@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from airflow_provider_voucherify.sync.rows.failure_lines import Attempts, failure_line
+from airflow_provider_voucherify.sync.rows.failure_lines import Attempts, Form, failure_line
 from airflow_provider_voucherify.sync.rows.mapping import MappingRules
 from airflow_provider_voucherify.sync.types.failure import SAMPLE_SIZE, Failure
+from airflow_provider_voucherify.sync.types.hiding import Hiding
 from airflow_provider_voucherify.sync.types.reasons import Reasons
 from airflow_provider_voucherify.sync.types.text import json_safe_text
 
@@ -24,9 +25,11 @@ class RefusedRows:
 
     :param rules: say which columns may be shown.
     :param keep_lines: whether to keep rows for ``lines`` and ``set_aside_lines``.
+    :param hiding: leaves ids and values out of all that is told of them; None for no such wish.
     """
 
-    def __init__(self, rules: MappingRules, *, keep_lines: bool) -> None:
+    def __init__(self, rules: MappingRules, *, keep_lines: bool, hiding: Hiding | None = None) -> None:
+        self._hiding = hiding
         self.by_key: Counter[str] = Counter()
         self.reasons = Reasons()
         self.sample: list[Failure] = []
@@ -42,15 +45,18 @@ class RefusedRows:
 
     def add_row(self, failure: Failure, row: Mapping[str, Any]) -> None:
         """Refuse a row that cannot become a record."""
+        failure, form, content = self._shown(failure, "row", row)
         self._count(failure)
         if self._rows_file is not None:
-            self._rows_file.write(failure_line(failure, "row", row, at=self._read_at))
+            self._rows_file.write(failure_line(failure, form, content, at=self._read_at))
 
     def set_aside(self, failure: Failure, record: Mapping[str, Any], attempts: Attempts) -> None:
         """Refuse a record that has failed too often."""
+        failure, form, content = self._shown(failure, "record", record)
         self._count(failure)
         if self._set_aside_file is not None:
-            self._set_aside_file.write(failure_line(failure, "record", record, attempts))
+            known = attempts if form != "hidden" else Attempts(attempts.number, attempts.at)
+            self._set_aside_file.write(failure_line(failure, form, content, known))
 
     def hint(self, row: Mapping[str, Any]) -> str | None:
         """Return a column that a row without an id can be found by, e.g. ``name 'Ann'``; None if none is needed."""
@@ -76,6 +82,11 @@ class RefusedRows:
         for file in (self._rows_file, self._set_aside_file):
             if file is not None:
                 file.close()
+
+    def _shown(
+        self, failure: Failure, form: Form, content: Mapping[str, Any]
+    ) -> tuple[Failure, Form, Mapping[str, Any]]:
+        return (failure, form, content) if self._hiding is None else (self._hiding.failure(failure), "hidden", {})
 
     def _count(self, failure: Failure) -> None:
         self.by_key[str(failure.key)] += 1

@@ -6,6 +6,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from itertools import islice
 from typing import Any, BinaryIO, Protocol
 
@@ -16,6 +17,7 @@ from airflow_provider_voucherify.models.errors import VoucherifyReportError
 from airflow_provider_voucherify.sync.batches.bodies import ids_of
 from airflow_provider_voucherify.sync.results.failure_files import (
     FailureLines,
+    HiddenFailures,
     ReportFolder,
     SentRecords,
     copy_into,
@@ -27,8 +29,9 @@ from airflow_provider_voucherify.sync.results.settlement import settle
 from airflow_provider_voucherify.sync.results.summary import SyncSummary
 from airflow_provider_voucherify.sync.results.totals import Totals
 from airflow_provider_voucherify.sync.state.ledger import Ledger
+from airflow_provider_voucherify.sync.types.hiding import Hiding
 from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
-from airflow_provider_voucherify.sync.types.settled import Listener, Settled
+from airflow_provider_voucherify.sync.types.settled import Listener, Settled, Shown
 from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync
 
 log = logging.getLogger(__name__)
@@ -58,6 +61,7 @@ def collect_outcomes(
     listeners: Iterable[Listener] = (),
     seen: dict[str, AsyncAction] | None = None,
     on_all_finished: Callable[[], None] = lambda: None,
+    hiding: Hiding | None = None,
 ) -> SyncSummary:
     """
     Fetch every action once, read its report, and return the summary.
@@ -73,6 +77,8 @@ def collect_outcomes(
     :param sent: what was sent; without it ``failures.jsonl`` names failed records by id only.
     :param ledger: gets every record's outcome; needs ``sent``.
     :param max_attempts: records that have failed this often go into ``set_aside.jsonl`` instead of ``failures.jsonl``.
+    :param hiding: leaves ids and values out of the summary, the ledger's reasons and the folder, which then keeps no
+        reports; None to tell all.
     :param listeners: get each settled batch too.
     :param seen: see ``settle_all``, also for ``on_all_finished`` and the errors.
     """
@@ -83,9 +89,10 @@ def collect_outcomes(
         endpoint = batch.endpoint(action)
         body = sent.body(number) if sent is not None else None
         ids = ids_of(body, endpoint) if body is not None and endpoint is not None else None
-        with closing(_Reports(action, api, endpoint, folder, number, resubmitted=batch.resubmitted)) as reports:
+        reports_folder = folder if hiding is None else None
+        with closing(_Reports(action, api, endpoint, reports_folder, number, resubmitted=batch.resubmitted)) as reports:
             kept.update(reports.kept)
-            whole = _settle(action, batch.records, endpoint, reports, ids)
+            whole = _settle(action, batch.records, endpoint, reports, ids, hiding)
         outcome = whole.without(batch.sent_again)
         unnamed = outcome.unnamed_reason if outcome.unnamed_failures else None
         return Settled(action.id, number, whole, outcome, outcome.failures.values(), unnamed, endpoint, body)
@@ -94,9 +101,14 @@ def collect_outcomes(
         tempfile.TemporaryFile(prefix="voucherify-") as failures,
         tempfile.TemporaryFile(prefix="voucherify-") as set_aside,
     ):
-        lines = FailureLines(failures, set_aside, sent, ledger, max_attempts)
+        lines: Listener
+        if hiding is None:
+            lines = FailureLines(failures, set_aside, sent, ledger, max_attempts)
+        else:
+            lines = HiddenFailures(failures, sent, set_aside)
         first = () if ledger is None else (ledger,)
-        settle_all(sync, api, judge, [*first, *listeners, totals, lines], seen=seen, on_all_finished=on_all_finished)
+        shown = [Shown(one, hiding) for one in (*listeners, totals, lines)]
+        settle_all(sync, api, judge, [*first, *shown], seen=seen, on_all_finished=on_all_finished)
         if folder is not None:
             copy_into(folder, "failures.jsonl", failures)
             if sent is not None:
@@ -105,7 +117,10 @@ def collect_outcomes(
     summary = totals.summary(resource, folder)
     if ledger is None:
         return summary
-    return summary.with_values_not_cleared(ledger.fields.not_cleared()).with_newly_failed(ledger.newly_failed())
+    newly_failed = ledger.failing.newly_failed()
+    if hiding is not None and newly_failed is not None:
+        newly_failed = replace(newly_failed, ids=[hiding.id(record_id) for record_id in newly_failed.ids])
+    return summary.with_values_not_cleared(ledger.fields.not_cleared()).with_newly_failed(newly_failed)
 
 
 def outcome_of(
@@ -126,17 +141,26 @@ def _settle(
     endpoint: BulkEndpoint | None,
     reports: _Reports,
     ids: Iterable[str] | None,
+    hiding: Hiding | None = None,
 ) -> ActionOutcome:
     upserts = endpoint is None or endpoint.upserts
     key = endpoint.key if endpoint is not None else None
-    outcome = settle(action, sent, upserts=upserts, report=reports.rows(), ids=ids, key=key)
+    outcome = settle(action, sent, upserts=upserts, report=reports.rows(quotes=hiding is None), ids=ids, key=key)
     if outcome.others:
         log.warning(
             "The report of %s names %s records that were not sent; they count for nothing",
             action.id,
             f"{outcome.others:,}",
         )
-    return outcome
+    return outcome if hiding is None else hiding.action(outcome)
+
+
+def _without_quotes(rows: Iterator[ReportRow]) -> Iterator[ReportRow]:
+    """Give the rows of reports; an error about them quotes nothing."""
+    try:
+        yield from rows
+    except VoucherifyReportError:
+        raise VoucherifyReportError("it cannot be read; hide_values leaves out why, as that may quote values") from None
 
 
 class _Reports:
@@ -178,7 +202,7 @@ class _Reports:
             self.close()
             raise
 
-    def rows(self) -> Iterator[ReportRow] | None:
+    def rows(self, *, quotes: bool = True) -> Iterator[ReportRow] | None:
         """
         Return the rows of all reports; None if there are none.
 
@@ -187,7 +211,7 @@ class _Reports:
         """
         if not self._files and self._missing is None:
             return None
-        rows = self._rows()
+        rows = self._rows() if quotes else _without_quotes(self._rows())
         if not self._resubmitted:
             return rows
         return (row._replace(found=None) if row.found and row.updated else row for row in rows)

@@ -17,15 +17,16 @@ from typing import IO, Any, Literal
 from airflow_provider_voucherify.models.async_action import AsyncAction
 from airflow_provider_voucherify.models.bulk_result import BulkResult
 from airflow_provider_voucherify.sync.batches.csv_file import CsvFile
-from airflow_provider_voucherify.sync.results.failure_files import FailuresFolder, copy_into
+from airflow_provider_voucherify.sync.results.failure_files import FailuresFolder, HiddenFailures, copy_into
 from airflow_provider_voucherify.sync.results.finished import ActionGetter, settle_all
 from airflow_provider_voucherify.sync.results.settlement import settle
 from airflow_provider_voucherify.sync.results.summary import SyncSummary
 from airflow_provider_voucherify.sync.results.totals import Totals
 from airflow_provider_voucherify.sync.rows.failure_lines import failure_line
 from airflow_provider_voucherify.sync.types.failure import Failure
+from airflow_provider_voucherify.sync.types.hiding import Hiding
 from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
-from airflow_provider_voucherify.sync.types.settled import Listener, Settled
+from airflow_provider_voucherify.sync.types.settled import Listener, Settled, Shown
 from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync
 
 
@@ -39,12 +40,14 @@ def collect_import_outcomes(
     listeners: Iterable[Listener] = (),
     seen: dict[str, AsyncAction] | None = None,
     on_all_finished: Callable[[], None] = lambda: None,
+    hiding: Hiding | None = None,
 ) -> SyncSummary:
     """
     Fetch every action once and return the summary.
 
     :param folder: gets ``failures.jsonl``.
     :param file: returns what was sent, so that ``failures.jsonl`` has complete rows; None if it is gone.
+    :param hiding: leaves ids and values out of the summary and the folder; None to tell all.
     :param listeners: get each settled part too.
     :param seen: see ``settle_all``, also for ``on_all_finished`` and the errors.
     """
@@ -58,8 +61,10 @@ def collect_import_outcomes(
         return Settled(action.id, number, outcome, outcome, named, unnamed)
 
     with tempfile.TemporaryFile(prefix="voucherify-") as lines:
-        of_rows = () if folder is None else (_FailedRows(lines, cache(file)),)
-        settle_all(sync, api, judge, [*listeners, totals, *of_rows], seen=seen, on_all_finished=on_all_finished)
+        of_rows: Listener = _FailedRows(lines, cache(file)) if hiding is None else HiddenFailures(lines)
+        told = (*listeners, totals) if folder is None else (*listeners, totals, of_rows)
+        shown = [Shown(listener, hiding) for listener in told]
+        settle_all(sync, api, judge, shown, seen=seen, on_all_finished=on_all_finished)
         if folder is not None:
             copy_into(folder, "failures.jsonl", lines)
     return totals.summary(resource, folder)

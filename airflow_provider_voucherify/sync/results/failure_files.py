@@ -72,6 +72,27 @@ def copy_into(folder: FailuresFolder, name: str, file: IO[bytes]) -> None:
             copy.write(piece)
 
 
+class HiddenFailures:
+    """Writes down that records failed, without ids and values: ``settled`` has none then."""
+
+    def __init__(
+        self, failures: IO[bytes], sent: SentRecords | None = None, set_aside: IO[bytes] | None = None
+    ) -> None:
+        self._failures = failures
+        if sent is not None:
+            failures.writelines(sent.refused_lines())
+        if sent is not None and set_aside is not None:
+            set_aside.writelines(sent.set_aside_lines())
+
+    def add(self, settled: Settled) -> None:
+        """Write a line for each failed record of a batch."""
+        for failure in settled.failures:
+            self._failures.write(failure_line(failure, "hidden", {}, at=time.time()))
+        unnamed = settled.unnamed or Failure("failed", None, None, None)
+        for _ in range(settled.outcome.failed - len(settled.failures)):
+            self._failures.write(failure_line(unnamed, "hidden", {}, at=time.time()))
+
+
 class FailureLines:
     """Records failures: those that may be sent again separately from those that have failed too often."""
 
@@ -134,5 +155,5 @@ class FailureLines:
         if record_id is not None and self._before is not None:
             known.append(self._before.find(record_id))
         if record_id is not None and self._ledger is not None:
-            known.append(self._ledger.attempts(record_id))
+            known.append(self._ledger.failing.attempts(record_id))
         return max(known, key=lambda attempts: (attempts.number, len(attempts.history)))

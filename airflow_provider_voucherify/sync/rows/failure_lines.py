@@ -8,7 +8,8 @@ A line is the record with one more member, ``_failure``::
 ``form`` is ``record`` if the other members are the record as it was sent, and ``row`` if they are the source's
 columns (a refused row): reading the file again applies the mapping to rows and not to records. Columns whose values
 have no JSON form (such as NaN) are shown as text and named in ``as_text``: they are refused again until they are fixed
-and no longer named there, so that the text is never sent instead of the value.
+and no longer named there, so that the text is never sent instead of the value. ``form`` is ``id`` if only the
+record's id is known, and ``hidden`` if ``hide_values`` has left out what was sent: neither can be sent again.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ FAILURE_MEMBER = "_failure"
 
 LOST_MEMBER = "as_text"
 """Member of ``_failure`` that names the columns whose values the file can only show as text."""
+
+Form = Literal["record", "row", "id", "hidden"]
 
 MAX_HISTORY = 10
 """Maximum number of earlier failures that a line keeps."""
@@ -80,7 +83,7 @@ class Attempts:
 
 def failure_line(
     failure: Failure,
-    form: Literal["record", "row", "id"],
+    form: Form,
     content: Mapping[str, Any],
     attempts: Attempts | None = None,
     *,
@@ -89,7 +92,7 @@ def failure_line(
     """
     Encode one line of ``failures.jsonl``.
 
-    :param form: what ``content`` is: the record as sent, the source's row, or nothing but a record's id.
+    :param form: what ``content`` is: the record as sent, the source's row, only a record's id, or nothing at all.
     :param attempts: how often Voucherify has not accepted the record.
     :param at: when a row was refused that Voucherify has never seen; Unix epoch seconds.
     """

@@ -22,9 +22,14 @@ _KINDS: dict[str, Callable[[str], object]] = {
 
 
 class OddIds:
-    """Counts odd ids, at the cost of a few searches for a character per thousand ids."""
+    """
+    Counts odd ids, at the cost of a few searches for a character per thousand ids.
 
-    def __init__(self) -> None:
+    :param shows_examples: whether warnings may quote an id.
+    """
+
+    def __init__(self, *, shows_examples: bool = True) -> None:
+        self._shows_examples = shows_examples
         self._counts: Counter[str] = Counter()
         self._examples: dict[str, str] = {}
 
@@ -41,8 +46,9 @@ class OddIds:
         """Return a warning for each kind, with the number."""
         for kind, number in self._counts.items():
             example = self._examples[kind]
-            shown = ascii(example if len(example) <= 60 else example[:59] + "…")
-            yield f"ids that {kind}: {number:,}, such as {shown}; they are sent exactly as they are"
+            quoted = ascii(example if len(example) <= 60 else example[:59] + "…")
+            shown = f", such as {quoted}" if self._shows_examples else ""
+            yield f"ids that {kind}: {number:,}{shown}; they are sent exactly as they are"
 
 
 def _may_be_odd(ids: Sequence[str]) -> bool:

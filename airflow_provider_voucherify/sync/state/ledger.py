@@ -26,16 +26,16 @@ from typing import IO, Self
 
 import msgspec
 
-from airflow_provider_voucherify.sync.rows.failure_lines import Attempts
 from airflow_provider_voucherify.sync.state import ledger_sql as sql
 from airflow_provider_voucherify.sync.state.cleared_fields import ClearedFields
+from airflow_provider_voucherify.sync.state.failing_records import FailingRecords
 from airflow_provider_voucherify.sync.state.ledger_database import LedgerDatabase
 from airflow_provider_voucherify.sync.state.record_state import RecordState
 from airflow_provider_voucherify.sync.state.removed_records import RemovedRecords
 from airflow_provider_voucherify.sync.state.row_outcomes import row_outcomes
 from airflow_provider_voucherify.sync.types.failure import Failure
-from airflow_provider_voucherify.sync.types.outcome import MAX_ATTEMPTS, RowOutcome, confirmed_by
-from airflow_provider_voucherify.sync.types.reasons import SHOWN_IDS, NewlyFailed
+from airflow_provider_voucherify.sync.types.hiding import Hiding
+from airflow_provider_voucherify.sync.types.outcome import RowOutcome, confirmed_by
 from airflow_provider_voucherify.sync.types.settled import Settled
 from airflow_provider_voucherify.sync.types.text import json_safe_text, shortened
 
@@ -61,6 +61,8 @@ class Ledger:
         None to keep nothing.
     :param mark: the same of an id that is marked as removed.
     :ivar fields: those of which Voucherify has a value.
+    :ivar failing: the records that failed before, and fail again.
+    :ivar hiding: leaves ids and values out of the outcomes; None by default.
     :ivar removed: the records that left the source.
     """
 
@@ -199,6 +201,7 @@ class Ledger:
 
     def leave_out(self, failure: Failure) -> None:
         """Write down a row that is not an item: it is refused, or superseded by a newer sync."""
+        failure = failure if self.hiding is None else self.hiding.texts(failure)
         record_id = None if failure.id is None else json_safe_text(failure.id)
         values = (failure.row, record_id, failure.outcome, failure.key, shortened(failure.message))
         self._db.execute("insert into unsent values (?, ?, ?, ?, ?)", values)
@@ -218,25 +221,6 @@ class Ledger:
         """
         later = "select exists (select 1 from earlier.state where id = :id and confirmed_at > :at and run <> :run)"
         return bool(self._database.number(later, {**self._database.names, "id": record_id, "at": failed_at * 1000}))
-
-    def set_aside(self, max_attempts: int) -> int:
-        """Hold back records that Voucherify has refused so often with the same content. Returns how many."""
-        self._find_failed_before()
-        return self._db.execute(sql.SET_ASIDE, {"key": MAX_ATTEMPTS, "most": max_attempts}).rowcount
-
-    def aside(self) -> Iterator[tuple[int, Failure, Attempts]]:
-        """Give the items that ``set_aside`` holds back, in order, with what is known of their failures."""
-        for item, record_id, message in self._db.execute(sql.ASIDE, {"key": MAX_ATTEMPTS}):
-            yield item, Failure("refused", record_id, MAX_ATTEMPTS, message), self.attempts(record_id)
-
-    def attempts(self, record_id: str) -> Attempts:
-        """Return in how many earlier runs Voucherify has not accepted an id's record as it is in this sync."""
-        self._find_failed_before()
-        query = "select attempts, key, message from failed_before where id = ?"
-        if (row := self._db.execute(query, (record_id,)).fetchone()) is None:
-            return Attempts(0, 0.0)
-        last = {name: text for name, text in zip(("key", "message"), row[1:], strict=True) if text is not None}
-        return Attempts(row[0], 0.0, (last,) if last else ())
 
     def items_to_send(self) -> Iterator[int]:
         """Give the items that are new, different or not confirmed, in order."""
@@ -323,18 +307,12 @@ class Ledger:
 
         :param with_unchanged: give those of rows too that were not sent because they had not changed.
         """
-        return row_outcomes(self._database, with_unchanged=with_unchanged)
+        outcomes = row_outcomes(self._database, with_unchanged=with_unchanged)
+        return outcomes if self.hiding is None else map(self.hiding.outcome, outcomes)
 
     def count_recreated(self) -> int:
         """Count the records that an earlier run has confirmed and that Voucherify had to create in this one."""
         return self._database.number(sql.COUNT_RECREATED, self._database.names)
-
-    def newly_failed(self) -> NewlyFailed | None:
-        """Say which failed and refused records had not failed in the last sync; None before there was one."""
-        if not self._database.number(sql.HAS_EARLIER_RUNS, self._database.names):
-            return None
-        found = self._db.execute(sql.NEWLY_FAILED, {**self._database.names, "most": SHOWN_IDS}).fetchall()
-        return NewlyFailed(found[0][1] if found else 0, [record_id for record_id, _ in found])
 
     def update_state(self) -> None:
         """
@@ -381,6 +359,8 @@ class Ledger:
         self._database = database
         self._db = database.db
         self.fields = ClearedFields(database)
+        self.hiding: Hiding | None = None
+        self.failing = FailingRecords(database)
         self.removed = RemovedRecords(database)
 
     def _begin_state(self) -> None:
@@ -393,11 +373,6 @@ class Ledger:
             first_try = "select not exists (select 1 from earlier.state where run = :run)"
             closely = not self._database.number(simple) or not self._database.number(first_try, self._database.names)
             self._compare = sql.COMPARE_CLOSELY if closely else sql.COMPARE
-
-    def _find_failed_before(self) -> None:
-        if not self._database.about("failed before"):
-            self._database.note("failed before", "known")
-            self._db.execute(sql.FIND_FAILED_BEFORE, self._database.names)
 
 
 def _reason(failure: Failure | None) -> tuple[str | None, str | None, str | None]:

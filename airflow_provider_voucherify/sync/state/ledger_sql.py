@@ -242,8 +242,8 @@ select id, count(*) over () from (
     union select id from unsent where outcome = 'refused' and id is not null
     union select id from held join rows using (item) where held.outcome = 'refused'
 ) left join earlier.state s using (id)
-where s.id is null or s.settings not in of_project or s.outcome not in ('failed', 'refused')
-    or s.run = :run and s.attempts < 2
+where s.id is null or s.settings not in of_project or s.run = :run and s.attempts < 2
+    or s.failing_since is null and s.outcome not in ('failed', 'refused')
 order by id limit :most
 """
 """

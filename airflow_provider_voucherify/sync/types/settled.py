@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from airflow_provider_voucherify.models.endpoints import BulkEndpoint
 from airflow_provider_voucherify.sync.types.failure import Failure
+from airflow_provider_voucherify.sync.types.hiding import Hiding
 from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
 
 
@@ -33,6 +34,26 @@ class Settled:
     unnamed: Failure | None = None
     endpoint: BulkEndpoint | None = None
     body: bytes | None = None
+
+
+class Shown:
+    """
+    Tells another listener of each batch, its failures without ids and values.
+
+    :param hiding: None to tell all.
+    """
+
+    def __init__(self, listener: Listener, hiding: Hiding | None) -> None:
+        self._listener = listener
+        self._hiding = hiding
+
+    def add(self, settled: Settled) -> None:
+        """Tell of one batch."""
+        if self._hiding is not None:
+            failures = [self._hiding.failure(failure) for failure in settled.failures]
+            unnamed = None if settled.unnamed is None else self._hiding.failure(settled.unnamed)
+            settled = replace(settled, failures=failures, unnamed=unnamed)
+        self._listener.add(settled)
 
 
 class Listener(Protocol):

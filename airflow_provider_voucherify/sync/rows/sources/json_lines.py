@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from operator import itemgetter
-from typing import IO, Any
+from typing import IO, Any, get_args
 
 import msgspec
 
@@ -23,7 +23,7 @@ from airflow_provider_voucherify.sync.rows.chunks import (
     gathered,
     single_row,
 )
-from airflow_provider_voucherify.sync.rows.failure_lines import FAILURE_FILES, FAILURE_MEMBER, LOST_MEMBER
+from airflow_provider_voucherify.sync.rows.failure_lines import FAILURE_FILES, FAILURE_MEMBER, LOST_MEMBER, Form
 from airflow_provider_voucherify.sync.rows.text_files import some_lines, unpacked
 from airflow_provider_voucherify.sync.rows.values import LostValue
 
@@ -87,6 +87,11 @@ def _failed_row(row: Mapping[str, Any], number: int) -> SingleRow | BadLine:
     form, lost = failure.get("form"), failure.get(LOST_MEMBER)
     if form == "id":
         return BadLine(number, "only the id of this record is known: what was sent is not in this file", row)
+    if form == "hidden":
+        raise VoucherifyConfigurationError(
+            "the file was written with hide_values, which leaves the records out of it: the next run of their sync "
+            "sends them again"
+        )
     if isinstance(lost, list):
         members = {name: LostValue(value) if name in lost else value for name, value in members.items()}
     return SingleRow(tuple(members), tuple(members.values()), form == "record", failure)
@@ -99,7 +104,7 @@ def _refuse_renamed_failures(first: bytes) -> None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return
     failure = row.get(FAILURE_MEMBER) if isinstance(row, dict) else None
-    if isinstance(failure, dict) and failure.get("form") in ("record", "row", "id") and "outcome" in failure:
+    if isinstance(failure, dict) and failure.get("form") in get_args(Form) and "outcome" in failure:
         raise VoucherifyConfigurationError(
             f"the file begins with a failed record of an earlier run, as only {' and '.join(sorted(FAILURE_FILES))} "
             "have them: give the file that name, in a separate folder"
