@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 from airflow_provider_voucherify.compat import redact
 from airflow_provider_voucherify.models.errors import VoucherifyError
-from airflow_provider_voucherify.sync.results.summary_text import MAX_LINES
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
@@ -63,6 +62,8 @@ def ready_texts_of_mapped(summaries: Mapping[int, Mapping[str, Any] | None]) -> 
 
     :param summaries: the dict that each instance returned, by map index; None where it has returned none.
     """
+    from airflow_provider_voucherify.sync.results.summary_text import MAX_LINES
+
     instances = sorted(summaries.items(), key=lambda instance: not _has_failures(instance[1]))
     texts, html = {}, []
     for index, summary in instances:
@@ -87,6 +88,8 @@ def _has_failures(summary: Mapping[str, Any] | None) -> bool:
 
 
 def _first_of(lines: Sequence[str]) -> list[str]:
+    from airflow_provider_voucherify.sync.results.summary_text import MAX_LINES
+
     if len(lines) <= MAX_LINES:
         return [*lines]
     return [*lines[: MAX_LINES - 1], f"… and {len(lines) - MAX_LINES + 1:,} more instances"]
@@ -127,6 +130,7 @@ def texts_without_summary(task_id: str, failed: Failed | None = None, log_url: s
     :param log_url: page of its try in Airflow.
     """
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
+    from airflow_provider_voucherify.sync.results.summary_text import MAX_LINES
 
     if failed is None:
         lines = [f"Voucherify task {task_id} has returned no summary"]

@@ -21,7 +21,7 @@ from airflow_provider_voucherify.models.errors import (
 from airflow_provider_voucherify.models.numbers import check_number
 from airflow_provider_voucherify.policies import Limits, Requests, State
 from airflow_provider_voucherify.task.conclusion import Callback, with_warnings
-from airflow_provider_voucherify.task.hidden_values import errors_without_values, hiding_of
+from airflow_provider_voucherify.task.hidden_values import errors_without_values, hiding_of, reading_without_values
 from airflow_provider_voucherify.task.lineage import openlineage_facets
 from airflow_provider_voucherify.task.operator_run import OperatorRun
 from airflow_provider_voucherify.task.parameters import (
@@ -175,7 +175,7 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
             check(self, rendered=True)
             if run.folder is not None:
                 run.folder.prepare()
-            with errors_without_values(self, of_text_files=True):
+            with reading_without_values(self, of_text_files=True):
                 file = stack.enter_context(self._file())
             self.log.info("Read %s rows, to be sent in %d requests", f"{file.rows:,}", len(file.batches))
             if file.blank_rows:

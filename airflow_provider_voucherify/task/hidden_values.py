@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_voucherify.compat import AirflowFailException, AirflowSkipException
+from airflow_provider_voucherify.compat import AirflowFailException, AirflowNotFoundException, AirflowSkipException
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, VoucherifyError
 
 if TYPE_CHECKING:
@@ -34,27 +34,34 @@ def hiding_of(task: Any, settings: ConnectionSettings | None) -> Hiding | None:
 
 
 @contextmanager
-def errors_without_values(task: Any, *, of_text_files: bool = False) -> Iterator[None]:
+def errors_without_values(task: Any) -> Iterator[None]:
     """
-    Let no error out that may quote a value, if the task hides them: neither a database's nor a file format's.
+    Let no error out that may quote a value, if the task hides them.
 
-    Errors of this package name columns and parameters and quote no values, unless they pass on another's words, or the
-    first line of a text file, which may be a row.
-
-    :param of_text_files: whether such a line may be in them.
+    Errors of this package, of Airflow and of files say nothing of rows; a database's, say, may.
     """
     try:
         yield
-    except (AirflowFailException, AirflowSkipException):
-        raise
-    except VoucherifyConfigurationError as error:
-        if task.hide_values and (of_text_files or error.__context__ is not None):
-            raise VoucherifyConfigurationError(f"the rows cannot be read; {LEFT_OUT}") from None
-        raise
-    except VoucherifyError:
+    except (VoucherifyError, AirflowFailException, AirflowSkipException, AirflowNotFoundException, OSError):
         raise
     except Exception as error:
         if task.hide_values:
             kind = type(error)
             raise VoucherifyError(f"{kind.__module__}.{kind.__qualname__} was raised; {LEFT_OUT}") from None
+        raise
+
+
+@contextmanager
+def reading_without_values(task: Any, *, of_text_files: bool) -> Iterator[None]:
+    """
+    Do the same while rows are read: of a mistake in them that another library words, or in the first line of a file.
+
+    :param of_text_files: whether the names of columns come from such a line, which may be a row.
+    """
+    try:
+        with errors_without_values(task):
+            yield
+    except VoucherifyConfigurationError as error:
+        if task.hide_values and (of_text_files or error.__context__ is not None):
+            raise VoucherifyConfigurationError(f"the rows cannot be read; {LEFT_OUT}") from None
         raise

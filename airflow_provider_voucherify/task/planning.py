@@ -10,7 +10,7 @@ from airflow_provider_voucherify.compat import AirflowNotFoundException, is_from
 from airflow_provider_voucherify.models.errors import VoucherifyNotFoundError
 from airflow_provider_voucherify.policies import Requests, State
 from airflow_provider_voucherify.task.bulk_parameters import is_true, mapping_rules, requests_of, state_of
-from airflow_provider_voucherify.task.hidden_values import errors_without_values, hiding_of
+from airflow_provider_voucherify.task.hidden_values import hiding_of, reading_without_values
 from airflow_provider_voucherify.task.operator_run import project_of
 from airflow_provider_voucherify.task.rendering import shown_again
 from airflow_provider_voucherify.task.tracked_state import row_tracking
@@ -52,7 +52,7 @@ def make_plan(task: Any, context: Context, hook: VoucherifyHook) -> Plan:
         plan.warn(warning)
     try:
         of_text_files = task.path is not None and not all(map(is_binary_or_json, task.source_files))
-        with errors_without_values(task, of_text_files=of_text_files), _rows(task) as rows, closing(rows):
+        with reading_without_values(task, of_text_files=of_text_files), _rows(task) as rows, closing(rows):
             plan.read(rows if task.sample is None else first_rows(rows, task.sample))
     except BaseException:
         plan.close()
