@@ -83,19 +83,33 @@ def contents(folder: Path) -> str:
     return "\n".join(f"{path} {path.read_bytes()!r}" for path in files)
 
 
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a database for ``state="warehouse"``."""
+    path = tmp_path / "w.db"
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(path)}))
+    return path
+
+
+def history_in(database: Path) -> str:
+    """Return all that the history of a database has."""
+    with closing(sqlite3.connect(database)) as db:
+        tables = [db.execute(f"select * from voucherify_{name}").fetchall() for name in ("runs", "changelog")]
+    assert all(tables)
+    return repr(tables)
+
+
 @pytest.mark.parametrize("deferred", [True, False], ids=["deferred", "on the worker"])
 @pytest.mark.parametrize("where", ["nothing", "folder", "tables"])
 def test_no_id_and_no_value_of_a_row_is_shown_anywhere(
     strict_voucherify: LocalVoucherify,
     shown: Shown,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    database: Path,
     defer_at_once: None,
     deferred: bool,
     where: str,
 ) -> None:
-    database = tmp_path / "w.db"
-    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(database)}))
     states = {"nothing": None, "folder": {"path": str(tmp_path), "outcomes": "jsonl"}, "tables": "warehouse"}
     reports, outlet, told = tmp_path / "reports", Asset("copy"), []
     error = {"source_id": f"{PRIVATE}-good", "key": "k", "message": f"no {PRIVATE}", "details": f"id {PRIVATE}-good"}
@@ -126,10 +140,10 @@ def test_no_id_and_no_value_of_a_row_is_shown_anywhere(
     assert "birthdate must be a date as YYYY-MM-DD" in told_texts, "why a row was refused is still told"
     if where == "tables":
         with closing(sqlite3.connect(database)) as db:
-            history = [*db.execute("select * from voucherify_changelog"), *db.execute("select * from voucherify_runs")]
             states_of = db.execute("select outcome, reason_key, message from voucherify_state").fetchall()
-        assert PRIVATE not in repr((history, states_of))
-        assert good in repr(history)
+        assert PRIVATE not in repr(states_of)
+        assert PRIVATE not in history_in(database)
+        assert good in history_in(database)
     if where != "nothing":
         assert summary["newly_failed"] == 0
 
@@ -150,11 +164,10 @@ def test_what_the_vendor_answers_to_a_request_is_not_quoted(strict_voucherify: L
 def test_what_a_database_says_of_a_value_is_not_quoted(
     strict_voucherify: LocalVoucherify,
     shown: Shown,
-    tmp_path: Path,
+    database: Path,
     monkeypatch: pytest.MonkeyPatch,
     dry_run: bool,
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "w.db")}))
     with monkeypatch.context() as patch:
         patch.setattr("airflow_provider_voucherify.warehouse.queries.query", raises(ValueError(f"bad {PRIVATE}")))
         run = sync(sql="SELECT 1", sql_conn_id="warehouse", sql_parameters=[PRIVATE], dry_run=dry_run)
@@ -191,17 +204,19 @@ def test_without_a_connection_ids_have_no_hash(shown: Shown, monkeypatch: pytest
 
 @pytest.mark.parametrize("header", ["Source_id,name,tier", f"{PRIVATE},{PRIVATE}-x"], ids=["header", "no header"])
 def test_a_csv_import_hides_its_rows(
-    strict_voucherify: LocalVoucherify, shown: Shown, tmp_path: Path, header: str
+    strict_voucherify: LocalVoucherify, shown: Shown, tmp_path: Path, database: Path, header: str
 ) -> None:
     file = tmp_path / "rows.csv"
     file.write_text(f"{header}\n{PRIVATE},a,gold\n{PRIVATE}-2,{PRIVATE},{PRIVATE}\n")
 
-    run = sync(VoucherifyImportCsvOperator, path=str(file), report_path=str(tmp_path / "reports"))
+    run = sync(VoucherifyImportCsvOperator, path=str(file), report_path=str(tmp_path / "reports"), state="warehouse")
 
     said = shown(run)
     assert run.state == ("failed" if header.startswith(PRIVATE) else "success")
     assert PRIVATE not in said
     assert PRIVATE not in contents(tmp_path / "reports")
+    if run.state == "success":
+        assert PRIVATE not in history_in(database)
 
 
 def test_a_csv_file_without_a_header_is_not_quoted(
@@ -218,7 +233,7 @@ def test_a_csv_file_without_a_header_is_not_quoted(
 
 @pytest.mark.parametrize("deferred", [True, False], ids=["deferred", "on the worker"])
 def test_a_sensor_hides_what_failed(
-    strict_voucherify: LocalVoucherify, shown: Shown, tmp_path: Path, deferred: bool
+    strict_voucherify: LocalVoucherify, shown: Shown, tmp_path: Path, database: Path, deferred: bool
 ) -> None:
     with VoucherifyHook() as hook:
         action = hook.update_customers_in_bulk([row for row in ROWS if isinstance(row["source_id"], str)])
@@ -230,14 +245,16 @@ def test_a_sensor_hides_what_failed(
             poke_interval=0.02,
             hide_values=True,
             fail_if={"failed": None},
-            report_path=str(tmp_path),
+            report_path=str(tmp_path / "reports"),
+            state="warehouse",
         )
 
     run = run_dag(dag)
 
     assert run.xcom("wait")["failed"] > 0
     assert PRIVATE not in shown(run)
-    assert PRIVATE not in contents(tmp_path)
+    assert PRIVATE not in contents(tmp_path / "reports")
+    assert PRIVATE not in history_in(database)
 
 
 def test_metadata_for_all_hides_ids(strict_voucherify: LocalVoucherify, shown: Shown, tmp_path: Path) -> None:
