@@ -110,7 +110,7 @@ class Task:
         summary = None
         while len(errors) < tries:
             before(self._instance.try_number)
-            for file in self._state.rglob("outcomes/*/*"):
+            for file in self._state.rglob("outcomes/*/try=*"):
                 file.unlink()
             try:
                 summary = self._try()
@@ -136,7 +136,7 @@ class Task:
         return operator.execute(context)
 
     def _read_outcomes(self) -> dict[str, str] | None:
-        files = [*self._state.rglob("outcomes/*/*")]
+        files = [*self._state.rglob("outcomes/*/try=*")]
         if not files:
             return None
         rows = [json.loads(line) for line in files[0].read_text().splitlines()]

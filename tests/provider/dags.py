@@ -206,7 +206,7 @@ def folder_of(place: Any, dag_id: str, task_id: str = "sync", resource: str = "c
 
 def last_outcomes(place: Any) -> Path:
     """Return the file that has the outcomes of the last run, in a local folder of ``state``."""
-    return max(Path(place).rglob("outcomes/*/*"), key=lambda file: file.stat().st_mtime_ns)
+    return max(Path(place).rglob("outcomes/*/try=*"), key=lambda file: file.stat().st_mtime_ns)
 
 
 def rendered_fields(run: DagRunResult, task_id: str) -> dict[str, Any]:

@@ -183,7 +183,7 @@ def _lines(history: History) -> list[Any]:
         table = history.state.get("table", "voucherify")
         query = f"SELECT try_id, entry_number, written_at, record_id, outcome, message FROM {table}_changelog"
         return [tuple(row.values()) for row in select(f"{query} ORDER BY written_at, entry_number")]
-    files = sorted(Path(history.state["path"]).rglob("outcomes/*/*"), key=lambda file: file.stat().st_mtime_ns)
+    files = sorted(Path(history.state["path"]).rglob("outcomes/*/try=*"), key=lambda file: file.stat().st_mtime_ns)
     return [(file.name, line) for file in files for line in file.read_text().splitlines()]
 
 

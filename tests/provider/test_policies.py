@@ -223,4 +223,4 @@ def test_tasks_of_one_sync_name_keep_the_outcomes_of_each(voucherify: LocalVouch
 
     run_dag(dag)
 
-    assert sorted(len(file.read_text().splitlines()) for file in tmp_path.rglob("outcomes/*/*")) == [1, 2]
+    assert sorted(len(file.read_text().splitlines()) for file in tmp_path.rglob("outcomes/*/try=*")) == [1, 2]
