@@ -99,6 +99,7 @@ class OutcomeTables:
         :returns: what needs attention, in words.
         """
         self._kept.probe()
+        self.state.prepare()
         return self._database.retrying()(lambda: self._write(try_id, run_key, outcomes(), states()))
 
     def _write(

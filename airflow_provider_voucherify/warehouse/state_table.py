@@ -101,6 +101,14 @@ class StateTable:
             connection.rollback()
         return (record_id for (record_id,) in rows)
 
+    def prepare(self) -> None:
+        """
+        Find out how rows are staged, before the transaction that writes begins.
+
+        It takes a connection of its own, and SQLite lets none read while another writes more than its cache holds.
+        """
+        _ = self._staging.is_temporary
+
     def write(self, cursor: Any, states: Iterable[RecordState], run_key: str, at: str) -> tuple[int, int]:
         """
         Write the states that a run has changed, in an open transaction.

@@ -16,6 +16,7 @@ import pytest
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_voucherify.sync.state.record_state import RecordState
+from airflow_provider_voucherify.sync.types.outcome import RowOutcome
 from airflow_provider_voucherify.warehouse import bulk_load, staging_table
 from airflow_provider_voucherify.warehouse.database import Database
 from airflow_provider_voucherify.warehouse.outcome_tables import OutcomeTables
@@ -158,6 +159,15 @@ def test_what_was_confirmed_last_is_kept_where_values_are_kept(way: str, name: s
     write(tables(name).state, "run 3", state_of("b"))
 
     assert contents(name) == {"a": '{"v": 1}', "b": None}
+
+
+def test_more_lines_than_the_database_keeps_in_memory_are_written_with_the_states(way: str, name: str) -> None:
+    """SQLite lets nobody read while it writes more than its cache holds, which is 2 MB."""
+    lines = [RowOutcome(number, f"c{number}", "failed", "bad", "x" * 500) for number in range(6_000)]
+
+    assert tables(name).write("try", "run 1", lambda: lines, lambda: [state_of("a")]) == []
+
+    assert set(read(tables(name).state)) == {"a"}
 
 
 def test_ids_that_the_table_cannot_keep_are_counted(way: str, name: str) -> None:
