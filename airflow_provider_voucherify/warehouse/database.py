@@ -12,7 +12,7 @@ from typing import Any
 
 from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random
 
-from airflow_provider_voucherify.warehouse.bulk_load import bulk_load
+from airflow_provider_voucherify.warehouse.bulk_load import Dialect, bulk_load, dialect_of
 from airflow_provider_voucherify.warehouse.drivers import transaction_of
 from airflow_provider_voucherify.warehouse.queries import database_hook
 
@@ -23,6 +23,14 @@ TRIES = 4
 
 _KEEPS_TIME_ZONES = ("postgres", "sqlite", "mssql", "duckdb")
 """Kinds of databases whose times have a zone; those of all others are in UTC."""
+
+_MICROSECONDS: dict[Dialect, str] = {
+    "postgres": "cast(extract(epoch from {}) * 1000000 as bigint)",
+    "mysql": "timestampdiff(microsecond, '1970-01-01', {})",
+    "sqlite": "{}",
+    "duckdb": "epoch_us({})",
+    "other": "{}",
+}
 
 
 class Database:
@@ -119,15 +127,23 @@ class Database:
         text = moment.isoformat(" ", timespec="microseconds")
         return text if self.kind in _KEEPS_TIME_ZONES else text.removesuffix("+00:00")
 
+    @cached_property
+    def dialect(self) -> Dialect:
+        """Which database it is, as far as its own means are known."""
+        with closing(self.transaction()) as connection, closing(connection.cursor()) as cursor:
+            return dialect_of(cursor)
+
     def time_column(self, name: str) -> str:
-        """Return what selects a column of times: in DuckDB as text, since it needs pytz for others."""
-        return f"cast({name} as varchar)" if self.kind == "duckdb" else name
+        """Return what selects a column of times: as microseconds since 1970, where the database can say so."""
+        return _MICROSECONDS[self.dialect].format(name)
 
     @staticmethod
     def epoch(value: Any) -> float | None:
         """Return a time that was read from a table as Unix epoch seconds; None for null."""
         if value is None:
             return None
+        if isinstance(value, int):
+            return value / 1_000_000
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
         return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import lru_cache
 from typing import Any
 
 from airflow_provider_voucherify.sync.types.outcome import RowOutcome
@@ -139,11 +140,16 @@ class HistoryTables:
         characters: int = getattr(self._types[column], "length", None) or 0
         return self._kept.cut(value, characters if characters < MAX_ID else characters // 4)
 
-    def _lines(self, try_id: str, outcomes: Iterable[RowOutcome], at: str) -> Iterator[list[Any]]:
-        cut = self._kept.cut
+    def _lines(self, try_id: str, outcomes: Iterable[RowOutcome], at: str) -> Iterator[Sequence[Any]]:
+        cut, key = self._kept.cut, self._sync_key
+        cut_again = lru_cache(1_000)(cut)  # what is the same in many lines
         for number, outcome in enumerate(outcomes, start=1):
-            yield [
-                *(try_id, number, at, self._sync_key, outcome.row, cut(outcome.id, MAX_ID), outcome.outcome),
-                *(cut(outcome.key, 100), cut(outcome.message, MAX_ID), cut(outcome.details, MAX_ID)),
-                *(cut(outcome.async_action_id, 100), outcome.content),
-            ]
+            message, details = outcome.message, outcome.details
+            yield (
+                *(try_id, number, at, key, outcome.row, cut(outcome.id, MAX_ID), outcome.outcome),
+                None if outcome.key is None else cut_again(outcome.key, 100),
+                None if message is None else cut(message, MAX_ID),
+                None if details is None else cut(details, MAX_ID),
+                cut_again(outcome.async_action_id, 100),
+                outcome.content,
+            )

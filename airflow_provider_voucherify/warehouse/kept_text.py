@@ -56,7 +56,9 @@ class KeptText:
 
     def has(self, record_id: str) -> bool:
         """Say whether an id (or a name) is kept as it is."""
-        return len(record_id) <= MAX_ID and "\0" not in record_id and ord(max(record_id, default=" ")) <= self._highest
+        if len(record_id) > MAX_ID or "\0" in record_id:
+            return False
+        return self._highest == _EVERYTHING or ord(max(record_id, default=" ")) <= self._highest
 
     def cut(self, value: Any, characters: int) -> Any:
         """
@@ -64,7 +66,7 @@ class KeptText:
 
         NUL, which PostgreSQL does not take, becomes a blank.
         """
-        if not isinstance(value, str):
+        if value is None or not isinstance(value, str):
             return value
         text = value[:characters].replace("\0", " ")
         if text.isascii() or self.is_everything:

@@ -53,21 +53,22 @@ class StateTable:
 
     def states(self) -> Iterator[RecordState]:
         """Give the state of every record of the sync, but for what Voucherify has confirmed last of it."""
+        database, key = self._database, self._key
         times = ("confirmed_at", "failing_since")
-        columns = [self._database.time_column(name) if name in times else name for name in sql.AS_READ]
+        columns = [database.time_column(name) if name in times else name for name in sql.AS_READ]
         select = (
-            f"select record_key, {', '.join(columns)} from {self._table} where sync_key = {self._database.mark} "  # noqa: S608
-            "order by record_id"
+            f"select record_key, {', '.join(columns)} from {self._table} where sync_key = {database.mark} "  # noqa: S608
+            f"order by {sql.IN_ORDER[database.dialect]}"
         )
         self.strangers = 0
-        epoch = lru_cache(1_000)(self._database.epoch)
-        with query(self._database.conn_id, select, (sync_key(self._sync_name, self._resource),)) as chunks:
+        epoch = lru_cache(1_000)(database.epoch)
+        with query(database.conn_id, select, (sync_key(self._sync_name, self._resource),)) as chunks:
             for chunk in chunks:
-                for record_key, *row in chunk.rows if isinstance(chunk, Chunk) else ():
-                    if row[0] is None or self._key(row[0]) != record_key:
+                for record_key, record_id, *row in chunk.rows if isinstance(chunk, Chunk) else ():
+                    if record_id is None or key(record_id) != record_key:
                         self.strangers += 1
                     else:
-                        yield _record_state(row, epoch)
+                        yield _record_state(record_id, row, epoch)
 
     def doubt(self, ids: Callable[[], Iterable[str]], run_key: str) -> None:
         """
@@ -144,7 +145,8 @@ class StateTable:
         def row(state: RecordState) -> list[Any]:
             return [
                 *(key(state.id), state.id, state.settings, state.digest, state.failed_digest, state.attempts),
-                *(state.outcome, cut_name(state.key, 100), cut(state.message, MAX_ID), cut_name(state.run, 760), at),
+                *(state.outcome, cut_name(state.key, 100)),
+                *(None if state.message is None else cut(state.message, MAX_ID), cut_name(state.run, 760), at),
                 None if state.confirmed_at is None else time(state.confirmed_at),
                 None if state.failing_since is None else time(state.failing_since),
                 *(names(state.fields), names(state.not_cleared), state.content),
@@ -184,22 +186,21 @@ def sync_key(sync_name: str, resource: str) -> str:
     return short_digest(f"{sync_name}\n{resource}")
 
 
-def _record_state(row: Sequence[Any], epoch: Callable[[Any], float | None]) -> RecordState:
-    """Return the state that a row of ``AS_READ`` tells."""
-    record_id, settings, digest, failed, attempts, outcome, key, message, run, *rest = row
-    confirmed_at, fields, not_cleared, failing_since = rest
+def _record_state(record_id: str, row: Sequence[Any], epoch: Callable[[Any], float | None]) -> RecordState:
+    """Return the state that the rest of a row of ``AS_READ`` tells; some drivers have decimal numbers alone."""
+    settings, digest, failed, attempts, outcome, key, message, run, confirmed_at, fields, not_cleared, since = row
     return RecordState(
         record_id,
         settings,
-        None if digest is None else int(digest),
-        None if failed is None else int(failed),
-        int(attempts),
+        digest if digest is None or type(digest) is int else int(digest),
+        failed if failed is None or type(failed) is int else int(failed),
+        attempts if type(attempts) is int else int(attempts),
         outcome,
         key,
         message,
         run,
-        epoch(confirmed_at),
+        None if confirmed_at is None else epoch(confirmed_at),
         fields,
         not_cleared,
-        epoch(failing_since),
+        None if since is None else epoch(since),
     )

@@ -99,7 +99,7 @@ def run_dag(dag: Any) -> Any:
     return run_dag(dag)
 
 
-def changes_operator(sql: str, sql_conn_id: str, state_folder: str) -> Any:
+def changes_operator(sql: str, sql_conn_id: str, state: dict[str, Any]) -> Any:
     """Make the task ``sync`` that sends only what has changed; called within a DAG."""
     from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 
@@ -108,7 +108,7 @@ def changes_operator(sql: str, sql_conn_id: str, state_folder: str) -> Any:
         resource="customers",
         sql=sql,
         sql_conn_id=sql_conn_id,
-        state={"path": state_folder, "sync_name": "customers"},
+        state={**state, "sync_name": "customers"},
         poll_interval=1,
     )
 

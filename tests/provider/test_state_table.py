@@ -8,12 +8,12 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import BaseHook
+from msgspec.structs import replace
 
 from airflow_provider_voucherify.sync.state.record_state import RecordState
 from airflow_provider_voucherify.sync.types.outcome import RowOutcome
@@ -210,10 +210,14 @@ def test_nothing_stays_staged(way: str, books: str, name: str) -> None:
         assert database.hook.get_first(f"SELECT count(*) FROM {name}_staging")[0] == 0
 
 
-@pytest.mark.parametrize("books", ["postgres", "mariadb"], indirect=True)
+WAYS_TOGETHER = [
+    *(("postgres", way) for way in ("temporary", "shared", "unknown database")),
+    *(("mariadb", way) for way in ("temporary", "shared")),  # it locks all rows that it looks at for a subquery
+]
+
+
+@pytest.mark.parametrize(("books", "way"), WAYS_TOGETHER, indirect=True)
 def test_runs_of_many_syncs_that_end_together_do_not_take_each_others_rows(books: str, way: str, name: str) -> None:
-    if (books, way) == ("mariadb", "unknown database"):
-        pytest.skip("MariaDB locks all rows that it looks at for a subquery; it is not an unknown database")
     tables(name)
 
     def run(number: int) -> tuple[int, int]:
@@ -263,9 +267,8 @@ def test_a_connection_that_may_not_make_temporary_tables_stages_in_one_of_its_ow
     assert BaseHook.get_hook("books").get_first("SELECT count(*) FROM narrow_staging")[0] == 0
 
 
+@pytest.mark.parametrize("books", DATABASES[1:], indirect=True)
 def test_tables_in_a_schema_of_their_own(way: str, books: str, name: str) -> None:
-    if books == "sqlite":
-        pytest.skip("SQLite has no schemas")
     BaseHook.get_hook("books").run(f"CREATE SCHEMA {name}")
     state = tables(f"{name}.voucherify", keep_values=True).state
 

@@ -16,7 +16,8 @@ CHUNK_BYTES = 4 * 1024 * 1024
 ROWS_AT_FIRST = 50
 """Rows to read from a source while the size of its rows is unknown."""
 
-_ROWS_PER_SAMPLE = 10
+_SAMPLE = 20
+"""Rows that are weighed of a chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,8 @@ def chunk_of_dicts(records: Sequence[Any]) -> Chunk | None:
 
 def rows_that_fit(rows: Sequence[Any]) -> int:
     """Return how many rows like these make a chunk."""
-    size = sum(map(weight, rows[::_ROWS_PER_SAMPLE])) * _ROWS_PER_SAMPLE
+    step = max(1, len(rows) // _SAMPLE)
+    size = sum(map(weight, rows[::step])) * step
     return max(1, min(ROWS_PER_CHUNK, CHUNK_BYTES * len(rows) // max(1, size)))
 
 

@@ -22,6 +22,7 @@ import time
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
+from itertools import starmap
 from typing import IO, Self
 
 import msgspec
@@ -29,7 +30,7 @@ import msgspec
 from airflow_provider_voucherify.sync.state import ledger_sql as sql
 from airflow_provider_voucherify.sync.state.cleared_fields import ClearedFields
 from airflow_provider_voucherify.sync.state.failing_records import FailingRecords
-from airflow_provider_voucherify.sync.state.ledger_database import LedgerDatabase
+from airflow_provider_voucherify.sync.state.ledger_database import LedgerDatabase, Numbers
 from airflow_provider_voucherify.sync.state.record_state import RecordState
 from airflow_provider_voucherify.sync.state.removed_records import RemovedRecords
 from airflow_provider_voucherify.sync.state.row_outcomes import row_outcomes
@@ -126,14 +127,12 @@ class Ledger:
 
     def load_state(self, states: Iterable[RecordState]) -> None:
         """Take over the state of earlier syncs, record by record, but for what Voucherify confirmed last of each."""
-        settings = self._database.numbers("settings")
-        runs = self._database.numbers("runs")
-        fields = self._database.numbers("fields")
+        settings, runs, fields = (Numbers(self._database.numbers(name)) for name in ("settings", "runs", "fields"))
         rows = (
             (
-                *(s.id, s.digest, settings(s.settings), runs(s.run), s.failed_digest, s.attempts, s.outcome),
+                *(s.id, s.digest, settings[s.settings], runs[s.run], s.failed_digest, s.attempts, s.outcome),
                 *(s.key, s.message, None if s.confirmed_at is None else round(s.confirmed_at * 1000)),
-                *(None if names is None else fields(names) for names in (s.fields, s.not_cleared)),
+                *(fields[s.fields], fields[s.not_cleared]),
                 None if s.failing_since is None else round(s.failing_since * 1000),
             )
             for s in states
@@ -329,7 +328,7 @@ class Ledger:
 
     def changed_states(self) -> Iterator[RecordState]:
         """Give the state of every id that this sync has changed."""
-        return (RecordState(*row) for row in self._db.execute(sql.CHANGED_STATES, self._database.names))
+        return starmap(RecordState, self._db.execute(sql.CHANGED_STATES, self._database.names))
 
     # The files
 

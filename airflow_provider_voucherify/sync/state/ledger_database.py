@@ -14,6 +14,25 @@ from airflow_provider_voucherify.sync.types.unnamed_database import UnnamedDatab
 _MAX_REMEMBERED_NUMBERS = 1_000
 
 
+class Numbers(dict[str | None, int | None]):
+    """
+    The numbers of names, looked up once each; None has none.
+
+    :param number: gives the number of a name.
+    """
+
+    def __init__(self, number: Callable[[str], int]) -> None:
+        super().__init__({None: None})
+        self._number = number
+
+    def __missing__(self, name: str) -> int:
+        if len(self) > _MAX_REMEMBERED_NUMBERS:
+            self.clear()
+            self[None] = None
+        number = self[name] = self._number(name)
+        return number
+
+
 class LedgerDatabase:
     """
     Both files in one connection. All of a ledger's life is one transaction, since nobody else looks at them.

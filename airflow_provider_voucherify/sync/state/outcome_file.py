@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
 from importlib.util import find_spec
 from itertools import islice
 from operator import attrgetter
@@ -17,7 +16,7 @@ import msgspec
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.types.outcome import RowOutcome
 
-COLUMNS = tuple(field.name for field in fields(RowOutcome))
+COLUMNS = RowOutcome.__struct_fields__
 
 _ROWS_PER_WRITE = 10_000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -39,9 +38,8 @@ def write_outcomes(outcomes: Iterable[RowOutcome], name: str, file: IO[bytes]) -
 
 def _write_jsonl(outcomes: Iterable[RowOutcome], file: IO[bytes]) -> None:
     encode = msgspec.json.Encoder().encode_lines
-    line = msgspec.defstruct("Line", COLUMNS)
     for some in _some(outcomes):
-        file.write(encode([line(*values) for values in map(_values, some)]))
+        file.write(encode(some))
 
 
 def _write_csv(outcomes: Iterable[RowOutcome], file: IO[bytes]) -> None:

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+import msgspec
+
 from airflow_provider_voucherify.sync.types.outcome import Outcome
 
 MAX_FIELDS = 10
 """Fields that a warning names."""
 
 
-@dataclass(frozen=True, slots=True)
-class RecordState:
+class RecordState(msgspec.Struct, frozen=True, gc=False):
     """
     What the last syncs of one id came to.
 

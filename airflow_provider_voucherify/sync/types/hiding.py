@@ -7,6 +7,8 @@ import hmac
 import re
 from dataclasses import replace
 
+import msgspec
+
 from airflow_provider_voucherify.sync.types.failure import Failure
 from airflow_provider_voucherify.sync.types.outcome import ActionOutcome, RowOutcome
 
@@ -68,7 +70,7 @@ class Hiding:
         """Return what became of a row without what is in it."""
         key, message = _hidden_texts(outcome.outcome, outcome.key, outcome.message)
         record_id = None if outcome.id is None else self.id(outcome.id)
-        return replace(outcome, id=record_id, key=key, message=message, details=None, content=None)
+        return msgspec.structs.replace(outcome, id=record_id, key=key, message=message, details=None, content=None)
 
 
 def _hidden_texts(outcome: str, key: str | None, message: str | None) -> tuple[str | None, str | None]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
+import msgspec
+
 from airflow_provider_voucherify.sync.types.failure import Failure
 
 Outcome = Literal[
@@ -47,8 +49,7 @@ def confirmed_by(outcome: str, *, upserts: bool) -> bool:
     return outcome in ("updated", "created") or (outcome == "succeeded" and upserts)
 
 
-@dataclass(frozen=True, slots=True)
-class RowOutcome:
+class RowOutcome(msgspec.Struct, frozen=True, gc=False):
     """
     The outcome of one row of the source, or of a record that left it.
 
