@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from harness.benchmarks import page, tables
+from harness.benchmarks import nights, page, tables
 from harness.benchmarks.suite import FULL, QUICK, Suite
 from harness.benchmarks.tables import Judged
 from harness.process import ROOT, MeasurementError
@@ -86,7 +86,9 @@ def _measure(suite: Suite, parts: list[str], *, quick: bool) -> tuple[list[Judge
         "triggers": lambda: tables.triggers(got("triggers"), quick=quick),
         "imports": lambda: tables.imports(got("imports"), quick=quick),
         "operator": lambda: tables.operator(got("operator"), quick=quick),
-        "changes": lambda: tables.changes(got("changes"), quick=quick),
+        "changes": lambda: (
+            tables.changes(got("changes")["file"], quick=quick) + nights.nights(got("changes"), quick=quick)
+        ),
     }
     judged: list[Judged] = []
     failures: dict[str, MeasurementError] = {}

@@ -40,7 +40,8 @@ class Sizes:
     :param trigger_seconds: for how long triggers are watched.
     :param naive_triggers: how many have a client each.
     :param import_rounds: fresh interpreters per import.
-    :param operator_rows: of the runs under ``dag.test()``, with and without change detection.
+    :param operator_rows: of the runs under ``dag.test()``.
+    :param nights: rows of two nights, of which few change; the last number for a file and PostgreSQL alone.
     """
 
     rows: int
@@ -57,6 +58,7 @@ class Sizes:
     naive_triggers: int
     import_rounds: int
     operator_rows: tuple[int, int]
+    nights: tuple[int, int, int]
     ids: int = 1_000_000
     triggers: int = 1_000
 
@@ -76,6 +78,7 @@ FULL = Sizes(
     naive_triggers=1_000,
     import_rounds=5,
     operator_rows=(100_000, 1_000_000),
+    nights=(100_000, 200_000, 1_000_000),
 )
 QUICK = Sizes(
     rows=100_000,
@@ -92,6 +95,7 @@ QUICK = Sizes(
     naive_triggers=100,
     import_rounds=3,
     operator_rows=(100_000, 300_000),
+    nights=(50_000, 100_000, 300_000),
 )
 
 
@@ -117,7 +121,7 @@ class Suite:
         from harness.cluster import free_port, postgres, postgres_programs
 
         sizes = self.sizes
-        most = max(*sizes.memory, *sizes.operator_rows, sizes.rows)
+        most = max(*sizes.memory, *sizes.operator_rows, *sizes.nights, sizes.rows)
         with ExitStack() as stack:
             self._say("writing rows")
             write_sqlite(self.folder / "customers.sqlite", most)
@@ -213,13 +217,19 @@ class Suite:
         )
         return list(measured)
 
-    def changes(self) -> list[Figures]:
-        """Sync the same rows twice, of which few have changed."""
-        self._say("changes")
-        measured: Any = process.measured(
-            "changes", {"rows": self.sizes.operator_rows, "warehouse": str(self.folder / "customers.sqlite")}
-        )
-        return list(measured)
+    def changes(self) -> dict[str, list[Figures]]:
+        """Sync the same rows twice, of which few have changed: by where the state is."""
+        from harness.benchmarks.nights import place, places
+
+        measured: dict[str, list[Figures]] = {}
+        for name in places():
+            self._say(f"changes, {name}")
+            rows = self.sizes.nights if name in ("file", "postgres") else self.sizes.nights[:-1]
+            with place(name, self.folder) as books:
+                job = {"rows": rows, "warehouse": str(self.folder / "customers.sqlite"), "books": books}
+                figures: Any = process.measured("changes", job)
+                measured[name] = list(figures)
+        return measured
 
     def _send(self, variant: str, kind: Kind, rows: int) -> Figures:
         self._say(f"{kind} {variant} {rows:,}")

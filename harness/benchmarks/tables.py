@@ -105,6 +105,10 @@ class Judged:
     targets: list[Target] = field(default_factory=list)
     bars: list[tuple[str, float, str]] = field(default_factory=list)
 
+    def __add__(self, other: Judged) -> Judged:
+        """Return both."""
+        return Judged(self.tables + other.tables, self.targets + other.targets, self.bars + other.bars)
+
 
 def row_path(measured: Mapping[Kind, Mapping[str, list[Figures]]], *, quick: bool) -> Judged:
     """Compare the CPU time that a million rows take."""
@@ -360,7 +364,7 @@ def changes(measured: Sequence[Figures], *, quick: bool) -> Judged:
                 f"{figures['state_bytes'] / 1e6:.0f}",
             ]
         )
-    few, many = measured
+    few, many = measured[0], measured[-1]
     beyond = sum(figures["rows"] - figures["written"] - figures["unchanged"] for figures in measured)
     finding = many["cpu"] - many["reading_cpu"]
     seconds = Target(
