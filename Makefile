@@ -18,7 +18,7 @@ PEERS := .bench/.installed
 DRIVERS := $(VENV)/.installed-drivers
 
 .PHONY: help demo docs test test-drivers test-cluster test-browser test-versions screenshots crash crash-quick scale-out \
-  scale-out-check scale-out-quick bench bench-quick lint types build install constraints clean faults faults-check faults-random secrets \
+  scale-out-check scale-out-quick bench bench-quick lint types build install constraints clean faults faults-check faults-random history secrets \
   secrets-leak fuzz load load-quick
 .DELETE_ON_ERROR:
 
@@ -56,6 +56,7 @@ test-drivers: $(DRIVERS)
 	$(PY) -m pytest tests/provider/test_mysql.py tests/provider/test_duckdb.py tests/provider/test_outcome_tables.py
 	$(PY) -m pytest tests/provider/test_database.py tests/provider/test_bulk_load.py tests/provider/test_state_table.py
 	$(PY) -m pytest tests/provider/test_nightly_changes.py -k mariadb
+	$(PY) -m pytest tests/readme/test_history_queries.py -k MariaDB
 
 ## crash: interrupt a sync at nineteen moments, five times each, on a real Airflow with PostgreSQL, and count what arrived
 crash: $(INSTALLED)
@@ -89,6 +90,10 @@ faults-check: $(INSTALLED)
 ## faults-random: the same mixed, over 500 syncs
 faults-random: $(INSTALLED)
 	$(PY) -m harness.faults.random_run --syncs 500
+
+## history: a week of nights in Airflow, and what the queries of docs/history-queries.md answer; writes that page
+history: $(INSTALLED)
+	$(PY) -m harness.loopback_only $(PY) -m harness.history.run
 
 ## bench: CPU, memory, requests and GETs beside the floor and the peers; writes docs/performance.md
 bench: $(INSTALLED) $(PEERS)

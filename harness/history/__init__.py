@@ -1,0 +1,1 @@
+"""A week of nightly syncs, and what its history answers to the questions of ``docs/history-queries.md``."""

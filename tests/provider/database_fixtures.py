@@ -1,0 +1,30 @@
+"""Fixtures of database servers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+
+import database_servers
+import pytest
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """Give the connection, as JSON, of a PostgreSQL server of its own."""
+    if database_servers.PG_CTL is None:
+        pytest.skip("PostgreSQL is not installed on this machine")
+    with database_servers.postgres_server() as connection:
+        yield json.dumps(connection)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[str]:
+    """Give the connection, as JSON, of a MariaDB server of its own."""
+    if database_servers.MARIADBD is None:
+        pytest.skip("MariaDB is not installed on this machine")
+    if importlib.util.find_spec("airflow.providers.mysql") is None:
+        pytest.skip("Airflow's MySQL provider is not installed (make test-drivers does it)")
+    with database_servers.mariadb_server() as connection:
+        yield json.dumps(connection)
