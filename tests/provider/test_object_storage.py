@@ -76,8 +76,9 @@ def test_three_nights_with_everything_in_object_storage(
     own = folder_of(f"{bucket}/books", "storage")
     outcomes_folder = f"{own}/outcomes"
     assert len(names(outcomes_folder)) == 3, "one for each run"
-    last = f"{quote(nights[2].dag_run.run_id, safe='')}.jsonl"
-    outcomes = [json.loads(line) for line in read(f"{outcomes_folder}/{last}").splitlines()]
+    last = f"{outcomes_folder}/{quote(nights[2].dag_run.run_id, safe='')}"
+    [file] = names(last)
+    outcomes = [json.loads(line) for line in read(f"{last}/{file}").splitlines()]
     assert [(outcome["id"], outcome["outcome"]) for outcome in outcomes] == [
         ("a", "updated"),
         ("b", "unchanged"),
@@ -86,7 +87,10 @@ def test_three_nights_with_everything_in_object_storage(
     [refused] = read(f"{bucket}/reports/failures.jsonl").splitlines()
     assert json.loads(refused)["_failure"]["outcome"] == "refused"
     assert names(f"{bucket}/reports") == ["failures.jsonl", "report-00001.csv", "set_aside.jsonl"]
-    assert names(own) == ["outcomes", "state"]
+    assert names(own) == ["outcomes", "runs", "state"]
+    for night in nights:
+        recorded = names(f"{own}/runs/{quote(night.dag_run.run_id, safe='')}")
+        assert [file.rsplit(".", 2)[1] for file in recorded] == ["running", "success"]
 
 
 @pytest.mark.parametrize("size", [10, 20_000_000], ids=["one request", "several parts"])
