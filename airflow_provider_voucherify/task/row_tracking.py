@@ -96,9 +96,9 @@ class RowTracking:
 
         :returns: whether it is there.
         """
+        if dry_run:
+            return self.tables.exist() if self.tables is not None else bool(self._state_file(str(self.state_path)))
         if self.tables is not None:
-            if dry_run:
-                return self.tables.exist()
             self.tables.create()
         return True
 
