@@ -12,6 +12,8 @@ from database_fixtures import mariadb, postgres
 
 __all__ = ["mariadb", "postgres"]
 
+pytest.register_assert_rewrite("nights")
+
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[object_store.S3]:

@@ -86,6 +86,23 @@ def clear_and_run(dag: DAG, run: DagRunResult) -> tuple[int, int]:
     return before, after
 
 
+def try_again(dag: DAG, logical_date: datetime) -> None:
+    """Run the task ``sync`` of a run again whose process has died, as the scheduler does when it has noticed."""
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.sdk.definitions.dag import _run_task
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        of_dag = session.query(TaskInstance).filter_by(dag_id=dag.dag_id)
+        (ti,) = (ti for ti in of_dag if ti.dag_run.logical_date == logical_date)
+        assert ti.state == "running"
+        ti.prepare_db_for_next_try(session)
+        ti.state = None
+        ti.try_number += 1
+        session.commit()
+        _run_task(ti=ti, task=dag.get_task("sync"))
+
+
 def shown_links(dag_id: str, task_id: str) -> dict[str, str | None]:
     """Return the links that Airflow shows for the newest instance of a task, by what it has stored so far."""
     from airflow.models.serialized_dag import SerializedDagModel
