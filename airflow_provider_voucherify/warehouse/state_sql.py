@@ -21,13 +21,18 @@ AS_READ = (
 """The columns that a run reads of each record."""
 
 IN_ORDER: dict[Dialect, str] = {
-    **dict.fromkeys(("postgres", "mysql", "sqlite", "duckdb", "other"), "record_id"),
-    "postgres": 'record_id collate "C"',
-    "mysql": "cast(record_id as binary)",
+    **dict.fromkeys(("postgres", "sqlite", "duckdb"), ""),
+    "mysql": "order by cast(record_id as binary)",
+    "other": "order by record_id",
 }
-"""The order of the bytes, in which the ledger keeps records: others take longer to sort by, and to load."""
+"""
+What gives records nearly in the order of their ids' bytes, in which they take the ledger the least time to load.
 
-_OF_SYNC = ("sync_key", "sync_name", "resource", "sent_by")
+A first night writes them so, and some databases give rows as they were written; MySQL gives them by their key.
+"""
+
+OF_SYNC = ("sync_key", "sync_name", "resource", "sent_by")
+"""The columns that are the same for all records of a run."""
 
 _IS_MARKED = "{0}outcome = 'removed' and {0}reason_key = 'marked'"
 _SAYS_WHAT_IS_THERE = f"({{0}}digest is not null or ({_IS_MARKED}))"
@@ -65,6 +70,10 @@ class Statements:
     mark: str
     dialect: Dialect
 
+    def find_any(self) -> str:
+        """Select null if a sync has no rows."""
+        return f"select max(sync_key) from {self.table} where sync_key = {self.mark}"  # noqa: S608
+
     def doubt(self, staged: Staged) -> str:
         """Take the confirmation from records: of a run."""
         if self.dialect == "mysql":  # which may look at every row of the table for a subquery, and lock it
@@ -94,12 +103,12 @@ class Statements:
         if self.dialect == "other":
             yield from self._replace(staged, merge)
             return
-        columns = ", ".join([*_OF_SYNC, *STAGED])
-        selected = ", ".join([*[self.mark] * len(_OF_SYNC), *(f"t.{name}" for name in STAGED)])
+        columns = ", ".join([*OF_SYNC, *STAGED])
+        selected = ", ".join([*[self.mark] * len(OF_SYNC), *(f"t.{name}" for name in STAGED)])
         target = self.table if self.dialect == "mysql" else f"{self.table} as s"
         insert = (
             f"insert into {target} ({columns}) select {selected} "  # noqa: S608
-            f"from {staged.source} t where 1 = 1 order by t.record_key "
+            f"from {staged.source} t where 1 = 1 "
         )
         old, new = (f"{self.table}.", "t.") if self.dialect == "mysql" else ("s.", "excluded.")
         clause = "duplicate key update" if self.dialect == "mysql" else "conflict (record_key) do update set"
@@ -117,7 +126,8 @@ class Statements:
         )
         assignments = ", ".join(f"{name} = {value}" for name, value in assigned.items())
         values = [*merge.of_sync, *[merge.run] * 4, merge.contested, merge.run]
-        yield f"{insert} on {clause} {assignments}", values
+        in_order = "order by t.record_key " if self.dialect == "mysql" else ""  # by which it keeps rows
+        yield f"{insert}{in_order}on {clause} {assignments}", values
 
     def _replace(self, staged: Staged, merge: Merge) -> Iterator[tuple[str, list[str]]]:
         """Give the same for databases of which nothing but the standard is known; the rows staged are changed, too."""
@@ -144,7 +154,7 @@ class Statements:
         )
         values = ", ".join([*[mark] * 3, f"coalesce(sent_by, {mark})", *selected.values()])
         yield (
-            f"insert into {self.table} ({', '.join([*_OF_SYNC, *STAGED])}) "  # noqa: S608
+            f"insert into {self.table} ({', '.join([*OF_SYNC, *STAGED])}) "  # noqa: S608
             f"select {values} from {staging} where {rows}",
             [*merge.of_sync, merge.run],
         )

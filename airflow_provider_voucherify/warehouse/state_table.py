@@ -58,7 +58,7 @@ class StateTable:
         columns = [database.time_column(name) if name in times else name for name in sql.AS_READ]
         select = (
             f"select record_key, {', '.join(columns)} from {self._table} where sync_key = {database.mark} "  # noqa: S608
-            f"order by {sql.IN_ORDER[database.dialect]}"
+            f"{sql.IN_ORDER[database.dialect]}"
         )
         self.strangers = 0
         epoch = lru_cache(1_000)(database.epoch)
@@ -115,15 +115,22 @@ class StateTable:
         Write the states that a run has changed, in an open transaction.
 
         A record that was sent, or written into the table, by another run since ``doubt`` is contested: then nobody
-        knows which of the two came last at Voucherify, and neither counts.
+        knows which of the two came last at Voucherify, and neither counts. The first states of a sync are loaded as
+        they are: should another run do so at the same time, the database refuses one of both, which tries again.
 
         :param at: when it was.
         :returns: how many records are contested, and how many have ids that the table cannot keep.
         """
         rows = _Rows(states, self._kept, self._row(at))
         statements = sql.Statements(self._table, self._database.mark, dialect_of(cursor))
+        of_sync = (sync_key(self._sync_name, self._resource), self._sync_name, self._resource)
+        cursor.execute(statements.find_any(), [of_sync[0]])
+        if cursor.fetchall()[0][0] is None:
+            same = (*of_sync, short_digest(run_key))
+            columns = (*sql.OF_SYNC, *sql.STAGED)
+            self._database.insert(cursor, self._table, columns, ((*same, *row) for row in rows))
+            return 0, rows.left_out
         with self._staging.filled(cursor, sql.STAGED, rows) as staged, self._progress():
-            of_sync = (sync_key(self._sync_name, self._resource), self._sync_name, self._resource)
             merge = sql.Merge(of_sync, short_digest(run_key), short_digest(f"{run_key}\ncontested"), self._keep_values)
             for statement, values in statements.merge(staged, merge):
                 cursor.execute(statement, values)

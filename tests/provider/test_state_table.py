@@ -286,7 +286,8 @@ def test_the_log_says_that_a_merge_takes_its_time(
     monkeypatch.setattr(bulk_load, "SECONDS_BETWEEN_LOGS", 0.001)
     caplog.set_level(logging.INFO)
     state = tables(name).state
+    write(state, "run 1", state_of("a"))
 
-    write(state, "run 1", *(state_of(f"c{number}") for number in range(3_000)))
+    write(state, "run 2", *(state_of(f"c{number}") for number in range(3_000)))
 
     assert any(f"states into the table {name}_state" in line for line in caplog.messages)
