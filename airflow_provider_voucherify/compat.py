@@ -170,8 +170,8 @@ def id_of_try(context: Context) -> str:
 
 def urls(context: Context) -> tuple[str | None, str | None]:
     """Return the addresses of a try's log and of its DAG run in Airflow's UI, if they are known."""
-    ti: Any = context["ti"]
     try:
+        ti: Any = context["ti"]
         log = str(ti.log_url)
     except Exception:  # no address of the UI in the configuration
         return None, None

@@ -122,8 +122,8 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
         """Wait: in the triggerer if ``deferrable``, otherwise as every sensor does."""
         self._announced = False
         with TaskRun(self, context) as run:
-            run.begin()
             try:
+                run.begin()
                 check(self, rendered=True)
             except VoucherifyConfigurationError as error:
                 raise AirflowFailException(f"{type(error).__name__}: {error}") from error

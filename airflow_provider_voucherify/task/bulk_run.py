@@ -39,8 +39,6 @@ def prepare(task: Any, run: OperatorRun) -> None:
 
     if task.path is not None:
         task.source_files = source_files(task.path)
-    if not task.is_dry_run and task.state is not None:
-        row_tracking(task, run.context).prepare(stages=task.deferrable)
     folder = run.folder
     for path in task.source_files:
         if folder is not None and any(folder.has(path, name) for name in ("failures.jsonl", "set_aside.jsonl")):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_voucherify.compat import events_of_outlets, fresh, with_values
+from airflow_provider_voucherify.compat import events_of_outlets, fresh, urls, with_values
 from airflow_provider_voucherify.models.errors import refuse_all
 from airflow_provider_voucherify.notifications.texts import ready_texts
 from airflow_provider_voucherify.policies import Limits
@@ -92,7 +92,7 @@ def conclude(
 
 def with_link(summary: SyncSummary, context: Context) -> SyncSummary:
     """Return the summary with the page of the task's try in Airflow."""
-    return summary.model_copy(update={"log_url": getattr(context["ti"], "log_url", None)})
+    return summary.model_copy(update={"log_url": urls(context)[0]})
 
 
 def keep_summary(task: Any, context: Context, summary: SyncSummary) -> None:

@@ -90,33 +90,28 @@ class RowTracking:
         outcomes = f"{place}/{history.outcomes(ti.try_number, try_id(context), ending)}" if ending else None
         return cls(resource, name, folder, history, None, f"{place}/state", outcomes)
 
-    def create(self, *, dry_run: bool) -> bool:
+    def create(self, *, dry_run: bool, stages: bool) -> bool:
         """
-        Make what is not there of the place; a dry run makes nothing.
+        Make what is not there of the place, and see whether everything can be written: it would be too late to learn it
+        after everything is sent. A dry run makes nothing.
 
-        :returns: whether it is there.
+        :param stages: whether the task may be deferred, so that what was sent is kept and removed again.
+        :returns: whether the place is there.
+        :raises VoucherifyConfigurationError: it cannot be written to.
         """
         if dry_run:
             return self.tables.exist() if self.tables is not None else bool(self._state_file(str(self.state_path)))
-        if self.tables is not None:
-            self.tables.create()
-        return True
-
-    def prepare(self, *, stages: bool) -> None:
-        """
-        See whether everything can be written, since it would be too late to learn it after everything is sent.
-
-        :param stages: whether the task may be deferred, so that what was sent is kept and removed again.
-        :raises VoucherifyConfigurationError: it cannot.
-        """
         if self.outcomes_path is not None:
             from airflow_provider_voucherify.sync.state.outcome_file import check_format
 
             check_format(self.outcomes_path)
+        if self.tables is not None:
+            self.tables.create()
         if stages:
             self.folder.prepare()
         elif self.state_path is not None:
             check_writable(self.state_path, "path of state")
+        return True
 
     def load_state(self, ledger: Ledger, context: Context | None = None) -> list[str]:
         """

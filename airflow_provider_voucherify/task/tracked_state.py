@@ -85,10 +85,11 @@ def try_record(task: Any, context: Context, *, begins: bool) -> TryRecord:
     """
     from airflow_provider_voucherify.task.history import TryRecord
 
-    tracking = None
+    is_dry_run, tracking = getattr(task, "is_dry_run", False), None
+    stages = task.deferrable and hasattr(task, "full_refresh")
     with suppress(VoucherifyConfigurationError):  # which the check of the parameters raises again
         tracking = row_tracking(task, context) if getattr(task, "state", None) is not None else None
-    if tracking is None or (begins and not tracking.create(dry_run=getattr(task, "is_dry_run", False))):
+    if tracking is None or (begins and not tracking.create(dry_run=is_dry_run, stages=stages)):
         return TryRecord(task, context, None)
     return TryRecord(task, context, tracking.history)
 

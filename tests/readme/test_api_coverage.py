@@ -19,7 +19,7 @@ ROWS = [
     for line in TEXT.partition("## Details")[0].splitlines()
     if line.startswith("| ") and "vendor method" not in line
 ]
-NOT_CALLS = {"close", "download_report", "get_async_conn", "get_conn", "test_connection", "settings"}
+NOT_CALLS = {"close", "download_report", "get_async_conn", "get_conn", "hidden_id", "test_connection", "settings"}
 OLD_CUSTOMERS_API = {
     "create_customer",
     "customer_permanently_deletion",
