@@ -128,7 +128,7 @@ def test_a_night_that_fails_before_anything_is_sent_is_recorded_as_failed(
 def test_a_wrong_key_is_recorded_with_what_to_do(
     voucherify: LocalVoucherify, tables: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wrong = json.loads(os.environ["AIRFLOW_CONN_VOUCHERIFY_DEFAULT"]) | {"password": "wrong"}
+    wrong = json.loads(os.environ["AIRFLOW_CONN_VOUCHERIFY_DEFAULT"]) | {"password": "another-key-4711"}
     monkeypatch.setenv("AIRFLOW_CONN_VOUCHERIFY_DEFAULT", json.dumps(wrong))
 
     assert run_dag(sync(tables)).state == "failed"
@@ -137,7 +137,7 @@ def test_a_wrong_key_is_recorded_with_what_to_do(
     assert (row["status"], row["error_type"]) == ("failed", "VoucherifyAuthenticationError")
     assert "401" in row["error_message"]
     assert "does not accept" in row["advice"]
-    assert "wrong" not in json.dumps(row, default=str).replace("wrong_", "")
+    assert "another-key-4711" not in json.dumps(row, default=str)
 
 
 def test_all_limits_that_were_exceeded_are_recorded(voucherify: LocalVoucherify, history: History) -> None:
