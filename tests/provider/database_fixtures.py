@@ -5,9 +5,20 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import database_servers
 import pytest
+
+
+def connection_of(request: pytest.FixtureRequest, folder: Path) -> str:
+    """Return the connection, as JSON, of the database that a fixture's parameter names: a file, or a server."""
+    if request.param == "duckdb":
+        pytest.importorskip("duckdb_provider", reason="airflow-provider-duckdb is not installed")
+    if request.param in ("sqlite", "duckdb"):
+        return json.dumps({"conn_type": request.param, "host": str(folder / f"books.{request.param}")})
+    server: str = request.getfixturevalue(request.param)
+    return server
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from database_fixtures import connection_of
 
 from airflow_provider_voucherify.sync.state.record_state import RecordState
 from airflow_provider_voucherify.sync.types.outcome import RowOutcome
@@ -17,13 +17,7 @@ from airflow_provider_voucherify.warehouse.outcome_tables import OutcomeTables
 
 @pytest.fixture(params=["sqlite", "postgres", "mariadb", "duckdb"])
 def database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Database]:
-    if request.param == "duckdb":
-        pytest.importorskip("duckdb_provider", reason="airflow-provider-duckdb is not installed")
-    if request.param in ("sqlite", "duckdb"):
-        connection = json.dumps({"conn_type": request.param, "host": str(tmp_path / "books.db")})
-    else:
-        connection = request.getfixturevalue(request.param)
-    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", connection)
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", connection_of(request, tmp_path))
     database = Database("books")
     with closing(database.transaction()) as opened:
         database.create(opened, "entries", "CREATE TABLE entries (name VARCHAR(20) PRIMARY KEY, number BIGINT)")

@@ -6,7 +6,6 @@ After each night the warehouse, Voucherify and the outcomes agree, row by row.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,6 +18,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseHook
 from connections import APP_ID, SECRET_KEY, connect
 from dags import run_dag, with_state
+from database_fixtures import connection_of
 from installed import HAS_TASK_STATE_STORE
 
 from airflow_provider_voucherify.local_voucherify import DropAfter, LocalVoucherify
@@ -116,11 +116,7 @@ class Nights:
 
 @pytest.fixture(params=["sqlite", "postgres", "mariadb"])
 def warehouse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    if request.param == "sqlite":
-        connection = json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "warehouse.db")})
-    else:
-        connection = request.getfixturevalue(request.param)
-    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", connection)
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", connection_of(request, tmp_path))
     yield
     with closing(BaseHook.get_hook("warehouse").get_conn()) as opened, closing(opened.cursor()) as cursor:
         for table in ("customers", "sync_runs", "sync_changelog", "sync_state", "sync_staged", "sync_schema"):

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import BaseHook
+from database_fixtures import connection_of
 from msgspec.structs import replace
 
 from airflow_provider_voucherify.sync.state.record_state import RecordState
@@ -28,13 +29,7 @@ DATABASES = ["sqlite", "postgres", "mariadb", "duckdb"]
 @pytest.fixture(params=DATABASES)
 def books(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """The connection ``books``; gives the database's name."""
-    if request.param == "duckdb":
-        pytest.importorskip("duckdb_provider", reason="airflow-provider-duckdb is not installed")
-    if request.param in ("sqlite", "duckdb"):
-        connection = json.dumps({"conn_type": request.param, "host": str(tmp_path / "books.db")})
-    else:
-        connection = request.getfixturevalue(request.param)
-    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", connection)
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", connection_of(request, tmp_path))
     return str(request.param)
 
 

@@ -20,6 +20,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 from connections import APP_ID, SECRET_KEY, connect
 from dags import clear_and_run, run_dag, try_again
+from database_fixtures import connection_of
 from installed import needs_store
 from kept_history import Folder, Tables
 from nights import Nights, date
@@ -52,12 +53,7 @@ class KillSender:
 def nights(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nights]:
     place: Tables | Folder = Folder(tmp_path / "state")
     if request.param != "folder":
-        if request.param == "duckdb":
-            pytest.importorskip("duckdb")
-        connection = json.dumps({"conn_type": request.param, "host": str(tmp_path / "kept.db")})
-        if request.param in ("postgres", "mariadb"):
-            connection = request.getfixturevalue(request.param)
-        monkeypatch.setenv("AIRFLOW_CONN_KEPT", connection)
+        monkeypatch.setenv("AIRFLOW_CONN_KEPT", connection_of(request, tmp_path))
         place = Tables("kept", f"nights{time.time_ns()}")
     options: dict[str, Any] = {"metadata_schemas": {"customer": TIERS}, "keep_bodies": True}
     with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY, **options) as server:
