@@ -140,7 +140,8 @@ class Limits(Policy):
         for ``warn_if``.
     :param expected_keys: keys of reasons (as ``failures_by_key`` of the summary has them) for which rows may fail or be
         refused: such rows do not count in ``failed`` and ``failed_ratio``. ``["not_found"]`` suits vouchers some of
-        which do not exist yet. They are still counted in the summary, and told in one line.
+        which do not exist yet. They are still counted in the summary, and told in one line. With a ``state`` they are
+        sent again every time, however often they have failed (``max_attempts`` of ``Requests``).
     """
 
     failed: int | None = UNLESS_GIVEN

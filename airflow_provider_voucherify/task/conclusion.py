@@ -50,12 +50,16 @@ def warn_limits(task: Any) -> Limits:
     return limits_of(task, "warn_if").to_warn
 
 
+def expected_keys_of(task: Any) -> set[str]:
+    """Return the keys of reasons for which rows may fail."""
+    return expected_keys(fail_limits(task), warn_limits(task))
+
+
 def with_warnings(task: Any, summary: SyncSummary) -> SyncSummary:
     """Return the summary with what of it is expected, and every limit that is exceeded or could not be checked."""
-    fail_if, warn_if = fail_limits(task), warn_limits(task)
-    expected = expected_failures(summary, expected_keys(fail_if, warn_if))
+    expected = expected_failures(summary, expected_keys_of(task))
     summary = summary.model_copy(update={"expected_by_key": expected})
-    return summary.with_warning(*limit_warnings(summary, fail_if, warn_if))
+    return summary.with_warning(*limit_warnings(summary, fail_limits(task), warn_limits(task)))
 
 
 def conclude(

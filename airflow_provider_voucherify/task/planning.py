@@ -10,6 +10,7 @@ from airflow_provider_voucherify.compat import AirflowNotFoundException, is_from
 from airflow_provider_voucherify.models.errors import VoucherifyNotFoundError
 from airflow_provider_voucherify.policies import Requests, State
 from airflow_provider_voucherify.task.bulk_parameters import is_true, mapping_rules, requests_of, state_of
+from airflow_provider_voucherify.task.conclusion import expected_keys_of
 from airflow_provider_voucherify.task.hidden_values import hiding_of, reading_without_values
 from airflow_provider_voucherify.task.operator_run import project_of
 from airflow_provider_voucherify.task.rendering import shown_again
@@ -94,7 +95,7 @@ def _changes(task: Any, schema: MetadataRules | None, requests: Requests) -> Cha
     removed: Any = "ignore" if task.sample is not None else state.on_removed
     if isinstance(removed, Mapping):
         removed = metadata_destination(task.resource, removed["metadata"], schema, task.null_policy)
-    return Changes(requests.max_attempts, removed, state.max_removed_ratio)
+    return Changes(requests.max_attempts, removed, state.max_removed_ratio, expected_keys_of(task))
 
 
 def _ledger(task: Any, context: Context, hook: VoucherifyHook, changes: Changes) -> tuple[Ledger | None, list[str]]:

@@ -228,7 +228,6 @@ class Week:
                 sql_conn_id="warehouse",
                 metadata={"tag": "autumn"},
                 fail_if={"failed": 0, "expected_keys": ["not_found"]},
-                requests={"max_attempts": None},
                 state=STATE,
                 retries=0,
                 **common,

@@ -161,6 +161,34 @@ def test_a_dot_in_a_name_makes_no_two_syncs_one(voucherify: LocalVoucherify, boo
     assert not voucherify.customers["c1"].get("metadata")
 
 
+def test_a_voucher_that_may_be_missing_is_sent_every_night_until_it_is_there(
+    voucherify: LocalVoucherify, books: dict[str, Any]
+) -> None:
+    """However often: a record that fails as expected has not failed too often."""
+    fail_if = {"failed": 0, "expected_keys": ["not_found"]}
+    row = {"code": "LATE", "tier": "gold"}
+
+    def tonight() -> DagRunResult:
+        with DAG("expecting", schedule=None) as dag:
+            VoucherifyBulkMetadataOperator(
+                task_id="sync",
+                resource="vouchers",
+                records=[row],
+                fail_if=fail_if,
+                requests={"max_attempts": 2},
+                **books,
+            )
+        return run_dag(dag)
+
+    nights = [tonight() for _ in range(4)]
+    voucherify.add_voucher("LATE")
+    last = tonight()
+
+    assert [night.state for night in nights] == ["success"] * 4
+    assert [night.xcom("sync")["failures_by_key"] for night in nights] == [{"not_found": 1}] * 4
+    assert last.xcom("sync")["updated"] == 1
+
+
 def test_the_file_of_another_sync_is_refused(voucherify: LocalVoucherify, tmp_path: Path) -> None:
     shared = {"state": {"path": str(tmp_path)}}
     night([{"source_id": "c1"}], "one", **shared)

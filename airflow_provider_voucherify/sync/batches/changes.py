@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -25,11 +25,13 @@ class Changes:
         marks them.
     :param max_removed_ratio: if a larger share of the records that Voucherify has left the source at once, the source
         is probably incomplete, and no record counts as removed; None for no such limit.
+    :param expected_keys: keys of reasons for which a record may fail more often than ``max_attempts``.
     """
 
     max_attempts: int | None = None
     removed: Literal["ignore", "report"] | Destination = "ignore"
     max_removed_ratio: float | None = None
+    expected_keys: Collection[str] = ()
 
 
 def find_removed(ledger: Ledger, changes: Changes, rows_read: int, warn: Callable[[str], None]) -> int:

@@ -240,7 +240,7 @@ class Plan:
             return
         set_aside = 0
         if self._changes.max_attempts is not None and not ledger.sends_everything:
-            set_aside = ledger.failing.set_aside(self._changes.max_attempts)
+            set_aside = ledger.failing.set_aside(self._changes.max_attempts, self._changes.expected_keys)
             self._write_down_set_aside(ledger)
         self.unchanged = ledger.unchanged
         if self.unchanged or set_aside:

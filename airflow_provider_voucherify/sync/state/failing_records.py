@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+
+import msgspec
 
 from airflow_provider_voucherify.sync.rows.failure_lines import Attempts
 from airflow_provider_voucherify.sync.state import ledger_sql as sql
@@ -19,10 +21,16 @@ class FailingRecords:
         self._database = database
         self._db = database.db
 
-    def set_aside(self, max_attempts: int) -> int:
-        """Hold back records that Voucherify has refused so often with the same content. Returns how many."""
+    def set_aside(self, max_attempts: int, expected_keys: Collection[str] = ()) -> int:
+        """
+        Hold back records that Voucherify has refused so often with the same content. Returns how many.
+
+        :param expected_keys: of reasons for which records may fail however often.
+        """
         self._find_failed_before()
-        return self._db.execute(sql.SET_ASIDE, {"key": MAX_ATTEMPTS, "most": max_attempts}).rowcount
+        expected = msgspec.json.encode(list(expected_keys)).decode()
+        values = {"key": MAX_ATTEMPTS, "most": max_attempts, "expected": expected}
+        return self._db.execute(sql.SET_ASIDE, values).rowcount
 
     def aside(self) -> Iterator[tuple[int, Failure, Attempts]]:
         """Give the items that ``set_aside`` holds back, in order, with what is known of their failures."""

@@ -97,7 +97,7 @@ SET_ASIDE = """
 insert or ignore into held
 select item, 'refused', :key, 'failed ' || attempts || ' times with the same content; the last time: '
     || coalesce(message, key, 'no reason given')
-from failed_before where attempts >= :most
+from failed_before where attempts >= :most and coalesce(key, '') not in (select value from json_each(:expected))
 """
 
 ASIDE = "select item, id, held.message from held join rows using (item) where held.key = :key order by item"
