@@ -50,7 +50,11 @@ class HistoryTables:
 
         A try that is there already and has not ended is the same one: a sensor pokes again.
 
-        :param attempt: columns of ``runs`` with their values, ``try_id`` and ``run_key`` among them."""
+        :param attempt: columns of ``runs`` with their values, ``try_id`` and ``run_key`` among them.
+        """
+        self._database.retrying()(self._open, attempt)
+
+    def _open(self, attempt: Mapping[str, Any]) -> None:
         with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
             try_id, is_open = self._find(cursor, attempt["try_id"])
             if not is_open:
@@ -76,6 +80,9 @@ class HistoryTables:
 
         :param attempt: columns of ``runs`` with their values, all of them.
         """
+        self._database.retrying()(self._end, attempt)
+
+    def _end(self, attempt: Mapping[str, Any]) -> None:
         with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
             try_id, is_open = self._find(cursor, attempt["try_id"])
             if is_open:

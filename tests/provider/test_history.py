@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseHook
 from dags import clear_and_run, run_dag
+from database_fixtures import connection_of
 from installed import AIRFLOW, HAS_TASK_STATE_STORE, needs_store
 
 import airflow_provider_voucherify
@@ -23,6 +25,9 @@ from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOpera
 from airflow_provider_voucherify.operators.import_csv import VoucherifyImportCsvOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 from airflow_provider_voucherify.warehouse import history_tables
+from airflow_provider_voucherify.warehouse.outcome_tables import OutcomeTables
+
+SECONDS_THAT_SQLITE_WAITS = 5
 
 ROWS = [{"source_id": "c1", "name": "Ann"}, {"source_id": "c2", "name": "Bo"}]
 
@@ -46,14 +51,7 @@ class History:
 def history(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> History:
     if request.param == "folder":
         return History({"path": str(tmp_path / "state"), "outcomes": "jsonl"}, lambda: _from_files(tmp_path / "state"))
-    if request.param == "duckdb":
-        pytest.importorskip("duckdb")
-        connection = json.dumps({"conn_type": "duckdb", "host": str(tmp_path / "history.duckdb")})
-    elif request.param == "sqlite":
-        connection = json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "history.db")})
-    else:
-        connection = request.getfixturevalue(request.param)
-    monkeypatch.setenv("AIRFLOW_CONN_HISTORY", connection)
+    monkeypatch.setenv("AIRFLOW_CONN_HISTORY", connection_of(request, tmp_path))
     table = f"h{time.time_ns()}"
     return History({"conn_id": "history", "table": table}, lambda: select(f"SELECT * FROM {table}_runs"))
 
@@ -200,6 +198,24 @@ def test_a_try_that_dies_without_a_word_is_told_by_the_next(
     run_dag(sync(history, retries=1))
 
     assert history.statuses() == [(1, "lost"), (2, "success")]
+
+
+def test_a_record_waits_for_a_database_that_is_locked(voucherify: LocalVoucherify, tables: History) -> None:
+    """By another task of the same night, for longer than the driver waits by itself."""
+    run_dag(sync(tables))
+    connection = BaseHook.get_hook("history").get_conn()
+    connection.execute("BEGIN IMMEDIATE")
+    history = OutcomeTables("history", "voucherify", "nightly/sync", "customers").history
+    (before,) = tables.runs()
+    attempt = {**before, "try_id": "next", "try_number": 2, "started_at": time.time()}
+
+    with ThreadPoolExecutor(1) as tasks:
+        opening = tasks.submit(history.open, attempt)
+        time.sleep(SECONDS_THAT_SQLITE_WAITS + 1)
+        connection.rollback()
+        opening.result()
+
+    assert tables.statuses() == [(1, "success"), (2, "running")]
 
 
 def test_a_task_that_is_deferred_is_one_try(voucherify: LocalVoucherify, history: History, defer_at_once: None) -> None:
