@@ -109,9 +109,14 @@ class Failed(NamedTuple):
 
     @classmethod
     def of(cls, error: BaseException | str | None) -> Failed | None:
-        """Take an error apart; None stands for none."""
+        """Take apart what Airflow has of an error: itself or its text alone; None stands for none."""
         if error is None or isinstance(error, str):
             return None if error is None else cls(None, _masked(error))
+        return cls.by(error)
+
+    @classmethod
+    def by(cls, error: BaseException) -> Failed:
+        """Take apart the error by which a task has failed."""
         if isinstance(error, VoucherifyError):
             advice = None if error.advice is None else _masked(error.advice)
             return cls(type(error).__name__, _masked(error.happened), advice)

@@ -138,7 +138,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
         """Read, check, send and wait; see the class for what is returned and raised."""
         with ExitStack() as stack:
             run = stack.enter_context(self._run(context))
-            run.begin()
+            run.begin(stages=self.deferrable)
             stack.enter_context(errors_without_values(self))
             check(self, rendered=True)
             check_mapped(self, context)

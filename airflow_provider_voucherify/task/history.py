@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_voucherify import __version__
-from airflow_provider_voucherify.compat import AirflowSkipException, airflow_version, id_of_try, redact, urls
+from airflow_provider_voucherify.compat import AirflowSkipException, airflow_version, id_of_try, urls
+from airflow_provider_voucherify.notifications.texts import Failed
 from airflow_provider_voucherify.sync.results.thresholds import exceeded_limits
 from airflow_provider_voucherify.sync.types.outcome import RUN_COUNTS
 from airflow_provider_voucherify.sync.types.text import short_digest, shortened
@@ -95,13 +96,14 @@ class TryRecord:
         if error is None:
             ended: dict[str, Any] = {"status": "success"}
         elif isinstance(error, AirflowSkipException):
-            ended = {"status": "skipped", "error_message": redact(shortened(str(error.__cause__ or error)))}
+            ended = {"status": "skipped", "error_message": shortened(Failed.by(error.__cause__ or error).message)}
         else:
+            failed = Failed.by(error)
             ended = {
                 "status": "failed",
-                "error_type": type(error).__name__,
-                "error_message": redact(shortened(getattr(error, "happened", str(error)))),
-                "advice": redact(shortened(getattr(error, "advice", None))),
+                "error_type": failed.kind,
+                "error_message": shortened(failed.message),
+                "advice": shortened(failed.advice),
             }
         summary: SyncSummary | None = self._task.summary
         if summary is not None:

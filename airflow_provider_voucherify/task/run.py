@@ -72,13 +72,17 @@ class TaskRun:
         path = path_text("report_path", self._task.report_path).rstrip("/")
         return StorageReportFolder(path if map_index is None or map_index < 0 else f"{path}/map_index={map_index}")
 
-    def begin(self) -> None:
-        """Record that the try begins, and forget what an earlier one has left in the task and its links."""
-        from airflow_provider_voucherify.task.tracked_state import try_record
+    def begin(self, *, stages: bool = False) -> None:
+        """
+        Record that the try begins, and forget what an earlier one has left in the task and its links.
+
+        :param stages: whether what was sent is kept while the task is deferred.
+        """
+        from airflow_provider_voucherify.task.tracked_state import begun_record
 
         self._task.summary = None
         self.clear_links()
-        record = try_record(self._task, self.context, begins=True)
+        record = begun_record(self._task, self.context, stages=stages)
         record.open()
         self._record = record
 
@@ -86,7 +90,7 @@ class TaskRun:
         """Take up the record of a try that was deferred."""
         from airflow_provider_voucherify.task.tracked_state import try_record
 
-        self._record = try_record(self._task, self.context, begins=False)
+        self._record = try_record(self._task, self.context)
 
     def clear_links(self) -> None:
         """Write empty XComs for links and sensor, so that Airflow does not log an error when nothing is sent."""

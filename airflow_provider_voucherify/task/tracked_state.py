@@ -77,21 +77,32 @@ def row_tracking(task: Any, context: Context) -> RowTracking:
     return RowTracking.of(state, resource, context, name_is_shared=_name_is_shared(task))
 
 
-def try_record(task: Any, context: Context, *, begins: bool) -> TryRecord:
+def begun_record(task: Any, context: Context, *, stages: bool) -> TryRecord:
     """
-    Return the record of a try, which has no history to be in without a ``state``, or if it cannot be one.
+    Return the record of a try that begins; what is not there of the place of the history is made, but for a dry run.
 
-    :param begins: make the place of the history, if it is not there, unless this is a dry run.
+    :param stages: whether what was sent is kept there while the task is deferred.
     """
     from airflow_provider_voucherify.task.history import TryRecord
 
-    is_dry_run, tracking = getattr(task, "is_dry_run", False), None
-    stages = task.deferrable and hasattr(task, "full_refresh")
+    tracking = _tracking(task, context)
+    is_there = tracking is not None and tracking.create(dry_run=getattr(task, "is_dry_run", False), stages=stages)
+    return TryRecord(task, context, tracking.history if tracking is not None and is_there else None)
+
+
+def try_record(task: Any, context: Context) -> TryRecord:
+    """Return the record of a try that has begun."""
+    from airflow_provider_voucherify.task.history import TryRecord
+
+    tracking = _tracking(task, context)
+    return TryRecord(task, context, None if tracking is None else tracking.history)
+
+
+def _tracking(task: Any, context: Context) -> RowTracking | None:
+    """Return where a task keeps what it remembers; None without a ``state``, or if that cannot be one."""
     with suppress(VoucherifyConfigurationError):  # which the check of the parameters raises again
-        tracking = row_tracking(task, context) if getattr(task, "state", None) is not None else None
-    if tracking is None or (begins and not tracking.create(dry_run=is_dry_run, stages=stages)):
-        return TryRecord(task, context, None)
-    return TryRecord(task, context, tracking.history)
+        return row_tracking(task, context) if task.state is not None else None
+    return None
 
 
 @contextmanager

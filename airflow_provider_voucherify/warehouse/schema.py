@@ -195,7 +195,7 @@ def create(database: Database, tables: Iterable[Table], name: str) -> None:
         indexes={},
     )
     with closing(database.transaction()) as connection:
-        if is_new := not database.exists(connection, version.fullname):
+        if not database.exists(connection, version.fullname):
             _create(database, connection, version)
         with closing(connection.cursor()) as cursor:
             cursor.execute(f"select max(version) from {version.fullname}")  # noqa: S608
@@ -212,10 +212,10 @@ def create(database: Database, tables: Iterable[Table], name: str) -> None:
             elif not database.exists(connection, table.fullname, table.columns.keys()):
                 _add_columns(database, connection, table)
         if newest is None:
-            _note_version(database, connection, version, is_new=is_new)
+            _note_version(database, connection, version)
 
 
-def _note_version(database: Database, connection: Any, version: Table, *, is_new: bool) -> None:
+def _note_version(database: Database, connection: Any, version: Table) -> None:
     """Write the version down; another task that has done so at the same moment has written the same."""
     with closing(connection.cursor()) as cursor:
         try:
