@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import sqlite3
@@ -168,15 +169,16 @@ def test_slack_and_a_mailbox_are_told_of_failures_and_no_error_text_becomes_mark
     assert ": Cannot find - &lt;!channel&gt; '''&lt;https://evil.example|*click*&gt;'''" in shown
     assert "{{ 1 / 0 }} Bcc: all@example.com: &lt;b&gt;GONE&lt;/b&gt;" in shown
     assert [character for character in "<>`" if character in shown] == []
-    assert link == f"\n<{run.xcom('update_vouchers')['log_url']}|Log in Airflow>"
+    url = html.escape(run.xcom("update_vouchers")["log_url"], quote=False)
+    assert link == f"\n<{url}|Log in Airflow>"
     (mail,) = mailbox
     assert mail["subject"] == "alert_on_failures: 1 vouchers were not updated"
     assert mail["bcc"] is None
     body = mail.get_body(("html",))
     assert body is not None
-    html = ElementTree.fromstring(f"<mail>{body.get_content()}</mail>")
-    assert {element.tag for element in html.iter()} == {"mail", "p", "table", "tr", "th", "td", "a"}
-    (cells,) = html.findall("table/tr[td]")
+    page = ElementTree.fromstring(f"<mail>{body.get_content()}</mail>")
+    assert {element.tag for element in page.iter()} == {"mail", "p", "table", "tr", "th", "td", "a"}
+    (cells,) = page.findall("table/tr[td]")
     assert [cell.text for cell in cells][:3] == ["1", "failed", "not_found"]
     assert [cell.text for cell in cells][3:] == [
         "Cannot find - " + HOSTILE.replace("\r\n", "  "),
