@@ -123,7 +123,7 @@ class Limits(Policy):
     """
     How many rows may fail, be created, or be left out: ``fail_if=`` fails a task beyond them, ``warn_if=`` warns.
 
-    Each number is the largest that is still allowed; None for any number. All limits that are exceeded are told.
+    Each number is the largest that is still allowed; None for any number. All limits that are exceeded are reported.
 
     :param failed: rows that failed or were refused: neither is in Voucherify. Default: 0 for ``fail_if``, unless
         ``failed_ratio`` is given; None for ``warn_if``.
@@ -135,12 +135,12 @@ class Limits(Policy):
     :param superseded: rows that were left out because a later row has the same id. Without a limit ``warn_if`` warns
         if it is half of the rows, as with a wrong key column.
     :param newer_runs: later runs of the same task that may have sent their rows already, which this one would
-        overwrite with older ones. Retries and clears look, and from their first try on backfills, manual runs, and
-        runs of a DAG with ``catchup``. Default: None for ``fail_if``, which fails before anything is sent, and 0
+        overwrite with older ones. Retries and clears check this, and from their first try on backfills, manual runs,
+        and runs of a DAG with ``catchup``. Default: None for ``fail_if``, which fails before anything is sent, and 0
         for ``warn_if``.
     :param expected_keys: keys of reasons (as ``failures_by_key`` of the summary has them) for which rows may fail or be
         refused: such rows do not count in ``failed`` and ``failed_ratio``. ``["not_found"]`` suits vouchers some of
-        which do not exist yet. They are still counted in the summary, and told in one line. With a ``state`` they are
+        which do not exist yet. They are still counted in the summary, and listed in one line. With a ``state`` they are
         sent again every time, however often they have failed (``max_attempts`` of ``Requests``).
     """
 

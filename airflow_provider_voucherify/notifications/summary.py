@@ -1,4 +1,4 @@
-"""Telling people what became of a sync, through any Airflow notifier."""
+"""Notifies people of what became of a sync, through any Airflow notifier."""
 
 from __future__ import annotations
 
@@ -65,19 +65,19 @@ class VoucherifySummaryNotifier(BaseNotifier):
 
     def notify(self, context: Context) -> None:
         """Read the summary (or the summaries) from XCom and call the notifier."""
-        fresh(self.notifier)(with_values(context, self._told(context)))
+        fresh(self.notifier)(with_values(context, self._texts(context)))
 
     async def async_notify(self, context: Context) -> None:
         """Do the same without blocking the event loop; a notifier that cannot be awaited is called in a thread."""
-        told: Any = with_values(context, await asyncio.to_thread(self._told, context))
+        extended: Any = with_values(context, await asyncio.to_thread(self._texts, context))
         notifier = fresh(self.notifier)
         if isinstance(notifier, BaseNotifier) and _can_be_awaited(notifier):
-            notifier.context = told
+            notifier.context = extended
             await notifier
         else:
-            await asyncio.to_thread(notifier, told)
+            await asyncio.to_thread(notifier, extended)
 
-    def _told(self, context: Context) -> dict[str, Any]:
+    def _texts(self, context: Context) -> dict[str, Any]:
         ti: Any = context.get("ti")
         run: Any = context["dag_run"] if ti is None else {"dag_id": ti.dag_id, "dag_run_id": ti.run_id}
         task_id = self.task_id or ti.task_id

@@ -27,7 +27,7 @@ MOST_CHARACTERS_FOR_SLACK = 4_000
 """What a message to Slack may have (docs.slack.dev, chat.postMessage, "Truncating content")."""
 
 REASON_LINE = "- "
-"""What the lines of a summary's text that tell a reason begin with; those are in the table of a mail."""
+"""What the line of a reason begins with in a summary's text; a mail has these in a table."""
 
 LINK_TEXT = "Log in Airflow"
 
@@ -49,9 +49,9 @@ def ready_texts(summary: Mapping[str, Any]) -> dict[str, Any]:
     """
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
 
-    told = SyncSummary.model_validate(summary)
-    slack = slack_text(told.text(link=False)) + slack_link(told.log_url)
-    return {SUMMARY_KEY: summary, TEXT_KEY: told.text(), SLACK_KEY: slack, HTML_KEY: html_text(told)}
+    model = SyncSummary.model_validate(summary)
+    slack = slack_text(model.text(link=False)) + slack_link(model.log_url)
+    return {SUMMARY_KEY: summary, TEXT_KEY: model.text(), SLACK_KEY: slack, HTML_KEY: html_text(model)}
 
 
 def ready_texts_of_mapped(summaries: Mapping[int, Mapping[str, Any] | None]) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _first_of(lines: Sequence[str]) -> list[str]:
 
 class Failed(NamedTuple):
     """
-    What a task has failed with, as its log tells it: secrets that Airflow knows are masked.
+    The error that a task has failed with, as in its log: secrets that Airflow knows are masked.
 
     :param kind: the error's class; None if only its text is known.
     :param advice: what to do about it, as the Test button says it; None if nothing is known.
@@ -131,7 +131,7 @@ def texts_without_summary(task_id: str, failed: Failed | None = None, log_url: s
     """
     Return the same for a task that has no summary, as one that failed before it had any.
 
-    :param failed: what it failed with; the texts tell it. The members of ``voucherify_summary`` are None.
+    :param failed: what it failed with, for the texts. The members of ``voucherify_summary`` are None.
     :param log_url: page of its try in Airflow.
     """
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
@@ -167,8 +167,8 @@ def slack_text(text: str) -> str:
     """
     lines = [_cut(_printable(line)).replace("`", "'") for line in text.splitlines()]
     shown = sum(length <= MOST_CHARACTERS_FOR_SLACK for length in accumulate(len(line) + 1 for line in lines))
-    told = lines[:shown] if shown == len(lines) else [*lines[:shown], f"… and {len(lines) - shown} more lines"]
-    return "```\n" + "\n".join(escape(line, quote=False) for line in told) + "\n```"
+    kept = lines[:shown] if shown == len(lines) else [*lines[:shown], f"… and {len(lines) - shown} more lines"]
+    return "```\n" + "\n".join(escape(line, quote=False) for line in kept) + "\n```"
 
 
 def slack_link(url: str | None) -> str:

@@ -29,7 +29,7 @@ def limits_of(task: Any, parameter: str) -> Limits:
     """
     Return ``fail_if`` or ``warn_if`` of a task as a value.
 
-    :raises VoucherifyConfigurationError: it is none, or has limits that this task cannot check (``checked_limits``).
+    :raises VoucherifyConfigurationError: it is invalid, or has limits that this task cannot check (``checked_limits``).
     """
     limits = Limits.of(parameter, getattr(task, parameter))
     refuse_all(
@@ -66,7 +66,7 @@ def conclude(
     task: Any, context: Context, summary: SyncSummary, metrics: Metrics, prepare_retry: Callable[[str], None]
 ) -> dict[str, Any]:
     """
-    Say what happened, tell who wants to be told, and return the summary, or fail if thresholds say so.
+    Log what happened, call the callbacks, and return the summary, or fail if a threshold is exceeded.
 
     :param prepare_retry: given the message; if a retry can do better, it prepares that and raises an error that Airflow
         retries.
@@ -77,11 +77,11 @@ def conclude(
     keep_summary(task, context, summary)
     metrics.concluded(summary)
     text, value = summary.text(), summary.as_xcom()
-    worth_a_look = summary.unexpected or summary.not_reported or summary.warning
-    task.log.log(logging.WARNING if worth_a_look else logging.INFO, "%s", summary.text(None, link=False))
+    needs_attention = summary.unexpected or summary.not_reported or summary.warning
+    task.log.log(logging.WARNING if needs_attention else logging.INFO, "%s", summary.text(None, link=False))
     if summary.not_reported:
         task.log.warning("Voucherify's answers do not mention %d of the records that were sent", summary.not_reported)
-    if worth_a_look or summary.failed_async_action_ids:
+    if needs_attention or summary.failed_async_action_ids:
         _call_back(task, context, value)
     if exceeded:
         from airflow_provider_voucherify.exceptions import VoucherifyRecordsFailedError

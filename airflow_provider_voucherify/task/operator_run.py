@@ -52,7 +52,7 @@ class OperatorRun(TaskRun):
     """
     A ``TaskRun`` with a journal of what its tries send. A context manager: an error on the way out prepares the retry.
 
-    An action that Voucherify does not know is noted then. What a retry cannot mend, such as a wrong key, fails the task
+    An action that Voucherify does not know is noted then. What a retry cannot fix, such as a wrong key, fails the task
     for good, unless something was sent: a retry goes on from there, and a clear would send it again.
 
     :param task: of its parameters ``resource``, ``on_retry``, ``retries``, ``completion_timeout``,

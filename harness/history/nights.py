@@ -1,4 +1,4 @@
-"""Seven nights of three syncs: rows change, fail and are mended, a key is wrong, processes die, a run is cleared."""
+"""Seven nights of three syncs: rows change, fail and are fixed, a key is wrong, processes die, a run is cleared."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Night:
 
     :param changes: statements that change the warehouse before it.
     :param trouble: of the sync of customers: ``dies`` (and is retried) or ``wrong key``.
-    :param mended: statements after which somebody clears the sync of customers in the morning; none: nobody does.
+    :param fixed: statements after which somebody clears the sync of customers in the morning; none: nobody does.
     :param coupons: the sync of coupons: ``runs``, or ``dies`` (and is not retried).
     :param products: whether the sync of products runs at all.
     """
@@ -70,7 +70,7 @@ class Night:
     day: int
     changes: tuple[str, ...] = ()
     trouble: str | None = None
-    mended: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
     coupons: str = "runs"
     products: bool = True
 
@@ -91,7 +91,7 @@ NIGHTS = (
     Night(
         10,
         ("UPDATE customers SET lifetime_value = -1 WHERE id IN ('c101', 'c102', 'c103', 'c104')",),
-        mended=("UPDATE customers SET lifetime_value = 0 WHERE id IN ('c101', 'c102', 'c103')",),
+        fixed=("UPDATE customers SET lifetime_value = 0 WHERE id IN ('c101', 'c102', 'c103')",),
     ),
     Night(11, ("UPDATE customers SET segment = 'vip' WHERE id = 'c123'",)),
     Night(
@@ -167,8 +167,8 @@ class Week:
             self._run(self._coupons(), night, 3)
         if night.products:
             self._run(self._import(), night, 4)
-        if night.mended:
-            for statement in night.mended:
+        if night.fixed:
+            for statement in night.fixed:
                 self._execute(statement)
             self._clock.move(self._moment(night, 8))
             self._runner.clear(self._customers())

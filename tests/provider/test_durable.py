@@ -187,10 +187,10 @@ def test_rejected_records_are_sent_again_and_no_others(monkeypatch: pytest.Monke
         connect(monkeypatch, server)
         records = [{"source_id": f"c{i}", "tier": "tin" if i == 3 else "gold"} for i in range(6)]
 
-        def mend(context: Any) -> None:
+        def fix(context: Any) -> None:
             server.options.metadata_schemas["customer"]["properties"]["tier"]["eq"].append("tin")
 
-        run = sync(records=records, on_retry="resend_failed", on_retry_callback=mend)
+        run = sync(records=records, on_retry="resend_failed", on_retry_callback=fix)
 
         assert run.state == "success"
         assert times_posted(server) == {**ONCE, "c3": 2}

@@ -1,5 +1,5 @@
 """
-Six nights of one sync: the warehouse changes, rows fail and are mended, an answer is lost, the mapping changes.
+Six nights of one sync: the warehouse changes, rows fail and are fixed, an answer is lost, the mapping changes.
 
 After each night the warehouse, Voucherify and the outcomes agree, row by row.
 """
@@ -197,8 +197,8 @@ def test_a_record_that_fails_for_ever_is_set_aside(nights: Nights) -> None:
     assert (fourth["failed"], fourth["refused"], fourth["requests"]) == (0, 1, 0)
     assert fourth["failures"][0]["key"] == "max_attempts"
     assert "failed 3 times with the same content" in fourth["failures"][0]["message"]
-    mended = nights.night("UPDATE customers SET tier = 'gold' WHERE id = 'bad'")
-    assert (mended["created"], mended["refused"], mended["unchanged"]) == (1, 0, 1)
+    fixed = nights.night("UPDATE customers SET tier = 'gold' WHERE id = 'bad'")
+    assert (fixed["created"], fixed["refused"], fixed["unchanged"]) == (1, 0, 1)
 
 
 def test_an_empty_source_removes_nothing(nights: Nights) -> None:

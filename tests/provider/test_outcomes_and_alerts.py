@@ -251,7 +251,7 @@ def test_an_alert_tells_reasons_of_both_kinds(
     assert "must be equal to one of gold,silver" in first
     assert first.endswith(": c0, c1, c2, …")
     assert second == "- 12 refused, missing_key: source_id is missing: row 1 (tier 'gold'), row 2, row 3, …"
-    assert "To do: mend 42 rows in the source, or they fail again\n" in text
+    assert "To do: fix 42 rows in the source, or they fail again\n" in text
 
 
 @pytest.mark.parametrize("deferred", [True, False], ids=["deferred", "on the worker"])
@@ -276,11 +276,11 @@ def test_an_alert_says_what_is_new_since_the_last_sync(
     first = night(old)
     second = night(old)
     third = night([*old, {"source_id": "new", "tier": "tin"}, {"source_id": None}])
-    mended = night([{**row, "tier": "gold", "birthdate": None} for row in old])
+    fixed = night([{**row, "tier": "gold", "birthdate": None} for row in old])
     again = night(old)
 
     assert [first["newly_failed"], second["newly_failed"], third["newly_failed"]] == [None, 0, 1]
-    assert [mended["newly_failed"], again["newly_failed"]] == [0, 2]
+    assert [fixed["newly_failed"], again["newly_failed"]] == [0, 2]
     assert third["newly_failed_ids"] == ["new"]
     news = [[line for line in text.splitlines() if line.startswith("New since")] for text in told]
     assert news == [
@@ -326,7 +326,7 @@ def test_beside_failures_that_alarm_expected_ones_are_told_in_one_line(strict_vo
     assert [line for line in text.splitlines() if "metadata_validation_failed" in line] == [
         "Expected: 2 metadata_validation_failed (a, b)"
     ]
-    assert "\nTo do: mend 1 row in the source, or it fails again\n" in text
+    assert "\nTo do: fix 1 row in the source, or it fails again\n" in text
 
 
 def test_a_row_without_an_id_is_named_by_its_place_and_another_column(strict_voucherify: LocalVoucherify) -> None:

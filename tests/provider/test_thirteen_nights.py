@@ -105,7 +105,7 @@ def test_thirteen_nights(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> Non
     assert (row["created"], row["failed"], row["refused"], row["superseded"]) == (27, 3, 1, 1)
     nights.all_is_there()
 
-    # 2: a few rows have changed, and one of the bad ones is mended; the task is deferred.
+    # 2: a few rows have changed, and one of the bad ones is fixed; the task is deferred.
     nights.rows = [row for row in nights.rows if row["id"] is not None and row["name"] != "Name 3"]
     nights.change("c10", "c11", name="New name")
     nights.change("c08", tier="silver")
@@ -144,7 +144,7 @@ def test_thirteen_nights(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "failed of fail_if is 5" in row["exceeded"]
     nights.all_is_there()
 
-    # 7: all but one of them are mended, and the process is killed while it sends; the next try goes on.
+    # 7: all but one of them are fixed, and the process is killed while it sends; the next try goes on.
     nights.change(*bad[1:], tier="silver")
     nights.change(*(f"c{n:02}" for n in range(4)), name="Sent before the kill")
     dag = nights.dag(retries=1)

@@ -108,9 +108,9 @@ def test_refused_rows_are_refused_again_for_the_same_reasons(read: ReadRows, row
 def test_a_refused_row_is_mapped_again_once_it_is_mended(read: ReadRows) -> None:
     rules = MappingRules({"id": "source_id", "born": "birthdate", "ltv": "metadata.ltv"})
     done = read("customers", [{"id": "c1", "born": "29.02.1980", "ltv": Decimal("1.50")}], rules)
-    mended = [line.replace(b"29.02.1980", b"1980-02-29") for line in done.failures]
+    fixed = [line.replace(b"29.02.1980", b"1980-02-29") for line in done.failures]
 
-    (body,) = read("customers", lines_file(mended), rules).bodies
+    (body,) = read("customers", lines_file(fixed), rules).bodies
 
     assert body == b'[{"source_id":"c1","birthdate":"1980-02-29","metadata":{"ltv":1.50}}]'
 
@@ -218,7 +218,7 @@ def test_a_failures_file_of_another_name_is_refused_with_what_to_do() -> None:
     line = failure_line(FAILED, "record", {"source_id": "c1"})
 
     with pytest.raises(VoucherifyConfigurationError, match=r"as only failures\.jsonl and set_aside\.jsonl have them"):
-        list(from_file(io.BytesIO(line), "s3://bucket/mended.jsonl"))
+        list(from_file(io.BytesIO(line), "s3://bucket/fixed.jsonl"))
 
 
 @pytest.mark.parametrize("name", ["/tmp/reports/set_aside.jsonl", "s3://bucket/failures.jsonl?version=3"])

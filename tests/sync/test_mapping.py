@@ -200,6 +200,37 @@ def test_all_that_is_wrong_with_a_mapping_is_told_before_any_row_is_read() -> No
     assert "names no column for source_id" in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("rules", "warning"),
+    [
+        (MappingRules({"id": "source_id", "fullname": "name"}), "mapping names columns that no row has: 'fullname'"),
+        (MappingRules({"id": "source_id", "sagment": "metadata.s"}), "'sagment' (did you mean 'segment'?)"),
+        (MappingRules(metadata_columns=["teir"]), "metadata_columns names columns that no row has: 'teir'"),
+        (MappingRules(exclude_columns=["e-mail"]), "exclude_columns names columns that no row has: 'e-mail'"),
+        (MappingRules(null_policy={"tear": "send"}), "null_policy names columns that no row has: 'tear'"),
+    ],
+)
+def test_a_name_that_no_row_has_is_warned_of_where_each_row_has_its_own_columns(
+    read: ReadRows, caplog: pytest.LogCaptureFixture, rules: MappingRules, warning: str
+) -> None:
+    done = read("customers", [{"id": "a", "source_id": "a", "segment": 1}, {"id": "b", "source_id": "b"}], rules)
+
+    assert done.rows_read == 2
+    (line,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warning in line
+
+
+def test_a_column_that_few_rows_have_is_no_mistake(read: ReadRows, caplog: pytest.LogCaptureFixture) -> None:
+    rules = MappingRules({"id": "source_id", "NOTE": "metadata.note"}, exclude_columns=["Secret"])
+    rows = [{"id": str(row), f"other {row}": 1} for row in range(2_000)]
+
+    done = read("customers", [*rows, {"id": "last", "NOTE": "x", "secret": 1}], rules)
+    nothing = read("customers", [], rules)
+
+    assert (done.rows_read, nothing.rows_read) == (2_001, 0)
+    assert not caplog.records
+
+
 def test_two_columns_for_one_field_are_a_mistake_unless_one_is_excluded() -> None:
     both = {"id": "source_id", "n": "name", "m": "name"}
 

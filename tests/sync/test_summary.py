@@ -163,7 +163,7 @@ def test_failures_are_told_by_reason_with_what_is_new_and_what_is_to_be_done() -
         "- 2 refused, missing_key: source_id is missing: row 1,017 (name 'Ann'), row 2,000",
         "- 2 failed, not_found: Resource not found - Cannot find …: v0, v1",
         "New since the last sync: 1 (c8)",
-        "To do: mend 11 rows in the source, or they fail again; the next run sends 2 others again",
+        "To do: fix 11 rows in the source, or they fail again; the next run sends 2 others again",
         "All of them: s3://b/r/failures.jsonl",
         "Log: https://airflow/log",
     ]
@@ -177,13 +177,13 @@ def test_failures_are_told_by_reason_with_what_is_new_and_what_is_to_be_done() -
         (
             {"failed": 2},
             Failure("failed", "c", "metadata_validation_failed", "tier"),
-            "To do: mend 2 rows in the source, or they fail again",
+            "To do: fix 2 rows in the source, or they fail again",
         ),
-        ({"refused": 2}, refused(None, "no id", 1), "To do: mend 2 rows in the source, or they fail again"),
+        ({"refused": 2}, refused(None, "no id", 1), "To do: fix 2 rows in the source, or they fail again"),
         (
             {"refused": 2, "not_reported": 3},
             refused(None, "no id", 1),
-            "To do: mend 2 rows in the source, or they fail again; the next run sends 3 others again",
+            "To do: fix 2 rows in the source, or they fail again; the next run sends 3 others again",
         ),
     ],
 )

@@ -123,6 +123,7 @@ class Plan:
                 self.blank_rows += chunk.number
             else:
                 self._take(chunk)
+        self._shapes.warn_of_absent()
         for warning in self._odd_ids.warnings():
             self.warn(warning)
         self.superseded += self._spool.find_superseded()

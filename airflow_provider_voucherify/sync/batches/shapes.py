@@ -10,7 +10,14 @@ from airflow_provider_voucherify.models.errors import VoucherifyConfigurationErr
 from airflow_provider_voucherify.sync.batches.destination import Destination
 from airflow_provider_voucherify.sync.rows.chunks import Chunk
 from airflow_provider_voucherify.sync.rows.encoding import RowsEncoder, rows_encoder
-from airflow_provider_voucherify.sync.rows.mapping import MappingRules, check_columns, compile_mapping, unnamed_columns
+from airflow_provider_voucherify.sync.rows.mapping import (
+    MappingRules,
+    absent_columns,
+    check_columns,
+    closest,
+    compile_mapping,
+    unnamed_columns,
+)
 from airflow_provider_voucherify.sync.rows.record_builder import RecordBuilder, RefusedRowError
 from airflow_provider_voucherify.sync.state.ledger import Ledger
 
@@ -56,6 +63,8 @@ class Shapes:
         self._shapes: dict[tuple[tuple[str, ...], bool], Shape] = {}
         self._left_out: set[str] = set()
         self._padded: set[str] = set()
+        self._named = {name.lower() for _, names in absent_columns((), self._rules) for name in names}
+        self._present: set[str] = set()
 
     def of(self, chunk: Chunk) -> Shape | None:
         """
@@ -72,6 +81,14 @@ class Shapes:
                 self._shapes.clear()
             self._shapes[name] = self._make(chunk)
         return self._shapes[name]
+
+    def warn_of_absent(self) -> None:
+        """Warn of columns that the rules name and no row had, where each row has columns of its own."""
+        if not self._present:
+            return
+        for parameter, names in absent_columns(self._present, self._rules):
+            shown = ", ".join(f"{name!r}{closest(name, self._present)}" for name in names)
+            self._warn(f"{parameter} names columns that no row has: {shown}")
 
     def _make(self, chunk: Chunk) -> Shape:
         rules = self._rules_for(chunk)
@@ -98,6 +115,8 @@ class Shapes:
             check_columns(chunk.columns, rules)
         else:
             rules = _of_present_columns(self._rules, chunk.columns)
+            few = len(self._present) < _MAX_SHAPES
+            self._present.update(name for name in chunk.columns if few or name.lower() in self._named)
         return replace(rules, metadata_columns=()) if self._destination.sends_ids else rules
 
     def _has_key(self, chunk: Chunk) -> bool:

@@ -62,8 +62,8 @@ def collect_import_outcomes(
 
     with tempfile.TemporaryFile(prefix="voucherify-") as lines:
         of_rows: Listener = _FailedRows(lines, cache(file)) if hiding is None else HiddenFailures(lines)
-        told = (*listeners, totals) if folder is None else (*listeners, totals, of_rows)
-        shown = [Shown(listener, hiding) for listener in told]
+        everyone = (*listeners, totals) if folder is None else (*listeners, totals, of_rows)
+        shown = [Shown(listener, hiding) for listener in everyone]
         settle_all(sync, api, judge, shown, seen=seen, on_all_finished=on_all_finished)
         if folder is not None:
             copy_into(folder, "failures.jsonl", lines)

@@ -81,13 +81,13 @@ class SyncSummary(BaseModel):
     :param requests: bulk requests that this try sent; of a dry run, that it would send.
     :param bytes_sent: bytes of their bodies.
     :param resubmitted: requests that were sent again, because their answer was lost or no longer counts: Voucherify may
-        have taken them twice. What they created is not known then (``created`` is None), unless it was all their last
-        answer tells.
-    :param warning: what deserves a look, in words: every threshold that is exceeded, whether it fails the task or only
+        have taken them twice. What they created is not known then (``created`` is None), unless their last answer
+        accounts for all of it.
+    :param warning: what needs attention, in words: every threshold that is exceeded, whether it fails the task or only
         warns, a state that could not be used, records that could not be taken for removed, requests that were sent
         again; None if there is nothing.
-    :param requests_by_endpoint: of a dry run, the API calls that it would make by path; how many looks at async actions
-        there would be is an estimate.
+    :param requests_by_endpoint: of a dry run, the API calls that it would make by path; the number of
+        polls is an estimate.
     :param quota_share: of a dry run, the part of one period's rate limit that these calls take; more than 1 if they
         need several periods.
     :param estimated_minutes: of a dry run, how long the rate limits would make the sending last.
@@ -142,7 +142,7 @@ class SyncSummary(BaseModel):
     failures: list[FailureSample] = []
 
     def as_xcom(self) -> dict[str, Any]:
-        """Return a plain dict: Airflow refuses to read back models that it was not told to trust."""
+        """Return a plain dict: Airflow does not deserialize models of classes that it was not told to trust."""
         return self.model_dump(mode="json")
 
     @property

@@ -1,4 +1,4 @@
-"""The lines in which a summary is told: in the log, and in alerts."""
+"""A summary as lines of text: for the log and for alerts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONTENT_KEYS = frozenset({"invalid_payload", "metadata_validation_failed"})
 
 def lines_of(summary: SyncSummary, most: int | None, *, link: bool) -> list[str]:
     """
-    Tell a summary in lines.
+    Return a summary as lines.
 
     What there is no room for is counted. None of the lines has a line break, whatever is in a row or a message.
 
@@ -58,12 +58,12 @@ def _first_line(summary: SyncSummary) -> str:
         state = f"{summary.requests:,} requests queued, their outcome was not waited for"
     else:
         state = "" if counts else "nothing to do"
-    told = ", ".join(filter(None, (state, counts)))
-    return f"Voucherify {summary.resource or 'update'}: {rows or 0:,} rows - {told}"
+    outcome = ", ".join(filter(None, (state, counts)))
+    return f"Voucherify {summary.resource or 'update'}: {rows or 0:,} rows - {outcome}"
 
 
 def _reason_line(reason: FailureReason) -> str:
-    """Tell a reason, e.g. ``3 failed, invalid_payload: Invalid payload - price must be an integer: c1, c2, c3``."""
+    """Return a line, e.g. ``3 failed, invalid_payload: Invalid payload - price must be an integer: c1, c2, c3``."""
     what = f"- {reason.count:,} {reason.outcome}, {reason.key or 'no key'}"
     message = _shortened(reason.message or "no reason given", MAX_CHARACTERS_OF_MESSAGE)
     return _on_one_line(": ".join([what, message, *([named] if (named := _ids(reason.ids, reason.count)) else [])]))
@@ -87,13 +87,13 @@ def _end(summary: SyncSummary) -> Iterator[str]:
 
 
 def _to_do(summary: SyncSummary) -> str:
-    """Say what a person has to mend, and what the next run does by itself."""
-    to_mend = sum(reason.count for reason in _unexpected(summary) if not is_sent_again(reason))
-    others = summary.unexpected + (summary.not_reported or 0) - to_mend
-    if not to_mend:
+    """Say what a person has to fix, and what the next run does by itself."""
+    to_fix = sum(reason.count for reason in _unexpected(summary) if not is_sent_again(reason))
+    others = summary.unexpected + (summary.not_reported or 0) - to_fix
+    if not to_fix:
         return f"Nothing to do yet: the next run sends {others:,} again"
-    rows = f"{to_mend:,} rows in the source, or they fail" if to_mend > 1 else "1 row in the source, or it fails"
-    return f"To do: mend {rows} again" + (f"; the next run sends {others:,} others again" if others > 0 else "")
+    rows = f"{to_fix:,} rows in the source, or they fail" if to_fix > 1 else "1 row in the source, or it fails"
+    return f"To do: fix {rows} again" + (f"; the next run sends {others:,} others again" if others > 0 else "")
 
 
 def _unexpected(summary: SyncSummary) -> list[FailureReason]:
@@ -101,13 +101,13 @@ def _unexpected(summary: SyncSummary) -> list[FailureReason]:
 
 
 def _expected_line(summary: SyncSummary) -> str:
-    """Tell what may fail, e.g. ``Expected: 300 not_found (v1, v2, v3, …)``."""
+    """Return the line of what may fail, e.g. ``Expected: 300 not_found (v1, v2, v3, …)``."""
     counts = sorted(summary.expected_by_key.items(), key=lambda counted: -counted[1])
     ids = {key: [one for reason in summary.reasons if reason.key == key for one in reason.ids] for key, _ in counts}
-    told = [
+    listed = [
         f"{count:,} {key}" + (f" ({_ids(ids[key][:SHOWN_IDS], count)})" if ids[key] else "") for key, count in counts
     ]
-    return _on_one_line(f"Expected: {', '.join(told[:SHOWN_IDS])}{', …' if len(told) > SHOWN_IDS else ''}")
+    return _on_one_line(f"Expected: {', '.join(listed[:SHOWN_IDS])}{', …' if len(listed) > SHOWN_IDS else ''}")
 
 
 def is_sent_again(reason: FailureReason) -> bool:

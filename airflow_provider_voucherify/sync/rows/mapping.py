@@ -179,7 +179,7 @@ def _given_paths(endpoint: BulkEndpoint, columns: Sequence[str], rules: MappingR
     for name, target in (rules.mapping or {}).items():
         if name not in columns:
             raise VoucherifyConfigurationError(
-                f"the mapping names a column {name!r} that the rows do not have{_meant(name, columns)}; they have "
+                f"the mapping names a column {name!r} that the rows do not have{closest(name, columns)}; they have "
                 f"{', '.join(map(repr, columns)) or 'no columns'}"
             )
         if name not in rules.exclude_columns:
@@ -199,7 +199,7 @@ def checked_path(endpoint: BulkEndpoint, target: str) -> tuple[str, ...]:
         known = ", ".join(endpoint.fields)
         raise VoucherifyConfigurationError(
             f"a bulk update of {endpoint.resource} has no field {target!r}, only {known}"
-            f"{_meant(target, endpoint.fields)}; anything else goes into metadata ('metadata.{target}')"
+            f"{closest(target, endpoint.fields)}; anything else goes into metadata ('metadata.{target}')"
         )
     if not rest:
         return (first,)
@@ -231,16 +231,21 @@ def check_columns(columns: Sequence[str], rules: MappingRules) -> None:
 
     :raises VoucherifyConfigurationError: a name is unknown; ignoring it would silently send what it should exclude.
     """
+    for parameter, missing in absent_columns(columns, replace(rules, mapping=None)):
+        names = ", ".join(missing)
+        raise VoucherifyConfigurationError(f"{parameter} names columns that the rows do not have: {names}")
+
+
+def absent_columns(columns: Collection[str], rules: MappingRules) -> Iterator[tuple[str, list[str]]]:
+    """Give each parameter that names columns that are not among some, with their names."""
     lower = {name.lower() for name in columns}
     named = {
+        "mapping": set(rules.mapping or ()) - set(columns),
         "metadata_columns": set(rules.metadata_columns or ()) - set(columns),
         "exclude_columns": {name for name in rules.exclude_columns if name.lower() not in lower},
         "null_policy": set(rules.null_policy) - set(columns) if isinstance(rules.null_policy, Mapping) else set(),
     }
-    for parameter, missing in named.items():
-        if missing:
-            names = ", ".join(sorted(missing))
-            raise VoucherifyConfigurationError(f"{parameter} names columns that the rows do not have: {names}")
+    return ((parameter, sorted(absent)) for parameter, absent in named.items() if absent)
 
 
 def _path_by_name(endpoint: BulkEndpoint, column: str) -> tuple[str, ...] | None:
@@ -316,7 +321,8 @@ def _documented_object(described: Field, sends: bool) -> Converter:
     return convert
 
 
-def _meant(name: str, known: Collection[str]) -> str:
+def closest(name: str, known: Collection[str]) -> str:
+    """Return a hint at the name that is most like another; nothing if none is."""
     by_small_letters = {one.lower(): one for one in known}
     close = difflib.get_close_matches(name.lower(), list(by_small_letters), n=1)
     return f" (did you mean {by_small_letters[close[0]]!r}?)" if close else ""
