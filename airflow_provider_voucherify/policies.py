@@ -30,6 +30,12 @@ class DefaultLimit(int):
 
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*){0,2}")
 
+_MAX_TABLE = 40
+"""Characters of the beginning of a table's name: PostgreSQL cuts longer names of indexes, so that they would clash."""
+
+MAX_DAYS = 36_500
+"""A hundred years, which every database can reckon with."""
+
 _KEY = re.compile(r"[a-z][a-z0-9_.]{0,99}")
 """Of a reason, Voucherify's or ours."""
 
@@ -293,6 +299,8 @@ class State(Policy):
             yield f"sync_name of {parameter} must be a name, not {self.sync_name!r:.100}"
         if not (isinstance(self.table, str) and _TABLE.fullmatch(self.table)):
             yield f"table of {parameter} must be the beginning of a table's name, not {self.table!r:.100}"
+        elif len(self.table.rpartition(".")[2]) > _MAX_TABLE:
+            yield f"table of {parameter} may have {_MAX_TABLE} characters without the schema, not {self.table!r:.100}"
         if self.outcomes not in (None, "jsonl", "csv", "parquet"):
             yield f"outcomes of {parameter} must be 'jsonl', 'csv', 'parquet' or None, not {self.outcomes!r:.100}"
         elif self.outcomes and self.conn_id:
@@ -301,7 +309,7 @@ class State(Policy):
         if self.on_removed not in ("ignore", "report") and not (marks and len(self.on_removed) == 1):
             yield f"on_removed of {parameter} must be 'ignore', 'report' or {{'metadata': {{...}}}}"
         if self.keep_days is not None:
-            yield from mistake_in_number(f"keep_days of {parameter}", self.keep_days, 1)
+            yield from mistake_in_number(f"keep_days of {parameter}", self.keep_days, 1, MAX_DAYS)
         if self.max_removed_ratio is not None:
             yield from mistake_in_number(f"max_removed_ratio of {parameter}", self.max_removed_ratio, 0, 1)
         if not isinstance(self.keep_values, bool):

@@ -165,10 +165,10 @@ def slack_text(text: str) -> str:
     backquote becomes an apostrophe, and ``&``, ``<`` and ``>`` become entities (docs.slack.dev, "Formatting message
     text"). Long lines are cut, and so is a text of more than ``MOST_CHARACTERS_FOR_SLACK``, after a whole line.
     """
-    lines = [_cut(_printable(line)).replace("`", "'") for line in text.splitlines()]
+    lines = [escape(_cut(_printable(line)).replace("`", "'"), quote=False) for line in text.splitlines()]
     shown = sum(length <= MOST_CHARACTERS_FOR_SLACK for length in accumulate(len(line) + 1 for line in lines))
     kept = lines[:shown] if shown == len(lines) else [*lines[:shown], f"… and {len(lines) - shown} more lines"]
-    return "```\n" + "\n".join(escape(line, quote=False) for line in kept) + "\n```"
+    return "```\n" + "\n".join(kept) + "\n```"
 
 
 def slack_link(url: str | None) -> str:

@@ -23,10 +23,12 @@ class HistoryFolder:
 
     :param folder: of the sync.
     :param run: names the run's folder.
+    :param sync: columns that are the same for all tries: the sync's name and key.
     """
 
-    def __init__(self, folder: StorageReportFolder, run: str) -> None:
+    def __init__(self, folder: StorageReportFolder, run: str, sync: Mapping[str, str]) -> None:
         self._folder = folder
+        self._sync = sync
         self._run_folder = quote(run, safe="")
         self._run = f"runs/{self._run_folder}"
 
@@ -53,7 +55,7 @@ class HistoryFolder:
     def close(self, attempt: Mapping[str, Any]) -> None:
         """Write how a try ended."""
         name = _name(attempt, self._statuses())
-        begun = self._folder.read(f"{self._run}/{name}.running.json")
+        begun = self._folder.read(f"{self._run}/{_first_name(attempt)}.running.json")
         started = {"started_at": msgspec.json.decode(begun)["started_at"]} if begun else {}
         self._write(name, {**attempt, **started})
 
@@ -68,7 +70,11 @@ class HistoryFolder:
     def _write(self, name: str, attempt: Mapping[str, Any]) -> None:
         times = {key: _time(value) for key, value in attempt.items() if isinstance(value, float)}
         with self._folder.write(f"{self._run}/{name}.{attempt['status']}.json") as file:
-            file.write(msgspec.json.encode({**attempt, **times}))
+            file.write(msgspec.json.encode({**self._sync, **attempt, **times}))
+
+
+def _first_name(attempt: Mapping[str, Any]) -> str:
+    return f"try={attempt['try_number']}.{attempt['try_id'][:8]}"
 
 
 def _name(attempt: Mapping[str, Any], statuses: Mapping[str, list[str]]) -> str:

@@ -47,9 +47,16 @@ class TryRecord:
         self._history = history
 
     def open(self) -> None:
-        """Write it."""
-        if self._history is not None:
+        """Write it; a dry run, which may have no right to, goes on without one."""
+        if self._history is None:
+            return
+        try:
             self._history.open(self._beginning() | {"started_at": time.time()})
+        except Exception:
+            if not _is_dry_run(self._task):
+                raise
+            self._task.log.warning("This dry run is not recorded in the history", exc_info=True)
+            self._history = None
 
     def close(self, error: BaseException | None) -> None:
         """
@@ -85,7 +92,7 @@ class TryRecord:
             "try_number": ti.try_number,
             "run_type": str(getattr(dag_run.run_type, "value", dag_run.run_type)),
             "logical_date": None if logical_date is None else logical_date.timestamp(),
-            "dry_run": bool(getattr(self._task, "is_dry_run", False)),
+            "dry_run": _is_dry_run(self._task),
             "log_url": log_url,
             "run_url": run_url,
             "provider_version": __version__,
@@ -115,7 +122,13 @@ class TryRecord:
                 "warning": summary.warning,
                 "report_uri": summary.report_uri,
             }
+        if _is_dry_run(self._task):  # whose summary has those that it would send
+            ended |= {"requests": 0, "bytes_sent": 0}
         return ended
+
+
+def _is_dry_run(task: Any) -> bool:
+    return bool(getattr(task, "is_dry_run", False))
 
 
 def run_name(context: Context) -> str:

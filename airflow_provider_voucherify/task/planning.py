@@ -128,7 +128,7 @@ def _ledger(task: Any, context: Context, hook: VoucherifyHook, changes: Changes)
         mark=mark,
     )
     try:
-        return ledger, row_tracking(task, context).load_state(ledger, context)
+        return ledger, row_tracking(task, context).load_state(ledger, context, dry_run=task.is_dry_run)
     except BaseException:
         ledger.close()
         raise

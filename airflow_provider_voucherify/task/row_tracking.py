@@ -22,6 +22,7 @@ from airflow_provider_voucherify.task.history import History, run_name, try_id
 from airflow_provider_voucherify.task.staging import Folder
 from airflow_provider_voucherify.warehouse.outcome_tables import CONTESTED, OutcomeTables
 from airflow_provider_voucherify.warehouse.staged_table import StagedTable
+from airflow_provider_voucherify.warehouse.state_table import sync_key
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
@@ -85,7 +86,8 @@ class RowTracking:
         place = "/".join([path_text("path of state", state.path).rstrip("/"), *own])
         folder = StorageReportFolder(place, "path of state")
         # tasks of one sync_name share a folder, and may be in one run
-        history = HistoryFolder(folder, ti.run_id if state.sync_name is None else run_name(context))
+        about = {"sync_key": sync_key(name, resource), "sync_name": name}
+        history = HistoryFolder(folder, ti.run_id if state.sync_name is None else run_name(context), about)
         ending = state.outcomes
         outcomes = f"{place}/{history.outcomes(ti.try_number, try_id(context), ending)}" if ending else None
         return cls(resource, name, folder, history, None, f"{place}/state", outcomes)
@@ -113,10 +115,11 @@ class RowTracking:
             check_writable(self.state_path, "path of state")
         return True
 
-    def load_state(self, ledger: Ledger, context: Context | None = None) -> list[str]:
+    def load_state(self, ledger: Ledger, context: Context | None = None, *, dry_run: bool = False) -> list[str]:
         """
         Tell a ledger what earlier syncs have left.
 
+        :param dry_run: whether there may be no tables.
         :param context: of the task, whose earlier runs tell of a file that is gone.
         :returns: what of the state needs attention, in words.
         """
@@ -131,7 +134,7 @@ class RowTracking:
                 warnings.append(f"the state of earlier syncs cannot be used, so every row is sent: {error}")
             if not ledger.state_file and not warnings and context is not None and self._was_written(context):
                 warnings.append(GONE)
-        elif self.tables is not None and self.tables.exist():
+        elif self.tables is not None and (not dry_run or self.tables.exist()):
             ledger.load_state(self.tables.state.states())
             warnings.extend(self._doubts_about_tables(self.tables, ledger))
         if ledger.has_other_settings and not ledger.sends_everything:

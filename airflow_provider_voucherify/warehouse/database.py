@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random
 
 from airflow_provider_voucherify.warehouse.bulk_load import Dialect, bulk_load, dialect_of
 from airflow_provider_voucherify.warehouse.drivers import transaction_of
@@ -70,13 +70,22 @@ class Database:
         return transaction_of(connection)
 
     @staticmethod
-    def retrying() -> Retrying:
-        """Return what tries a transaction again if the database refuses it, as for a deadlock."""
+    def retrying(what: str) -> Retrying:
+        """
+        Return what tries a transaction again if the database refuses it, as for a deadlock.
+
+        :param what: is tried, for the log, e.g. ``to write the outcomes``.
+        """
+
+        def warn(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome is not None else None
+            log.warning("The database refuses %s (%s); it is tried again", what, type(error).__name__)
+
         return Retrying(
-            retry=retry_if_exception(_comes_from_the_database),
+            retry=retry_if_exception(_may_be_accepted_later),
             stop=stop_after_attempt(TRIES),
             wait=wait_random(0, 1),
-            before_sleep=before_sleep_log(log, logging.WARNING),
+            before_sleep=warn,
             reraise=True,
         )
 
@@ -88,7 +97,7 @@ class Database:
         """
         Say whether a table, or some columns of it, can be read, which asks for no right to create tables.
 
-        A database that is out of order does not pass for one without the table: what is tried next fails too.
+        A database that is out of order passes for one without the table: the caller tries to create it then.
         """
         with closing(connection.cursor()) as cursor:
             try:
@@ -148,9 +157,10 @@ class Database:
         return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _comes_from_the_database(error: BaseException) -> bool:
-    """Say whether an error is one of those that every driver has by the name that PEP 249 gives it."""
-    return any(kind.__name__ == "DatabaseError" for kind in type(error).__mro__)
+def _may_be_accepted_later(error: BaseException) -> bool:
+    """Say whether an error is a refusal of the database, by the names that PEP 249 gives every driver's errors."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return "DatabaseError" in kinds and not kinds & {"ProgrammingError", "DataError", "NotSupportedError"}
 
 
 def some_of(items: Iterable[Any], number: int) -> Iterator[list[Any]]:

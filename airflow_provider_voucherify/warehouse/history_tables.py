@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import lru_cache
 from typing import Any
 
-from airflow_provider_voucherify.sync.types.outcome import RowOutcome
-from airflow_provider_voucherify.sync.types.text import short_digest
+from airflow_provider_voucherify.sync.types.outcome import RUN_COUNTS, RowOutcome
+from airflow_provider_voucherify.sync.types.text import short_digest, whole_lines
 from airflow_provider_voucherify.warehouse.database import Database
 from airflow_provider_voucherify.warehouse.kept_text import KeptText
-from airflow_provider_voucherify.warehouse.schema import MAX_ID, runs
+from airflow_provider_voucherify.warehouse.schema import changelog, runs, widths
 from airflow_provider_voucherify.warehouse.state_table import sync_key
-
-log = logging.getLogger(__name__)
 
 ROWS_PER_DELETE = 10_000
 """Lines of the changelog that one statement deletes at most."""
+
+_SAME_TIME = 0.001
+"""Seconds by which a time may differ after a database has kept it."""
 
 _LINE = (
     *("try_id", "entry_number", "written_at", "sync_key", "source_row", "record_id", "outcome", "reason_key"),
     *("message", "details", "async_action_id", "content"),
 )
+
+
+_KNOWN_AT_THE_END = {
+    *("try_id", "status", "finished_at", "failures_by_key", "exceeded", "warning", "error_type", "error_message"),
+    *("advice", "report_uri", *RUN_COUNTS),
+}
 
 
 class HistoryTables:
@@ -39,7 +45,8 @@ class HistoryTables:
     def __init__(self, database: Database, name: str, sync_name: str, resource: str, kept: KeptText) -> None:
         self._database = database
         self._runs, self._changelog = f"{name}_runs", f"{name}_changelog"
-        self._types = {column.name: column.type for column in runs(name).columns}
+        self._widths, self._widths_of_lines = widths(runs(name)), widths(changelog(name))
+        self._beginning = ", ".join(one.name for one in runs(name).columns if one.name not in _KNOWN_AT_THE_END)
         self._sync_name = sync_name
         self._sync_key = sync_key(sync_name, resource)
         self._kept = kept
@@ -52,11 +59,12 @@ class HistoryTables:
 
         :param attempt: columns of ``runs`` with their values, ``try_id`` and ``run_key`` among them.
         """
-        self._database.retrying()(self._open, attempt)
+        self._database.retrying("to record a try")(self._open, attempt)
 
     def _open(self, attempt: Mapping[str, Any]) -> None:
+        self._kept.probe()
         with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
-            try_id, is_open = self._find(cursor, attempt["try_id"])
+            try_id, is_open, _ = self._find(cursor, attempt["try_id"])
             if not is_open:
                 mark = self._database.mark
                 lost = f"select try_id from {self._runs} where run_key = {mark} and status = 'running'"  # noqa: S608
@@ -68,7 +76,7 @@ class HistoryTables:
 
     def write(self, cursor: Any, try_id: str, outcomes: Iterable[RowOutcome], at: str) -> None:
         """Add the lines of a try to the changelog, in an open transaction; those that it has written before go."""
-        try_id, _ = self._find(cursor, try_id)
+        try_id = self._reopened(cursor, try_id)
         cursor.execute(f"select 1 from {self._changelog} where try_id = {self._database.mark}", [try_id])  # noqa: S608
         if cursor.fetchone() is not None:
             cursor.execute(f"delete from {self._changelog} where try_id = {self._database.mark}", [try_id])  # noqa: S608
@@ -78,35 +86,44 @@ class HistoryTables:
         """
         Write into the row of a try how it ended; a try that has none gets one.
 
+        A try that was called lost while it lived gets a second row, so that the first one stays as it is.
+
         :param attempt: columns of ``runs`` with their values, all of them.
         """
-        self._database.retrying()(self._end, attempt)
+        self._database.retrying("to record how a try ended")(self._end, attempt)
 
     def _end(self, attempt: Mapping[str, Any]) -> None:
+        self._kept.probe()
+        ended = {name: value for name, value in attempt.items() if name not in ("try_id", "started_at")}
         with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
-            try_id, is_open = self._find(cursor, attempt["try_id"])
-            if is_open:
-                self._close(cursor, try_id, {k: v for k, v in attempt.items() if k not in ("try_id", "started_at")})
-            else:
-                self._insert(cursor, {**attempt, "try_id": try_id})
+            while True:
+                try_id, is_open, last = self._find(cursor, attempt["try_id"])
+                if not is_open and last is None:
+                    self._insert(cursor, {**attempt, "try_id": try_id})
+                    break
+                if not is_open and self._is_end(cursor, last, attempt["finished_at"]):
+                    break  # the answer to an earlier commit was lost
+                if self._close(cursor, self._reopened(cursor, attempt["try_id"]), ended):
+                    break
+                connection.rollback()  # another process has just called it lost
             connection.commit()
 
     def has_runs_of_others(self, run_key: str) -> bool:
         """Say whether an earlier run of the sync has written records, which must have left a state."""
         mark = self._database.mark
-        select = f"select 1 from {self._runs} where sync_key = {mark} and run_key <> {mark} and succeeded > 0"  # noqa: S608
+        select = f"select 1 from {self._runs} where sync_key = {mark} and run_key <> {mark} "  # noqa: S608
+        select += "and succeeded > 0 and values_not_cleared is not null"
         with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
             cursor.execute(select, [self._sync_key, run_key])
             return cursor.fetchone() is not None
 
-    def forget(self, before: float) -> int:
+    def forget(self, before: float) -> None:
         """
         Delete the sync's lines of the changelog that are older, in steps; its runs stay.
 
         :param before: Unix epoch seconds.
-        :returns: how many.
         """
-        mark, deleted = self._database.mark, 0
+        mark = self._database.mark
         with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
             old = (
                 f"select try_id, min(entry_number), max(entry_number) from {self._changelog} "  # noqa: S608
@@ -118,45 +135,65 @@ class HistoryTables:
                     some = f"where try_id = {mark} and entry_number between {start} and {start + ROWS_PER_DELETE - 1}"
                     cursor.execute(f"delete from {self._changelog} {some}", [try_id])  # noqa: S608
                     connection.commit()
-                    deleted += max(0, cursor.rowcount)
-        return deleted
 
-    def _find(self, cursor: Any, try_id: str) -> tuple[str, bool]:
-        """Return the id of a try's row and whether it is open, or, if all rows of that id are closed, a new one."""
+    def _find(self, cursor: Any, try_id: str) -> tuple[str, bool, str | None]:
+        """Return the id of a try's row, or of a new one if all are closed; whether it is there; and the last closed."""
+        closed = None
         while True:
             cursor.execute(f"select status from {self._runs} where try_id = {self._database.mark}", [try_id])  # noqa: S608
             rows = cursor.fetchall()
             if not rows or rows[0][0] == "running":
-                return try_id, bool(rows)
-            try_id = short_digest(try_id)
+                return try_id, bool(rows), closed
+            closed, try_id = try_id, short_digest(try_id)
+
+    def _reopened(self, cursor: Any, try_id: str) -> str:
+        """Return the id of a try's open row; if all are closed, of a new one that begins as the last did."""
+        try_id, is_open, closed = self._find(cursor, try_id)
+        if not is_open and closed is not None:
+            mark = self._database.mark
+            copy = f"select {mark}, 'running', {self._beginning} from {self._runs} where try_id = {mark}"  # noqa: S608
+            insert = f"insert into {self._runs} (try_id, status, {self._beginning}) {copy}"
+            cursor.execute(insert, [try_id, closed])
+        return try_id
+
+    def _is_end(self, cursor: Any, try_id: str | None, finished_at: float) -> bool:
+        """Say whether a row was closed at that time."""
+        cursor.execute(f"select finished_at from {self._runs} where try_id = {self._database.mark}", [try_id])  # noqa: S608
+        (found,) = cursor.fetchone()
+        closed_at = self._database.epoch(found)
+        return closed_at is not None and abs(closed_at - finished_at) < _SAME_TIME
 
     def _insert(self, cursor: Any, attempt: Mapping[str, Any]) -> None:
         row = {"sync_key": self._sync_key, "sync_name": self._sync_name, **attempt}
         self._database.insert(cursor, self._runs, row, [[self._value(name, value) for name, value in row.items()]])
 
-    def _close(self, cursor: Any, try_id: str, columns: Mapping[str, Any]) -> None:
+    def _close(self, cursor: Any, try_id: str, columns: Mapping[str, Any]) -> int:
+        """Close a row if it is open; returns how many were, which some drivers tell as -1."""
         assignments = ", ".join(f"{name} = {self._database.mark}" for name in columns)
         values = [self._value(name, value) for name, value in columns.items()]
-        update = f"update {self._runs} set {assignments} where try_id = {self._database.mark}"  # noqa: S608
-        cursor.execute(update, [*values, try_id])
+        where = f"where try_id = {self._database.mark} and status = 'running'"
+        cursor.execute(f"update {self._runs} set {assignments} {where}", [*values, try_id])  # noqa: S608
+        return int(cursor.rowcount)
 
     def _value(self, column: str, value: Any) -> Any:
-        """Return a value as its column takes it; of a column of text the database may count bytes."""
+        """Return a value as its column takes it."""
         if isinstance(value, float):
             return self._database.time(value)
-        characters: int = getattr(self._types[column], "length", None) or 0
-        return self._kept.cut(value, characters if characters < MAX_ID else characters // 4)
+        width = self._widths.get(column)
+        if width is None or not isinstance(value, str):
+            return value
+        return self._kept.cut(whole_lines(value, width), width)
 
     def _lines(self, try_id: str, outcomes: Iterable[RowOutcome], at: str) -> Iterator[Sequence[Any]]:
-        cut, key = self._kept.cut, self._sync_key
+        cut, widths, key = self._kept.cut, self._widths_of_lines, self._sync_key
         cut_again = lru_cache(1_000)(cut)  # what is the same in many lines
         for number, outcome in enumerate(outcomes, start=1):
             message, details = outcome.message, outcome.details
             yield (
-                *(try_id, number, at, key, outcome.row, cut(outcome.id, MAX_ID), outcome.outcome),
-                None if outcome.key is None else cut_again(outcome.key, 100),
-                None if message is None else cut(message, MAX_ID),
-                None if details is None else cut(details, MAX_ID),
-                cut_again(outcome.async_action_id, 100),
-                outcome.content,
+                *(try_id, number, at, key, outcome.row, cut(outcome.id, widths["record_id"]), outcome.outcome),
+                None if outcome.key is None else cut_again(outcome.key, widths["reason_key"]),
+                None if message is None else cut(message, widths["message"]),
+                None if details is None else cut(details, widths["details"]),
+                cut_again(outcome.async_action_id, widths["async_action_id"]),
+                None if outcome.content is None else self._kept.escaped_json(outcome.content),
             )

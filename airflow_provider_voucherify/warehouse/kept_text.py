@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import json
 import uuid
 from contextlib import closing
 from typing import Any
@@ -10,8 +10,6 @@ from typing import Any
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.warehouse.database import Database
 from airflow_provider_voucherify.warehouse.schema import MAX_ID
-
-log = logging.getLogger(__name__)
 
 _EVERYTHING = 0x10FFFF
 _PROBES = (("顧客 Ω 𝄞", _EVERYTHING), ("顧客 Ω", 0xFFFF), ("é ß", 0xFF), ("c1", 0x7F))
@@ -29,6 +27,7 @@ class KeptText:
         self._database = database
         self._table = table
         self._highest = _EVERYTHING
+        self._is_known = False
 
     @property
     def is_everything(self) -> bool:
@@ -37,15 +36,18 @@ class KeptText:
 
     def probe(self) -> None:
         """
-        Find out up to which character the table keeps text.
+        Find out up to which character the table keeps text, once.
 
         :raises VoucherifyConfigurationError: it keeps none. Errors of the database are raised as they are.
         """
+        if self._is_known:
+            return
         refusal: Exception | None = None
         for text, self._highest in _PROBES:
             for _ in range(2):  # what is refused once may have been locked
                 try:
                     if self._keeps(text):
+                        self._is_known = True
                         return
                     break
                 except Exception as error:
@@ -72,6 +74,12 @@ class KeptText:
         if text.isascii() or self.is_everything:
             return text
         return "".join(c if ord(c) <= self._highest else f"\\u{ord(c):04x}" for c in text)[:characters]
+
+    def escaped_json(self, text: str) -> str:
+        """Return a JSON text with what the table does not keep of it escaped as JSON has it."""
+        if text.isascii() or self.is_everything:
+            return text
+        return "".join(c if ord(c) <= self._highest else json.dumps(c)[1:-1] for c in text)
 
     def advice(self) -> str:
         """Say what to do about a table that does not keep everything."""

@@ -75,9 +75,12 @@ class OutcomeTables:
             raise VoucherifyConfigurationError(f"sync_name {self._sync_name!r} cannot be kept: {warning}")
 
     def exist(self) -> bool:
-        """Say whether the tables are there."""
-        with closing(self._database.transaction()) as connection:
-            return self._database.exists(connection, f"{self._table}_state")
+        """
+        Say whether the tables are there.
+
+        :raises VoucherifyConfigurationError: they are of a later version.
+        """
+        return schema.exist(self._database, self._table)
 
     def write(
         self,
@@ -100,7 +103,8 @@ class OutcomeTables:
         """
         self._kept.probe()
         self.state.prepare()
-        return self._database.retrying()(lambda: self._write(try_id, run_key, outcomes(), states()))
+        retrying = self._database.retrying("to write the outcomes")
+        return retrying(lambda: self._write(try_id, run_key, outcomes(), states()))
 
     def _write(
         self, try_id: str, run_key: str, outcomes: Iterable[RowOutcome], states: Iterable[RecordState]

@@ -41,6 +41,12 @@ MAX_ID = 500
 MAX_FIELDS = 4_000
 """Characters of the list of a record's fields, all of them ASCII; of a longer one nothing is kept."""
 
+_MOST_OF_NVARCHAR = 1_000
+"""Characters of a column, beyond which SQL Server has another type."""
+
+_CHARACTERS = "characters"
+"""In what a column tells of itself: how many it takes."""
+
 _TIME = (
     TIMESTAMP(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql").with_variant(DateTime(timezone=True), "mssql")
 )
@@ -51,14 +57,31 @@ _DIALECTS: dict[str, Any] = {
     "mssql": mssql.dialect,
 }
 _DIGEST = String(32)
-# Some databases count a varchar in bytes, of which a character may take four; the others limit what an index takes.
-_ID = Unicode(4 * MAX_ID).with_variant(Unicode(MAX_ID), "mysql").with_variant(Unicode(MAX_ID), "mssql")
+_BYTES_PER_CHARACTER = 4
+"""Some databases count a varchar in bytes."""
+
+_ID = (
+    Unicode(_BYTES_PER_CHARACTER * MAX_ID)
+    .with_variant(mysql.VARCHAR(MAX_ID, collation="utf8mb4_bin"), "mysql")  # else ``a`` is ``A``
+    .with_variant(Unicode(MAX_ID), "mssql")  # more is too long for an index
+)
 _CONTENT = Text().with_variant(mysql.LONGTEXT(), "mysql").with_variant(Unicode(), "mssql")
 
 
-def _text(characters: int) -> Any:
-    """Return a type for text; in MySQL one that does not count towards the size of a row."""
-    return Unicode(characters).with_variant(mysql.TEXT(), "mysql")
+def _text(name: str, characters: int, *, nullable: bool = True) -> Column[Any]:
+    """Describe a column of text; in MySQL of a type that does not count towards the size of a row."""
+    kind = Unicode(_BYTES_PER_CHARACTER * characters).with_variant(mysql.TEXT(), "mysql")
+    if characters > _MOST_OF_NVARCHAR:
+        kind = kind.with_variant(Unicode(), "mssql")
+    return Column(name, kind, nullable=nullable, info={_CHARACTERS: characters})
+
+
+def widths(table: Table) -> dict[str, int]:
+    """Return how many characters the columns of text take; those without a limit are not in it."""
+    widths = {
+        column.name: column.info.get(_CHARACTERS) or getattr(column.type, "length", None) for column in table.columns
+    }
+    return {name: width for name, width in widths.items() if width}
 
 
 def runs(name: str) -> Table:
@@ -66,7 +89,7 @@ def runs(name: str) -> Table:
     Describe ``{name}_runs``: a row for each try of each task instance, which is only ever closed, and never replaced.
 
     ``status`` is ``running`` until the try ends, also while it is deferred; then ``success``, ``failed``, ``skipped``,
-    or ``lost``, if a later try of the task instance has found that its process had died without a word. Counts are
+    or ``lost``, if a later try of the task instance has found that nobody had closed it. Counts are
     those of the summary (null: unknown), of the whole run, whichever of its tries has sent what.
     """
     return _table(
@@ -74,11 +97,11 @@ def runs(name: str) -> Table:
         Column("try_id", _DIGEST, primary_key=True),
         Column("run_key", _DIGEST, nullable=False),
         Column("sync_key", _DIGEST, nullable=False),
-        Column("sync_name", _text(2400), nullable=False),
+        _text("sync_name", 600, nullable=False),
         Column("resource", String(20)),
-        Column("dag_id", _text(1000), nullable=False),
-        Column("task_id", _text(1000), nullable=False),
-        Column("run_id", _text(1000), nullable=False),
+        _text("dag_id", 250, nullable=False),
+        _text("task_id", 250, nullable=False),
+        _text("run_id", 250, nullable=False),
         Column("map_index", Integer, nullable=False),
         Column("try_number", Integer, nullable=False),
         Column("run_type", String(40)),
@@ -88,15 +111,15 @@ def runs(name: str) -> Table:
         Column("finished_at", _TIME),
         Column("dry_run", Boolean, nullable=False),
         *(Column(count, BigInteger) for count in RUN_COUNTS),
-        Column("failures_by_key", _text(4000)),
-        Column("exceeded", _text(4000)),
-        Column("warning", _text(4000)),
+        _text("failures_by_key", 4_000),
+        _text("exceeded", 4_000),
+        _text("warning", 4_000),
         Column("error_type", String(200)),
-        Column("error_message", _text(2000)),
-        Column("advice", _text(2000)),
-        Column("log_url", _text(2000)),
-        Column("run_url", _text(2000)),
-        Column("report_uri", _text(2000)),
+        _text("error_message", 500),
+        _text("advice", 500),
+        _text("log_url", 4_000),
+        _text("run_url", 4_000),
+        _text("report_uri", 4_000),
         Column("provider_version", String(40)),
         Column("airflow_version", String(40)),
         indexes={"by_run": ("run_key",), "by_sync": ("sync_key", "started_at")},
@@ -117,12 +140,12 @@ def changelog(name: str) -> Table:
         Column("written_at", _TIME, nullable=False),
         Column("sync_key", _DIGEST, nullable=False),
         Column("source_row", BigInteger),
-        Column("record_id", _ID),
+        Column("record_id", _ID, info={_CHARACTERS: MAX_ID}),
         Column("outcome", String(20), nullable=False),
-        Column("reason_key", _text(400)),
-        Column("message", _text(2000)),
-        Column("details", _text(2000)),
-        Column("async_action_id", _text(400)),
+        _text("reason_key", 100),
+        _text("message", 500),
+        _text("details", 500),
+        _text("async_action_id", 100),
         Column("content", _CONTENT),
         indexes={"by_record": ("record_id", "written_at"), "by_sync": ("sync_key", "written_at")},
     )
@@ -139,22 +162,22 @@ def state(name: str) -> Table:
         f"{name}_state",
         Column("record_key", _DIGEST, primary_key=True),
         Column("sync_key", _DIGEST, nullable=False),
-        Column("sync_name", _text(2400), nullable=False),
+        _text("sync_name", 600, nullable=False),
         Column("resource", String(20), nullable=False),
-        Column("record_id", _ID, nullable=False),
+        Column("record_id", _ID, nullable=False, info={_CHARACTERS: MAX_ID}),
         Column("settings", String(40), nullable=False),
         Column("digest", BigInteger),
         Column("failed_digest", BigInteger),
         Column("attempts", Integer, nullable=False),
         Column("outcome", String(20), nullable=False),
-        Column("reason_key", _text(400)),
-        Column("message", _text(2000)),
-        Column("run_name", _text(3040), nullable=False),
+        _text("reason_key", 100),
+        _text("message", 500),
+        _text("run_name", 760, nullable=False),
         Column("changed_at", _TIME),
         Column("confirmed_at", _TIME),
         Column("failing_since", _TIME),
-        Column("fields", _text(4000)),
-        Column("not_cleared", _text(4000)),
+        _text("fields", MAX_FIELDS // _BYTES_PER_CHARACTER),
+        _text("not_cleared", MAX_FIELDS // _BYTES_PER_CHARACTER),
         Column("sent_by", _DIGEST),
         Column("content", _CONTENT),
         indexes={"by_sync": ("sync_key",)},
@@ -188,24 +211,11 @@ def create(database: Database, tables: Iterable[Table], name: str) -> None:
     :param name: what the tables' names begin with: ``{name}_schema`` has their version.
     :raises VoucherifyConfigurationError: they are of a later version, or cannot be brought to this one.
     """
-    version = _table(
-        f"{name}_schema",
-        Column("version", Integer, primary_key=True, autoincrement=False),
-        Column("created_at", _TIME, nullable=False),
-        indexes={},
-    )
     with closing(database.transaction()) as connection:
+        version = _version(name)
         if not database.exists(connection, version.fullname):
             _create(database, connection, version)
-        with closing(connection.cursor()) as cursor:
-            cursor.execute(f"select max(version) from {version.fullname}")  # noqa: S608
-            newest = cursor.fetchall()[0][0]
-            connection.rollback()
-        if newest is not None and newest > VERSION:
-            raise VoucherifyConfigurationError(
-                f"the tables {name}_… are of version {newest}, which a later version of this provider has made; this "
-                f"one knows version {VERSION}: upgrade it, or give another table in the state"
-            )
+        newest = _newest_version(connection, name)
         for table in tables:
             if not database.exists(connection, table.fullname):
                 _create(database, connection, table)
@@ -213,6 +223,45 @@ def create(database: Database, tables: Iterable[Table], name: str) -> None:
                 _add_columns(database, connection, table)
         if newest is None:
             _note_version(database, connection, version)
+
+
+def exist(database: Database, name: str) -> bool:
+    """
+    Say whether the tables are there, without making any.
+
+    :raises VoucherifyConfigurationError: they are of a later version.
+    """
+    with closing(database.transaction()) as connection:
+        if not database.exists(connection, _version(name).fullname):
+            return False
+        return _newest_version(connection, name) is not None and database.exists(connection, f"{name}_state")
+
+
+def _version(name: str) -> Table:
+    return _table(
+        f"{name}_schema",
+        Column("version", Integer, primary_key=True, autoincrement=False),
+        Column("created_at", _TIME, nullable=False),
+        indexes={},
+    )
+
+
+def _newest_version(connection: Any, name: str) -> int | None:
+    """
+    Return the version of the tables; None where it has not been written down yet.
+
+    :raises VoucherifyConfigurationError: it is a later one.
+    """
+    with closing(connection.cursor()) as cursor:
+        cursor.execute(f"select max(version) from {_version(name).fullname}")  # noqa: S608
+        newest: int | None = cursor.fetchall()[0][0]
+        connection.rollback()
+    if newest is not None and newest > VERSION:
+        raise VoucherifyConfigurationError(
+            f"the tables {name}_… are of version {newest}, which a later version of this provider has made; this "
+            f"one knows version {VERSION}: upgrade it, or give another table in the state"
+        )
+    return newest
 
 
 def _note_version(database: Database, connection: Any, version: Table) -> None:
@@ -232,13 +281,20 @@ def _create(database: Database, connection: Any, table: Table) -> None:
     if not database.create(connection, table.fullname, str(CreateTable(table).compile(dialect=_dialect(database)))):
         return  # another task has just created it, and its indexes
     for index in sorted(table.indexes, key=lambda index: str(index.name)):
-        with closing(connection.cursor()) as cursor:
-            try:
-                cursor.execute(str(CreateIndex(index).compile(dialect=_dialect(database))))
-                connection.commit()
-            except Exception as error:  # Snowflake and others have none
-                connection.rollback()
-                log.info("The index %s is left out: %s", index.name, error)
+        try:
+            database.retrying(f"to create the index {index.name}")(_create_index, database, connection, index)
+        except Exception as error:  # Snowflake and others have none
+            log.warning("The index %s is left out: %s", index.name, error)
+
+
+def _create_index(database: Database, connection: Any, index: Index) -> None:
+    with closing(connection.cursor()) as cursor:
+        try:
+            cursor.execute(str(CreateIndex(index).compile(dialect=_dialect(database))))
+            connection.commit()
+        except Exception:
+            connection.rollback()
+            raise
 
 
 def _add_columns(database: Database, connection: Any, table: Table) -> None:

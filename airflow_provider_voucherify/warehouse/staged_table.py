@@ -51,7 +51,7 @@ class StagedTable:
         """Open a file for writing; it is there whole or not at all."""
         with TemporaryFile(prefix="voucherify-") as file:
             yield file
-            self._database.retrying()(self._insert, name, file)
+            self._database.retrying("what a deferred task keeps")(self._insert, name, file)
 
     def read(self, name: str) -> bytes | None:
         """Return a file's content, or None if there is no such file."""

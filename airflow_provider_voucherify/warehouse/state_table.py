@@ -12,12 +12,12 @@ from typing import Any
 from airflow_provider_voucherify.sync.rows.chunks import Chunk
 from airflow_provider_voucherify.sync.state.record_state import RecordState
 from airflow_provider_voucherify.sync.types.text import short_digest
+from airflow_provider_voucherify.warehouse import schema
 from airflow_provider_voucherify.warehouse import state_sql as sql
 from airflow_provider_voucherify.warehouse.bulk_load import Progress, dialect_of
 from airflow_provider_voucherify.warehouse.database import TRIES, Database
 from airflow_provider_voucherify.warehouse.kept_text import KeptText
 from airflow_provider_voucherify.warehouse.queries import query
-from airflow_provider_voucherify.warehouse.schema import MAX_FIELDS, MAX_ID
 from airflow_provider_voucherify.warehouse.staging_table import StagingTable
 
 
@@ -77,7 +77,7 @@ class StateTable:
         It is checked afterwards, and done again if need be: in some databases a row that another run's transaction has
         just replaced was not there for the update.
         """
-        self._database.retrying()(lambda: self._doubt(ids(), short_digest(run_key)))
+        self._database.retrying("to note whom it is about to send")(lambda: self._doubt(ids(), short_digest(run_key)))
 
     def _doubt(self, ids: Iterable[str], run: str) -> None:
         with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
@@ -144,19 +144,21 @@ class StateTable:
     def _row(self, at: str) -> Callable[[RecordState], list[Any]]:
         """Return what makes a row of ``STAGED`` of a state."""
         cut, key, time = self._kept.cut, self._key, lru_cache(1_000)(self._database.time)
-        cut_name = lru_cache(1_000)(cut)
+        cut_name, characters = lru_cache(1_000)(cut), schema.widths(schema.state(self._table))
 
         def names(text: str | None) -> str | None:
-            return None if text is None or len(text) > MAX_FIELDS else text
+            return None if text is None or len(text) > schema.MAX_FIELDS else text
 
         def row(state: RecordState) -> list[Any]:
             return [
                 *(key(state.id), state.id, state.settings, state.digest, state.failed_digest, state.attempts),
-                *(state.outcome, cut_name(state.key, 100)),
-                *(None if state.message is None else cut(state.message, MAX_ID), cut_name(state.run, 760), at),
+                *(state.outcome, cut_name(state.key, characters["reason_key"])),
+                None if state.message is None else cut(state.message, characters["message"]),
+                *(cut_name(state.run, characters["run_name"]), at),
                 None if state.confirmed_at is None else time(state.confirmed_at),
                 None if state.failing_since is None else time(state.failing_since),
-                *(names(state.fields), names(state.not_cleared), state.content),
+                *(names(state.fields), names(state.not_cleared)),
+                None if state.content is None else self._kept.escaped_json(state.content),
             ]
 
         return row

@@ -38,7 +38,9 @@ def place(name: str, folder: Path) -> Iterator[dict[str, Any] | None]:
         return
     servers = _servers()
     with ExitStack() as stack:
-        yield stack.enter_context({"postgres": servers.postgres_server, "mariadb": servers.mariadb_server}[name]())
+        yield stack.enter_context(
+            {"postgres": servers.postgres_server, "mariadb": servers.mariadb_server}[name](durable=True)
+        )
 
 
 def places() -> list[str]:

@@ -25,13 +25,17 @@ USER = "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
 
 
 @contextmanager
-def postgres_server() -> Iterator[dict[str, Any]]:
-    """Start a PostgreSQL server; give its Airflow connection."""
+def postgres_server(*, durable: bool = False) -> Iterator[dict[str, Any]]:
+    """
+    Start a PostgreSQL server; give its Airflow connection.
+
+    :param durable: whether a commit waits for the disk, as it does outside of tests.
+    """
     assert PG_CTL is not None
     with _folder() as folder:
         port = free_port()
-        _run(Path(PG_CTL).with_name("initdb"), "-D", f"{folder}/data", "-U", "airflow", "-A", "trust")
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
+        _run(Path(PG_CTL).with_name("initdb"), "-D", f"{folder}/data", "-U", "airflow", "-A", "trust", "--no-sync")
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync={durable}"
         _run(PG_CTL, "-D", f"{folder}/data", "-o", options, "-l", f"{folder}/log", "-w", "start")
         try:
             yield {"conn_type": "postgres", "host": "127.0.0.1", "port": port, "login": "airflow", "schema": "postgres"}
@@ -40,8 +44,12 @@ def postgres_server() -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def mariadb_server() -> Iterator[dict[str, Any]]:
-    """Start a MariaDB server, which speaks the protocol of MySQL; give its Airflow connection."""
+def mariadb_server(*, durable: bool = False) -> Iterator[dict[str, Any]]:
+    """
+    Start a MariaDB server, which speaks the protocol of MySQL; give its Airflow connection.
+
+    :param durable: as ``postgres_server`` has it.
+    """
     assert MARIADBD is not None
     with _folder() as folder:
         port, data, ready = free_port(), f"--datadir={folder}/data", folder / "ready.sock"
@@ -55,7 +63,8 @@ def mariadb_server() -> Iterator[dict[str, Any]]:
         _run("mariadb-install-db", "--no-defaults", data, *installation)
         server = subprocess.Popen(
             [MARIADBD, "--no-defaults", data, "--bind-address=127.0.0.1", f"--port={port}", f"--init-file={first}",
-             f"--socket={ready}", f"--log-error={folder}/log", f"--pid-file={folder}/pid", "--skip-name-resolve"],
+             f"--socket={ready}", f"--log-error={folder}/log", f"--pid-file={folder}/pid", "--skip-name-resolve",
+             f"--innodb-flush-log-at-trx-commit={int(durable)}"],
             user=USER, cwd="/",
         )  # fmt: skip
         try:

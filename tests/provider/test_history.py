@@ -25,6 +25,7 @@ from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOpera
 from airflow_provider_voucherify.operators.import_csv import VoucherifyImportCsvOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 from airflow_provider_voucherify.warehouse import history_tables
+from airflow_provider_voucherify.warehouse.database import Database
 from airflow_provider_voucherify.warehouse.outcome_tables import OutcomeTables
 
 SECONDS_THAT_SQLITE_WAITS = 5
@@ -234,6 +235,84 @@ def test_a_dry_run_is_marked_and_makes_no_tables(voucherify: LocalVoucherify, ta
     run_dag(sync(tables, dry_run=True))
 
     assert [(row["status"], bool(row["dry_run"])) for row in tables.runs()] == [("success", False), ("success", True)]
+
+
+def test_the_record_of_a_dry_run_counts_no_request(voucherify: LocalVoucherify, history: History) -> None:
+    run_dag(sync(history))
+    run = run_dag(sync(history, dry_run=True, full_refresh=True))
+
+    (_, dry) = history.runs()
+    assert run.xcom("sync")["requests"] == 1, "it would send one"
+    assert (bool(dry["dry_run"]), dry["rows_read"], dry["requests"], dry["bytes_sent"]) == (True, 2, 0, 0)
+
+
+def test_a_dry_run_that_cannot_be_recorded_shows_its_numbers_all_the_same(
+    voucherify: LocalVoucherify, tables: History, task_log: Callable[[], str]
+) -> None:
+    """The tables are those of an earlier version, which only a real run brings up to date."""
+    run_dag(sync(tables))
+    BaseHook.get_hook("history").run("ALTER TABLE voucherify_runs DROP COLUMN airflow_version")
+
+    run = run_dag(sync(tables, dry_run=True))
+
+    assert (run.state, run.xcom("sync")["unchanged"]) == ("success", 2)
+    assert "This dry run is not recorded in the history" in task_log()
+    assert tables.statuses() == [(1, "success")]
+    assert run_dag(sync(tables)).xcom("sync")["unchanged"] == 2
+    assert tables.statuses() == [(1, "success")] * 2
+
+
+def test_a_dry_run_says_too_that_the_tables_are_of_a_later_version(
+    voucherify: LocalVoucherify, tables: History, task_log: Callable[[], str]
+) -> None:
+    run_dag(sync(tables))
+    BaseHook.get_hook("history").run("UPDATE voucherify_schema SET version = 99")
+
+    assert run_dag(sync(tables, dry_run=True)).state == "failed"
+    assert "are of version 99" in task_log()
+
+
+def test_a_state_whose_database_does_not_answer_for_a_moment_is_not_taken_for_none(
+    voucherify: LocalVoucherify, tables: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is locked just when it is asked whether the table is there."""
+    run_dag(sync(tables))
+    exists = Database.exists
+    monkeypatch.setattr(
+        Database, "exists", lambda *a: not str(a[2]).endswith("_state") and exists(*a) if created else exists(*a)
+    )
+    created: list[bool] = []
+    create = OutcomeTables.create
+    monkeypatch.setattr(OutcomeTables, "create", lambda self: (create(self), created.append(True))[0])
+
+    assert run_dag(sync(tables)).xcom("sync")["unchanged"] == 2
+
+
+def test_all_warnings_are_recorded_whole_or_counted(voucherify: LocalVoucherify, history: History) -> None:
+    names = [f"a_column_with_a_very_long_name_{number}" for number in range(30)]
+    wide = {"source_id": "c1", **dict.fromkeys(names, "x")}
+    run_dag(sync(history, records=[wide]))
+    run = run_dag(
+        sync(history, records=[{**wide, **dict.fromkeys(names), "name": "Ann"}], warn_if={"created": 0, "failed": 0})
+    )
+
+    warning, row = run.xcom("sync")["warning"], history.runs()[-1]
+    assert len(warning) > 1_000
+    assert row["warning"] == warning
+
+
+def test_an_import_before_the_first_sync_is_not_taken_for_a_state_that_is_gone(
+    voucherify: LocalVoucherify, tables: History, tmp_path: Path
+) -> None:
+    (tmp_path / "customers.csv").write_text("Source_id,Name\nc1,Ann\n")
+    state = {**tables.state, "sync_name": "all customers"}
+    with DAG("imports_first", schedule=None) as dag:
+        VoucherifyImportCsvOperator(
+            task_id="import", resource="customers", path=str(tmp_path / "customers.csv"), state=state
+        )
+    run_dag(dag)
+
+    assert run_dag(sync(tables, state=state)).xcom("sync")["warning"] is None
 
 
 MODES = [{"deferrable": True}, {"deferrable": False, "mode": "poke"}, {"deferrable": False, "mode": "reschedule"}]

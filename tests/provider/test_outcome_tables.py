@@ -295,3 +295,49 @@ def test_an_id_that_the_database_cannot_keep_has_no_state_and_no_ghost(
     assert ("cannot keep" in "".join(warnings)) == (kept != IDS)
     names = BaseHook.get_hook("books").get_records(f"SELECT record_id FROM {name}_changelog ORDER BY entry_number")
     assert names[-1][0] == ("顧客" if kept == IDS else r"\u9867\u5ba2")
+
+
+@pytest.mark.parametrize("sql_mode", ["", "STRICT_ALL_TABLES"])
+def test_values_and_messages_that_the_database_cannot_keep_are_escaped(
+    mariadb: str, monkeypatch: pytest.MonkeyPatch, sql_mode: str
+) -> None:
+    """By whichever process writes them: the one that resumes has not made the tables."""
+    name = f"narrow_values_{bool(sql_mode)}"
+    extra = {"charset": "utf8mb4", "init_command": f"SET sql_mode = '{sql_mode}'"}
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", json.dumps(json.loads(mariadb) | {"extra": extra}))
+    OutcomeTables("books", name, "sync", "customers").create()
+    for table in ("runs", "changelog", "state"):
+        BaseHook.get_hook("books").run(f"ALTER TABLE {name}_{table} CONVERT TO CHARACTER SET latin1")
+    content = '{"source_id": "c1", "name": "顧客 😀"}'
+
+    tables = OutcomeTables("books", name, "sync", "customers", keep_values=True)
+    begun = {"try_id": "1", "run_key": "1", "dag_id": "d", "task_id": "t", "run_id": "r", "map_index": -1}
+    begun |= {"try_number": 1, "dry_run": False, "started_at": 1.0}
+    tables.write(
+        "1",
+        "1",
+        lambda: [RowOutcome(1, "c1", "updated", content=content)],
+        lambda: [RecordState("c1", "s", 7, None, 0, "updated", None, None, "1", 1.0, content=content)],
+    )
+    resumed = OutcomeTables("books", name, "sync", "customers")
+    resumed.history.close(begun | {"status": "failed", "finished_at": 2.0, "error_message": "顧客 is wrong"})
+
+    hook = BaseHook.get_hook("books")
+    for table in ("changelog", "state"):
+        ((kept,),) = hook.get_records(f"SELECT content FROM {name}_{table}")
+        assert json.loads(kept) == json.loads(content)
+    ((status, message),) = hook.get_records(f"SELECT status, error_message FROM {name}_runs")
+    assert (status, message) == ("failed", r"\u9867\u5ba2 is wrong")
+
+
+def test_ids_that_differ_in_case_alone_are_different_records_in_the_changelog(
+    mariadb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", mariadb)
+    tables = OutcomeTables("books", "cases", "sync", "customers")
+    tables.create()
+    ids = ["0015g00001aBcDe", "0015g00001abcde"]
+    tables.write("1", "1", lambda: [RowOutcome(n, one, "created") for n, one in enumerate(ids)], tuple)
+
+    found = "SELECT record_id FROM cases_changelog WHERE record_id = '0015g00001abcde'"
+    assert list(BaseHook.get_hook("books").get_records(found)) == [(ids[1],)]

@@ -217,11 +217,11 @@ def test_runs_of_many_syncs_that_end_together_do_not_take_each_others_rows(books
 
     def run(number: int) -> tuple[int, int]:
         state = OutcomeTables("books", name, f"sync {number}", "customers").state
-        Database.retrying()(
+        Database.retrying("what a test writes")(
             lambda: write(state, "run 1", *(state_of(f"c{place}", digest=number) for place in range(200)))
         )
         state.doubt(lambda: [f"c{place}" for place in range(100)], "run 2")
-        return Database.retrying()(
+        return Database.retrying("what a test writes")(
             lambda: write(state, "run 2", *(state_of(f"c{place}", digest=-number) for place in range(100)))
         )
 

@@ -30,6 +30,7 @@ from airflow_provider_voucherify.sync.types.outcome import OUTCOMES, ActionOutco
 from airflow_provider_voucherify.sync.types.reasons import Reasons
 from airflow_provider_voucherify.sync.types.settled import Settled
 from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
+from airflow_provider_voucherify.sync.types.text import whole_lines
 
 COUNTS = st.integers(0, 1_000)
 
@@ -512,3 +513,15 @@ def test_an_expected_key_that_is_mistyped_is_told_if_it_matters() -> None:
 def test_what_cannot_be_a_key_is_refused(keys: Any, mistake: str) -> None:
     with pytest.raises(VoucherifyConfigurationError, match=re.escape(mistake)):
         Limits.of("fail_if", {"expected_keys": keys})
+
+
+@given(st.lists(st.text("ab", max_size=30), min_size=1, max_size=12), st.integers(30, 200))
+def test_a_text_that_is_too_long_loses_whole_lines_and_says_how_many(lines: list[str], characters: int) -> None:
+    text = "\n".join(lines)
+
+    shown = whole_lines(text, characters).split("\n")
+
+    assert len("\n".join(shown)) <= max(characters, len(lines[0]))
+    if shown != lines:
+        *kept, last = shown
+        assert (kept, last) == (lines[: len(kept)], f"… and {len(lines) - len(kept)} more lines")

@@ -27,6 +27,18 @@ def shortened(text: str | None) -> str | None:
     return line if len(text) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
 
 
+def whole_lines(text: str, characters: int) -> str:
+    """Return as many whole lines of a text as fit, and how many are left out."""
+    lines = text.split("\n")
+    if len(text) <= characters or len(lines) == 1:
+        return text
+    shown, more = lines, ""
+    while shown and len("\n".join([*shown, more])) > characters:
+        shown = shown[:-1]
+        more = f"… and {len(lines) - len(shown)} more lines"
+    return "\n".join([*shown, more])
+
+
 def short_digest(text: str) -> str:
     """Return 32 characters that stand for a text, where a place limits the length or the characters of names."""
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
