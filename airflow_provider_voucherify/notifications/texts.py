@@ -148,13 +148,13 @@ def texts_without_summary(task_id: str, failed: Failed | None = None, log_url: s
         SUMMARY_KEY: dict.fromkeys(SyncSummary.model_fields),
         TEXT_KEY: "\n".join(lines + links),
         SLACK_KEY: slack_text("\n".join(lines)) + slack_link(log_url),
-        HTML_KEY: "\n".join(filter(None, [*(f"<p>{_cell(line)}</p>" for line in lines), html_link(log_url)])),
+        HTML_KEY: "\n".join(filter(None, [*(f"<p>{html_cell(line)}</p>" for line in lines), html_link(log_url)])),
     }
 
 
 def _wrapped(text: str, most: int) -> list[str]:
     """Return a text in lines of its own, with others if one is too long; ``most`` at most."""
-    return [part for line in text.splitlines() for part in wrap(_printable(line), MOST_CHARACTERS)][:most]
+    return [part for line in text.splitlines() for part in wrap(printable(line), MOST_CHARACTERS)][:most]
 
 
 def slack_text(text: str) -> str:
@@ -165,7 +165,7 @@ def slack_text(text: str) -> str:
     backquote becomes an apostrophe, and ``&``, ``<`` and ``>`` become entities (docs.slack.dev, "Formatting message
     text"). Long lines are cut, and so is a text of more than ``MOST_CHARACTERS_FOR_SLACK``, after a whole line.
     """
-    lines = [escape(_cut(_printable(line)).replace("`", "'"), quote=False) for line in text.splitlines()]
+    lines = [escape(_cut(printable(line)).replace("`", "'"), quote=False) for line in text.splitlines()]
     shown = sum(length <= MOST_CHARACTERS_FOR_SLACK for length in accumulate(len(line) + 1 for line in lines))
     kept = lines[:shown] if shown == len(lines) else [*lines[:shown], f"… and {len(lines) - shown} more lines"]
     return "```\n" + "\n".join(kept) + "\n```"
@@ -192,26 +192,28 @@ def html_text(summary: SyncSummary) -> str:
     Every text is escaped, so that none can add an element, an attribute or a link. Long texts are cut.
     """
     first, *lines = (line for line in summary.text(link=False).splitlines() if not line.startswith(REASON_LINE))
-    html = [f"<p>{_cell(first)}</p>"]
+    html = [f"<p>{html_cell(first)}</p>"]
     if summary.reasons:
         html.append('<table border="1" cellspacing="0" cellpadding="4">')
-        html.append(_row("th", ("records", "outcome", "key", "message", "such as")))
+        html.append(html_row("th", ("records", "outcome", "key", "message", "such as")))
         for one in summary.reasons:
-            html.append(_row("td", (f"{one.count:,}", one.outcome, one.key, one.message, ", ".join(one.ids))))
+            html.append(html_row("td", (f"{one.count:,}", one.outcome, one.key, one.message, ", ".join(one.ids))))
         html.append("</table>")
-    html += [f"<p>{_cell(line)}</p>" for line in lines]
+    html += [f"<p>{html_cell(line)}</p>" for line in lines]
     return "\n".join(filter(None, [*html, html_link(summary.log_url)]))
 
 
-def _row(element: str, cells: Iterable[str | None]) -> str:
-    return "<tr>" + "".join(f"<{element}>{_cell(cell or '')}</{element}>" for cell in cells) + "</tr>"
+def html_row(element: str, cells: Iterable[str | None]) -> str:
+    """Return a row of a table: ``th`` or ``td`` elements with texts, each escaped and cut."""
+    return "<tr>" + "".join(f"<{element}>{html_cell(cell or '')}</{element}>" for cell in cells) + "</tr>"
 
 
-def _cell(text: str) -> str:
-    return escape(_cut(_printable(text)))
+def html_cell(text: str) -> str:
+    """Return a text for an element, escaped and cut."""
+    return escape(_cut(printable(text)))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Replace what cannot be seen (line breaks, direction marks, halves of surrogate pairs) by spaces."""
     return "".join(character if character.isprintable() else " " for character in text)
 

@@ -277,10 +277,11 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
         If the state is lost, damaged or from another mapping, every row is sent, with a warning. None sends every row
         and remembers nothing.
     :param full_refresh: send every row all the same; may be a template.
-    :param report_path: folder (local or object storage) for people to read: Voucherify's reports, ``failures.jsonl``
-        and ``set_aside.jsonl``. The next run replaces all of them if it has the same folder (``{{ ds }}`` or
-        ``{{ run_id }}`` in the path keeps runs apart). Without ``state`` it also keeps what was sent while the task is
-        deferred, so all workers have to share it. Each mapped task gets its own subfolder.
+    :param report_path: folder (local or object storage) for people to read: a page about the run, ``report.html``,
+        Voucherify's reports, ``failures.jsonl`` and ``set_aside.jsonl``. The next run replaces all of them if it has
+        the same folder (``{{ ds }}`` or ``{{ run_id }}`` in the path keeps runs apart). Without ``state`` it also keeps
+        what was sent while the task is deferred, so all workers have to share it. Each mapped task gets its own
+        subfolder.
     :param wait_for_completion: wait until Voucherify has processed the updates, and count the outcomes of the rows.
         False returns when they are queued: nothing has been updated then, and the limits of ``fail_if`` apply only to
         refused rows. If too many are refused the task fails after it has sent the rest, and a sensor after it does not

@@ -108,8 +108,8 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
     :param state: where the history of the task's tries is kept, as that of a bulk operator: a connection id, a folder
         or a ``policies.State``. Of the rows it has those that failed; all rows of the file are sent each time.
     :param report_path: folder (local or object storage) for ``failures.jsonl``, which has the failed rows with their
-        reasons: complete if ``path`` can be read again and has not changed, otherwise by number and id. Each mapped
-        task gets its own subfolder.
+        reasons (complete if ``path`` can be read again and has not changed, otherwise by number and id), and the page
+        ``report.html``. Each mapped task gets its own subfolder.
     :param on_failed_records_callback: notifier or callable (or several) that is called if rows failed, even if the
         task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
     :param hide_values: leave values of rows out of logs, XComs, alerts and ``failures.jsonl``, and hash ids there; see

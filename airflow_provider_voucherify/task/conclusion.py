@@ -19,6 +19,7 @@ from airflow_provider_voucherify.sync.results.thresholds import (
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
+    from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
     from airflow_provider_voucherify.task.metrics import Metrics
 
@@ -92,6 +93,23 @@ def conclude(
         prepare_retry(message)
         raise VoucherifyRecordsFailedError(message, value)
     return value
+
+
+def write_page(task: Any, context: Context, summary: SyncSummary, folder: StorageReportFolder | None) -> None:
+    """Write a page about the run into the folder of ``report_path``; a dry run leaves that of the last run."""
+    if folder is None or summary.dry_run:
+        return
+    from airflow_provider_voucherify.notifications.report_page import FILE_NAME, report_page
+
+    ti: Any = context["ti"]
+    mapped = {"map index": f"map index {ti.map_index}"} if ti.map_index is not None and ti.map_index >= 0 else {}
+    about = {"task": f"{ti.dag_id}.{ti.task_id}", **mapped, "run": str(ti.run_id), "try": f"try {ti.try_number}"}
+    exceeded = exceeded_limits(summary, fail_limits(task), "fail_if")
+    try:
+        with folder.write(FILE_NAME) as file:
+            file.write(report_page(with_link(summary, context), about, exceeded).encode())
+    except Exception:
+        task.log.warning("The page %s cannot be written into the folder of report_path", FILE_NAME, exc_info=True)
 
 
 def with_link(summary: SyncSummary, context: Context) -> SyncSummary:

@@ -211,7 +211,7 @@ def test_what_was_sent_outlives_the_deferral_for_the_failures_file(
             "_failure": None,
         }
         names = sorted(path.name for path in tmp_path.iterdir())
-        assert names == ["failures.jsonl", "report-00001.csv", "set_aside.jsonl"]
+        assert names == ["failures.jsonl", "report-00001.csv", "report.html", "set_aside.jsonl"]
 
 
 @pytest.mark.parametrize("waits", [True, False])
@@ -225,7 +225,7 @@ def test_the_report_folder_has_nothing_of_the_run_before(
     run_dag(update(records=[{"source_id": "c1"}], wait_for_completion=waits, **reports))
 
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["failures.jsonl", *(["report-00001.csv"] if waits else []), "set_aside.jsonl"]
+    assert names == ["failures.jsonl", *(["report-00001.csv"] if waits else []), "report.html", "set_aside.jsonl"]
     assert (tmp_path / "set_aside.jsonl").read_bytes() == b""
 
 

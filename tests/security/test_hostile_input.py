@@ -54,7 +54,7 @@ def test_no_report_and_no_id_steers_a_file_name(hostile_voucherify: LocalVoucher
     assert "a/b/reports/report-00001-3.csv" in written
     assert {str(Path(path).parent) for path in written} == {"a/b/reports"}
     assert all(
-        name.startswith(("report-00001-", "failures.jsonl", "set_aside.jsonl"))
+        name.startswith(("report-00001-", "report.html", "failures.jsonl", "set_aside.jsonl"))
         for name in (Path(path).name for path in written)
     )
 
