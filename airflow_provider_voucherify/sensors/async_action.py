@@ -64,8 +64,8 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
         ``on_failed_records_callback`` say so.
     :param state: where the history of the sensor's tries is kept, as that of a bulk operator: a connection id, a folder
         or a ``policies.State``. Of the records it has those that failed, since no one else is known.
-    :param report_path: folder (local or object storage) for the reports, ``failures.jsonl`` and ``report.html``; not the
-        one of the task that submitted, whose ``failures.jsonl`` has the refused rows.
+    :param report_path: folder (local or object storage) for the reports, ``failures.jsonl`` and ``report.html``; not
+        the one of the task that submitted, whose ``failures.jsonl`` has the refused rows.
     :param on_failed_records_callback: notifier or callable (or several) that is called if records failed, even if the
         task succeeds; its context has ``voucherify_summary`` and ``voucherify_text``.
     :param hide_values: leave values of rows out of logs, XComs, alerts and ``failures.jsonl``, and hash ids there; see
