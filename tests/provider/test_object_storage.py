@@ -86,7 +86,7 @@ def test_three_nights_with_everything_in_object_storage(
     ]
     [refused] = read(f"{bucket}/reports/failures.jsonl").splitlines()
     assert json.loads(refused)["_failure"]["outcome"] == "refused"
-    assert names(f"{bucket}/reports") == ["failures.jsonl", "report-00001.csv", "set_aside.jsonl"]
+    assert names(f"{bucket}/reports") == ["failures.jsonl", "report-00001.csv", "report.html", "set_aside.jsonl"]
     assert names(own) == ["outcomes", "runs", "state"]
     for night in nights:
         recorded = names(f"{own}/runs/{quote(night.dag_run.run_id, safe='')}")

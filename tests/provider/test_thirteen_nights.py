@@ -119,7 +119,7 @@ def test_thirteen_nights(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> Non
     # 3: the key is wrong.
     nights.change("c12", name="Not sent at once")
     with monkeypatch.context() as patch:
-        wrong = json.loads(os.environ["AIRFLOW_CONN_VOUCHERIFY_DEFAULT"]) | {"password": "wrong"}
+        wrong = json.loads(os.environ["AIRFLOW_CONN_VOUCHERIFY_DEFAULT"]) | {"password": "a-key-of-another-project"}
         patch.setenv("AIRFLOW_CONN_VOUCHERIFY_DEFAULT", json.dumps(wrong))
         row = nights.night("failed")
     assert (row["error_type"], "does not accept" in row["advice"]) == ("VoucherifyAuthenticationError", True)
