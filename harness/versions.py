@@ -7,6 +7,7 @@ Interpreters are those of pyenv, or else the ``python3.x`` on the path. One pair
 
     python -m harness.versions                  all pairs; their rows go into docs/compatibility.md
     python -m harness.versions 2.11-py3.12      these pairs alone
+    python -m harness.versions --failed PAIR    of these pairs what failed in the last run, which has been fixed since
     python -m harness.versions --pin 3.0        make a constraints file anew
 
 The table has what was run: the example DAGs on every pair, the provider's tests once for each Airflow, and those of
@@ -23,6 +24,7 @@ import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -132,12 +134,13 @@ def main() -> int:
     parser.add_argument(
         "--pin", choices=LINES, help="make the constraints file of an Airflow anew, and do nothing else"
     )
+    parser.add_argument("--failed", action="store_true", help="run what failed in the last run of the pairs alone")
     arguments = parser.parse_args()
     if arguments.pin:
         pin(LINES[arguments.pin])
         return 0
     pairs = [pair for pair in PAIRS if not arguments.pairs or str(pair) in arguments.pairs]
-    outcomes = [run(pair) for pair in pairs]
+    outcomes = [run_failed(pair) if arguments.failed else run(pair) for pair in pairs]
     for outcome in outcomes:
         print(outcome.row())
         write(outcome)
@@ -159,11 +162,21 @@ def report_of(pair: Pair) -> Path:
     return FOLDER / f"{pair}.xml"
 
 
-def run(pair: Pair) -> Outcome:
-    """Make the environment of a pair, if need be, and run its tests in it."""
+def run_failed(pair: Pair) -> Outcome:
+    """Run what has failed of a pair again; return what its last whole run has come to by that."""
+    whole, tests = count(pair), failed_of(pair)
+    if not tests:
+        return whole
+    again = run(pair, tests)
+    passed, skipped = whole.passed + again.passed, whole.skipped + again.skipped
+    return Outcome(pair, passed, skipped, again.failed + whole.failed - len(tests), whole.day)
+
+
+def run(pair: Pair, tests: Sequence[str] = ()) -> Outcome:
+    """Make the environment of a pair, if need be, and run its tests in it, or some of them."""
     started = time.monotonic()
     python = install(pair)
-    report, log = report_of(pair), FOLDER / f"{pair}.log"
+    report, log = (FOLDER / f"{pair}.failed.xml" if tests else report_of(pair)), FOLDER / f"{pair}.log"
     report.unlink(missing_ok=True)
     command = [
         str(python),
@@ -176,14 +189,14 @@ def run(pair: Pair) -> Outcome:
         "--dist=worksteal",
         "--junit-xml",
         str(report),
-        *PARTS[pair.part],
+        *(tests or PARTS[pair.part]),
     ]
     with log.open("wb") as output:
         status = subprocess.run(
             ["timeout", "--kill-after=5", str(LIMIT), *command], cwd=ROOT, stdout=output, stderr=output, check=False
         ).returncode
     seconds = time.monotonic() - started
-    outcome = count(pair) if report.exists() else Outcome(pair, 0, 0, 1, "")
+    outcome = count(pair, report) if report.exists() else Outcome(pair, 0, 0, 1, "")
     print(f"{pair}: {outcome.passed} passed, {outcome.skipped} skipped, {outcome.failed} failed in {seconds:.0f} s")
     if status or outcome.failed:
         print(f"pytest ended with {status}; the end of {log.relative_to(ROOT)}:")
@@ -192,9 +205,24 @@ def run(pair: Pair) -> Outcome:
     return outcome
 
 
-def count(pair: Pair) -> Outcome:
-    """Read pytest's report of a run."""
-    (suite,) = ElementTree.parse(report_of(pair)).getroot()
+def failed_of(pair: Pair) -> list[str]:
+    """Return the tests that failed in the last whole run of a pair."""
+    cases = ElementTree.parse(report_of(pair)).getroot().iter("testcase")
+    failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
+    return [_test(case.attrib["classname"].split("."), case.attrib["name"]) for case in failed]
+
+
+def _test(names: list[str], name: str) -> str:
+    """Return a test as pytest takes it, by the names of its module, and of its class if it has one."""
+    module = next(
+        place for place in range(len(names), 0, -1) if ROOT.joinpath(*names[:place]).with_suffix(".py").exists()
+    )
+    return "::".join(["/".join(names[:module]) + ".py", *names[module:], name])
+
+
+def count(pair: Pair, report: Path | None = None) -> Outcome:
+    """Read pytest's report of a run, the last whole one by default."""
+    (suite,) = ElementTree.parse(report or report_of(pair)).getroot()
     tests, skipped, failures, errors = (int(suite.get(name, 0)) for name in ("tests", "skipped", "failures", "errors"))
     day = suite.get("timestamp", "").partition("T")[0]
     return Outcome(pair, tests - skipped - failures - errors, skipped, failures + errors, day)

@@ -135,7 +135,7 @@ def awaited(told: dict[str, Any], notifier: Callable[[Any], Any], task_id: str |
 
 
 needs_the_exception = pytest.mark.skipif(
-    (3, 0) <= AIRFLOW < (3, 2), reason="dag.test() of this Airflow leaves the exception out of a callback's context"
+    (3, 0) <= AIRFLOW < (3, 3), reason="dag.test() of this Airflow leaves the exception out of a callback's context"
 )
 needs_deadlines = pytest.mark.needs_airflow("3.1", "its deadline alerts came with it, and only they await notifiers")
 
