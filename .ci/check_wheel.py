@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from zipfile import ZipFile
 
 PACKAGE = "airflow_provider_voucherify"
-FILES = ("py.typed", "get_provider_info.py", "local_voucherify/contract.json")
+FILES = ("py.typed", "get_provider_info.py", "local_voucherify/contract.json", "plugins/static/syncs.js")
 CLASSIFIERS = {
     "Framework :: Apache Airflow",
     "Framework :: Apache Airflow :: Provider",

@@ -56,6 +56,9 @@ def get_provider_info() -> dict[str, Any]:
             f"{package}.links.async_action.VoucherifyAsyncActionsLink",
             f"{package}.links.async_action.VoucherifyReportLink",
         ],
+        "plugins": [
+            {"name": "voucherify_syncs", "plugin-class": f"{package}.plugins.syncs.VoucherifySyncsPlugin"},
+        ],
         "connection-types": [
             {
                 "connection-type": "voucherify",

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from inspect import getdoc
 
-from airflow_provider_voucherify.notifications.texts import REASON_LINE, html_link, html_row, printable
+from airflow_provider_voucherify.notifications.texts import html_link, html_row, printable
 from airflow_provider_voucherify.sync.results.summary import SyncSummary
+from airflow_provider_voucherify.sync.results.summary_text import what_now
 
 FILE_NAME = "report.html"
 
@@ -66,13 +67,12 @@ def report_page(summary: SyncSummary, about: Mapping[str, str], exceeded: Sequen
 
 
 def _parts(summary: SyncSummary, about: Mapping[str, str], exceeded: Sequence[str]) -> Iterator[str]:
-    first, *lines = summary.text(None, link=False).splitlines()
-    yield f"<h1>{_text(first)}</h1>"
+    yield f"<h1>{_text(summary.text(None, link=False).splitlines()[0])}</h1>"
     yield f"<p>{_state(summary, exceeded)} {_text(' · '.join(about.values()))}</p>"
     yield from _bar(summary)
     yield from _list("What made the task fail", exceeded)
     yield from _list("Warnings", (summary.warning or "").split("\n") if summary.warning else [])
-    yield from _list("What now", [one for one in lines if not one.startswith((REASON_LINE, "Warning: "))])
+    yield from _list("What now", what_now(summary))
     if summary.reasons:
         yield "<h2>Why rows failed</h2>\n<table>"
         yield html_row("th", ("records", "outcome", "key", "message", "such as"))

@@ -117,6 +117,23 @@ class HistoryTables:
             cursor.execute(select, [self._sync_key, run_key])
             return cursor.fetchone() is not None
 
+    def of_record(self, record_id: str, most: int) -> list[dict[str, Any]]:
+        """Return the last lines of a record, newest first, each with the run that wrote it."""
+        names = ("written_at", "outcome", "reason_key", "message", "details", "content", "run_id", "try_number")
+        columns = ", ".join(f"{'runs' if name in ('run_id', 'try_number') else 'entries'}.{name}" for name in names)
+        mark = self._database.mark
+        lines = (
+            f"select {columns} from {self._changelog} entries "  # noqa: S608
+            f"left join {self._runs} runs on runs.try_id = entries.try_id "
+            f"where entries.record_id = {mark} and entries.sync_key = {mark} "
+            "order by entries.written_at desc, entries.entry_number desc"
+        )
+        with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(lines, [record_id, self._sync_key])
+            found = [dict(zip(names, row, strict=True)) for row in cursor.fetchmany(most)]
+            connection.rollback()
+        return [{**line, "written_at": self._database.epoch(line["written_at"])} for line in found]
+
     def forget(self, before: float) -> None:
         """
         Delete the sync's lines of the changelog that are older, in steps; its runs stay.

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.warehouse import schema
@@ -105,6 +105,16 @@ class OutcomeTables:
         self.state.prepare()
         retrying = self._database.retrying("to write the outcomes")
         return retrying(lambda: self._write(try_id, run_key, outcomes(), states()))
+
+    def of_record(self, record_id: str, most: int) -> dict[str, Any]:
+        """
+        Return what is known of a record.
+
+        :param most: lines of the changelog, the newest first.
+        :returns: ``state``, its row in the table, or None; and ``lines``, each with its time, outcome and run. Times
+            are Unix epoch seconds.
+        """
+        return {"state": self.state.of_record(record_id), "lines": self.history.of_record(record_id, most)}
 
     def _write(
         self, try_id: str, run_key: str, outcomes: Iterable[RowOutcome], states: Iterable[RecordState]

@@ -70,6 +70,22 @@ class StateTable:
                     else:
                         yield _record_state(record_id, row, epoch)
 
+    def of_record(self, record_id: str) -> dict[str, Any] | None:
+        """Return the state of one record; ``is_certain`` if Voucherify has it as it was in the source last."""
+        names = ("outcome", "reason_key", "message", "attempts", "confirmed_at", "failing_since", "content", "digest")
+        mark = self._database.mark
+        select = f"select {', '.join(names)} from {self._table} where record_key = {mark}"  # noqa: S608
+        with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(select, [self._key(record_id)])
+            row = cursor.fetchone()
+            connection.rollback()
+        if row is None:
+            return None
+        *values, digest = row
+        state = dict(zip(names, values, strict=False))
+        times = {name: self._database.epoch(state[name]) for name in ("confirmed_at", "failing_since")}
+        return {**state, **times, "is_certain": digest is not None}
+
     def doubt(self, ids: Callable[[], Iterable[str]], run_key: str) -> None:
         """
         Take the confirmation from records that a run is about to send, and say which run that is.

@@ -34,7 +34,7 @@ def lines_of(summary: SyncSummary, most: int | None, *, link: bool) -> list[str]
     """
     warnings = [f"Warning: {_on_one_line(line)}" for line in (summary.warning or "").split("\n") if line]
     reasons = [_reason_line(reason) for reason in _by_count(_unexpected(summary))]
-    end = [*_end(summary), *([f"Log: {summary.log_url}"] if link and summary.log_url else [])]
+    end = [*what_now(summary), *([f"Log: {summary.log_url}"] if link and summary.log_url else [])]
     if most is not None:
         room = most - 1 - len(end)
         for_reasons = min(len(reasons), max(room - len(warnings), room - MAX_WARNINGS))
@@ -69,7 +69,7 @@ def _reason_line(reason: FailureReason) -> str:
     return _on_one_line(": ".join([what, message, *([named] if (named := _ids(reason.ids, reason.count)) else [])]))
 
 
-def _end(summary: SyncSummary) -> Iterator[str]:
+def what_now(summary: SyncSummary) -> Iterator[str]:
     """Say what is new, what is to be done, and where to read on."""
     failed = summary.unexpected
     if summary.expected_by_key:

@@ -1,0 +1,43 @@
+"""
+The page "Voucherify syncs" in Airflow's user interface, from Airflow 3.1 on; older versions have no place for it.
+
+Every component of Airflow imports this module; what serves the page is imported only where an API server asks for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.common.compat.sdk import AirflowPlugin
+
+ROUTE = "voucherify_syncs"
+"""Of the page, below ``/plugin/``."""
+
+PREFIX = "/voucherify"
+"""Of what the page asks for."""
+
+
+class VoucherifySyncsPlugin(AirflowPlugin):
+    """Adds the page, and what it asks for under ``/voucherify``."""
+
+    name = "voucherify_syncs"
+    react_apps = [  # noqa: RUF012
+        {
+            "name": "Voucherify syncs",
+            "bundle_url": f"{PREFIX[1:]}/static/syncs.js",  # below the base URL, whatever its path
+            "destination": "nav",
+            "category": "browse",
+            "url_route": ROUTE,
+        }
+    ]
+
+    @property
+    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """The application that an API server mounts; none in a version of Airflow that has no such pages."""
+        from airflow import __version__
+
+        if tuple(map(int, __version__.split(".")[:2])) < (3, 1):
+            return []
+        from airflow_provider_voucherify.plugins.app import make_app
+
+        return [{"app": make_app(), "url_prefix": PREFIX, "name": "Voucherify syncs"}]
