@@ -31,9 +31,11 @@ const rowsOf = (summary) => summary.rows_read ?? summary.submitted ?? 0;
 
 function parts(summary) {
   const split = summary.updated !== null && summary.updated !== undefined && summary.created !== null && summary.created !== undefined;
-  return OUTCOMES.filter(([name]) => (split ? name !== "succeeded" : name !== "updated" && name !== "created"))
+  const queued = (summary.succeeded === null || summary.succeeded === undefined) && !summary.dry_run ? summary.submitted || 0 : 0;
+  const known = OUTCOMES.filter(([name]) => (split ? name !== "succeeded" : name !== "updated" && name !== "created"))
     .map(([name, colour]) => ({ name: name === "succeeded" ? "written" : name.replace("_", " "), colour, count: summary[name] || 0 }))
     .filter((part) => part.count > 0);
+  return queued ? [{ name: "queued, outcome not waited for", colour: "#d0d7de", count: queued }, ...known] : known;
 }
 
 const bad = (summary) => (summary ? (summary.failed || 0) + (summary.refused || 0) : 0);
