@@ -23,6 +23,7 @@ _COLOURS = {
     "refused": "#f46d43",
     "superseded": "#c9b6d9",
     "not_reported": "#fdae61",
+    "queued": "#d0d7de",
 }
 """Of the parts of the bar, in their order; what is not here comes on top of the rows that were read."""
 
@@ -102,6 +103,8 @@ def _state(summary: SyncSummary, exceeded: Sequence[str]) -> str:
 def _bar(summary: SyncSummary) -> Iterator[str]:
     """Yield the outcomes of all rows as a bar and its legend."""
     counts = {name: count for name, count in summary.counts().items() if name in _COLOURS}
+    if summary.succeeded is None and summary.submitted:  # nobody has waited for the outcome
+        counts["queued"] = summary.submitted
     if not (rows := sum(counts.values())):
         return
     texts = {name: f"{count:,} {name.replace('_', ' ')} ({_share(count / rows)})" for name, count in counts.items()}

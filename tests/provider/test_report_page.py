@@ -98,6 +98,13 @@ def test_a_page_that_cannot_be_written_is_no_reason_to_fail(
     assert "report.html cannot be written" in task_log()
 
 
+def test_what_was_not_waited_for_is_in_the_bar(voucherify: LocalVoucherify, tmp_path: Path) -> None:
+    rows = [{"source_id": "c1"}, {"source_id": "c2"}, {"source_id": "c3"}, {"name": "nobody"}]
+    sync(tmp_path, records=rows, wait_for_completion=False, fail_if={"failed": None})
+
+    assert texts(page(tmp_path), ".//ul[@class='legend']/li") == ["1 refused (25.0%)", "3 queued (75.0%)"]
+
+
 def test_a_dry_run_leaves_the_page_of_the_last_run(voucherify: LocalVoucherify, tmp_path: Path) -> None:
     sync(tmp_path)
     before = (tmp_path / "report.html").read_bytes()
