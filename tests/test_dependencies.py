@@ -31,6 +31,7 @@ def test_every_package_that_is_imported_is_declared() -> None:
     declared = {re.split(r"[^\w-]", requirement)[0].removeprefix("apache-") for requirement in requirements}
     of_databases_and_tools = {
         "MySQLdb",
+        "fastapi",
         "psycopg",
         "psycopg2",
         "pymysql",
