@@ -79,7 +79,7 @@ def nights(measured: Mapping[str, Sequence[Figures]], *, quick: bool) -> Judged:
     if "postgres" in measured:
         file, tables = measured["file"][-1], measured["postgres"][-1]
         rows = f"{file['rows']:,} rows"
-        margin = 1.5 * quick  # both are missed with a million rows; a quick run only notices if that gets much worse
+        margin = 3.0 * quick  # both are missed with a million rows; a quick run only notices if that gets much worse
         judged.targets += [
             Target(
                 f"first night of {rows} with tables in PostgreSQL, × that with a file",
