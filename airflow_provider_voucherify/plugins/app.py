@@ -22,7 +22,7 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query
 from fastapi.staticfiles import StaticFiles
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.policies import State
@@ -63,27 +63,27 @@ def syncs(user: GetUserDep, session: SessionDep) -> list[dict[str, Any]]:
     """Return the syncs of the DAGs that the viewer may see, each with its last runs, newest first."""
     dag_ids = _visible(user)
     found: dict[tuple[str, str, int], dict[str, Any]] = {}
-    for row in session.execute(_runs(RUNS_OF_A_LIST).where(TaskInstance.dag_id.in_(dag_ids))):
+    for row in session.execute(_runs(RUNS_OF_A_LIST, TaskInstance.dag_id.in_(dag_ids))):
         one = found.setdefault(
             (row.dag_id, row.task_id, row.map_index),
             {"dag_id": row.dag_id, "task_id": row.task_id, "map_index": row.map_index, "runs": []},
         )
         one["runs"].append(_run(row, _summary(row.value), brief=True))
-    dags = select(DagModel.dag_id, DagModel.next_dagrun_create_after, DagModel.is_paused)
-    for dag in session.execute(dags.where(DagModel.dag_id.in_({dag_id for dag_id, _, _ in found}))):
-        for (dag_id, _, _), one in found.items():
-            if dag_id == dag.dag_id:
-                one["next_run"] = None if dag.is_paused else dag.next_dagrun_create_after
-                one["is_paused"] = dag.is_paused
+    columns = select(DagModel.dag_id, DagModel.next_dagrun_create_after, DagModel.is_paused)
+    dags = {
+        dag.dag_id: dag for dag in session.execute(columns.where(DagModel.dag_id.in_({one for one, _, _ in found})))
+    }
+    for (dag_id, _, _), one in found.items():
+        if (dag := dags.get(dag_id)) is not None:
+            one |= {"next_run": None if dag.is_paused else dag.next_dagrun_create_after, "is_paused": dag.is_paused}
     return list(found.values())
 
 
 @router.get("/sync", dependencies=[_XCOM])
 def sync(dag_id: str, task_id: str, session: SessionDep, map_index: int = -1) -> list[dict[str, Any]]:
     """Return the last runs of a sync with their whole summaries, newest first."""
-    of_task = _runs(RUNS_OF_A_SYNC).where(
-        TaskInstance.dag_id == dag_id, TaskInstance.task_id == task_id, TaskInstance.map_index == map_index
-    )
+    ti = TaskInstance
+    of_task = _runs(RUNS_OF_A_SYNC, ti.dag_id == dag_id, ti.task_id == task_id, ti.map_index == map_index)
     return [_run(row, _summary(row.value)) for row in session.execute(of_task)]
 
 
@@ -138,12 +138,12 @@ def _visible(user: Any) -> set[str]:
     }
 
 
-def _runs(most: int) -> Select[Any]:
-    """Select the last runs of each task of ours, with what each has returned."""
+def _runs(most: int, *conditions: ColumnElement[bool]) -> Select[Any]:
+    """Select the last runs of each task of ours that fulfils conditions, with what each has returned."""
     ti = TaskInstance
     number = func.row_number().over(partition_by=(ti.dag_id, ti.task_id, ti.map_index), order_by=ti.start_date.desc())
     ours = or_(ti.operator.ilike("%voucherify%"), ti.custom_operator_name.ilike("%voucherify%"))
-    numbered = select(ti.id, number.label("number")).where(ours, ti.start_date.is_not(None)).subquery()
+    numbered = select(ti.id, number.label("number")).where(ours, ti.start_date.is_not(None), *conditions).subquery()
     returned = and_(
         XComModel.dag_id == ti.dag_id,
         XComModel.run_id == ti.run_id,

@@ -34,9 +34,9 @@ class VoucherifySyncsPlugin(AirflowPlugin):
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """The application that an API server mounts; none in a version of Airflow that has no such pages."""
-        from airflow import __version__
+        from airflow_provider_voucherify.compat import airflow_version
 
-        if tuple(map(int, __version__.split(".")[:2])) < (3, 1):
+        if tuple(map(int, airflow_version().split(".")[:2])) < (3, 1):
             return []
         from airflow_provider_voucherify.plugins.app import make_app
 

@@ -55,7 +55,7 @@ class HistoryFolder:
     def close(self, attempt: Mapping[str, Any]) -> None:
         """Write how a try ended."""
         name = _name(attempt, self._statuses())
-        begun = self._folder.read(f"{self._run}/{_first_name(attempt)}.running.json")
+        begun = self._folder.read(f"{self._run}/{_file_name(attempt, attempt['try_id'])}.running.json")
         started = {"started_at": msgspec.json.decode(begun)["started_at"]} if begun else {}
         self._write(name, {**attempt, **started})
 
@@ -73,15 +73,15 @@ class HistoryFolder:
             file.write(msgspec.json.encode({**self._sync, **attempt, **times}))
 
 
-def _first_name(attempt: Mapping[str, Any]) -> str:
-    return f"try={attempt['try_number']}.{attempt['try_id'][:8]}"
+def _file_name(attempt: Mapping[str, Any], try_id: str) -> str:
+    return f"try={attempt['try_number']}.{try_id[:8]}"
 
 
 def _name(attempt: Mapping[str, Any], statuses: Mapping[str, list[str]]) -> str:
     """Return the name of a try's files, a new one if all of its names have ended."""
     try_id = attempt["try_id"]
     while True:
-        name = f"try={attempt['try_number']}.{try_id[:8]}"
+        name = _file_name(attempt, try_id)
         if statuses.get(name, ["running"]) == ["running"]:
             return name
         try_id = short_digest(try_id)

@@ -64,17 +64,25 @@ def with_warnings(task: Any, summary: SyncSummary) -> SyncSummary:
 
 
 def conclude(
-    task: Any, context: Context, summary: SyncSummary, metrics: Metrics, prepare_retry: Callable[[str], None]
+    task: Any,
+    context: Context,
+    summary: SyncSummary,
+    metrics: Metrics,
+    prepare_retry: Callable[[str], None],
+    folder: StorageReportFolder | None,
 ) -> dict[str, Any]:
     """
     Log what happened, call the callbacks, and return the summary, or fail if a threshold is exceeded.
 
     :param prepare_retry: given the message; if a retry can do better, it prepares that and raises an error that Airflow
         retries.
+    :param folder: of ``report_path``, for the page about the run.
     :raises VoucherifyRecordsFailedError: a threshold is exceeded.
     """
     exceeded = exceeded_limits(summary, fail_limits(task), "fail_if")
     summary = with_link(summary, context)
+    if folder is not None and not summary.dry_run:  # which leaves that of the last run
+        _write_page(task, context, summary, exceeded, folder)
     keep_summary(task, context, summary)
     metrics.concluded(summary)
     text, value = summary.text(), summary.as_xcom()
@@ -95,19 +103,18 @@ def conclude(
     return value
 
 
-def write_page(task: Any, context: Context, summary: SyncSummary, folder: StorageReportFolder | None) -> None:
-    """Write a page about the run into the folder of ``report_path``; a dry run leaves that of the last run."""
-    if folder is None or summary.dry_run:
-        return
+def _write_page(
+    task: Any, context: Context, summary: SyncSummary, exceeded: Sequence[str], folder: StorageReportFolder
+) -> None:
+    """Write a page about the run; that it cannot be written is no reason to fail."""
     from airflow_provider_voucherify.notifications.report_page import FILE_NAME, report_page
 
     ti: Any = context["ti"]
     mapped = {"map index": f"map index {ti.map_index}"} if ti.map_index is not None and ti.map_index >= 0 else {}
     about = {"task": f"{ti.dag_id}.{ti.task_id}", **mapped, "run": str(ti.run_id), "try": f"try {ti.try_number}"}
-    exceeded = exceeded_limits(summary, fail_limits(task), "fail_if")
     try:
         with folder.write(FILE_NAME) as file:
-            file.write(report_page(with_link(summary, context), about, exceeded).encode())
+            file.write(report_page(summary, about, exceeded).encode())
     except Exception:
         task.log.warning("The page %s cannot be written into the folder of report_path", FILE_NAME, exc_info=True)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_voucherify.links.async_action import DASHBOARD_XCOM_KEY, REPORT_XCOM_KEY, report_url
 from airflow_provider_voucherify.task.completion import Completion, Deferral, Done
-from airflow_provider_voucherify.task.conclusion import conclude, write_page
+from airflow_provider_voucherify.task.conclusion import conclude
 from airflow_provider_voucherify.task.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -135,8 +135,7 @@ class TaskRun:
     def conclude(self, summary: SyncSummary) -> dict[str, Any]:
         """Return the summary as the task's result, or fail; see ``task.conclusion``."""
         metrics = self._metrics_of(summary.resource or self.resource)
-        write_page(self._task, self.context, summary, self.folder)
-        return conclude(self._task, self.context, summary, metrics, self.prepare_retry)
+        return conclude(self._task, self.context, summary, metrics, self.prepare_retry, self.folder)
 
     def prepare_retry(self, message: str) -> None:
         """Prepare a retry after a threshold was exceeded; nothing can be done better by that of a sensor."""

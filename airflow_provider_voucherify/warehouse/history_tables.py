@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_voucherify.sync.types.outcome import RUN_COUNTS, RowOutcome
 from airflow_provider_voucherify.sync.types.text import short_digest, whole_lines
-from airflow_provider_voucherify.warehouse.database import Database
+from airflow_provider_voucherify.warehouse.database import TRIES, Database
 from airflow_provider_voucherify.warehouse.kept_text import KeptText
 from airflow_provider_voucherify.warehouse.schema import changelog, runs, widths
 from airflow_provider_voucherify.warehouse.state_table import sync_key
@@ -76,7 +76,9 @@ class HistoryTables:
 
     def write(self, cursor: Any, try_id: str, outcomes: Iterable[RowOutcome], at: str) -> None:
         """Add the lines of a try to the changelog, in an open transaction; those that it has written before go."""
-        try_id = self._reopened(cursor, try_id)
+        try_id, is_open, last = self._find(cursor, try_id)
+        if not is_open and last is not None:
+            self._reopen(cursor, try_id, last)
         cursor.execute(f"select 1 from {self._changelog} where try_id = {self._database.mark}", [try_id])  # noqa: S608
         if cursor.fetchone() is not None:
             cursor.execute(f"delete from {self._changelog} where try_id = {self._database.mark}", [try_id])  # noqa: S608
@@ -96,14 +98,16 @@ class HistoryTables:
         self._kept.probe()
         ended = {name: value for name, value in attempt.items() if name not in ("try_id", "started_at")}
         with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
-            while True:
+            for _ in range(TRIES):
                 try_id, is_open, last = self._find(cursor, attempt["try_id"])
                 if not is_open and last is None:
                     self._insert(cursor, {**attempt, "try_id": try_id})
                     break
-                if not is_open and self._is_end(cursor, last, attempt["finished_at"]):
-                    break  # the answer to an earlier commit was lost
-                if self._close(cursor, self._reopened(cursor, attempt["try_id"]), ended):
+                if not is_open and last is not None:
+                    if self._is_end(cursor, last, attempt["finished_at"]):
+                        break  # the answer to an earlier commit was lost
+                    self._reopen(cursor, try_id, last)
+                if self._close(cursor, try_id, ended):
                     break
                 connection.rollback()  # another process has just called it lost
             connection.commit()
@@ -163,17 +167,13 @@ class HistoryTables:
                 return try_id, bool(rows), closed
             closed, try_id = try_id, short_digest(try_id)
 
-    def _reopened(self, cursor: Any, try_id: str) -> str:
-        """Return the id of a try's open row; if all are closed, of a new one that begins as the last did."""
-        try_id, is_open, closed = self._find(cursor, try_id)
-        if not is_open and closed is not None:
-            mark = self._database.mark
-            copy = f"select {mark}, 'running', {self._beginning} from {self._runs} where try_id = {mark}"  # noqa: S608
-            insert = f"insert into {self._runs} (try_id, status, {self._beginning}) {copy}"
-            cursor.execute(insert, [try_id, closed])
-        return try_id
+    def _reopen(self, cursor: Any, try_id: str, closed: str) -> None:
+        """Add an open row that begins as a closed one of the same try did."""
+        mark = self._database.mark
+        copy = f"select {mark}, 'running', {self._beginning} from {self._runs} where try_id = {mark}"  # noqa: S608
+        cursor.execute(f"insert into {self._runs} (try_id, status, {self._beginning}) {copy}", [try_id, closed])
 
-    def _is_end(self, cursor: Any, try_id: str | None, finished_at: float) -> bool:
+    def _is_end(self, cursor: Any, try_id: str, finished_at: float) -> bool:
         """Say whether a row was closed at that time."""
         cursor.execute(f"select finished_at from {self._runs} where try_id = {self._database.mark}", [try_id])  # noqa: S608
         (found,) = cursor.fetchone()

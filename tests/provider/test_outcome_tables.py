@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from airflow.providers.common.compat.sdk import BaseHook
@@ -262,6 +263,17 @@ def test_a_connection_in_autocommit_writes_one_transaction_too(
     assert BaseHook.get_hook("books").get_first("SELECT count(*) FROM autocommit_changelog")[0] == 0
 
 
+def narrow_tables(mariadb: str, name: str, character_set: str, sql_mode: str) -> str:
+    """Make tables that somebody has given a character set; return the connection to them."""
+    extra = {"charset": "utf8mb4", "init_command": f"SET sql_mode = '{sql_mode}'"}
+    connection = json.dumps(json.loads(mariadb) | {"extra": extra})
+    with patch.dict(os.environ, AIRFLOW_CONN_BOOKS=connection):
+        OutcomeTables("books", name, "sync", "customers").create()
+        for table in ("runs", "changelog", "state"):
+            BaseHook.get_hook("books").run(f"ALTER TABLE {name}_{table} CONVERT TO CHARACTER SET {character_set}")
+    return connection
+
+
 IDS = ["c1", "c-é", "c-Ω", "顧客"]
 
 
@@ -275,11 +287,7 @@ def test_an_id_that_the_database_cannot_keep_has_no_state_and_no_ghost(
 ) -> None:
     """In such a database ``顧客`` is ``??`` without a word, or an error after everything is sent."""
     name = f"narrow_{character_set}_{bool(sql_mode)}"
-    extra = {"charset": "utf8mb4", "init_command": f"SET sql_mode = '{sql_mode}'"}
-    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", json.dumps(json.loads(mariadb) | {"extra": extra}))
-    OutcomeTables("books", name, "sync", "customers").create()
-    for table in ("runs", "changelog", "state"):
-        BaseHook.get_hook("books").run(f"ALTER TABLE {name}_{table} CONVERT TO CHARACTER SET {character_set}")
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", narrow_tables(mariadb, name, character_set, sql_mode))
 
     tables = OutcomeTables("books", name, "sync", "customers")
     tables.create()
@@ -303,11 +311,7 @@ def test_values_and_messages_that_the_database_cannot_keep_are_escaped(
 ) -> None:
     """By whichever process writes them: the one that resumes has not made the tables."""
     name = f"narrow_values_{bool(sql_mode)}"
-    extra = {"charset": "utf8mb4", "init_command": f"SET sql_mode = '{sql_mode}'"}
-    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", json.dumps(json.loads(mariadb) | {"extra": extra}))
-    OutcomeTables("books", name, "sync", "customers").create()
-    for table in ("runs", "changelog", "state"):
-        BaseHook.get_hook("books").run(f"ALTER TABLE {name}_{table} CONVERT TO CHARACTER SET latin1")
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", narrow_tables(mariadb, name, "latin1", sql_mode))
     content = '{"source_id": "c1", "name": "顧客 😀"}'
 
     tables = OutcomeTables("books", name, "sync", "customers", keep_values=True)
