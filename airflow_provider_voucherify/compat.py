@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Callable, Iterable, Mapping
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+from urllib.parse import urlencode
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -37,6 +38,7 @@ else:
     BaseOperatorMeta = type(BaseOperator)
 
 __all__ = [
+    "NO_PAGES",
     "AirflowFailException",
     "AirflowNotFoundException",
     "AirflowSensorTimeout",
@@ -53,6 +55,7 @@ __all__ = [
     "Context",
     "DecoratedOperator",
     "ObjectStoragePath",
+    "Pages",
     "PokeReturnValue",
     "Stats",
     "TaskDecorator",
@@ -70,14 +73,15 @@ __all__ = [
     "get_map_indexes",
     "get_task_state_store",
     "get_task_states",
+    "has_plugin_pages",
     "id_of_try",
     "is_from_mapped_task",
     "open_for_reading",
+    "pages",
     "partial_of_expand_kwargs",
     "redact",
     "set_asset_state",
     "task_decorator_factory",
-    "urls",
     "with_values",
 ]
 
@@ -168,15 +172,47 @@ def id_of_try(context: Context) -> str:
     return f"{own}/{ti.try_number}"
 
 
-def urls(context: Context) -> tuple[str | None, str | None]:
-    """Return the addresses of a try's log and of its DAG run in Airflow's UI, if they are known."""
+SYNCS_ROUTE = "voucherify_syncs"
+"""Of the page "Voucherify syncs", below ``/plugin/``."""
+
+
+class Pages(NamedTuple):
+    """
+    Addresses of pages of Airflow's UI, None where they are not known.
+
+    :param log: of a task's try.
+    :param run: of its DAG run.
+    :param sync: of the run in "Voucherify syncs", which Airflow has from 3.1 on.
+    """
+
+    log: str | None = None
+    run: str | None = None
+    sync: str | None = None
+
+
+NO_PAGES = Pages()
+
+
+def pages(context: Context) -> Pages:
+    """Return the pages of a task's try."""
     try:
         ti: Any = context["ti"]
         log = str(ti.log_url)
     except Exception:  # no address of the UI in the configuration
-        return None, None
-    before, found, _ = log.partition("/tasks/")
-    return log, before if found else log.partition("&task_id=")[0]
+        return NO_PAGES
+    run, found, _ = log.partition("/tasks/")
+    if not found:  # Airflow 2
+        return Pages(log, log.partition("&task_id=")[0])
+    place = {"dag": ti.dag_id, "task": ti.task_id, "run": ti.run_id}
+    if ti.map_index is not None and ti.map_index >= 0:
+        place["map"] = ti.map_index
+    base = run.rpartition("/dags/")[0]
+    return Pages(log, run, f"{base}/plugin/{SYNCS_ROUTE}?{urlencode(place)}" if has_plugin_pages() else None)
+
+
+def has_plugin_pages() -> bool:
+    """Say whether Airflow's UI shows pages of plugins."""
+    return tuple(map(int, airflow_version().split(".")[:2])) >= (3, 1)
 
 
 def airflow_version() -> str:

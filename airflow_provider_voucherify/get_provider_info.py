@@ -55,6 +55,7 @@ def get_provider_info() -> dict[str, Any]:
         "extra-links": [
             f"{package}.links.async_action.VoucherifyAsyncActionsLink",
             f"{package}.links.async_action.VoucherifyReportLink",
+            f"{package}.links.async_action.VoucherifyRunPageLink",
         ],
         "plugins": [
             {"name": "voucherify_syncs", "plugin-class": f"{package}.plugins.syncs.VoucherifySyncsPlugin"},

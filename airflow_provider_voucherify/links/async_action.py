@@ -12,13 +12,14 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 
-from airflow_provider_voucherify.compat import BaseOperatorLink, XCom
+from airflow_provider_voucherify.compat import BaseOperatorLink, XCom, has_plugin_pages
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import BaseOperator, TaskInstanceKey
 
 DASHBOARD_XCOM_KEY = "voucherify_dashboard_url"
 REPORT_XCOM_KEY = "voucherify_report_url"
+PAGE_XCOM_KEY = "voucherify_page_url"
 
 _CONSOLES = {
     "s3": "https://console.aws.amazon.com/s3/buckets/{bucket}?prefix={path}/",
@@ -59,7 +60,27 @@ class VoucherifyReportLink(BaseOperatorLink):
         return XCom.get_value(ti_key=ti_key, key=REPORT_XCOM_KEY) or ""
 
 
-EXTRA_LINKS = (VoucherifyAsyncActionsLink(), VoucherifyReportLink())
+@attrs.define()
+class VoucherifyRunPageLink(BaseOperatorLink):
+    """The page of the run in "Voucherify syncs", which Airflow has from 3.1 on."""
+
+    name: str = "Voucherify sync"
+
+    @property
+    def xcom_key(self) -> str:
+        """Where the link is stored."""
+        return PAGE_XCOM_KEY
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the URL, or an empty string before the task has begun."""
+        return XCom.get_value(ti_key=ti_key, key=PAGE_XCOM_KEY) or ""
+
+
+EXTRA_LINKS = (
+    VoucherifyAsyncActionsLink(),
+    VoucherifyReportLink(),
+    *([VoucherifyRunPageLink()] if has_plugin_pages() else []),
+)
 """The links of every task of this package."""
 
 UI_COLOR = "#f4ecff"

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from inspect import getdoc
 
-from airflow_provider_voucherify.notifications.texts import html_link, html_row, printable
+from airflow_provider_voucherify.notifications.texts import LOG_PAGE, RUN_PAGE, html_links, html_row, printable
 from airflow_provider_voucherify.sync.results.summary import SyncSummary
 from airflow_provider_voucherify.sync.results.summary_text import what_now
 
 FILE_NAME = "report.html"
 
-_COLOURS = {
+COLOURS = {
     "updated": "#2f7ed8",
     "created": "#1a9850",
     "written": "#2f7ed8",
@@ -25,7 +25,7 @@ _COLOURS = {
     "not_reported": "#fdae61",
     "queued": "#d0d7de",
 }
-"""Of the parts of the bar, in their order; what is not here comes on top of the rows that were read."""
+"""Of the parts of a summary, in their order."""
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; }
@@ -46,7 +46,17 @@ _NARROWEST = 0.006
 """Part of the bar that a few failures among a million rows have: they must not be overlooked."""
 
 _NOT_NUMBERS = frozenset(
-    {"resource", "warning", "reasons", "failures", "async_action_ids", "newly_failed_ids", "log_url", "report_uri"}
+    {
+        "resource",
+        "warning",
+        "reasons",
+        "failures",
+        "async_action_ids",
+        "newly_failed_ids",
+        "log_url",
+        "page_url",
+        "report_uri",
+    }
 )
 """What the page shows in a part of its own."""
 
@@ -81,14 +91,13 @@ def _parts(summary: SyncSummary, about: Mapping[str, str], exceeded: Sequence[st
             yield html_row("td", (f"{one.count:,}", one.outcome, one.key, one.message, ", ".join(one.ids)))
         yield "</table>"
     yield "<h2>Numbers</h2>\n<table>"
-    for name, meaning in _meanings():
-        if name not in _NOT_NUMBERS and (shown := _shown(getattr(summary, name))) is not None:
-            cells = f'<td class="number">{_text(shown)}</td><td>{_text(meaning)}</td>'
-            yield f"<tr><th>{_text(name)}</th>{cells}</tr>"
+    for name, number, meaning in numbers(summary):
+        cells = f'<td class="number">{_text(number)}</td><td>{_text(meaning)}</td>'
+        yield f"<tr><th>{_text(name)}</th>{cells}</tr>"
     yield "</table>"
     yield from _list("Async actions", summary.async_action_ids)
     yield from _list("Report folder", [summary.report_uri] if summary.report_uri else [])
-    yield html_link(summary.log_url)
+    yield html_links({RUN_PAGE: summary.page_url, LOG_PAGE: summary.log_url})
 
 
 def _state(summary: SyncSummary, exceeded: Sequence[str]) -> str:
@@ -102,9 +111,7 @@ def _state(summary: SyncSummary, exceeded: Sequence[str]) -> str:
 
 def _bar(summary: SyncSummary) -> Iterator[str]:
     """Yield the outcomes of all rows as a bar and its legend."""
-    counts = {name: count for name, count in summary.counts().items() if name in _COLOURS}
-    if summary.succeeded is None and summary.submitted:  # nobody has waited for the outcome
-        counts["queued"] = summary.submitted
+    counts = summary.parts()
     if not (rows := sum(counts.values())):
         return
     texts = {name: f"{count:,} {name.replace('_', ' ')} ({_share(count / rows)})" for name, count in counts.items()}
@@ -113,12 +120,12 @@ def _bar(summary: SyncSummary) -> Iterator[str]:
     begin = 0.0
     for name in counts:
         width = 1000 * widths[name] / sum(widths.values())
-        place = f'x="{begin:.2f}" width="{width:.2f}" height="28" fill="{_COLOURS[name]}"'
+        place = f'x="{begin:.2f}" width="{width:.2f}" height="28" fill="{COLOURS[name]}"'
         yield f"<rect {place}><title>{texts[name]}</title></rect>"
         begin += width
     yield '</svg>\n<ul class="legend">'
     for name, text in texts.items():
-        dot = f'<svg viewBox="0 0 1 1" aria-hidden="true"><rect width="1" height="1" fill="{_COLOURS[name]}" /></svg>'
+        dot = f'<svg viewBox="0 0 1 1" aria-hidden="true"><rect width="1" height="1" fill="{COLOURS[name]}" /></svg>'
         yield f"<li>{dot}{text}</li>"
     yield "</ul>"
 
@@ -134,6 +141,13 @@ def _list(title: str, texts: Iterable[str]) -> Iterator[str]:
 
 def _text(text: str) -> str:
     return escape(printable(text)[:_MOST_CHARACTERS])
+
+
+def numbers(summary: SyncSummary) -> Iterator[tuple[str, str, str]]:
+    """Yield the numbers of a summary that are known: name, number and meaning."""
+    for name, meaning in _meanings():
+        if name not in _NOT_NUMBERS and (shown := _shown(getattr(summary, name))) is not None:
+            yield name, shown, meaning
 
 
 def _meanings() -> Iterator[tuple[str, str]]:

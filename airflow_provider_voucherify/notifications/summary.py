@@ -12,7 +12,7 @@ from airflow_provider_voucherify.compat import (
     XCom,
     fresh,
     get_map_indexes,
-    urls,
+    pages,
     with_values,
 )
 from airflow_provider_voucherify.exceptions import VoucherifyRecordsFailedError
@@ -83,7 +83,7 @@ class VoucherifySummaryNotifier(BaseNotifier):
         task_id = self.task_id or ti.task_id
         failed = _error(context) if self.task_id is None else None
         if failed is not None and not isinstance(failed, WITH_SUMMARY):  # Airflow logs it as an error to look for none
-            return texts_without_summary(task_id, Failed.of(failed), urls(context)[0])
+            return texts_without_summary(task_id, Failed.of(failed), pages(context))
         place = {"dag_id": run["dag_id"], "run_id": run["dag_run_id"], "task_id": task_id}
 
         def summary(map_index: int) -> dict[str, Any] | None:
@@ -95,7 +95,7 @@ class VoucherifySummaryNotifier(BaseNotifier):
         each = {index: summary(index) for index in get_map_indexes(**place)} if self.task_id else {}
         if any(each.values()):
             return ready_texts_of_mapped(each)
-        return texts_without_summary(task_id, Failed.of(_error(context)), urls(context)[0])
+        return texts_without_summary(task_id, Failed.of(_error(context)), pages(context))
 
 
 def _error(context: Context) -> BaseException | str | None:

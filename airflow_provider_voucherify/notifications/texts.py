@@ -9,7 +9,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 from urllib.parse import quote
 
-from airflow_provider_voucherify.compat import redact
+from airflow_provider_voucherify.compat import NO_PAGES, Pages, redact
 from airflow_provider_voucherify.models.errors import VoucherifyError
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ MOST_CHARACTERS_FOR_SLACK = 4_000
 REASON_LINE = "- "
 """What the line of a reason begins with in a summary's text; a mail has these in a table."""
 
-LINK_TEXT = "Log in Airflow"
+RUN_PAGE, LOG_PAGE = "Run in Airflow", "Log in Airflow"
+"""What links are called."""
 
 MOST_LINES_OF_MESSAGE = 9
 """What an alert has of what a task has failed with, so that there is room for what to do about it."""
@@ -50,7 +51,7 @@ def ready_texts(summary: Mapping[str, Any]) -> dict[str, Any]:
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
 
     model = SyncSummary.model_validate(summary)
-    slack = slack_text(model.text(link=False)) + slack_link(model.log_url)
+    slack = slack_text(model.text(link=False)) + slack_links({RUN_PAGE: model.page_url, LOG_PAGE: model.log_url})
     return {SUMMARY_KEY: summary, TEXT_KEY: model.text(), SLACK_KEY: slack, HTML_KEY: html_text(model)}
 
 
@@ -127,12 +128,12 @@ def _masked(text: str) -> str:
     return str(redact(text))
 
 
-def texts_without_summary(task_id: str, failed: Failed | None = None, log_url: str | None = None) -> dict[str, Any]:
+def texts_without_summary(task_id: str, failed: Failed | None = None, pages: Pages = NO_PAGES) -> dict[str, Any]:
     """
     Return the same for a task that has no summary, as one that failed before it had any.
 
     :param failed: what it failed with, for the texts. The members of ``voucherify_summary`` are None.
-    :param log_url: page of its try in Airflow.
+    :param pages: of its try in Airflow.
     """
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
     from airflow_provider_voucherify.sync.results.summary_text import MAX_LINES
@@ -143,12 +144,13 @@ def texts_without_summary(task_id: str, failed: Failed | None = None, log_url: s
         lines = [": ".join(filter(None, (f"Voucherify task {task_id} failed", failed.kind)))]
         lines += _wrapped(failed.message, MOST_LINES_OF_MESSAGE)
         lines += _wrapped(f"What to do: {failed.advice}", MAX_LINES - 1 - len(lines)) if failed.advice else []
-    links = [f"Log: {log_url}"] if log_url else []
+    links = [f"{name}: {url}" for name, url in (("Run", pages.sync), ("Log", pages.log)) if url]
+    named = {RUN_PAGE: pages.sync, LOG_PAGE: pages.log}
     return {
         SUMMARY_KEY: dict.fromkeys(SyncSummary.model_fields),
         TEXT_KEY: "\n".join(lines + links),
-        SLACK_KEY: slack_text("\n".join(lines)) + slack_link(log_url),
-        HTML_KEY: "\n".join(filter(None, [*(f"<p>{html_cell(line)}</p>" for line in lines), html_link(log_url)])),
+        SLACK_KEY: slack_text("\n".join(lines)) + slack_links(named),
+        HTML_KEY: "\n".join(filter(None, [*(f"<p>{html_cell(line)}</p>" for line in lines), html_links(named)])),
     }
 
 
@@ -171,14 +173,20 @@ def slack_text(text: str) -> str:
     return "```\n" + "\n".join(kept) + "\n```"
 
 
-def slack_link(url: str | None) -> str:
-    """Return a line with a link in Slack's ``mrkdwn``, which no code block can have; nothing without a web address."""
-    return f"\n<{escape(quote(url, safe=_OF_URLS))}|{LINK_TEXT}>" if _is_web_address(url) else ""
+def slack_links(pages: Mapping[str, str | None]) -> str:
+    """Return a line for each link in Slack's ``mrkdwn``, which no code block can have; none without a web address."""
+    return "".join(
+        f"\n<{escape(quote(url, safe=_OF_URLS))}|{name}>" for name, url in pages.items() if _is_web_address(url)
+    )
 
 
-def html_link(url: str | None) -> str:
-    """Return a paragraph with a link; nothing without a web address."""
-    return f'<p><a href="{escape(quote(url, safe=_OF_URLS))}">{LINK_TEXT}</a></p>' if _is_web_address(url) else ""
+def html_links(pages: Mapping[str, str | None]) -> str:
+    """Return a paragraph for each link; none without a web address."""
+    return "\n".join(
+        f'<p><a href="{escape(quote(url, safe=_OF_URLS))}">{name}</a></p>'
+        for name, url in pages.items()
+        if _is_web_address(url)
+    )
 
 
 def _is_web_address(url: str | None) -> TypeGuard[str]:
@@ -187,7 +195,7 @@ def _is_web_address(url: str | None) -> TypeGuard[str]:
 
 def html_text(summary: SyncSummary) -> str:
     """
-    Return a summary as the HTML of a mail: a sentence, a table of the reasons of failures, and a link to the log.
+    Return a summary as the HTML of a mail: a sentence, a table of the reasons of failures, and links.
 
     Every text is escaped, so that none can add an element, an attribute or a link. Long texts are cut.
     """
@@ -200,7 +208,7 @@ def html_text(summary: SyncSummary) -> str:
             html.append(html_row("td", (f"{one.count:,}", one.outcome, one.key, one.message, ", ".join(one.ids))))
         html.append("</table>")
     html += [f"<p>{html_cell(line)}</p>" for line in lines]
-    return "\n".join(filter(None, [*html, html_link(summary.log_url)]))
+    return "\n".join(filter(None, [*html, html_links({RUN_PAGE: summary.page_url, LOG_PAGE: summary.log_url})]))
 
 
 def html_row(element: str, cells: Iterable[str | None]) -> str:

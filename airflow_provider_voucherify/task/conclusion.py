@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_voucherify.compat import events_of_outlets, fresh, urls, with_values
+from airflow_provider_voucherify.compat import events_of_outlets, fresh, pages, with_values
 from airflow_provider_voucherify.models.errors import refuse_all
 from airflow_provider_voucherify.notifications.texts import ready_texts
 from airflow_provider_voucherify.policies import Limits
@@ -88,6 +88,8 @@ def conclude(
     text, value = summary.text(), summary.as_xcom()
     needs_attention = summary.unexpected or summary.not_reported or summary.warning
     task.log.log(logging.WARNING if needs_attention else logging.INFO, "%s", summary.text(None, link=False))
+    if summary.page_url:
+        task.log.info("Run: %s", summary.page_url)
     if summary.not_reported:
         task.log.warning("Voucherify's answers do not mention %d of the records that were sent", summary.not_reported)
     if needs_attention or summary.failed_async_action_ids:
@@ -120,8 +122,9 @@ def _write_page(
 
 
 def with_link(summary: SyncSummary, context: Context) -> SyncSummary:
-    """Return the summary with the page of the task's try in Airflow."""
-    return summary.model_copy(update={"log_url": urls(context)[0]})
+    """Return the summary with the pages of the run and of the task's try in Airflow."""
+    of_try = pages(context)
+    return summary.model_copy(update={"log_url": of_try.log, "page_url": of_try.sync})
 
 
 def keep_summary(task: Any, context: Context, summary: SyncSummary) -> None:

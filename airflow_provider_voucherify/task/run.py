@@ -8,7 +8,13 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_provider_voucherify.links.async_action import DASHBOARD_XCOM_KEY, REPORT_XCOM_KEY, report_url
+from airflow_provider_voucherify.compat import pages
+from airflow_provider_voucherify.links.async_action import (
+    DASHBOARD_XCOM_KEY,
+    PAGE_XCOM_KEY,
+    REPORT_XCOM_KEY,
+    report_url,
+)
 from airflow_provider_voucherify.task.completion import Completion, Deferral, Done
 from airflow_provider_voucherify.task.conclusion import conclude
 from airflow_provider_voucherify.task.metrics import Metrics
@@ -93,9 +99,14 @@ class TaskRun:
         self._record = try_record(self._task, self.context)
 
     def clear_links(self) -> None:
-        """Write empty XComs for links and sensor, so that Airflow does not log an error when nothing is sent."""
+        """
+        Write empty XComs for links and sensor, so that Airflow does not log an error when nothing is sent; the page of
+        the run is known from the beginning.
+        """
         for key, nothing in ((IDS_XCOM_KEY, []), (DASHBOARD_XCOM_KEY, ""), (REPORT_XCOM_KEY, "")):
             self.context["ti"].xcom_push(key=key, value=nothing)
+        if (page := pages(self.context).sync) is not None:
+            self.context["ti"].xcom_push(key=PAGE_XCOM_KEY, value=page)
 
     def announce_links(self, hook: VoucherifyHook) -> None:
         """Put the links into XCom before sending or waiting, so that a task that is killed has them."""

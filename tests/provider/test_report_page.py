@@ -59,7 +59,8 @@ def test_a_run_leaves_a_page_with_its_numbers(voucherify: LocalVoucherify, tmp_p
     assert texts(shown, ".//span[@class='good']") == ["success"]
     assert summary["warning"] in texts(shown, ".//li")
     assert run.dag_run.run_id in texts(shown, "body/p")[0]
-    assert [link.attrib["href"] for link in shown.iter("a")] == [summary["log_url"]]
+    links = [url for url in (summary["page_url"], summary["log_url"]) if url]
+    assert [link.attrib["href"] for link in shown.iter("a")] == links
 
 
 def test_a_run_that_fails_leaves_one_too_and_says_by_which_limit(voucherify: LocalVoucherify, tmp_path: Path) -> None:

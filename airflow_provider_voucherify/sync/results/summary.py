@@ -98,6 +98,7 @@ class SyncSummary(BaseModel):
     :param newly_failed: failed and refused records, as far as they have an id, that had not failed in the last sync
         (``newly_failed_ids`` are three of them); None if that is not known: without a state, and in its first run.
     :param log_url: page of the task's try in Airflow.
+    :param page_url: page of the run in "Voucherify syncs"; None below Airflow 3.1.
     :param report_uri: folder with the reports and ``failures.jsonl``; None if none was asked for.
     :param failures: ten of the failed and refused records: the first refused ones, five of them at most if others
         failed, and then the first failed ones.
@@ -137,6 +138,7 @@ class SyncSummary(BaseModel):
     newly_failed: int | None = None
     newly_failed_ids: list[str] = []
     log_url: str | None = None
+    page_url: str | None = None
     report_uri: str | None = None
     dry_run: bool = False
     failures: list[FailureSample] = []
@@ -168,6 +170,16 @@ class SyncSummary(BaseModel):
             if name not in left_out and (count := getattr(self, name))
         }
 
+    def parts(self) -> dict[str, int]:
+        """
+        Return what became of the rows of the source: ``counts`` without the records that are on top of these.
+
+        ``queued`` stands for those whose outcome was not waited for.
+        """
+        counts = {name: count for name, count in self.counts().items() if name != "removed"}
+        is_open = self.succeeded is None and not self.dry_run
+        return counts | ({"queued": self.submitted} if is_open and self.submitted else {})
+
     def with_warning(self, *warnings: str | None) -> SyncSummary:
         """Return the summary with more warnings."""
         return self.model_copy(update={"warning": joined([self.warning, *warnings])})
@@ -188,7 +200,7 @@ class SyncSummary(BaseModel):
         Return what happened in a few lines that fit a chat message or an e-mail.
 
         :param most_lines: None for as many as there are, as in a log.
-        :param link: whether the last line is the page of the task's try.
+        :param link: whether the last lines are the pages of the run and of the task's try.
         """
         return "\n".join(lines_of(self, most_lines, link=link))
 

@@ -30,11 +30,12 @@ def lines_of(summary: SyncSummary, most: int | None, *, link: bool) -> list[str]
     What there is no room for is counted. None of the lines has a line break, whatever is in a row or a message.
 
     :param most: None for as many as there are.
-    :param link: whether the last one is the page of the task's try.
+    :param link: whether the last ones are the pages of the run and of the task's try.
     """
     warnings = [f"Warning: {_on_one_line(line)}" for line in (summary.warning or "").split("\n") if line]
     reasons = [_reason_line(reason) for reason in _by_count(_unexpected(summary))]
-    end = [*what_now(summary), *([f"Log: {summary.log_url}"] if link and summary.log_url else [])]
+    pages = {"Run": summary.page_url, "Log": summary.log_url} if link else {}
+    end = [*what_now(summary), *(f"{name}: {url}" for name, url in pages.items() if url)]
     if most is not None:
         room = most - 1 - len(end)
         for_reasons = min(len(reasons), max(room - len(warnings), room - MAX_WARNINGS))
