@@ -7,29 +7,24 @@ the DAG and to its XComs; whoever has no such right gets nothing of it, not even
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
-from airflow.models.dag import DagModel
-from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.taskinstance import TaskInstance
-from airflow.models.xcom import XComModel
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Response
 from fastapi.staticfiles import StaticFiles
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
-from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
-from airflow_provider_voucherify.policies import State
-from airflow_provider_voucherify.sync.results.summary import SyncSummary
-from airflow_provider_voucherify.sync.results.summary_text import what_now
-from airflow_provider_voucherify.sync.types.outcome import OUTCOMES
-from airflow_provider_voucherify.warehouse.outcome_tables import OutcomeTables
+from airflow_provider_voucherify.links.async_action import DASHBOARD_XCOM_KEY, REPORT_XCOM_KEY
+from airflow_provider_voucherify.notifications.report_page import COLOURS, numbers
+from airflow_provider_voucherify.plugins import runs
+from airflow_provider_voucherify.plugins.memory import Memory
+from airflow_provider_voucherify.plugins.next_steps import next_steps
 
 RUNS_OF_A_LIST = 30
 """Runs of each sync in the list of all."""
@@ -39,9 +34,6 @@ RUNS_OF_A_SYNC = 50
 
 LINES_OF_A_RECORD = 200
 """Lines of the changelog that the page of a record has."""
-
-_BRIEF = ("rows_read", "submitted", *OUTCOMES, "requests", "dry_run", "resource", "warning")
-"""What a list has of a summary."""
 
 _XCOM = Depends(requires_access_dag("GET", DagAccessEntity.XCOM))
 
@@ -59,32 +51,51 @@ def make_app() -> FastAPI:
 
 
 @router.get("/syncs")
-def syncs(user: GetUserDep, session: SessionDep) -> list[dict[str, Any]]:
-    """Return the syncs of the DAGs that the viewer may see, each with its last runs, newest first."""
-    dag_ids = _visible(user)
-    found: dict[tuple[str, str, int], dict[str, Any]] = {}
-    for row in session.execute(_runs(RUNS_OF_A_LIST, TaskInstance.dag_id.in_(dag_ids))):
-        one = found.setdefault(
-            (row.dag_id, row.task_id, row.map_index),
-            {"dag_id": row.dag_id, "task_id": row.task_id, "map_index": row.map_index, "runs": []},
-        )
-        one["runs"].append(_run(row, _summary(row.value), brief=True))
-    columns = select(DagModel.dag_id, DagModel.next_dagrun_create_after, DagModel.is_paused)
-    dags = {
-        dag.dag_id: dag for dag in session.execute(columns.where(DagModel.dag_id.in_({one for one, _, _ in found})))
-    }
-    for (dag_id, _, _), one in found.items():
-        if (dag := dags.get(dag_id)) is not None:
-            one |= {"next_run": None if dag.is_paused else dag.next_dagrun_create_after, "is_paused": dag.is_paused}
-    return list(found.values())
+def syncs(user: GetUserDep, session: SessionDep) -> Response:
+    """Return the syncs of the DAGs that the viewer may see, each with its last run and a glance at those before."""
+    visible = TaskInstance.dag_id.in_(_visible(user))
+    found = list(runs.syncs_of(session, RUNS_OF_A_LIST, visible))
+    next_runs = runs.next_runs(session, {one["dag_id"] for one in found})
+    return _json({"colours": COLOURS, "syncs": [one | next_runs.get(one["dag_id"], {}) for one in found]})
 
 
 @router.get("/sync", dependencies=[_XCOM])
-def sync(dag_id: str, task_id: str, session: SessionDep, map_index: int = -1) -> list[dict[str, Any]]:
-    """Return the last runs of a sync with their whole summaries, newest first."""
-    ti = TaskInstance
-    of_task = _runs(RUNS_OF_A_SYNC, ti.dag_id == dag_id, ti.task_id == task_id, ti.map_index == map_index)
-    return [_run(row, _summary(row.value)) for row in session.execute(of_task)]
+def sync(dag_id: str, task_id: str, session: SessionDep) -> Response:
+    """Return the last runs of a sync, newest first."""
+    return _json({"colours": COLOURS, "runs": runs.runs_of(session, RUNS_OF_A_SYNC, dag_id, task_id)})
+
+
+@router.get("/run", dependencies=[_XCOM])
+def run(dag_id: str, task_id: str, run_id: str, session: SessionDep, map_index: int = -1) -> Response:
+    """
+    Return a run of a sync: of one task instance with all that is known of it, and the lines of all of a mapped task.
+
+    404 if there is no such task instance.
+    """
+    instances = runs.instances_of_run(session, dag_id, task_id, run_id)
+    summaries = runs.summaries_of_run(session, dag_id, task_id, run_id)
+    lines = [runs.one_line(one, summaries.get(one.map_index)) for one in instances]
+    found = next((one for one in instances if one.map_index == map_index), None)
+    if found is None and not lines:
+        raise HTTPException(404, "There is no such run of this task any more.")
+    answer: dict[str, Any] = {"colours": COLOURS, "instances": lines if lines[0]["map_index"] >= 0 else []}
+    if found is None:
+        return _json(answer)
+    summary = summaries.get(map_index)
+    memory = Memory.of(session, found)
+    kept = runs.xcoms(session, found, (DASHBOARD_XCOM_KEY, REPORT_XCOM_KEY))
+    answer |= {
+        "instance": runs.one_line(found, summary),
+        "summary": None if summary is None else summary.as_xcom(),
+        "numbers": [] if summary is None else list(numbers(summary)),
+        "next_steps": next_steps(dag_id, task_id, found.state, summary, has_state=memory is not None),
+        "tries": runs.tries_of(session, found),
+        "recorded_tries": [] if memory is None else memory.tries(),
+        "dashboard_url": kept.get(DASHBOARD_XCOM_KEY),
+        "report_url": kept.get(REPORT_XCOM_KEY),
+        "assets": runs.assets_of(session, found),
+    }
+    return _json(answer)
 
 
 @router.get("/record", dependencies=[_XCOM])
@@ -92,38 +103,32 @@ def record(
     dag_id: str,
     task_id: str,
     session: SessionDep,
-    resource: str,
     record_id: str = Query(max_length=500),
     map_index: int = -1,
-) -> dict[str, Any]:
+) -> Response:
     """
-    Return what became of a record, from the tables of the ``state`` that the task had in its last run.
+    Return what became of a record, from the ``state`` that the task had in its last run.
 
-    404 if there are none: the task has no ``state``, or one in a folder.
+    404 if that has no history: the task has no ``state``, or one in a folder without ``outcomes``.
     """
-    ti = TaskInstance
-    newest = (
-        select(RenderedTaskInstanceFields.rendered_fields, ti.id)
-        .join(RenderedTaskInstanceFields.task_instance)
-        .where(ti.dag_id == dag_id, ti.task_id == task_id, ti.map_index == map_index)
-        .order_by(ti.start_date.desc())
-        .limit(1)
-    )
-    rendered = session.execute(newest).first()
-    given = rendered.rendered_fields.get("state") if rendered is not None else None
+    instances = runs.newest_instances(session, dag_id, task_id, map_index, RUNS_OF_A_LIST)
+    memory = Memory.of(session, instances[0]) if instances else None
+    if memory is None or not memory.has_records:
+        raise HTTPException(
+            404,
+            "Nothing is kept of single records: that takes a state in a database, "
+            'or one in a folder with {"path": ..., "outcomes": "jsonl"}.',
+        )
     try:
-        state = State.of("state", given) if given else None
-    except VoucherifyConfigurationError:  # Airflow has shortened it
-        state = None
-    if state is None or state.conn_id is None:
-        raise HTTPException(404, "The state of this task is not in a database, so no record can be looked up here.")
-    mapped = f"[{map_index}]" if map_index >= 0 else ""
-    tables = OutcomeTables(state.conn_id, state.table, state.sync_name or f"{dag_id}/{task_id}{mapped}", resource)
-    try:
-        return tables.of_record(record_id, LINES_OF_A_RECORD)
+        return _json(memory.of_record(record_id, instances, LINES_OF_A_RECORD))
     except Exception:
         log.exception("The history of %s.%s cannot be read", dag_id, task_id)
-        raise HTTPException(503, "The database of the state cannot be read: see the log of the API server.") from None
+        raise HTTPException(503, "The state of this task cannot be read: see the log of the API server.") from None
+
+
+def _json(value: dict[str, Any]) -> Response:
+    """Return an answer; FastAPI would look at each of its many values in Python first."""
+    return Response(msgspec.json.encode(value), media_type="application/json")
 
 
 def _visible(user: Any) -> set[str]:
@@ -135,59 +140,4 @@ def _visible(user: Any) -> set[str]:
         if manager.is_authorized_dag(
             method="GET", access_entity=DagAccessEntity.XCOM, details=DagDetails(id=dag_id), user=user
         )
-    }
-
-
-def _runs(most: int, *conditions: ColumnElement[bool]) -> Select[Any]:
-    """Select the last runs of each task of ours that fulfils conditions, with what each has returned."""
-    ti = TaskInstance
-    number = func.row_number().over(partition_by=(ti.dag_id, ti.task_id, ti.map_index), order_by=ti.start_date.desc())
-    ours = or_(ti.operator.ilike("%voucherify%"), ti.custom_operator_name.ilike("%voucherify%"))
-    numbered = select(ti.id, number.label("number")).where(ours, ti.start_date.is_not(None), *conditions).subquery()
-    returned = and_(
-        XComModel.dag_id == ti.dag_id,
-        XComModel.run_id == ti.run_id,
-        XComModel.task_id == ti.task_id,
-        XComModel.map_index == ti.map_index,
-        XComModel.key == "return_value",
-    )
-    columns = (ti.dag_id, ti.task_id, ti.map_index, ti.run_id, ti.state, ti.start_date, ti.end_date, ti.try_number)
-    return (
-        select(*columns, XComModel.value)
-        .join(numbered, numbered.c.id == ti.id)
-        .outerjoin(XComModel, returned)
-        .where(numbered.c.number <= most)
-        .order_by(ti.start_date.desc())
-    )
-
-
-def _summary(value: Any) -> dict[str, Any] | None:
-    """Return what a task has returned, if it is a summary: a backend of XComs of one's own leaves a reference there."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return None
-    return value if isinstance(value, dict) and "rows_read" in value else None
-
-
-def _what_now(summary: dict[str, Any]) -> list[str]:
-    """Return what is to be done, as an alert says it; nothing for a summary of another version."""
-    try:
-        return list(what_now(SyncSummary.model_validate(summary)))
-    except ValueError:
-        return []
-
-
-def _run(row: Any, summary: dict[str, Any] | None, *, brief: bool = False) -> dict[str, Any]:
-    if summary is not None:
-        what = {} if brief else {"what_now": _what_now(summary)}
-        summary = ({name: summary.get(name) for name in _BRIEF} if brief else summary) | what
-    return {
-        "run_id": row.run_id,
-        "state": row.state,
-        "started": row.start_date,
-        "ended": row.end_date,
-        "try_number": row.try_number,
-        "summary": summary,
     }

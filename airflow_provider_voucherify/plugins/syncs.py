@@ -10,9 +10,6 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowPlugin
 
-ROUTE = "voucherify_syncs"
-"""Of the page, below ``/plugin/``."""
-
 PREFIX = "/voucherify"
 """Of what the page asks for."""
 
@@ -27,16 +24,16 @@ class VoucherifySyncsPlugin(AirflowPlugin):
             "bundle_url": f"{PREFIX[1:]}/static/syncs.js",  # below the base URL, whatever its path
             "destination": "nav",
             "category": "browse",
-            "url_route": ROUTE,
+            "url_route": "voucherify_syncs",  # compat.SYNCS_ROUTE, which is not imported here
         }
     ]
 
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """The application that an API server mounts; none in a version of Airflow that has no such pages."""
-        from airflow_provider_voucherify.compat import airflow_version
+        from airflow_provider_voucherify.compat import has_plugin_pages
 
-        if tuple(map(int, airflow_version().split(".")[:2])) < (3, 1):
+        if not has_plugin_pages():
             return []
         from airflow_provider_voucherify.plugins.app import make_app
 

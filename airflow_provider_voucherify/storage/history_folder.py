@@ -10,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
+from airflow_provider_voucherify.sync.types.outcome import TRY
 from airflow_provider_voucherify.sync.types.text import short_digest
 
 
@@ -58,6 +59,28 @@ class HistoryFolder:
         begun = self._folder.read(f"{self._run}/{_file_name(attempt, attempt['try_id'])}.running.json")
         started = {"started_at": msgspec.json.decode(begun)["started_at"]} if begun else {}
         self._write(name, {**attempt, **started})
+
+    def tries(self, run_key: str) -> list[dict[str, Any]]:
+        """Return the tries of a run, oldest first; of one that has ended what was written at its end."""
+        found = []
+        for name, statuses in self._statuses().items():
+            status = next((one for one in statuses if one != "running"), "running")
+            attempt = msgspec.json.decode(self._folder.read(f"{self._run}/{name}.{status}.json") or b"{}")
+            if attempt.get("run_key") == run_key:
+                found.append({column: attempt.get(column) for column in TRY})
+        return sorted(found, key=lambda one: str(one["started_at"]))
+
+    def of_record(self, record_id: str, most: int) -> list[dict[str, Any]]:
+        """Return the outcomes of a record in the run, newest first, from files of JSON lines."""
+        lines: list[dict[str, Any]] = []
+        needle = msgspec.json.encode(record_id)
+        folder = f"outcomes/{self._run_folder}"
+        for file in sorted((name for name in self._folder.names(folder) if name.endswith(".jsonl")), reverse=True):
+            number = file.removeprefix("try=").partition(".")[0]
+            for line in self._folder.lines(f"{folder}/{file}"):
+                if needle in line and (outcome := msgspec.json.decode(line))["id"] == record_id and len(lines) < most:
+                    lines.append({**outcome, "reason_key": outcome["key"], "try_number": number})
+        return lines
 
     def _statuses(self) -> dict[str, list[str]]:
         """Return what is there of each try of the run."""

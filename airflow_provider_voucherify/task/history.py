@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_voucherify import __version__
-from airflow_provider_voucherify.compat import AirflowSkipException, airflow_version, id_of_try, urls
+from airflow_provider_voucherify.compat import AirflowSkipException, airflow_version, id_of_try, pages
 from airflow_provider_voucherify.notifications.texts import Failed
 from airflow_provider_voucherify.sync.results.thresholds import exceeded_limits
 from airflow_provider_voucherify.sync.types.outcome import RUN_COUNTS
@@ -31,6 +31,12 @@ class History(Protocol):
 
     def close(self, attempt: Mapping[str, Any]) -> None:
         """Record how a try has ended."""
+
+    def tries(self, run_key: str) -> list[dict[str, Any]]:
+        """Return the tries of a run, oldest first, each with the columns ``TRY``."""
+
+    def of_record(self, record_id: str, most: int) -> list[dict[str, Any]]:
+        """Return the last outcomes of a record, newest first."""
 
 
 class TryRecord:
@@ -80,7 +86,7 @@ class TryRecord:
         context, ti = self._context, self._context["ti"]
         dag_run: Any = context["dag_run"]
         logical_date = getattr(dag_run, "logical_date", None)
-        log_url, run_url = urls(context)
+        of_try = pages(context)
         return {
             "try_id": try_id(context),
             "run_key": short_digest(run_name(context)),
@@ -93,8 +99,8 @@ class TryRecord:
             "run_type": str(getattr(dag_run.run_type, "value", dag_run.run_type)),
             "logical_date": None if logical_date is None else logical_date.timestamp(),
             "dry_run": _is_dry_run(self._task),
-            "log_url": log_url,
-            "run_url": run_url,
+            "log_url": of_try.log,
+            "run_url": of_try.run,
             "provider_version": __version__,
             "airflow_version": airflow_version(),
         }

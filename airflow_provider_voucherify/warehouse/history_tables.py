@@ -7,7 +7,7 @@ from contextlib import closing
 from functools import lru_cache
 from typing import Any
 
-from airflow_provider_voucherify.sync.types.outcome import RUN_COUNTS, RowOutcome
+from airflow_provider_voucherify.sync.types.outcome import RUN_COUNTS, TRY, RowOutcome
 from airflow_provider_voucherify.sync.types.text import short_digest, whole_lines
 from airflow_provider_voucherify.warehouse.database import TRIES, Database
 from airflow_provider_voucherify.warehouse.kept_text import KeptText
@@ -120,6 +120,17 @@ class HistoryTables:
         with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
             cursor.execute(select, [self._sync_key, run_key])
             return cursor.fetchone() is not None
+
+    def tries(self, run_key: str) -> list[dict[str, Any]]:
+        """Return the tries of a run, oldest first."""
+        mark = self._database.mark
+        select = f"select {', '.join(TRY)} from {self._runs} where run_key = {mark} order by started_at"  # noqa: S608
+        with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(select, [run_key])
+            found = [dict(zip(TRY, row, strict=True)) for row in cursor.fetchall()]
+            connection.rollback()
+        times = ("started_at", "finished_at")
+        return [{**one, **{name: self._database.epoch(one[name]) for name in times}} for one in found]
 
     def of_record(self, record_id: str, most: int) -> list[dict[str, Any]]:
         """Return the last lines of a record, newest first, each with the run that wrote it."""

@@ -12,8 +12,8 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG
-from dags import DagRunResult, run_dag
+from airflow.providers.common.compat.sdk import DAG, Asset
+from dags import DagRunResult, clear_and_run, run_dag
 from installed import AIRFLOW
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
@@ -75,7 +75,16 @@ def sync(dag_id: str, rows: list[dict[str, Any]], **arguments: Any) -> DagRunRes
 
 def syncs_of(answer: Any) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
-    return {one["dag_id"]: one for one in answer.json()}
+    return {one["dag_id"]: one for one in answer.json()["syncs"]}
+
+
+def run_page(api: Any, run: DagRunResult, **more: Any) -> dict[str, Any]:
+    """Return what the page of a run is told."""
+    place = {"dag_id": run.dag_run.dag_id, "task_id": "sync", "run_id": run.dag_run.run_id}
+    answer = api.get("/voucherify/api/run", params={**place, **more}, headers=headers())
+    assert answer.status_code == 200, answer.text
+    told: dict[str, Any] = answer.json()
+    return told
 
 
 def test_the_list_has_the_last_runs_of_each_sync(api: Any, voucherify: LocalVoucherify) -> None:
@@ -84,32 +93,149 @@ def test_the_list_has_the_last_runs_of_each_sync(api: Any, voucherify: LocalVouc
 
     one = syncs_of(api.get("/voucherify/api/syncs", headers=headers()))["listed"]
 
-    assert (one["task_id"], one["map_index"], len(one["runs"])) == ("sync", -1, 2)
-    last, before = one["runs"]
-    assert (last["run_id"], last["state"]) == (run.dag_run.run_id, "success")
-    assert (last["summary"]["rows_read"], last["summary"]["refused"], before["summary"]["created"]) == (2, 1, 1)
-    assert "reasons" not in last["summary"], "the list is brief"
+    assert (one["task_id"], one["attention"]) == ("sync", [3, 0])
+    last = one["last"]
+    assert (last["run_id"], last["state"], one["resource"]) == (run.dag_run.run_id, "success", "customers")
+    assert (last["parts"], last["reasons"]) == ({"updated": 1, "refused": 1}, {"missing_key": 1})
+    assert "summary" not in last, "the list is brief"
 
 
-def test_a_sync_has_all_that_its_runs_have_returned_and_what_to_do(api: Any, voucherify: LocalVoucherify) -> None:
+def test_a_sync_has_the_parts_of_each_of_its_runs(api: Any, voucherify: LocalVoucherify) -> None:
+    for rows in ([{"source_id": "c1"}], [{"source_id": "c1"}, {"source_id": "c1"}]):
+        sync("parts_of_runs", rows)
+
+    answer = api.get("/voucherify/api/sync", params={"dag_id": "parts_of_runs", "task_id": "sync"}, headers=headers())
+
+    runs = answer.json()["runs"]
+    assert [one["parts"] for one in runs] == [{"updated": 1, "superseded": 1}, {"created": 1}]
+    assert [one["attention"] for one in runs] == [2, 0], "one has a warning"
+
+
+def test_a_sync_that_was_not_waited_for_has_its_rows_queued(api: Any, voucherify: LocalVoucherify) -> None:
+    sync("queued", [{"source_id": "c1"}], wait_for_completion=False)
+
+    one = syncs_of(api.get("/voucherify/api/syncs", headers=headers()))["queued"]
+    assert one["last"]["parts"] == {"queued": 1}
+
+
+def test_a_run_has_its_whole_summary_what_it_means_and_what_to_do(api: Any, voucherify: LocalVoucherify) -> None:
     run = sync("whole", [{"source_id": "c1"}, {"name": HOSTILE}])
     assert run.state == "failed"
 
-    answer = api.get("/voucherify/api/sync", params={"dag_id": "whole", "task_id": "sync"}, headers=headers())
+    told = run_page(api, run)
 
-    (one,) = answer.json()
-    assert one["state"] == "failed"
-    assert one["summary"]["reasons"] == run.xcom("sync")["reasons"]
-    assert any("To do: fix 1 row" in line for line in one["summary"]["what_now"])
+    assert (told["instance"]["state"], told["instances"]) == ("failed", [])
+    assert told["summary"]["reasons"] == run.xcom("sync")["reasons"]
+    assert ["rows_read", "2", "rows of the source; None for a sensor, which does not read it."] in told["numbers"]
+    texts = [text for text, _ in told["next_steps"]]
+    assert any("To do: fix 1 row" in text for text in texts)
+    (again,) = (lines for text, lines in told["next_steps"] if text.startswith("Run the task again"))
+    assert again == "airflow tasks clear --yes --only-failed --task-regex '^sync$' whole"
 
 
-def test_a_run_without_a_summary_is_there_without_one(
-    api: Any, voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
+def test_a_run_leads_to_its_report_its_actions_and_its_assets(
+    api: Any, voucherify: LocalVoucherify, tmp_path: Path
 ) -> None:
-    sync("no_connection", [{"source_id": "c1"}], voucherify_conn_id="is_not_there")
+    run = sync(
+        "leads", [{"source_id": "c1"}, {"name": "?"}], report_path=str(tmp_path), outlets=[Asset("their_segments")]
+    )
+    told = run_page(api, run)
+    assert told["assets"] == [], "a task that failed sends no event"
+    (alone,) = (lines for text, lines in told["next_steps"] if text.startswith("Send the failed records alone"))
+    assert f'path="{tmp_path}/failures.jsonl"' in alone
 
-    one = syncs_of(api.get("/voucherify/api/syncs", headers=headers()))["no_connection"]
-    assert [(run["state"], run["summary"]) for run in one["runs"]] == [("failed", None)]
+    told = run_page(api, sync("leads", [{"source_id": "c1"}], outlets=[Asset("their_segments")]))
+    assert told["dashboard_url"].startswith("http")
+    assert [one["name"] for one in told["assets"]] == ["their_segments"]
+
+
+def test_a_night_that_failed_early_says_why_by_its_history(
+    api: Any, voucherify: LocalVoucherify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", f'{{"conn_type": "sqlite", "host": "{tmp_path}/books.db"}}')
+    for place in ({"conn_id": "books"}, {"path": str(tmp_path)}):
+        dag_id = f"early_{'_'.join(place)}"
+        run = sync(dag_id, [{"source_id": "c1"}], voucherify_conn_id="is_not_there", state=place)
+
+        one = syncs_of(api.get("/voucherify/api/syncs", headers=headers()))[dag_id]
+        told = run_page(api, run)
+
+        assert (one["last"]["state"], one["last"]["parts"], one["last"]["attention"]) == ("failed", None, 4)
+        assert told["summary"] is None
+        (recorded,) = told["recorded_tries"]
+        assert (recorded["status"], recorded["try_number"]) == ("failed", 1)
+        assert "is_not_there" in recorded["error_message"]
+        assert any("full_refresh" in (lines or "") for _, lines in told["next_steps"])
+
+
+def test_tries_before_a_clear_are_told_apart(api: Any, voucherify: LocalVoucherify) -> None:
+    with DAG("cleared", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", records=[{"name": "?"}])
+    run = run_dag(dag)
+    clear_and_run(dag, run)
+
+    told = run_page(api, run)
+    assert [(one["try_number"], one["status"]) for one in told["tries"]] == [(1, "failed"), (2, "failed")]
+
+
+def test_a_mapped_task_is_one_sync_with_its_instances(api: Any, voucherify: LocalVoucherify) -> None:
+    with DAG("mapped_page", schedule=None) as dag:
+        parts = [[{"source_id": "c1"}], [{"source_id": "c2"}, {"name": HOSTILE}]]
+        VoucherifyBulkUpdateOperator.partial(task_id="sync", resource="customers").expand(records=parts)
+    run = run_dag(dag)
+
+    one = syncs_of(api.get("/voucherify/api/syncs", headers=headers()))["mapped_page"]
+    last = one["last"]
+    assert (last["instances"], last["state"], last["parts"]) == (2, "failed", {"created": 2, "refused": 1})
+    told = run_page(api, run)
+    assert [(each["map_index"], each["state"]) for each in told["instances"]] == [(0, "success"), (1, "failed")]
+    assert "instance" not in told
+    assert run_page(api, run, map_index=1)["summary"]["refused"] == 1
+
+
+def test_a_task_behind_one_that_failed_is_a_night_that_did_not_run(api: Any, voucherify: LocalVoucherify) -> None:
+    with DAG("behind", schedule=None) as dag:
+        before = VoucherifyBulkUpdateOperator(task_id="before", resource="customers", records=[{"name": "?"}])
+        before >> VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", records=[{"source_id": "c1"}])
+    run_dag(dag)
+
+    listed = api.get("/voucherify/api/syncs", headers=headers()).json()["syncs"]
+    (one,) = (one for one in listed if (one["dag_id"], one["task_id"]) == ("behind", "sync"))
+    assert (one["last"]["state"], one["last"]["parts"]) == ("upstream_failed", None)
+
+
+@pytest.mark.parametrize("value", ["a reference of a backend", {"rows_read": "many"}, [1], None])
+def test_what_is_no_summary_is_none(api: Any, voucherify: LocalVoucherify, value: Any) -> None:
+    from airflow_provider_voucherify.plugins.runs import summary_of
+
+    assert summary_of(value) is None
+    assert summary_of(json.dumps(value)) is None
+
+
+def test_an_answer_asks_the_database_for_the_same_few_things_however_many_syncs_there_are(
+    api: Any, voucherify: LocalVoucherify
+) -> None:
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def statements() -> int:
+        asked: list[str] = []
+
+        def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            asked.append(statement)
+
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            assert syncs_of(api.get("/voucherify/api/syncs", headers=headers()))
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+        return len(asked)
+
+    sync("counted_0", [{"source_id": "c1"}])
+    with_one = statements()
+    for number in range(1, 4):
+        sync(f"counted_{number}", [{"source_id": "c1"}])
+    assert statements() == with_one < 8
 
 
 def test_a_record_is_told_from_the_tables_of_the_state(
@@ -119,7 +245,7 @@ def test_a_record_is_told_from_the_tables_of_the_state(
     state = {"conn_id": "books", "keep_values": True}
     for name in ("Ann", HOSTILE):
         sync("recorded", [{"source_id": "c1", "name": name}, {"source_id": "c2"}], state=state)
-    of_task = {"dag_id": "recorded", "task_id": "sync", "resource": "customers"}
+    of_task = {"dag_id": "recorded", "task_id": "sync"}
 
     known = api.get("/voucherify/api/record", params={**of_task, "record_id": "c1"}, headers=headers()).json()
     nobody = api.get("/voucherify/api/record", params={**of_task, "record_id": "c9"}, headers=headers()).json()
@@ -127,23 +253,37 @@ def test_a_record_is_told_from_the_tables_of_the_state(
     assert [line["outcome"] for line in known["lines"]] == ["updated", "created"]
     assert HOSTILE in known["lines"][0]["content"]
     assert (known["state"]["outcome"], known["state"]["is_certain"]) == ("updated", True)
-    assert nobody == {"state": None, "lines": []}
+    assert nobody == {"state": None, "lines": [], "runs_searched": None}
 
     monkeypatch.setenv("AIRFLOW_CONN_BOOKS", '{"conn_type": "sqlite", "host": "/nowhere/at.all"}')
     away = api.get("/voucherify/api/record", params={**of_task, "record_id": "c1"}, headers=headers())
     assert (away.status_code, "nowhere" in away.text) == (503, False)
 
 
-def test_without_tables_it_says_that_nobody_can_tell(api: Any, voucherify: LocalVoucherify, tmp_path: Path) -> None:
+def test_a_record_is_found_in_the_files_of_a_folder(api: Any, voucherify: LocalVoucherify, tmp_path: Path) -> None:
+    state = {"path": str(tmp_path), "outcomes": "jsonl"}
+    for rows in ([{"source_id": "c1"}], [{"source_id": "c1", "name": "Ann"}, {"source_id": "c11"}, {"name": "c1"}]):
+        run = sync("in_files", rows, state=state, fail_if={"failed": None})
+
+    params = {"dag_id": "in_files", "task_id": "sync", "record_id": "c1"}
+    found = api.get("/voucherify/api/record", params=params, headers=headers()).json()
+
+    assert (found["state"], found["runs_searched"]) == (None, 2)
+    assert [(line["outcome"], line["try_number"]) for line in found["lines"]] == [("updated", "1"), ("created", "1")]
+    assert found["lines"][0]["run_id"] == run.dag_run.run_id
+
+
+def test_without_outcomes_it_says_what_that_takes(api: Any, voucherify: LocalVoucherify, tmp_path: Path) -> None:
     sync("in_a_folder", [{"source_id": "c1"}], state={"path": str(tmp_path)})
-    params = {"dag_id": "in_a_folder", "task_id": "sync", "resource": "customers", "record_id": "c1"}
+    params = {"dag_id": "in_a_folder", "task_id": "sync", "record_id": "c1"}
 
     answer = api.get("/voucherify/api/record", params=params, headers=headers())
 
-    assert (answer.status_code, "not in a database" in answer.json()["detail"]) == (404, True)
+    assert (answer.status_code, "Nothing is kept of single records" in answer.json()["detail"]) == (404, True)
 
 
-PATHS = ["syncs", "sync?dag_id=mine&task_id=sync", "record?dag_id=mine&task_id=sync&resource=customers&record_id=c1"]
+OF_MINE = "dag_id=mine&task_id=sync"
+PATHS = ["syncs", f"sync?{OF_MINE}", f"run?{OF_MINE}&run_id=r", f"record?{OF_MINE}&record_id=c1"]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -159,13 +299,12 @@ def test_a_viewer_of_one_dag_sees_that_one_alone(api: Any, voucherify: LocalVouc
     viewer = headers("VIEWER", "viewer")
 
     listed = syncs_of(api.get("/voucherify/api/syncs", headers=viewer))
-    theirs = {"dag_id": "theirs", "task_id": "sync", "resource": "customers", "record_id": "c1"}
-    refused = [
-        api.get(f"/voucherify/api/{name}", params=theirs, headers=viewer).status_code for name in ("sync", "record")
-    ]
+    theirs = {"dag_id": "theirs", "task_id": "sync", "run_id": "r", "record_id": "c1"}
+    of_one_dag = ("sync", "run", "record")
+    refused = [api.get(f"/voucherify/api/{name}", params=theirs, headers=viewer).status_code for name in of_one_dag]
 
     assert set(listed) == {"mine"}
-    assert refused == [403, 403]
+    assert refused == [403, 403, 403]
     assert {"mine", "theirs"} <= set(syncs_of(api.get("/voucherify/api/syncs", headers=headers())))
 
 

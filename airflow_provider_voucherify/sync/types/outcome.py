@@ -32,6 +32,12 @@ RUN_COUNTS = (
 )
 """The members of a summary that the history of a sync has under the same names."""
 
+TRY = (
+    *("try_number", "status", "started_at", "finished_at", "error_type", "error_message", "advice", "exceeded"),
+    *("warning", "report_uri", *RUN_COUNTS),
+)
+"""What the history of a sync tells of one try, of all that it has."""
+
 MAX_ATTEMPTS = "max_attempts"
 """Key of records that are not sent because they have failed too often."""
 
