@@ -17,7 +17,7 @@ FUZZ_INSTALLED := $(VENV)/.installed-fuzz
 PEERS := .bench/.installed
 DRIVERS := $(VENV)/.installed-drivers
 
-.PHONY: help demo docs test test-drivers test-cluster test-browser test-versions screenshots crash crash-quick scale-out \
+.PHONY: help demo docs test test-drivers test-cluster test-browser test-versions screenshots syncs-page crash crash-quick scale-out \
   scale-out-check scale-out-quick bench bench-quick lint types build install constraints clean faults faults-check faults-random history secrets \
   secrets-leak fuzz load load-quick
 .DELETE_ON_ERROR:
@@ -45,6 +45,10 @@ test-browser: $(BROWSER_INSTALLED)
 ## screenshots: the same, replacing the pictures in docs/images
 screenshots: $(BROWSER_INSTALLED)
 	$(PY) -m harness.loopback_only $(PY) -m pytest -m browser tests/browser --screenshots
+
+## syncs-page: how long the page of all syncs takes with many runs; writes docs/syncs-page.md
+syncs-page: $(BROWSER_INSTALLED)
+	$(PY) -m harness.loopback_only $(PY) -m harness.syncs_page.run --write
 
 ## test-versions: the tests on Airflow 2.11 and 3.0 to 3.3 and each of their Pythons, or on PAIRS="2.11-py3.12 ..." alone
 test-versions: $(INSTALLED)

@@ -80,7 +80,7 @@ class Cluster:
     def __init__(self, folder: Path, dags_folder: Path, environment: dict[str, str]) -> None:
         self._folder = folder
         self.postgres_port, api_port = free_port(), free_port()
-        self._api = f"http://127.0.0.1:{api_port}"
+        self.url = f"http://127.0.0.1:{api_port}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._orphans: list[psutil.Process] = []
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
@@ -94,7 +94,7 @@ class Cluster:
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "6",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self._api}/execution/",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(api_port),
@@ -159,6 +159,15 @@ class Cluster:
             self._orphans += _processes_of_group(self._processes.pop(component).pid)
             self.start(component)
 
+    def wait_for_api(self) -> None:
+        """Wait until the API server answers."""
+        for _ in range(240):
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{self.url}/api/v2/version").is_success:
+                    return
+            time.sleep(0.5)
+        raise SystemExit(f"the API server does not answer; see {self._folder}")
+
     def log_of(self, component: str) -> Path:
         """Return the file that a component writes its log into."""
         return self._folder / f"{component}.log"
@@ -192,9 +201,9 @@ class Cluster:
         """Post until it is taken; a conflict says that it was, though the answer to an earlier post did not come."""
         for _ in range(120):
             with contextlib.suppress(httpx.TransportError):
-                token = httpx.get(f"{self._api}/auth/token").json().get("access_token")
+                token = httpx.get(f"{self.url}/auth/token").json().get("access_token")
                 headers = {"Authorization": f"Bearer {token}"}
-                answer = httpx.post(f"{self._api}/api/v2/{path}", headers=headers, json=body, timeout=60)
+                answer = httpx.post(f"{self.url}/api/v2/{path}", headers=headers, json=body, timeout=60)
                 if answer.is_success or answer.status_code == httpx.codes.CONFLICT:
                     return
             time.sleep(1)
