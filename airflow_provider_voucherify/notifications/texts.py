@@ -143,7 +143,7 @@ def texts_without_summary(task_id: str, failed: Failed | None = None, pages: Pag
     else:
         lines = [": ".join(filter(None, (f"Voucherify task {task_id} failed", failed.kind)))]
         lines += _wrapped(failed.message, MOST_LINES_OF_MESSAGE)
-        lines += _wrapped(f"What to do: {failed.advice}", MAX_LINES - 1 - len(lines)) if failed.advice else []
+        lines += _wrapped(f"What to do: {failed.advice}", MAX_LINES - 2 - len(lines)) if failed.advice else []
     links = [f"{name}: {url}" for name, url in (("Run", pages.sync), ("Log", pages.log)) if url]
     named = {RUN_PAGE: pages.sync, LOG_PAGE: pages.log}
     return {

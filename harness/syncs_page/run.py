@@ -69,7 +69,7 @@ def summary() -> SyncSummary:
         FailureReason(outcome="failed", key=f"key_{number}", message="Invalid payload", count=9, ids=["c1", "c2", "c3"])
         for number in range(5)
     ]
-    counts = {"rows_read": 20_000, "submitted": 1_955, "succeeded": 1_910, "updated": 1_900, "created": 10}
+    counts: Any = {"rows_read": 20_000, "submitted": 1_955, "succeeded": 1_910, "updated": 1_900, "created": 10}
     return SyncSummary(
         resource="customers",
         **counts,

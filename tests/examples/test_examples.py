@@ -169,8 +169,9 @@ def test_slack_and_a_mailbox_are_told_of_failures_and_no_error_text_becomes_mark
     assert ": Cannot find - &lt;!channel&gt; '''&lt;https://evil.example|*click*&gt;'''" in shown
     assert "{{ 1 / 0 }} Bcc: all@example.com: &lt;b&gt;GONE&lt;/b&gt;" in shown
     assert [character for character in "<>`" if character in shown] == []
-    url = html.escape(run.xcom("update_vouchers")["log_url"], quote=False)
-    assert link == f"\n<{url}|Log in Airflow>"
+    names = {"page_url": "Run in Airflow", "log_url": "Log in Airflow"}
+    urls = {name: run.xcom("update_vouchers")[name] for name in names}
+    assert link == "".join(f"\n<{html.escape(url, quote=False)}|{names[name]}>" for name, url in urls.items() if url)
     (mail,) = mailbox
     assert mail["subject"] == "alert_on_failures: 1 vouchers were not updated"
     assert mail["bcc"] is None

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseNotifier, task
@@ -15,18 +16,19 @@ from connections import SECRET_KEY
 from dags import run_dag, shown_links
 from installed import AIRFLOW
 
+from airflow_provider_voucherify.compat import Pages, has_plugin_pages
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-from airflow_provider_voucherify.links.async_action import report_url
+from airflow_provider_voucherify.links.async_action import PAGE_XCOM_KEY, report_url
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
 from airflow_provider_voucherify.models.endpoints import dashboard_url
 from airflow_provider_voucherify.models.errors import VoucherifyError
 from airflow_provider_voucherify.notifications.summary import VoucherifySummaryNotifier
 from airflow_provider_voucherify.notifications.texts import (
     Failed,
-    html_link,
+    html_links,
     html_text,
     ready_texts_of_mapped,
-    slack_link,
+    slack_links,
     slack_text,
     texts_without_summary,
 )
@@ -223,10 +225,12 @@ def test_what_a_task_has_failed_with_has_fewer_than_fifteen_lines_and_no_markup_
     error = VoucherifyError("<!channel> `x` " + "y " * 10_000)
     error.advice = "<b>do</b>"
 
-    texts = texts_without_summary("sync", Failed.of(error), "https://airflow/log")
+    texts = texts_without_summary("sync", Failed.of(error), Pages("https://airflow/log", sync="https://airflow/page"))
 
     assert len(texts["voucherify_text"].splitlines()) < 15
-    assert texts["voucherify_text"].endswith("\nWhat to do: <b>do</b>\nLog: https://airflow/log")
+    assert texts["voucherify_text"].endswith(
+        "\nWhat to do: <b>do</b>\nRun: https://airflow/page\nLog: https://airflow/log"
+    )
     assert "&lt;!channel&gt; 'x'" in texts["voucherify_slack_text"]
     assert "<b>" not in texts["voucherify_html"]
     assert "<!channel>" not in texts["voucherify_html"]
@@ -286,28 +290,44 @@ def test_texts_for_slack_and_mail_have_a_line_for_each_reason_whatever_is_in_it(
     assert mail.count("a b") == 1
 
 
-def test_an_alert_has_a_link_to_the_log_of_the_try(voucherify: LocalVoucherify) -> None:
+def test_an_alert_has_links_to_the_page_of_the_run_and_to_the_log_of_the_try(voucherify: LocalVoucherify) -> None:
     told: list[dict[str, Any]] = []
 
     run = run_dag(dag_with(on_failed_records_callback=told.append))
 
-    url = run.xcom("sync")["log_url"]
+    page, url = (run.xcom("sync")[name] for name in ("page_url", "log_url"))
     assert url == told[0]["ti"].log_url
     assert told[0]["voucherify_text"].splitlines()[-1] == f"Log: {url}"
-    assert told[0]["voucherify_slack_text"].endswith(f"\n```\n<{url.replace('&', '&amp;')}|Log in Airflow>")
+    links = [(page, "Run in Airflow"), (url, "Log in Airflow")] if page else [(url, "Log in Airflow")]
+    in_slack = "".join(f"\n<{address.replace('&', '&amp;')}|{name}>" for address, name in links)
+    assert told[0]["voucherify_slack_text"].endswith(f"\n```{in_slack}")
     assert told[0]["voucherify_html"].endswith(f'<p><a href="{html.escape(url)}">Log in Airflow</a></p>')
+
+
+@pytest.mark.needs_airflow("3.1", "user interfaces of plugins came with it")
+def test_the_page_of_a_run_is_an_extra_link_and_at_the_end_of_the_log(
+    voucherify: LocalVoucherify, task_log: Callable[[], str]
+) -> None:
+    run = run_dag(dag_with())
+
+    page = run.xcom("sync")["page_url"]
+    asked = parse_qs(urlsplit(page).query)
+    assert urlsplit(page).path == "/plugin/voucherify_syncs"
+    assert asked == {"dag": [run.dag_run.dag_id], "task": ["sync"], "run": [run.dag_run.run_id]}
+    assert run.xcom("sync", PAGE_XCOM_KEY) == page
+    assert f"Run: {page}" in task_log()
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "", None])
 def test_only_a_web_address_is_linked(url: str | None) -> None:
-    assert slack_link(url) == html_link(url) == ""
+    assert slack_links({"a": url}) == html_links({"a": url}) == ""
 
 
 def test_a_link_cannot_end_early() -> None:
     url = "https://airflow/dags/a>b|c<d\"'&e=1"
 
-    assert slack_link(url) == "\n<https://airflow/dags/a%3Eb%7Cc%3Cd%22%27&amp;e=1|Log in Airflow>"
-    assert html_link(url) == '<p><a href="https://airflow/dags/a%3Eb%7Cc%3Cd%22%27&amp;e=1">Log in Airflow</a></p>'
+    assert slack_links({"Log": url}) == "\n<https://airflow/dags/a%3Eb%7Cc%3Cd%22%27&amp;e=1|Log>"
+    assert html_links({"Log": url}) == '<p><a href="https://airflow/dags/a%3Eb%7Cc%3Cd%22%27&amp;e=1">Log</a></p>'
 
 
 def test_many_mapped_instances_are_told_in_a_line_each_those_with_failures_first() -> None:
@@ -368,9 +388,11 @@ def test_the_links_are_there_after_a_task_has_failed(voucherify: LocalVoucherify
     run = run_dag(dag_with(completion_timeout=0.1, report_path=str(tmp_path)))
 
     assert run.task_state("sync") == "failed"
+    page = run.xcom("sync", PAGE_XCOM_KEY) if has_plugin_pages() else None
     assert shown_links("links_and_notifiers", "sync") == {
         "Async actions in Voucherify": f"{voucherify.base_url}/v1/async-actions",
         "Report": "",
+        **({"Voucherify sync": page} if page else {}),
     }
 
 
