@@ -7,11 +7,17 @@ Every component of Airflow imports this module; what serves the page is imported
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
-from airflow.providers.common.compat.sdk import AirflowPlugin
+from airflow.providers.common.compat.sdk import AirflowPlugin, conf
 
 PREFIX = "/voucherify"
 """Of what the page asks for."""
+
+
+def _address(path: str) -> str:
+    """Return an address below the base URL, whose path Airflow 3.1 does not put before it."""
+    return urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/") + path
 
 
 class VoucherifySyncsPlugin(AirflowPlugin):
@@ -21,7 +27,7 @@ class VoucherifySyncsPlugin(AirflowPlugin):
     react_apps = [  # noqa: RUF012
         {
             "name": "Voucherify syncs",
-            "bundle_url": f"{PREFIX[1:]}/static/syncs.js",  # below the base URL, whatever its path
+            "bundle_url": _address(f"{PREFIX}/static/syncs.js"),
             "destination": "nav",
             "category": "browse",
             "url_route": "voucherify_syncs",  # compat.SYNCS_ROUTE, which is not imported here
