@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 from airflow_provider_voucherify.models.endpoints import Resource
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.plugins.runs import rendered_fields, resource_of
 from airflow_provider_voucherify.policies import State
+from airflow_provider_voucherify.storage.history_folder import HistoryFolder
 from airflow_provider_voucherify.sync.types.text import short_digest
 from airflow_provider_voucherify.task.history import run_name
 from airflow_provider_voucherify.task.row_tracking import RowTracking
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 
 SECONDS_FOR_FILES = 10.0
 """How long the files of earlier runs are searched."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,20 @@ class Memory:
     resource: str
 
     @classmethod
-    def of(cls, session: Session, instance: TaskInstance) -> Self | None:
-        """Return the memory of a task instance; None without a ``state``, or if Airflow does not have it any more."""
-        given = rendered_fields(session, instance).get("state")
-        try:
-            state = State.of("state", given) if given else None
-        except VoucherifyConfigurationError:  # Airflow has shortened it
-            return None
-        return None if state is None else cls(state, instance, resource_of(session, instance.dag_id, instance.task_id))
+    def of(cls, session: Session, *instances: TaskInstance) -> Self | None:
+        """
+        Return the memory of the first of some instances of a task of which Airflow still has the parameters.
+
+        None if that one has no ``state``, or Airflow has shortened it, or has the parameters of none.
+        """
+        for instance in instances:
+            if fields := rendered_fields(session, instance):
+                try:
+                    state = State.of("state", fields["state"]) if fields.get("state") else None
+                except VoucherifyConfigurationError:
+                    return None
+                return None if state is None else cls(state, instance, resource_of(session, instance))
+        return None
 
     @property
     def has_records(self) -> bool:
@@ -57,13 +63,13 @@ class Memory:
         return bool(self.state.conn_id) or self.state.outcomes == "jsonl"
 
     def tries(self) -> list[dict[str, Any]]:
-        """Return the tries of the run as the history has them, oldest first; none if that cannot be read."""
+        """Return the tries of the run as the history has them, oldest first."""
         run_key = short_digest(run_name(_context(self.instance)))
-        try:
-            return next(filter(None, (one.history.tries(run_key) for one in self._trackings(self.instance))), [])
-        except Exception:
-            log.warning("The history of %s cannot be read", self.instance, exc_info=True)
-            return []
+        for tracking in self._trackings(self.instance):
+            tries = tracking.history.tries(run_key)
+            if tries or self.state.conn_id:  # tables know a run without its resource
+                return tries
+        return []
 
     def of_record(self, record_id: str, instances: Sequence[TaskInstance], most: int) -> dict[str, Any]:
         """
@@ -72,24 +78,24 @@ class Memory:
         :param instances: of the runs whose files are looked through, newest first.
         :param most: lines, newest first.
         :returns: ``state``: what was confirmed last, or None; ``lines``, each with its time, outcome and run; and
-            ``runs_searched``: of how many runs there are lines, None for all. Times are Unix epoch seconds or ISO 8601.
+            ``runs_searched``: of how many runs the files were read to their end, None for tables. Times are Unix epoch
+            seconds or ISO 8601.
         """
         if self.state.conn_id:
-            known: dict[str, Any] = {"state": None, "lines": []}
-            for tracking in self._trackings(self.instance):
-                if tracking.tables is not None and not known["lines"]:
-                    known = tracking.tables.of_record(record_id, most)
+            found = (one.tables.of_record(record_id, most) for one in self._trackings(self.instance) if one.tables)
+            nothing: dict[str, Any] = {"state": None, "lines": []}
+            known = next((one for one in found if one["state"] or one["lines"]), nothing)
             return {**known, "runs_searched": None}
         lines: list[dict[str, Any]] = []
         until, searched = time.monotonic() + SECONDS_FOR_FILES, 0
-        for instance in instances:
-            if time.monotonic() > until or len(lines) >= most:
-                break
-            about = {"written_at": instance.end_date, "run_id": instance.run_id}
-            for tracking in self._trackings(instance):
-                found = tracking.history.of_record(record_id, most - len(lines))
-                lines.extend({**line, **about} for line in found)
-            searched += 1
+        with suppress(TimeoutError):
+            for instance in instances:
+                about = {"written_at": instance.end_date, "dag_id": instance.dag_id, "run_id": instance.run_id}
+                for tracking in self._trackings(instance):
+                    if isinstance(tracking.history, HistoryFolder):
+                        found_here = tracking.history.of_record(record_id, until)
+                        lines.extend({**line, **about} for line in islice(found_here, most - len(lines)))
+                searched += 1
         return {"state": None, "lines": lines, "runs_searched": searched}
 
     def _trackings(self, instance: TaskInstance) -> Iterator[RowTracking]:
@@ -101,4 +107,4 @@ class Memory:
 
 def _context(instance: TaskInstance) -> Any:
     """Return what names the run, as a task's context does."""
-    return {"ti": instance, "dag_run": instance.dag_run}
+    return {"ti": instance}

@@ -25,43 +25,43 @@ class Step(NamedTuple):
     lines: str | None = None
 
 
-def next_steps(
-    dag_id: str, task_id: str, state: str | None, summary: SyncSummary | None, *, has_state: bool
-) -> list[Step]:
+def next_steps(dag_id: str, state: str | None, summary: SyncSummary | None, *, has_state: bool) -> list[Step]:
     """
-    Return what can be done after a run.
+    Return what can be done after a run; nothing after one in which nothing went wrong.
 
     :param state: of the task instance.
     :param has_state: whether the task remembers what Voucherify has confirmed.
     """
-    return [*_after(summary), *_again(dag_id, task_id, state), *(_full_refresh(dag_id) if has_state else [])]
+    steps = [*_after(summary), *_again(state)]
+    return [*steps, *(_full_refresh(dag_id) if steps and has_state else [])]
 
 
 def _after(summary: SyncSummary | None) -> Iterator[Step]:
-    if summary is not None:
-        yield from map(Step, what_now(summary))
-        if summary.unexpected and summary.report_uri:
-            path = json.dumps(f"{summary.report_uri.rstrip('/')}/failures.jsonl")
-            resource = json.dumps(summary.resource or "customers")
-            yield Step(
-                "Send the failed records alone once they are put right, with a task such as",
-                f'VoucherifyBulkUpdateOperator(task_id="send_again", resource={resource}, path={path})',
-            )
-
-
-def _again(dag_id: str, task_id: str, state: str | None) -> Iterator[Step]:
-    if state in ("failed", "upstream_failed"):
-        task = shlex.quote(f"^{task_id}$")
+    if summary is None:
+        return
+    yield from map(Step, what_now(summary))
+    if summary.unexpected and summary.report_uri and summary.resource:
+        path = json.dumps(f"{summary.report_uri.rstrip('/')}/failures.jsonl")
         yield Step(
-            "Run the task again: what the try before has sent and Voucherify has confirmed is not sent again",
-            f"airflow tasks clear --yes --only-failed --task-regex {task} {shlex.quote(dag_id)}",
+            "Send the failed records alone once they are put right, with a task such as",
+            f'VoucherifyBulkUpdateOperator(task_id="send_again", resource="{summary.resource}", path={path})',
         )
+
+
+def _again(state: str | None) -> Iterator[Step]:
+    if state == "failed":
+        yield Step(
+            "Run it again: clear the task in Airflow (the page with its log has a button for it). With a state, what "
+            "Voucherify has confirmed is not sent again"
+        )
+    if state == "upstream_failed":
+        yield Step("The task before it failed: clear that one in Airflow, and this one runs too")
 
 
 def _full_refresh(dag_id: str) -> Iterator[Step]:
     yield Step(
-        "Send every row, whatever was confirmed before, by a task with this parameter",
-        'full_refresh="{{ params.full_refresh }}"',
+        "If values at Voucherify are in doubt, send every row, whatever was confirmed before: give the task",
+        """full_refresh="{{ params.get('full_refresh', False) }}\"""",
     )
     conf = shlex.quote(json.dumps({"full_refresh": True}))
-    yield Step("and a run that asks for it", f"airflow dags trigger {shlex.quote(dag_id)} --conf {conf}")
+    yield Step("and start a run that asks for it", f"airflow dags trigger {shlex.quote(dag_id)} --conf {conf}")

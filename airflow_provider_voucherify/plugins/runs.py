@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -24,11 +25,15 @@ from airflow_provider_voucherify.sync.results.summary import SyncSummary
 MAX_INSTANCES = 50_000
 """Task instances of one answer, the newest."""
 
+OVERDUE = timedelta(hours=1)
+"""How late a run may begin: Airflow begins it within seconds, unless it has no scheduler or too much to do."""
+
 _LOOKED_AT = 20
 
 T = TypeVar("T")
 
-_WORST_FIRST = ("failed", "upstream_failed", "up_for_retry", "up_for_reschedule", "running", "deferred", "queued")
+_FAILED = ("failed", "upstream_failed")
+_DONE = ("success", "skipped")
 
 _OURS = or_(TaskInstance.operator.contains("oucherify"), TaskInstance.custom_operator_name.contains("oucherify"))
 
@@ -41,14 +46,27 @@ def syncs_of(session: Session, most: int, *conditions: ColumnElement[bool]) -> I
     :param conditions: on task instances.
     """
     for dag_id, task_id, runs in _by_task(session, most, *conditions):
-        returned = [[glance for one in run if (glance := _decoded(one.value, _Glance)) is not None] for run in runs]
+        returned = [_glances(run) for run in runs]
+        shown = next((at for at, run in enumerate(runs) if _counts(run, returned[at])), 0)
+        last, newest = _run(runs[shown]), runs[0]
         yield {
             "dag_id": dag_id,
             "task_id": task_id,
-            "resource": next((one.resource for run in returned for one in run if one.resource), None),
-            "last": _run(runs[0]),
+            "resources": sorted({one.resource for run in returned for one in run if one.resource}),
+            "last": last,
+            "since": None if shown == 0 else {"run_id": newest[0].run_id, "state": _state_of(newest)},
             "attention": [_attention(_state_of(run), of_run) for run, of_run in zip(runs, returned, strict=True)],
         }
+
+
+def _glances(run: list[Any]) -> list[_Glance]:
+    return [glance for one in run if (glance := _decoded(one.value, _Glance)) is not None]
+
+
+def _counts(run: list[Any], returned: list[_Glance]) -> bool:
+    """Say whether a run tells how a sync stands: it has ended, and is neither a dry run nor a backfill of old dates."""
+    has_ended = all(one.state in (*_FAILED, *_DONE) for one in run)
+    return has_ended and run[0].run_type != "backfill" and not any(one.dry_run for one in returned)
 
 
 def runs_of(session: Session, most: int, dag_id: str, task_id: str) -> list[dict[str, Any]]:
@@ -61,9 +79,11 @@ def _by_task(
     session: Session, most: int, *conditions: ColumnElement[bool]
 ) -> Iterator[tuple[str, str, list[list[Any]]]]:
     """Yield the tasks of this provider with the instances of each of their last runs, newest first."""
-    newest_first = sorted(
-        session.execute(_instances(most, *conditions)), key=lambda one: (one.dag_id, one.task_id, -one.number_of_run)
-    )
+    instances = list(session.execute(_instances(most, *conditions)))
+    if len(instances) > MAX_INSTANCES:  # the oldest of these runs may not be whole
+        oldest = max(one.place for one in instances)
+        instances = [one for one in instances if one.place < oldest]
+    newest_first = sorted(instances, key=lambda one: (one.dag_id, one.task_id, -one.number_of_run))
     for (dag_id, task_id), of_task in groupby(newest_first, key=lambda one: (one.dag_id, one.task_id)):
         yield dag_id, task_id, [list(run) for _, run in groupby(of_task, key=lambda one: one.number_of_run)]
 
@@ -79,7 +99,7 @@ def newest_instances(session: Session, dag_id: str, task_id: str, map_index: int
     """Return the last task instances of a task that have begun, newest first."""
     ti = TaskInstance
     of_task = (_OURS, ti.dag_id == dag_id, ti.task_id == task_id, ti.map_index == map_index)
-    began = select(ti).where(*of_task, ti.start_date.is_not(None))
+    began = select(ti).where(*of_task, ti.start_date.is_not(None), ti.state.not_in(("upstream_failed", "skipped")))
     return list(session.scalars(began.order_by(ti.start_date.desc()).limit(most)))
 
 
@@ -112,10 +132,13 @@ def summaries_of_run(session: Session, dag_id: str, task_id: str, run_id: str) -
     return {one.map_index: summary_of(one.value) for one in found}
 
 
-def resource_of(session: Session, dag_id: str, task_id: str) -> str:
-    """Return the resource that a task has updated in one of its last runs; empty if none of them can tell."""
+def resource_of(session: Session, instance: TaskInstance) -> str:
+    """Return the resource that a task of this map index has updated in one of its last runs; empty if none can tell."""
     xcom = XComModel
-    of_task = (xcom.dag_id == dag_id, xcom.task_id == task_id, xcom.key == "return_value")
+    of_task = (
+        *(xcom.dag_id == instance.dag_id, xcom.task_id == instance.task_id, xcom.map_index == instance.map_index),
+        xcom.key == "return_value",
+    )
     values = session.scalars(select(xcom.value).where(*of_task).order_by(xcom.dag_run_id.desc()).limit(_LOOKED_AT))
     summaries = (summary_of(value) for value in values)
     return next((one.resource for one in summaries if one is not None and one.resource), "")
@@ -140,9 +163,10 @@ def tries_of(session: Session, instance: TaskInstance) -> list[dict[str, Any]]:
         earlier.map_index == instance.map_index,
     )
     tries: Sequence[Any] = session.scalars(select(earlier).where(*of_instance).order_by(earlier.try_number)).all()
+    is_there = any(one.try_number == instance.try_number for one in tries)  # it waits for its next try
     return [
         {"try_number": one.try_number, "status": one.state, "started_at": one.start_date, "finished_at": one.end_date}
-        for one in (*tries, instance)
+        for one in (*tries, *([] if is_there else [instance]))
     ]
 
 
@@ -157,11 +181,25 @@ def assets_of(session: Session, instance: TaskInstance) -> list[dict[str, Any]]:
     return [{"id": one.id, "name": one.name} for one in session.execute(found)]
 
 
+def dags_of_ours(session: Session) -> set[str]:
+    """Return the DAGs that Airflow still has and in which a task of this provider has run."""
+    is_there = DagModel.is_stale.is_(False)
+    dag_ids = select(TaskInstance.dag_id).distinct().where(_OURS)
+    return set(session.scalars(select(DagModel.dag_id).where(is_there, DagModel.dag_id.in_(dag_ids))))
+
+
 def next_runs(session: Session, dag_ids: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Return when DAGs run next, unless they are paused, by DAG id."""
+    """Return when DAGs run next, unless they are paused, by DAG id; ``is_overdue`` if that should have begun."""
     columns = select(DagModel.dag_id, DagModel.next_dagrun_create_after, DagModel.is_paused)
+    late = datetime.now(UTC) - OVERDUE
     return {
-        dag.dag_id: {"next_run": None if dag.is_paused else dag.next_dagrun_create_after, "is_paused": dag.is_paused}
+        dag.dag_id: {
+            "next_run": None if dag.is_paused else dag.next_dagrun_create_after,
+            "is_paused": dag.is_paused,
+            "is_overdue": bool(
+                not dag.is_paused and dag.next_dagrun_create_after and dag.next_dagrun_create_after < late
+            ),
+        }
         for dag in session.execute(columns.where(DagModel.dag_id.in_(dag_ids)))
     }
 
@@ -189,12 +227,13 @@ def _instances(most: int, *conditions: ColumnElement[bool]) -> Select[Any]:
     columns = (ti.dag_id, ti.task_id, ti.map_index, ti.run_id, ti.state, ti.start_date, ti.end_date, ti.try_number)
     place = func.dense_rank().over(partition_by=(ti.dag_id, ti.task_id), order_by=run.id.desc())
     numbered = (
-        select(*columns, run.id.label("number_of_run"), run.run_after, place.label("place"))
+        select(*columns, run.id.label("number_of_run"), run.run_after, run.run_type, place.label("place"))
         .join(run, and_(run.dag_id == ti.dag_id, run.run_id == ti.run_id))
-        .where(_OURS, ti.state.is_not(None), ti.state != "removed", *conditions)
+        .where(_OURS, or_(ti.state.is_(None), ti.state != "removed"), *conditions)
         .subquery()
     )
-    newest = select(numbered).where(numbered.c.place <= most).order_by(numbered.c.place).limit(MAX_INSTANCES).subquery()
+    of_last_runs = select(numbered).where(numbered.c.place <= most)
+    newest = of_last_runs.order_by(numbered.c.place).limit(MAX_INSTANCES + 1).subquery()
     same = (getattr(xcom, name) == newest.c[name] for name in ("dag_id", "task_id", "run_id", "map_index"))
     returned = and_(*same, xcom.key == "return_value")
     return select(newest, cast(xcom.value, Text).label("value")).outerjoin(xcom, returned)
@@ -207,6 +246,7 @@ class _Glance(msgspec.Struct):
     failed: int | None = None
     refused: int = 0
     not_reported: int | None = None
+    dry_run: bool = False
     expected_by_key: dict[str, int] = {}
     warning: str | None = None
 
@@ -215,9 +255,14 @@ class _Glance(msgspec.Struct):
         return max(0, (self.failed or 0) + self.refused - sum(self.expected_by_key.values()))
 
 
-def _state_of(instances: list[Any]) -> str:
-    states = [one.state for one in instances]
-    return next((state for state in _WORST_FIRST if state in states), states[0])
+def _state_of(instances: list[Any]) -> str | None:
+    """Return the state of a run that says most of its instances: failed, not ended, or done."""
+    states = {one.state for one in instances}
+    for some in (_FAILED, sorted(filter(None, states - {*_FAILED, *_DONE})), (None,), _DONE):
+        for state in some:
+            if state in states:
+                return state
+    return None
 
 
 def _attention(state: str | None, returned: Iterable[_Glance | SyncSummary]) -> int:
@@ -226,9 +271,9 @@ def _attention(state: str | None, returned: Iterable[_Glance | SyncSummary]) -> 
 
     4: the task failed; 3: rows failed that were not expected to; 2: a warning; 1: it has not ended; 0: nothing.
     """
-    if state in ("failed", "upstream_failed"):
+    if state in _FAILED:
         return 4
-    level = 0 if state in ("success", "skipped") else 1
+    level = 0 if state in _DONE else 1
     for one in returned:
         level = max(level, 3 if one.unexpected else 2 if one.warning or one.not_reported else 0)
     return level

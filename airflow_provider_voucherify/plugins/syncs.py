@@ -17,7 +17,7 @@ PREFIX = "/voucherify"
 
 def _address(path: str) -> str:
     """Return an address below the base URL, whose path Airflow 3.1 does not put before it."""
-    return urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/") + path
+    return urlsplit(str(conf.get("api", "base_url", fallback=""))).path.rstrip("/") + path
 
 
 class VoucherifySyncsPlugin(AirflowPlugin):

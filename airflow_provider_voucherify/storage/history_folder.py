@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +13,8 @@ import msgspec
 from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
 from airflow_provider_voucherify.sync.types.outcome import TRY
 from airflow_provider_voucherify.sync.types.text import short_digest
+
+_LINES_PER_LOOK_AT_THE_CLOCK = 1_000
 
 
 class HistoryFolder:
@@ -70,17 +73,22 @@ class HistoryFolder:
                 found.append({column: attempt.get(column) for column in TRY})
         return sorted(found, key=lambda one: str(one["started_at"]))
 
-    def of_record(self, record_id: str, most: int) -> list[dict[str, Any]]:
-        """Return the outcomes of a record in the run, newest first, from files of JSON lines."""
-        lines: list[dict[str, Any]] = []
+    def of_record(self, record_id: str, until: float) -> Iterator[dict[str, Any]]:
+        """
+        Yield the outcomes of a record in the run, those of the last try first, from files of JSON lines.
+
+        :param until: when to stop, by ``time.monotonic()``.
+        :raises TimeoutError: it is later than that.
+        """
         needle = msgspec.json.encode(record_id)
         folder = f"outcomes/{self._run_folder}"
-        for file in sorted((name for name in self._folder.names(folder) if name.endswith(".jsonl")), reverse=True):
-            number = file.removeprefix("try=").partition(".")[0]
-            for line in self._folder.lines(f"{folder}/{file}"):
-                if needle in line and (outcome := msgspec.json.decode(line))["id"] == record_id and len(lines) < most:
-                    lines.append({**outcome, "reason_key": outcome["key"], "try_number": number})
-        return lines
+        files = {name: _number_of(name) for name in self._folder.names(folder) if name.endswith(".jsonl")}
+        for file in sorted(files, key=files.__getitem__, reverse=True):
+            for number, line in enumerate(self._folder.lines(f"{folder}/{file}")):
+                if number % _LINES_PER_LOOK_AT_THE_CLOCK == 0 and time.monotonic() > until:
+                    raise TimeoutError
+                if needle in line and (outcome := msgspec.json.decode(line))["id"] == record_id:
+                    yield {**outcome, "reason_key": outcome["key"], "try_number": files[file]}
 
     def _statuses(self) -> dict[str, list[str]]:
         """Return what is there of each try of the run."""
@@ -94,6 +102,11 @@ class HistoryFolder:
         times = {key: _time(value) for key, value in attempt.items() if isinstance(value, float)}
         with self._folder.write(f"{self._run}/{name}.{attempt['status']}.json") as file:
             file.write(msgspec.json.encode({**self._sync, **attempt, **times}))
+
+
+def _number_of(file: str) -> int:
+    """Return the number of the try that has written a file of outcomes."""
+    return int(file.removeprefix("try=").partition(".")[0])
 
 
 def _file_name(attempt: Mapping[str, Any], try_id: str) -> str:

@@ -35,9 +35,6 @@ class History(Protocol):
     def tries(self, run_key: str) -> list[dict[str, Any]]:
         """Return the tries of a run, oldest first, each with the columns ``TRY``."""
 
-    def of_record(self, record_id: str, most: int) -> list[dict[str, Any]]:
-        """Return the last outcomes of a record, newest first."""
-
 
 class TryRecord:
     """

@@ -134,8 +134,10 @@ class HistoryTables:
 
     def of_record(self, record_id: str, most: int) -> list[dict[str, Any]]:
         """Return the last lines of a record, newest first, each with the run that wrote it."""
-        names = ("written_at", "outcome", "reason_key", "message", "details", "content", "run_id", "try_number")
-        columns = ", ".join(f"{'runs' if name in ('run_id', 'try_number') else 'entries'}.{name}" for name in names)
+        of_line = ("written_at", "outcome", "reason_key", "message", "details", "content")
+        of_run = ("dag_id", "run_id", "try_number")
+        names = (*of_line, *of_run)
+        columns = ", ".join([*(f"entries.{name}" for name in of_line), *(f"runs.{name}" for name in of_run)])
         mark = self._database.mark
         lines = (
             f"select {columns} from {self._changelog} entries "  # noqa: S608

@@ -72,7 +72,10 @@ class StateTable:
 
     def of_record(self, record_id: str) -> dict[str, Any] | None:
         """Return the state of one record; ``is_certain`` if Voucherify has it as it was in the source last."""
-        names = ("outcome", "reason_key", "message", "attempts", "confirmed_at", "failing_since", "content", "digest")
+        names = (
+            *("outcome", "reason_key", "message", "attempts", "confirmed_at", "failing_since", "content", "run_name"),
+            "digest",
+        )
         mark = self._database.mark
         select = f"select {', '.join(names)} from {self._table} where record_key = {mark}"  # noqa: S608
         with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:

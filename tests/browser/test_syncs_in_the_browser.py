@@ -228,7 +228,7 @@ def test_a_night_that_failed_early_and_one_that_was_cleared(visit: Visit, runs: 
     tries = page.get_by_role("table", name="Tries").get_by_role("row")
     expect(tries).to_have_count(3)
     expect(tries.nth(1)).to_contain_text("1 of 2 rows failed or were refused")
-    expect(page.get_by_text("airflow tasks clear")).to_be_visible()
+    expect(page.get_by_text("clear the task in Airflow")).to_be_visible()
 
 
 def test_what_happened_to_a_record(visit: Visit, runs: dict[str, str]) -> None:
@@ -292,6 +292,16 @@ def test_below_a_path_links_stay_below_it(visit: Visit, urls: dict[str, str], ru
     assert page.url.startswith(f"{urls['below']}/plugin/voucherify_syncs?dag=segments")
     log = page.get_by_role("link", name="Log in Airflow")
     expect(log).to_have_attribute("href", re.compile(f"^{urls['below']}/dags/segments/runs/"))
+
+
+def test_the_menu_leads_back_to_the_list(visit: Visit) -> None:
+    page = visit()
+    for _ in range(2):
+        page.get_by_role("link", name="segments.sync").click()
+        expect(page.get_by_label("Run:")).to_be_visible()
+        page.get_by_role("button", name="Browse").click()
+        page.get_by_role("menuitem", name="Voucherify syncs").click()
+        expect(page.get_by_role("table", name="Syncs")).to_be_visible()
 
 
 def test_by_keyboard_alone(visit: Visit) -> None:

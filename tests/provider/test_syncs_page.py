@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 import pytest
+from airflow.models.dag import DagModel
+from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.providers.common.compat.sdk import DAG, Asset
+from airflow.utils.session import create_session
 from dags import DagRunResult, clear_and_run, run_dag
 from installed import AIRFLOW
 
@@ -78,10 +85,10 @@ def syncs_of(answer: Any) -> dict[str, Any]:
     return {one["dag_id"]: one for one in answer.json()["syncs"]}
 
 
-def run_page(api: Any, run: DagRunResult, **more: Any) -> dict[str, Any]:
+def run_page(api: Any, run: DagRunResult, part: str = "run", **more: Any) -> dict[str, Any]:
     """Return what the page of a run is told."""
     place = {"dag_id": run.dag_run.dag_id, "task_id": "sync", "run_id": run.dag_run.run_id}
-    answer = api.get("/voucherify/api/run", params={**place, **more}, headers=headers())
+    answer = api.get(f"/voucherify/api/{part}", params={**place, **more}, headers=headers())
     assert answer.status_code == 200, answer.text
     told: dict[str, Any] = answer.json()
     return told
@@ -95,7 +102,7 @@ def test_the_list_has_the_last_runs_of_each_sync(api: Any, voucherify: LocalVouc
 
     assert (one["task_id"], one["attention"]) == ("sync", [3, 0])
     last = one["last"]
-    assert (last["run_id"], last["state"], one["resource"]) == (run.dag_run.run_id, "success", "customers")
+    assert (last["run_id"], last["state"], one["resources"]) == (run.dag_run.run_id, "success", ["customers"])
     assert (last["parts"], last["reasons"]) == ({"updated": 1, "refused": 1}, {"missing_key": 1})
     assert "summary" not in last, "the list is brief"
 
@@ -129,8 +136,30 @@ def test_a_run_has_its_whole_summary_what_it_means_and_what_to_do(api: Any, vouc
     assert ["rows_read", "2", "rows of the source; None for a sensor, which does not read it."] in told["numbers"]
     texts = [text for text, _ in told["next_steps"]]
     assert any("To do: fix 1 row" in text for text in texts)
-    (again,) = (lines for text, lines in told["next_steps"] if text.startswith("Run the task again"))
-    assert again == "airflow tasks clear --yes --only-failed --task-regex '^sync$' whole"
+    assert any("clear the task in Airflow" in text for text in texts)
+
+
+def test_after_a_run_in_which_nothing_went_wrong_there_is_nothing_to_do(
+    api: Any, voucherify: LocalVoucherify, tmp_path: Path
+) -> None:
+    run = sync("in_order", [{"source_id": "c1"}], state={"path": str(tmp_path)})
+    assert run_page(api, run)["next_steps"] == []
+
+
+def test_the_line_for_a_full_refresh_works_with_and_without_it(
+    api: Any, voucherify: LocalVoucherify, tmp_path: Path
+) -> None:
+    told = run_page(api, sync("refreshed", [{"name": "?"}], state={"path": str(tmp_path)}))
+    (line,) = (lines for _, lines in told["next_steps"] if lines and lines.startswith("full_refresh"))
+
+    template = line.removeprefix("full_refresh=").strip('"')
+    rows = [{"source_id": "c1"}]
+    with DAG("refreshes", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator(
+            task_id="sync", resource="customers", records=rows, state={"path": str(tmp_path)}, full_refresh=template
+        )
+    unchanged = [run_dag(dag, conf).xcom("sync")["unchanged"] for conf in (None, None, {"full_refresh": True})]
+    assert unchanged == [0, 1, 0]
 
 
 def test_a_run_leads_to_its_report_its_actions_and_its_assets(
@@ -162,7 +191,7 @@ def test_a_night_that_failed_early_says_why_by_its_history(
 
         assert (one["last"]["state"], one["last"]["parts"], one["last"]["attention"]) == ("failed", None, 4)
         assert told["summary"] is None
-        (recorded,) = told["recorded_tries"]
+        (recorded,) = run_page(api, run, "tries")["tries"]
         assert (recorded["status"], recorded["try_number"]) == ("failed", 1)
         assert "is_not_there" in recorded["error_message"]
         assert any("full_refresh" in (lines or "") for _, lines in told["next_steps"])
@@ -188,9 +217,65 @@ def test_a_mapped_task_is_one_sync_with_its_instances(api: Any, voucherify: Loca
     last = one["last"]
     assert (last["instances"], last["state"], last["parts"]) == (2, "failed", {"created": 2, "refused": 1})
     told = run_page(api, run)
-    assert [(each["map_index"], each["state"]) for each in told["instances"]] == [(0, "success"), (1, "failed")]
+    assert [(each["map_index"], each["state"]) for each in told["instances"]] == [(1, "failed"), (0, "success")]
     assert "instance" not in told
     assert run_page(api, run, map_index=1)["summary"]["refused"] == 1
+
+
+def test_a_task_that_waits_for_its_next_try_is_listed_once(api: Any, voucherify: LocalVoucherify) -> None:
+    run = sync("retried", [{"name": "?"}], retries=1, retry_delay=timedelta(hours=1))
+    with create_session() as session:
+        session.query(TaskInstance).filter_by(dag_id="retried").one().prepare_db_for_next_try(session)
+
+    assert [one["try_number"] for one in run_page(api, run)["tries"]] == [1]
+
+
+def test_what_was_cleared_is_not_taken_for_what_was_before(api: Any, voucherify: LocalVoucherify) -> None:
+    sync("cleared_all", [{"source_id": "c1"}])
+    with create_session() as session:
+        clear_task_instances(session.query(TaskInstance).filter_by(dag_id="cleared_all").all(), session)
+
+    last = syncs_of(api.get("/voucherify/api/syncs", headers=headers()))["cleared_all"]["last"]
+    assert (last["state"], last["attention"]) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("states", "state", "attention"),
+    [
+        (["success", "scheduled"], "scheduled", 1),
+        (["scheduled", "success"], "scheduled", 1),
+        ([None, "success"], None, 1),
+        (["success", "skipped"], "success", 0),
+        (["success", "failed", "running"], "failed", 4),
+    ],
+)
+def test_a_mapped_task_is_as_far_as_the_one_that_is_furthest_behind(
+    states: list[str | None], state: str | None, attention: int
+) -> None:
+    from airflow_provider_voucherify.plugins import runs
+
+    instances = [SimpleNamespace(state=one) for one in states]
+    assert runs._state_of(instances) == state
+    assert runs._attention(state, []) == attention
+
+
+def test_a_dry_run_does_not_hide_the_night_before_it(api: Any, voucherify: LocalVoucherify) -> None:
+    night = sync("then_dry", [{"name": "?"}])
+    sync("then_dry", [{"source_id": "c1"}], dry_run=True)
+
+    one = syncs_of(api.get("/voucherify/api/syncs", headers=headers()))["then_dry"]
+
+    assert (one["last"]["run_id"], one["last"]["attention"]) == (night.dag_run.run_id, 4)
+    assert one["since"]["state"] == "success"
+
+
+def test_a_dag_that_is_gone_is_not_listed(api: Any, voucherify: LocalVoucherify) -> None:
+    sync("gone", [{"source_id": "c1"}])
+    assert "gone" in syncs_of(api.get("/voucherify/api/syncs", headers=headers()))
+    with create_session() as session:
+        session.query(DagModel).filter_by(dag_id="gone").update({"is_stale": True})
+
+    assert "gone" not in syncs_of(api.get("/voucherify/api/syncs", headers=headers()))
 
 
 def test_a_task_behind_one_that_failed_is_a_night_that_did_not_run(api: Any, voucherify: LocalVoucherify) -> None:
@@ -201,7 +286,7 @@ def test_a_task_behind_one_that_failed_is_a_night_that_did_not_run(api: Any, vou
 
     listed = api.get("/voucherify/api/syncs", headers=headers()).json()["syncs"]
     (one,) = (one for one in listed if (one["dag_id"], one["task_id"]) == ("behind", "sync"))
-    assert (one["last"]["state"], one["last"]["parts"]) == ("upstream_failed", None)
+    assert (one["last"]["state"], one["last"]["parts"], one["last"]["attention"]) == ("upstream_failed", None, 4)
 
 
 @pytest.mark.parametrize("value", ["a reference of a backend", {"rows_read": "many"}, [1], None])
@@ -260,6 +345,89 @@ def test_a_record_is_told_from_the_tables_of_the_state(
     assert (away.status_code, "nowhere" in away.text) == (503, False)
 
 
+def test_a_record_that_has_not_changed_for_long_is_still_known(
+    api: Any, voucherify: LocalVoucherify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", f'{{"conn_type": "sqlite", "host": "{tmp_path}/books.db"}}')
+    sync("long_ago", [{"source_id": "c1"}], state="books")
+    with closing(sqlite3.connect(tmp_path / "books.db")) as books, books:
+        books.execute("delete from voucherify_changelog")
+
+    params = {"dag_id": "long_ago", "task_id": "sync", "record_id": "c1"}
+    known = api.get("/voucherify/api/record", params=params, headers=headers()).json()
+
+    assert (known["state"]["outcome"], known["lines"]) == ("created", [])
+
+
+def test_a_record_is_known_after_a_night_in_which_the_task_did_not_begin(
+    api: Any, voucherify: LocalVoucherify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", f'{{"conn_type": "sqlite", "host": "{tmp_path}/books.db"}}')
+    for rows in ([{"source_id": "x"}], [{"name": "?"}]):
+        with DAG("did_not_begin", schedule=None) as dag:
+            before = VoucherifyBulkUpdateOperator(task_id="before", resource="customers", records=rows)
+            records = [{"source_id": "c1"}]
+            before >> VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", records=records, state="books")
+        run_dag(dag)
+
+    params = {"dag_id": "did_not_begin", "task_id": "sync", "record_id": "c1"}
+    answer = api.get("/voucherify/api/record", params=params, headers=headers())
+    assert answer.json()["state"]["outcome"] == "created"
+
+
+def test_each_instance_of_a_mapped_task_has_records_of_its_own_resource(
+    api: Any, voucherify: LocalVoucherify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", f'{{"conn_type": "sqlite", "host": "{tmp_path}/books.db"}}')
+    parts = [{"resource": name, "records": [{"source_id": f"of {name}"}]} for name in ("customers", "products")]
+    with DAG("by_resource", schedule=None) as dag:
+        VoucherifyBulkUpdateOperator.partial(task_id="sync", state="books").expand_kwargs(parts)
+    run_dag(dag)
+
+    assert syncs_of(api.get("/voucherify/api/syncs", headers=headers()))["by_resource"]["resources"] == [
+        "customers",
+        "products",
+    ]
+    for map_index, name in enumerate(("customers", "products")):
+        params = {"dag_id": "by_resource", "task_id": "sync", "record_id": f"of {name}", "map_index": map_index}
+        known = api.get("/voucherify/api/record", params=params, headers=headers()).json()
+        assert known["state"]["outcome"] == "created"
+
+
+def test_a_shared_state_shows_nothing_that_a_dag_has_written_which_the_viewer_may_not_see(
+    api: Any,
+    voucherify: LocalVoucherify,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    only_mine: None,
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", f'{{"conn_type": "sqlite", "host": "{tmp_path}/books.db"}}')
+    state = {"conn_id": "books", "sync_name": "of both", "keep_values": True}
+    sync("mine", [{"source_id": "c1"}], state=state)
+    sync("theirs", [{"source_id": "c1", "name": "Secret"}], state=state)
+
+    params = {"dag_id": "mine", "task_id": "sync", "record_id": "c1"}
+    viewer = api.get("/voucherify/api/record", params=params, headers=headers("VIEWER", "viewer"))
+    admin = api.get("/voucherify/api/record", params=params, headers=headers())
+
+    assert ("Secret" in viewer.text, "Secret" in admin.text) == (False, True)
+    assert [line["dag_id"] for line in viewer.json()["lines"]] == ["mine"]
+    assert viewer.json()["state"] is None
+
+
+def test_the_files_of_a_folder_are_searched_for_a_limited_time(
+    api: Any, voucherify: LocalVoucherify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_voucherify.plugins import memory
+
+    sync("searched", [{"source_id": "c1"}], state={"path": str(tmp_path), "outcomes": "jsonl"})
+    monkeypatch.setattr(memory, "SECONDS_FOR_FILES", -1.0)
+
+    params = {"dag_id": "searched", "task_id": "sync", "record_id": "c1"}
+    found = api.get("/voucherify/api/record", params=params, headers=headers()).json()
+    assert found == {"state": None, "lines": [], "runs_searched": 0}
+
+
 def test_a_record_is_found_in_the_files_of_a_folder(api: Any, voucherify: LocalVoucherify, tmp_path: Path) -> None:
     state = {"path": str(tmp_path), "outcomes": "jsonl"}
     for rows in ([{"source_id": "c1"}], [{"source_id": "c1", "name": "Ann"}, {"source_id": "c11"}, {"name": "c1"}]):
@@ -269,7 +437,7 @@ def test_a_record_is_found_in_the_files_of_a_folder(api: Any, voucherify: LocalV
     found = api.get("/voucherify/api/record", params=params, headers=headers()).json()
 
     assert (found["state"], found["runs_searched"]) == (None, 2)
-    assert [(line["outcome"], line["try_number"]) for line in found["lines"]] == [("updated", "1"), ("created", "1")]
+    assert [(line["outcome"], line["try_number"]) for line in found["lines"]] == [("updated", 1), ("created", 1)]
     assert found["lines"][0]["run_id"] == run.dag_run.run_id
 
 
@@ -279,11 +447,17 @@ def test_without_outcomes_it_says_what_that_takes(api: Any, voucherify: LocalVou
 
     answer = api.get("/voucherify/api/record", params=params, headers=headers())
 
-    assert (answer.status_code, "Nothing is kept of single records" in answer.json()["detail"]) == (404, True)
+    assert (answer.status_code, "Nothing is known of single records" in answer.json()["detail"]) == (404, True)
 
 
 OF_MINE = "dag_id=mine&task_id=sync"
-PATHS = ["syncs", f"sync?{OF_MINE}", f"run?{OF_MINE}&run_id=r", f"record?{OF_MINE}&record_id=c1"]
+PATHS = [
+    "syncs",
+    f"sync?{OF_MINE}",
+    f"run?{OF_MINE}&run_id=r",
+    f"tries?{OF_MINE}&run_id=r",
+    f"record?{OF_MINE}&record_id=c1",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -300,11 +474,11 @@ def test_a_viewer_of_one_dag_sees_that_one_alone(api: Any, voucherify: LocalVouc
 
     listed = syncs_of(api.get("/voucherify/api/syncs", headers=viewer))
     theirs = {"dag_id": "theirs", "task_id": "sync", "run_id": "r", "record_id": "c1"}
-    of_one_dag = ("sync", "run", "record")
+    of_one_dag = ("sync", "run", "tries", "record")
     refused = [api.get(f"/voucherify/api/{name}", params=theirs, headers=viewer).status_code for name in of_one_dag]
 
     assert set(listed) == {"mine"}
-    assert refused == [403, 403, 403]
+    assert refused == [403] * 4
     assert {"mine", "theirs"} <= set(syncs_of(api.get("/voucherify/api/syncs", headers=headers())))
 
 

@@ -330,6 +330,8 @@ const Items = ({ title, items }) =>
 
 // All syncs
 
+const need = (sync) => Math.max(sync.last.attention, sync.is_overdue ? 2 : 0);
+
 function Syncs() {
   const [text, setText] = useState("");
   const [resource, setResource] = useState("");
@@ -339,11 +341,12 @@ function Syncs() {
     if (!all.length) return h.p("No task of this provider has run yet in a DAG that you may see.");
     const shown = all
       .filter(
-        (sync) => sync.name.toLowerCase().includes(text.toLowerCase()) && (!resource || sync.resource === resource),
+        (sync) =>
+          sync.name.toLowerCase().includes(text.toLowerCase()) && (!resource || sync.resources.includes(resource)),
       )
-      .filter((sync) => !onlyThose || sync.last.attention > 1)
-      .sort((a, b) => b.last.attention - a.last.attention || new Date(b.last.run_after) - new Date(a.last.run_after));
-    const needy = all.filter((sync) => sync.last.attention > 1).length;
+      .filter((sync) => !onlyThose || need(sync) > 1)
+      .sort((a, b) => need(b) - need(a) || new Date(b.last.run_after) - new Date(a.last.run_after));
+    const needy = all.filter((sync) => need(sync) > 1).length;
     return together(
       h.p(
         { role: "status" },
@@ -383,6 +386,11 @@ function NotAccepted({ run }) {
   return e(Bad, { is: failed }, `${number(failed)}${share}`);
 }
 
+const nextRun = (sync) => {
+  if (sync.is_paused) return "paused";
+  return sync.is_overdue ? e(Bad, { is: true }, `overdue: ${when(sync.next_run)}`) : when(sync.next_run);
+};
+
 const OF_SYNCS = [
   [
     "Sync",
@@ -392,7 +400,9 @@ const OF_SYNCS = [
         e(To, { place: placeOfSync(sync) }, sync.name),
         h.div(
           { className: "quiet" },
-          [sync.resource, sync.last.instances && `${sync.last.instances} mapped`].filter(Boolean).join(", "),
+          [sync.resources.join(", "), sync.last.instances && `${sync.last.instances} mapped`]
+            .filter(Boolean)
+            .join(", "),
         ),
       ),
   ],
@@ -403,6 +413,7 @@ const OF_SYNCS = [
       together(
         e(To, { place: { ...placeOfSync(sync), run: sync.last.run_id } }, e(State, { run: sync.last })),
         h.div({ className: "quiet" }, when(sync.last.started || sync.last.run_after)),
+        sync.since && h.div({ className: "quiet" }, `since then: ${sync.since.state || "waits to begin"}`),
       ),
   ],
   ["Rows", "n narrow", ({ last }) => (last.parts ? number(rows(last)) : "")],
@@ -410,7 +421,7 @@ const OF_SYNCS = [
   ["Not accepted", "n", ({ last }) => e(NotAccepted, { run: last })],
   ["Seconds", "n wide", ({ last }) => inSeconds(last)],
   ["Last 30 runs", "wide", (sync) => e(Spark, { levels: sync.attention })],
-  ["Next run", "wide quiet", (sync) => (sync.is_paused ? "paused" : when(sync.next_run))],
+  ["Next run", "wide quiet", nextRun],
 ];
 
 // One sync
@@ -451,18 +462,21 @@ function ChooseRun({ runs, place }) {
 }
 
 function Trends({ runs, place }) {
-  const keys = {};
+  const keys = Object.create(null);
   for (const run of runs) for (const [key, count] of Object.entries(run.reasons)) keys[key] = (keys[key] || 0) + count;
   const frequent = Object.entries(keys)
     .sort((a, b) => b[1] - a[1])
     .slice(0, 8);
-  const perSecond = (run) => (rows(run) && seconds(run) ? rows(run) / seconds(run) : null);
+  const written = ({ parts }) =>
+    ["updated", "created", "written"].reduce((total, name) => total + (parts[name] || 0), 0);
+  const perSecond = (run) =>
+    run.parts && seconds(run) && run.try_number === 1 && !run.instances ? written(run) / seconds(run) : null;
   return together(
     h.h2("Over time"),
     h.div(
       { className: "trends" },
       e(Trend, { title: "Seconds", runs, figure: seconds }),
-      e(Trend, { title: "Rows per second", runs, figure: perSecond }),
+      e(Trend, { title: "Written records per second", runs, figure: perSecond }),
       e(Trend, {
         title: "Bulk requests",
         runs,
@@ -476,7 +490,7 @@ function Trends({ runs, place }) {
         h.div(
           { className: "trends" },
           frequent.map(([key]) => {
-            const oldest = [...runs].reverse().find((run) => run.reasons[key]);
+            const oldest = [...runs].reverse().find((run) => Object.hasOwn(run.reasons, key));
             const since = e(
               To,
               { place: { dag: place.dag, task: place.task, run: oldest.run_id } },
@@ -486,7 +500,7 @@ function Trends({ runs, place }) {
               key,
               title: key,
               runs,
-              figure: (run) => (run.parts ? run.reasons[key] || 0 : null),
+              figure: (run) => (run.parts ? (Object.hasOwn(run.reasons, key) ? run.reasons[key] : 0) : null),
               note: since,
             });
           }),
@@ -500,7 +514,7 @@ function Trends({ runs, place }) {
 function Run({ place }) {
   return e(Loaded, { path: `run?${query(place, "dag", "task", "run", "map")}` }, (answer) =>
     together(
-      answer.instances.length > 0 && e(Instances, { instances: answer.instances, place }),
+      answer.instances.length > 0 && e(Instances, { instances: answer.instances, more: answer.more_instances, place }),
       answer.instance
         ? e(Instance, { ...answer, place })
         : !answer.instances.length && h.p("This run has no such instance."),
@@ -508,14 +522,12 @@ function Run({ place }) {
   );
 }
 
-function Instances({ instances, place }) {
-  const worstFirst = [...instances].sort((a, b) => b.attention - a.attention || a.map_index - b.map_index);
-  const shown = worstFirst.slice(0, 200);
+function Instances({ instances, more, place }) {
   return together(
-    h.h2(`${instances.length} mapped task instances`),
+    h.h2(`${number(instances.length + more)} mapped task instances`),
     e(Table, {
       label: "Mapped task instances",
-      rows: shown,
+      rows: instances,
       columns: [
         [
           "Map index",
@@ -529,8 +541,7 @@ function Instances({ instances, place }) {
         ["Seconds", "n", inSeconds],
       ],
     }),
-    shown.length < instances.length &&
-      h.p(`and ${number(instances.length - shown.length)} more, which need less attention`),
+    more > 0 && h.p(`and ${number(more)} more, which need less attention`),
   );
 }
 
@@ -584,8 +595,21 @@ function Elsewhere({ place, summary, dashboard_url: dashboard, report_url: repor
 
 const KNOWS_ROWS = ["succeeded", "failed", "refused"];
 
-// The tries as the history has them, which knows more; else as Airflow has them.
-function Tries({ tries, recorded_tries: recorded }) {
+// The tries as Airflow has them, until the history has told more of them.
+function Tries({ tries, place }) {
+  const [recorded, setRecorded] = useState([]);
+  const path = `tries?${query(place, "dag", "task", "run", "map")}`;
+  useEffect(() => {
+    let isCurrent = true;
+    setRecorded([]);
+    answerOf(path).then(
+      ({ data }) => isCurrent && data && setRecorded(data.tries),
+      () => {},
+    );
+    return () => {
+      isCurrent = false;
+    };
+  }, [path]);
   const shown = recorded.length ? recorded : tries;
   const why = (one) => one.exceeded || (one.error_message && `${one.error_type || "Error"}: ${one.error_message}`);
   const hasReasons = shown.some(why);
@@ -749,17 +773,19 @@ function Heading({ place }) {
   );
 }
 
+// The place is the address, which Airflow's own links change too.
 function VoucherifySyncs() {
-  const [place, setPlace] = useState(() => placeOf(window.location.search));
+  const [, render] = useState(0);
+  const renderAgain = () => render((count) => count + 1);
   useEffect(() => {
-    const back = () => setPlace(placeOf(window.location.search));
-    window.addEventListener("popstate", back);
-    return () => window.removeEventListener("popstate", back);
+    window.addEventListener("popstate", renderAgain);
+    return () => window.removeEventListener("popstate", renderAgain);
   }, []);
   const go = (next) => {
     window.history.pushState(window.history.state, "", addressOf(next));
-    setPlace(placeOf(window.location.search));
+    renderAgain();
   };
+  const place = placeOf(window.location.search);
   return e(
     Go.Provider,
     { value: go },
