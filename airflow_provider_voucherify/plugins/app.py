@@ -28,6 +28,7 @@ from airflow_provider_voucherify.notifications.report_page import COLOURS, numbe
 from airflow_provider_voucherify.plugins import runs
 from airflow_provider_voucherify.plugins.memory import Memory
 from airflow_provider_voucherify.plugins.next_steps import next_steps
+from airflow_provider_voucherify.task.run import ERROR_XCOM_KEY
 
 RUNS_OF_A_LIST = 30
 """Runs of each sync in the list of all."""
@@ -111,14 +112,17 @@ def run(dag_id: str, task_id: str, run_id: str, user: GetUserDep, session: Sessi
     if found is None:
         return _json(answer)
     summary = summaries.get(map_index)
-    kept = runs.xcoms(session, found, (DASHBOARD_XCOM_KEY, REPORT_XCOM_KEY))
-    has_state = Memory.of(session, found) is not None
+    kept = runs.xcoms(session, found, (DASHBOARD_XCOM_KEY, REPORT_XCOM_KEY, ERROR_XCOM_KEY))
+    tries = runs.tries_of(session, found)
+    tries[-1] |= kept.get(ERROR_XCOM_KEY) or {}
+    memory = Memory.of(session, found)
     answer |= {
         "instance": runs.one_line(found, summary),
         "summary": None if summary is None else summary.as_xcom(),
         "numbers": [] if summary is None else list(numbers(summary)),
-        "next_steps": next_steps(dag_id, found.state, summary, has_state=has_state),
-        "tries": runs.tries_of(session, found),
+        "next_steps": next_steps(dag_id, found.state, summary, has_state=memory is not None),
+        "tries": tries,
+        "has_records": memory is not None and memory.has_records,
         "dashboard_url": kept.get(DASHBOARD_XCOM_KEY),
         "report_url": kept.get(REPORT_XCOM_KEY),
         "assets": [asset for asset in runs.assets_of(session, found) if _may_see_asset(user, asset["id"])],

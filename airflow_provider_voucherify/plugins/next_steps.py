@@ -32,7 +32,7 @@ def next_steps(dag_id: str, state: str | None, summary: SyncSummary | None, *, h
     :param state: of the task instance.
     :param has_state: whether the task remembers what Voucherify has confirmed.
     """
-    steps = [*_after(summary), *_again(state)]
+    steps = [*_after(summary), *_again(state, has_state=has_state)]
     return [*steps, *(_full_refresh(dag_id) if steps and has_state else [])]
 
 
@@ -48,11 +48,12 @@ def _after(summary: SyncSummary | None) -> Iterator[Step]:
         )
 
 
-def _again(state: str | None) -> Iterator[Step]:
+def _again(state: str | None, *, has_state: bool) -> Iterator[Step]:
     if state == "failed":
+        sends = "what Voucherify has confirmed is not sent again" if has_state else "every row is sent again"
         yield Step(
-            "Run it again: clear the task in Airflow (the page with its log has a button for it). With a state, what "
-            "Voucherify has confirmed is not sent again"
+            f"Run it again: clear the task in Airflow (the page with its log has a button for it); {sends}. If a later "
+            "run has succeeded, do not: it would send older rows than that one did"
         )
     if state == "upstream_failed":
         yield Step("The task before it failed: clear that one in Airflow, and this one runs too")

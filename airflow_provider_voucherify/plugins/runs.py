@@ -227,7 +227,9 @@ def _instances(most: int, *conditions: ColumnElement[bool]) -> Select[Any]:
     columns = (ti.dag_id, ti.task_id, ti.map_index, ti.run_id, ti.state, ti.start_date, ti.end_date, ti.try_number)
     place = func.dense_rank().over(partition_by=(ti.dag_id, ti.task_id), order_by=run.id.desc())
     numbered = (
-        select(*columns, run.id.label("number_of_run"), run.run_after, run.run_type, place.label("place"))
+        select(
+            *columns, run.id.label("number_of_run"), run.run_after, run.logical_date, run.run_type, place.label("place")
+        )
         .join(run, and_(run.dag_id == ti.dag_id, run.run_id == ti.run_id))
         .where(_OURS, or_(ti.state.is_(None), ti.state != "removed"), *conditions)
         .subquery()
@@ -287,6 +289,7 @@ def _run(instances: list[Any]) -> dict[str, Any]:
     return {
         "run_id": instances[0].run_id,
         "run_after": instances[0].run_after,
+        "logical_date": instances[0].logical_date,
         "instances": len(instances) if instances[0].map_index >= 0 else None,
         "started": min(filter(None, started), default=None),
         "ended": max(ended) if all(ended) else None,

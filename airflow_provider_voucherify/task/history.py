@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
 
-_LEAVES_THE_WORKER = ("TaskDeferred", "AirflowRescheduleException")
+LEAVES_THE_WORKER = ("TaskDeferred", "AirflowRescheduleException")
 """Errors by which a try goes on later."""
 
 
@@ -69,7 +69,7 @@ class TryRecord:
 
         :param error: by which the try ends; None if it succeeds.
         """
-        if self._history is None or type(error).__name__ in _LEAVES_THE_WORKER:
+        if self._history is None or type(error).__name__ in LEAVES_THE_WORKER:
             return
         now = time.time()
         try:
@@ -108,13 +108,7 @@ class TryRecord:
         elif isinstance(error, AirflowSkipException):
             ended = {"status": "skipped", "error_message": shortened(Failed.by(error.__cause__ or error).message)}
         else:
-            failed = Failed.by(error)
-            ended = {
-                "status": "failed",
-                "error_type": failed.kind,
-                "error_message": shortened(failed.message),
-                "advice": shortened(failed.advice),
-            }
+            ended = {"status": "failed", **error_columns(error)}
         summary: SyncSummary | None = self._task.summary
         if summary is not None:
             ended |= {name: getattr(summary, name) for name in RUN_COUNTS}
@@ -128,6 +122,13 @@ class TryRecord:
         if _is_dry_run(self._task):  # whose summary has those that it would send
             ended |= {"requests": 0, "bytes_sent": 0}
         return ended
+
+
+def error_columns(error: BaseException) -> dict[str, str | None]:
+    """Return what the history has of the error by which a try has failed."""
+    failed = Failed.by(error)
+    message, advice = shortened(failed.message), shortened(failed.advice)
+    return {"error_type": failed.kind, "error_message": message, "advice": advice}
 
 
 def _is_dry_run(task: Any) -> bool:

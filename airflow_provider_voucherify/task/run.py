@@ -17,6 +17,7 @@ from airflow_provider_voucherify.links.async_action import (
 )
 from airflow_provider_voucherify.task.completion import Completion, Deferral, Done
 from airflow_provider_voucherify.task.conclusion import conclude
+from airflow_provider_voucherify.task.history import LEAVES_THE_WORKER, error_columns
 from airflow_provider_voucherify.task.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.task.history import TryRecord
 
 IDS_XCOM_KEY = "async_action_ids"
+ERROR_XCOM_KEY = "voucherify_error"
+"""What a try has failed with, for the page of the run: Airflow itself keeps it in the log alone."""
 
 
 class TaskRun:
@@ -55,6 +58,8 @@ class TaskRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if error is not None and type(error).__name__ not in LEAVES_THE_WORKER:
+            self.context["ti"].xcom_push(key=ERROR_XCOM_KEY, value=error_columns(error))
         if self._record is not None:
             self._record.close(error)
 

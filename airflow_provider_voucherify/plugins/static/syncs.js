@@ -2,7 +2,8 @@
 // Every text is a text node or an attribute that React escapes, so what a row or Voucherify says stays text.
 
 const React = globalThis.React;
-const { createContext, createElement: e, Fragment, useContext, useEffect, useState } = React;
+const { useLocation, useNavigate } = globalThis.ReactRouterDOM;
+const { createContext, createElement: e, Fragment, useContext, useEffect, useRef, useState } = React;
 
 // Elements: h.td("text"), h.td({ className: "n" }, "text").
 const isProps = (first) => Object.getPrototypeOf(first ?? 0) === Object.prototype && !React.isValidElement(first);
@@ -71,6 +72,9 @@ export function when(value) {
   return value && !Number.isNaN(moment.getTime()) ? DATE.format(moment) : "";
 }
 
+// Of a run the night that it is about, which a later try does not change.
+const night = (run) => when(run.logical_date || run.run_after || run.started);
+
 export function seconds(run) {
   return run.started && run.ended ? Math.max(0, (new Date(run.ended) - new Date(run.started)) / 1000) : null;
 }
@@ -96,12 +100,13 @@ const query = (place, ...names) =>
 
 const PARAMETERS = { dag: "dag_id", task: "task_id", run: "run_id", map: "map_index", record: "record_id" };
 
-// With its path, since a query alone would be resolved against Airflow's <base>.
-function addressOf(place) {
+const searchOf = (place) => {
   const given = Object.entries(place).filter(([, value]) => value !== undefined && value !== null);
-  const search = new URLSearchParams(given).toString();
-  return window.location.pathname + (search && `?${search}`);
-}
+  return given.length ? `?${new URLSearchParams(given)}` : "";
+};
+
+// With its path, since a query alone would be resolved against Airflow's <base>.
+const addressOf = (place) => window.location.pathname + searchOf(place);
 
 function placeOf(search) {
   const given = new URLSearchParams(search);
@@ -222,7 +227,7 @@ function Chart({ runs, place }) {
         onClick: () => go({ dag: place.dag, task: place.task, run: run.run_id }),
         style: { cursor: "pointer" },
       },
-      h.title(`${when(run.started || run.run_after)}: ${run.state}${tries}, ${inLine(run)}`),
+      h.title(`${night(run)}: ${run.state}${tries}, ${inLine(run)}`),
       h.rect({
         x: at * width,
         y: 0,
@@ -243,8 +248,8 @@ function Chart({ runs, place }) {
           x: at * width,
           y: HEIGHT - 4,
           width: Math.min(width - 2, 3 * (run.try_number - 1)),
-          height: 4,
-          fill: "#8b5cf6",
+          height: 5,
+          fill: TRIED_AGAIN,
         }),
     );
   });
@@ -279,7 +284,7 @@ function Trend({ title, runs, figure, note }) {
         const height = value ? Math.max(1.5, (44 * value) / (most || 1)) : 0;
         return h.rect(
           { key: run.run_id, x: at * width, y: 46 - height, width: width - 2, height, fill: "#7b8da0" },
-          h.title(`${when(run.started || run.run_after)}: ${number(value)}`),
+          h.title(`${night(run)}: ${number(value)}`),
         );
       }),
     ),
@@ -287,7 +292,9 @@ function Trend({ title, runs, figure, note }) {
   );
 }
 
-function Legend({ runs }) {
+const TRIED_AGAIN = "#8b5cf6";
+
+function Legend({ runs, hasTries }) {
   const colours = useContext(Colours);
   const names = Object.keys(colours).filter((name) => runs.some((run) => (run.parts || {})[name]));
   return h.p(
@@ -295,6 +302,7 @@ function Legend({ runs }) {
     names.map((name) =>
       h.span({ key: name }, h.i({ className: "dot", style: { background: colours[name] } }), words(name)),
     ),
+    hasTries && h.span(h.i({ className: "dot", style: { background: TRIED_AGAIN } }), "tried more than once"),
   );
 }
 
@@ -332,10 +340,22 @@ const Items = ({ title, items }) =>
 
 const need = (sync) => Math.max(sync.last.attention, sync.is_overdue ? 2 : 0);
 
+// What the list was filtered by, for whoever comes back to it.
+const kept = { text: "", resource: "", onlyThose: false };
+
+function useKept(name) {
+  const [value, setValue] = useState(kept[name]);
+  const keep = (next) => {
+    kept[name] = next;
+    setValue(next);
+  };
+  return [value, keep];
+}
+
 function Syncs() {
-  const [text, setText] = useState("");
-  const [resource, setResource] = useState("");
-  const [onlyThose, setOnlyThose] = useState(false);
+  const [text, setText] = useKept("text");
+  const [resource, setResource] = useKept("resource");
+  const [onlyThose, setOnlyThose] = useKept("onlyThose");
   return e(Loaded, { path: "syncs" }, (answer) => {
     const all = answer.syncs.map((sync) => ({ ...sync, name: `${sync.dag_id}.${sync.task_id}` }));
     if (!all.length) return h.p("No task of this provider has run yet in a DAG that you may see.");
@@ -412,7 +432,7 @@ const OF_SYNCS = [
     (sync) =>
       together(
         e(To, { place: { ...placeOfSync(sync), run: sync.last.run_id } }, e(State, { run: sync.last })),
-        h.div({ className: "quiet" }, when(sync.last.started || sync.last.run_after)),
+        h.div({ className: "quiet" }, night(sync.last)),
         sync.since && h.div({ className: "quiet" }, `since then: ${sync.since.state || "waits to begin"}`),
       ),
   ],
@@ -428,10 +448,10 @@ const OF_SYNCS = [
 
 function Sync({ place }) {
   return e(Loaded, { path: `sync?${query(place, "dag", "task")}` }, ({ runs }) => {
-    if (!runs.length) return h.p("This task has not run yet.");
+    if (!runs.length) return h.p("There is no run of such a task.");
     const at = { ...place, run: place.run || runs[0].run_id };
     return together(
-      e(Legend, { runs }),
+      e(Legend, { runs, hasTries: runs.some((run) => run.try_number > 1) }),
       e(Chart, { runs, place: at }),
       e(ChooseRun, { runs, place: at }),
       e(Run, { place: at }),
@@ -443,7 +463,7 @@ function Sync({ place }) {
 function ChooseRun({ runs, place }) {
   const go = useContext(Go);
   const isAmong = runs.some((run) => run.run_id === place.run);
-  const choose = (event) => go({ dag: place.dag, task: place.task, run: event.target.value });
+  const choose = (event) => go({ dag: place.dag, task: place.task, run: event.target.value }, { replace: true });
   return h.p(
     h.label(
       "Run: ",
@@ -453,7 +473,7 @@ function ChooseRun({ runs, place }) {
         runs.map((run) =>
           h.option(
             { key: run.run_id, value: run.run_id },
-            `${when(run.started || run.run_after)}, ${run.state} (${run.run_id})`,
+            `${night(run)}, ${run.state}${run.try_number > 1 ? `, try ${run.try_number}` : ""} (${run.run_id})`,
           ),
         ),
       ),
@@ -494,7 +514,7 @@ function Trends({ runs, place }) {
             const since = e(
               To,
               { place: { dag: place.dag, task: place.task, run: oldest.run_id } },
-              `first of these runs: ${when(oldest.started)}`,
+              `this key first appears on ${night(oldest)}`,
             );
             return e(Trend, {
               key,
@@ -550,7 +570,7 @@ function Instance(answer) {
   return together(
     h.h2(
       e(State, { run: instance }),
-      ` ${place.run}${place.map >= 0 ? `, map index ${place.map}` : ""}, try ${instance.try_number}, ${when(instance.started)}`,
+      ` ${place.run}${place.map >= 0 ? `, map index ${place.map}` : ""}, try ${instance.try_number}, ran at ${when(instance.started)}`,
       seconds(instance) === null ? "" : `, ${number(Math.round(seconds(instance)))} s`,
     ),
     e(Elsewhere, answer),
@@ -558,12 +578,12 @@ function Instance(answer) {
     e(Tries, answer),
     summary && e(Items, { title: "Warnings", items: summary.warning ? summary.warning.split("\n") : [] }),
     summary && e(Reasons, { summary, place }),
+    answer.has_records && e(Ask, { place }),
+    place.record && e(Record, { place }),
     e(Items, {
       title: "What now",
       items: steps.map(([text, lines], at) => e(Fragment, { key: at }, text, lines && h.pre(lines))),
     }),
-    e(Ask, { place }),
-    place.record && e(Record, { place }),
     summary && e(Numbers, answer),
   );
 }
@@ -571,7 +591,7 @@ function Instance(answer) {
 function withoutSummary(instance) {
   if (instance.state === "upstream_failed") return "The task did not run, since one before it had failed.";
   if (instance.state === "failed")
-    return "The task failed before it knew what became of its rows: see its tries, and its log.";
+    return "The task failed before it knew what became of its rows: see why below, and its log.";
   if (instance.state === "skipped") return "The task was skipped.";
   if (instance.state === "success")
     return "There is no summary: its XCom was cleared, is not pushed, or is kept by a backend of your own.";
@@ -677,7 +697,7 @@ function Numbers({ summary, numbers }) {
     }),
     ids.length > 0 &&
       h.details(
-        h.summary(`${number(ids.length)} async actions`),
+        h.summary(counted(ids.length, "async action", "async actions")),
         h.ul(
           ids.slice(0, 500).map((id) => {
             const hasFailed = summary.failed_async_action_ids.includes(id);
@@ -714,12 +734,21 @@ function Ask({ place }) {
   );
 }
 
+// What was asked for is brought into sight when it is there.
+function InSight({ children }) {
+  const here = useRef(null);
+  useEffect(() => here.current.scrollIntoView({ block: "center" }), []);
+  return h.div({ ref: here }, children);
+}
+
 function Record({ place }) {
   return e(
     Loaded,
     { path: `record?${query(place, "dag", "task", "map", "record")}` },
     ({ state, lines, runs_searched: searched }) =>
-      together(
+      e(
+        InSight,
+        { key: place.record },
         state
           ? h.p(standing(place.record, state))
           : !lines.length &&
@@ -775,17 +804,10 @@ function Heading({ place }) {
 
 // The place is the address, which Airflow's own links change too.
 function VoucherifySyncs() {
-  const [, render] = useState(0);
-  const renderAgain = () => render((count) => count + 1);
-  useEffect(() => {
-    window.addEventListener("popstate", renderAgain);
-    return () => window.removeEventListener("popstate", renderAgain);
-  }, []);
-  const go = (next) => {
-    window.history.pushState(window.history.state, "", addressOf(next));
-    renderAgain();
-  };
-  const place = placeOf(window.location.search);
+  const { pathname, search } = useLocation();
+  const navigate = useNavigate();
+  const go = (next, options) => navigate({ pathname, search: searchOf(next) }, options);
+  const place = placeOf(search);
   return e(
     Go.Provider,
     { value: go },

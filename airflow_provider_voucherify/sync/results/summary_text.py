@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from airflow_provider_voucherify.sync.types.outcome import MAX_ATTEMPTS
 from airflow_provider_voucherify.sync.types.reasons import SHOWN_IDS
 
 if TYPE_CHECKING:
@@ -84,7 +85,12 @@ def what_now(summary: SyncSummary) -> Iterator[str]:
         whole = len(summary.failed_async_action_ids)
         yield f"Nothing to do yet: {whole:,} async actions failed as a whole; a retry or the next run sends them again"
     if summary.report_uri and failed:
-        yield f"All of them: {_on_one_line(summary.report_uri)}/failures.jsonl"
+        others = ", and those that have failed too often in set_aside.jsonl" if _set_aside(summary) else ""
+        yield f"All of them: {_on_one_line(summary.report_uri)}/failures.jsonl{others}"
+
+
+def _set_aside(summary: SyncSummary) -> int:
+    return summary.failures_by_key.get(MAX_ATTEMPTS, 0)
 
 
 def _to_do(summary: SyncSummary) -> str:
