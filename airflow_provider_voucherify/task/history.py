@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from airflow_provider_voucherify import __version__
 from airflow_provider_voucherify.compat import AirflowSkipException, airflow_version, id_of_try, pages
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
 
-LEAVES_THE_WORKER = ("TaskDeferred", "AirflowRescheduleException")
+_LEAVES_THE_WORKER = ("TaskDeferred", "AirflowRescheduleException")
 """Errors by which a try goes on later."""
 
 
@@ -69,7 +69,7 @@ class TryRecord:
 
         :param error: by which the try ends; None if it succeeds.
         """
-        if self._history is None or type(error).__name__ in LEAVES_THE_WORKER:
+        if self._history is None or type(error).__name__ in _LEAVES_THE_WORKER:
             return
         now = time.time()
         try:
@@ -122,6 +122,12 @@ class TryRecord:
         if _is_dry_run(self._task):  # whose summary has those that it would send
             ended |= {"requests": 0, "bytes_sent": 0}
         return ended
+
+
+def is_failure(error: BaseException | None) -> TypeGuard[BaseException]:
+    """Say whether a try has failed, and neither goes on later nor is skipped."""
+    goes_on = type(error).__name__ in _LEAVES_THE_WORKER
+    return error is not None and not goes_on and not isinstance(error, AirflowSkipException)
 
 
 def error_columns(error: BaseException) -> dict[str, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
 from types import TracebackType
@@ -17,7 +18,7 @@ from airflow_provider_voucherify.links.async_action import (
 )
 from airflow_provider_voucherify.task.completion import Completion, Deferral, Done
 from airflow_provider_voucherify.task.conclusion import conclude
-from airflow_provider_voucherify.task.history import LEAVES_THE_WORKER, error_columns
+from airflow_provider_voucherify.task.history import error_columns, is_failure
 from airflow_provider_voucherify.task.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ class TaskRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is not None and type(error).__name__ not in LEAVES_THE_WORKER:
-            self.context["ti"].xcom_push(key=ERROR_XCOM_KEY, value=error_columns(error))
+        if is_failure(error):
+            with suppress(Exception):  # the error itself says more
+                self.context["ti"].xcom_push(key=ERROR_XCOM_KEY, value=error_columns(error))
         if self._record is not None:
             self._record.close(error)
 

@@ -222,6 +222,15 @@ def test_a_mapped_task_is_one_sync_with_its_instances(api: Any, voucherify: Loca
     assert run_page(api, run, map_index=1)["summary"]["refused"] == 1
 
 
+def test_without_a_state_the_last_try_says_why_it_failed(api: Any, voucherify: LocalVoucherify) -> None:
+    told = run_page(api, sync("no_state", [{"source_id": "c1"}], voucherify_conn_id="is_not_there"))
+
+    (one,) = told["tries"]
+    assert (one["status"], one["error_type"]) == ("failed", "AirflowNotFoundException")
+    assert "is_not_there" in one["error_message"]
+    assert told["has_records"] is False
+
+
 def test_a_task_that_waits_for_its_next_try_is_listed_once(api: Any, voucherify: LocalVoucherify) -> None:
     run = sync("retried", [{"name": "?"}], retries=1, retry_delay=timedelta(hours=1))
     with create_session() as session:

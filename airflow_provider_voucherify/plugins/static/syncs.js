@@ -737,7 +737,9 @@ function Ask({ place }) {
 // What was asked for is brought into sight when it is there.
 function InSight({ children }) {
   const here = useRef(null);
-  useEffect(() => here.current.scrollIntoView({ block: "center" }), []);
+  useEffect(() => {
+    here.current.scrollIntoView({ block: "center" });
+  }, []);
   return h.div({ ref: here }, children);
 }
 
