@@ -114,7 +114,8 @@ def run(dag_id: str, task_id: str, run_id: str, user: GetUserDep, session: Sessi
     summary = summaries.get(map_index)
     kept = runs.xcoms(session, found, (DASHBOARD_XCOM_KEY, REPORT_XCOM_KEY, ERROR_XCOM_KEY))
     tries = runs.tries_of(session, found)
-    tries[-1] |= kept.get(ERROR_XCOM_KEY) or {}
+    if isinstance(error := kept.get(ERROR_XCOM_KEY), dict):  # and no reference of a backend of one's own
+        tries[-1] |= error
     memory = Memory.of(session, found)
     answer |= {
         "instance": runs.one_line(found, summary),

@@ -338,7 +338,9 @@ const Items = ({ title, items }) =>
 
 // All syncs
 
-const need = (sync) => Math.max(sync.last.attention, sync.is_overdue ? 2 : 0);
+// A try that has failed and waits for the next one is no reason to be calm, nor is a night that has not begun.
+const isBehind = (sync) => sync.is_overdue || (sync.since && sync.since.state === "up_for_retry");
+const need = (sync) => Math.max(sync.last.attention, isBehind(sync) ? 2 : 0);
 
 // What the list was filtered by, for whoever comes back to it.
 const kept = { text: "", resource: "", onlyThose: false };
