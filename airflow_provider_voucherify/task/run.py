@@ -18,7 +18,6 @@ from airflow_provider_voucherify.links.async_action import (
 )
 from airflow_provider_voucherify.task.completion import Completion, Deferral, Done
 from airflow_provider_voucherify.task.conclusion import conclude
-from airflow_provider_voucherify.task.history import error_columns, is_failure
 from airflow_provider_voucherify.task.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -59,11 +58,18 @@ class TaskRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if error is not None:
+            self._tell_why(error)
+        if self._record is not None:
+            self._record.close(error)
+
+    def _tell_why(self, error: BaseException) -> None:
+        """Put what the try has failed with into XCom."""
+        from airflow_provider_voucherify.task.history import error_columns, is_failure
+
         if is_failure(error):
             with suppress(Exception):  # the error itself says more
                 self.context["ti"].xcom_push(key=ERROR_XCOM_KEY, value=error_columns(error))
-        if self._record is not None:
-            self._record.close(error)
 
     def hook(self) -> VoucherifyHook:
         """Return a new hook, to be closed by the caller."""
