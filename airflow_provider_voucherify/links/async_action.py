@@ -28,8 +28,16 @@ _CONSOLES = {
 """Web pages that show a folder of a bucket."""
 
 
+class _LinkInXCom(BaseOperatorLink):
+    """A link that the task itself puts into XCom under ``xcom_key``."""
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the URL, or an empty string if there is none, or none yet."""
+        return XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""
+
+
 @attrs.define()
-class VoucherifyAsyncActionsLink(BaseOperatorLink):
+class VoucherifyAsyncActionsLink(_LinkInXCom):
     """The Voucherify dashboard of the connection's region, whose audit log lists the async actions."""
 
     name: str = "Async actions in Voucherify"
@@ -39,14 +47,10 @@ class VoucherifyAsyncActionsLink(BaseOperatorLink):
         """Where the link is stored."""
         return DASHBOARD_XCOM_KEY
 
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the URL, or an empty string before the task has submitted anything."""
-        return XCom.get_value(ti_key=ti_key, key=DASHBOARD_XCOM_KEY) or ""
-
 
 @attrs.define()
-class VoucherifyReportLink(BaseOperatorLink):
-    """The folder with the reports and ``failures.jsonl``, in the console of the bucket that it is in."""
+class VoucherifyReportLink(_LinkInXCom):
+    """The folder with the reports and ``failures.jsonl``, in the console of its bucket; see ``report_url``."""
 
     name: str = "Report"
 
@@ -55,13 +59,9 @@ class VoucherifyReportLink(BaseOperatorLink):
         """Where the link is stored."""
         return REPORT_XCOM_KEY
 
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the URL, or an empty string if there is none; see ``report_url``."""
-        return XCom.get_value(ti_key=ti_key, key=REPORT_XCOM_KEY) or ""
-
 
 @attrs.define()
-class VoucherifyRunPageLink(BaseOperatorLink):
+class VoucherifyRunPageLink(_LinkInXCom):
     """The page of the run in "Voucherify syncs", which Airflow has from 3.1 on."""
 
     name: str = "Voucherify sync"
@@ -70,10 +70,6 @@ class VoucherifyRunPageLink(BaseOperatorLink):
     def xcom_key(self) -> str:
         """Where the link is stored."""
         return PAGE_XCOM_KEY
-
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the URL, or an empty string before the task has begun."""
-        return XCom.get_value(ti_key=ti_key, key=PAGE_XCOM_KEY) or ""
 
 
 EXTRA_LINKS = (

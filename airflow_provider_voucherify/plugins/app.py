@@ -26,7 +26,7 @@ from fastapi.staticfiles import StaticFiles
 from airflow_provider_voucherify.links.async_action import DASHBOARD_XCOM_KEY, REPORT_XCOM_KEY
 from airflow_provider_voucherify.notifications.report_page import COLOURS, numbers
 from airflow_provider_voucherify.plugins import runs
-from airflow_provider_voucherify.plugins.memory import Memory
+from airflow_provider_voucherify.plugins.memory import Memory, has_records, state_of
 from airflow_provider_voucherify.plugins.next_steps import next_steps
 from airflow_provider_voucherify.task.run import ERROR_XCOM_KEY
 
@@ -116,14 +116,14 @@ def run(dag_id: str, task_id: str, run_id: str, user: GetUserDep, session: Sessi
     tries = runs.tries_of(session, found)
     if isinstance(error := kept.get(ERROR_XCOM_KEY), dict):  # and no reference of a backend of one's own
         tries[-1] |= error
-    memory = Memory.of(session, found)
+    state = state_of(runs.rendered_fields(session, found))
     answer |= {
         "instance": runs.one_line(found, summary),
         "summary": None if summary is None else summary.as_xcom(),
         "numbers": [] if summary is None else list(numbers(summary)),
-        "next_steps": next_steps(dag_id, found.state, summary, has_state=memory is not None),
+        "next_steps": next_steps(dag_id, found.state, summary, has_state=state is not None),
         "tries": tries,
-        "has_records": memory is not None and memory.has_records,
+        "has_records": state is not None and has_records(state),
         "dashboard_url": kept.get(DASHBOARD_XCOM_KEY),
         "report_url": kept.get(REPORT_XCOM_KEY),
         "assets": [asset for asset in runs.assets_of(session, found) if _may_see_asset(user, asset["id"])],
@@ -134,8 +134,8 @@ def run(dag_id: str, task_id: str, run_id: str, user: GetUserDep, session: Sessi
 @router.get("/tries", dependencies=[_XCOM, _TASK_LOGS])
 def tries(dag_id: str, task_id: str, run_id: str, session: SessionDep, map_index: int = -1) -> Response:
     """Return the tries of a task instance as the history in its ``state`` has them; none without one."""
-    found = runs.instances_of_run(session, dag_id, task_id, run_id)
-    memory = Memory.of(session, *(one for one in found if one.map_index == map_index))
+    found = runs.instances_of_run(session, dag_id, task_id, run_id, TaskInstance.map_index == map_index)
+    memory = Memory.of(session, *found)
     session.close()  # nobody is to wait for Airflow's database because another one is slow
     return _json({"tries": [] if memory is None else _remembered(memory.tries)})
 
@@ -157,7 +157,7 @@ def record(
     """
     instances = runs.newest_instances(session, dag_id, task_id, map_index, RUNS_OF_A_LIST)
     memory = Memory.of(session, *instances)
-    if memory is None or not memory.has_records:
+    if memory is None or not has_records(memory.state):
         raise HTTPException(404, NO_RECORDS)
     session.close()
     known = _remembered(lambda: memory.of_record(record_id, instances, LINES_OF_A_RECORD))

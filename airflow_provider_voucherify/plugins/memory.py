@@ -18,7 +18,7 @@ from airflow_provider_voucherify.task.history import run_name
 from airflow_provider_voucherify.task.row_tracking import RowTracking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from airflow.models.taskinstance import TaskInstance
     from sqlalchemy.orm import Session
@@ -43,24 +43,12 @@ class Memory:
 
     @classmethod
     def of(cls, session: Session, *instances: TaskInstance) -> Self | None:
-        """
-        Return the memory of the first of some instances of a task of which Airflow still has the parameters.
-
-        None if that one has no ``state``, or Airflow has shortened it, or has the parameters of none.
-        """
+        """Return the memory of the first of some instances of which Airflow has the parameters; see ``state_of``."""
         for instance in instances:
             if fields := rendered_fields(session, instance):
-                try:
-                    state = State.of("state", fields["state"]) if fields.get("state") else None
-                except VoucherifyConfigurationError:
-                    return None
+                state = state_of(fields)
                 return None if state is None else cls(state, instance, resource_of(session, instance))
         return None
-
-    @property
-    def has_records(self) -> bool:
-        """Whether it knows single records in a form that can be searched."""
-        return bool(self.state.conn_id) or self.state.outcomes == "jsonl"
 
     def tries(self) -> list[dict[str, Any]]:
         """Return the tries of the run as the history has them, oldest first."""
@@ -103,6 +91,19 @@ class Memory:
         is_shared = instance.map_index >= 0 and not self.state.sync_name
         for resource in (*([self.resource] if self.resource else get_args(Resource)), ""):
             yield RowTracking.of(self.state, resource, _context(instance), name_is_shared=is_shared)
+
+
+def state_of(fields: Mapping[str, Any]) -> State | None:
+    """Return the ``state`` among the rendered fields of a task; None without one, or if Airflow has shortened it."""
+    try:
+        return State.of("state", fields["state"]) if fields.get("state") else None
+    except VoucherifyConfigurationError:
+        return None
+
+
+def has_records(state: State) -> bool:
+    """Say whether single records are known in a form that can be searched."""
+    return bool(state.conn_id) or state.outcomes == "jsonl"
 
 
 def _context(instance: TaskInstance) -> Any:

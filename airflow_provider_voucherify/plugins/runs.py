@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -29,6 +28,10 @@ OVERDUE = timedelta(hours=1)
 """How late a run may begin: Airflow begins it within seconds, unless it has no scheduler or too much to do."""
 
 _LOOKED_AT = 20
+
+_NAMES_OF_INSTANCE = ("dag_id", "task_id", "run_id", "map_index")
+
+_VALUE = cast(XComModel.value, Text)
 
 T = TypeVar("T")
 
@@ -88,10 +91,12 @@ def _by_task(
         yield dag_id, task_id, [list(run) for _, run in groupby(of_task, key=lambda one: one.number_of_run)]
 
 
-def instances_of_run(session: Session, dag_id: str, task_id: str, run_id: str) -> list[TaskInstance]:
+def instances_of_run(
+    session: Session, dag_id: str, task_id: str, run_id: str, *conditions: ColumnElement[bool]
+) -> list[TaskInstance]:
     """Return the task instances of a task in a run by their map index."""
     ti = TaskInstance
-    of_run = select(ti).where(_OURS, ti.dag_id == dag_id, ti.task_id == task_id, ti.run_id == run_id)
+    of_run = select(ti).where(_OURS, ti.dag_id == dag_id, ti.task_id == task_id, ti.run_id == run_id, *conditions)
     return list(session.scalars(of_run.order_by(ti.map_index)))
 
 
@@ -115,21 +120,18 @@ def one_line(instance: TaskInstance, summary: SyncSummary | None) -> dict[str, A
 
 
 def xcoms(session: Session, instance: TaskInstance, keys: Collection[str]) -> dict[str, Any]:
-    """Return XComs of a task instance by their key."""
+    """Return XComs of a task instance by their key: dicts and texts, None for what is neither."""
     xcom = XComModel
-    of_instance = (
-        *(xcom.dag_id == instance.dag_id, xcom.run_id == instance.run_id, xcom.task_id == instance.task_id),
-        *(xcom.map_index == instance.map_index, xcom.key.in_(keys)),
-    )
-    return {one.key: decoded(one.value) for one in session.execute(select(xcom.key, xcom.value).where(*of_instance))}
+    found = session.execute(select(xcom.key, _VALUE).where(_of_instance(xcom, instance), xcom.key.in_(keys)))
+    return {key: _decoded(value, dict) or _decoded(value, str) for key, value in found}
 
 
 def summaries_of_run(session: Session, dag_id: str, task_id: str, run_id: str) -> dict[int, SyncSummary | None]:
     """Return what the instances of a task have returned in a run, by map index."""
     xcom = XComModel
     of_run = (xcom.dag_id == dag_id, xcom.run_id == run_id, xcom.task_id == task_id, xcom.key == "return_value")
-    found = session.execute(select(xcom.map_index, xcom.value).where(*of_run))
-    return {one.map_index: summary_of(one.value) for one in found}
+    found = session.execute(select(xcom.map_index, _VALUE).where(*of_run))
+    return {map_index: _summary(value) for map_index, value in found}
 
 
 def resource_of(session: Session, instance: TaskInstance) -> str:
@@ -139,30 +141,21 @@ def resource_of(session: Session, instance: TaskInstance) -> str:
         *(xcom.dag_id == instance.dag_id, xcom.task_id == instance.task_id, xcom.map_index == instance.map_index),
         xcom.key == "return_value",
     )
-    values = session.scalars(select(xcom.value).where(*of_task).order_by(xcom.dag_run_id.desc()).limit(_LOOKED_AT))
-    summaries = (summary_of(value) for value in values)
-    return next((one.resource for one in summaries if one is not None and one.resource), "")
+    values = session.scalars(select(_VALUE).where(*of_task).order_by(xcom.dag_run_id.desc()).limit(_LOOKED_AT))
+    return next((one.resource for one in map(_summary, values) if one is not None and one.resource), "")
 
 
 def rendered_fields(session: Session, instance: TaskInstance) -> dict[str, Any]:
     """Return the rendered template fields of a task instance; empty if Airflow has them no more."""
     fields = RenderedTaskInstanceFields
-    of_instance = (
-        *(fields.dag_id == instance.dag_id, fields.run_id == instance.run_id, fields.task_id == instance.task_id),
-        fields.map_index == instance.map_index,
-    )
-    rendered = session.scalar(select(fields.rendered_fields).where(*of_instance))
-    return rendered or {}
+    return session.scalar(select(fields.rendered_fields).where(_of_instance(fields, instance))) or {}
 
 
 def tries_of(session: Session, instance: TaskInstance) -> list[dict[str, Any]]:
     """Return the tries of a task instance as Airflow has them, those before a clear among them, oldest first."""
     earlier = TaskInstanceHistory
-    of_instance = (
-        *(earlier.dag_id == instance.dag_id, earlier.run_id == instance.run_id, earlier.task_id == instance.task_id),
-        earlier.map_index == instance.map_index,
-    )
-    tries: Sequence[Any] = session.scalars(select(earlier).where(*of_instance).order_by(earlier.try_number)).all()
+    of_instance = select(earlier).where(_of_instance(earlier, instance)).order_by(earlier.try_number)
+    tries: Sequence[Any] = session.scalars(of_instance).all()
     is_there = any(one.try_number == instance.try_number for one in tries)  # it waits for its next try
     return [
         {"try_number": one.try_number, "status": one.state, "started_at": one.start_date, "finished_at": one.end_date}
@@ -204,21 +197,9 @@ def next_runs(session: Session, dag_ids: Collection[str]) -> dict[str, dict[str,
     }
 
 
-def decoded(value: Any) -> Any:
-    """Return the value of an XCom, which may be JSON text; a backend of one's own leaves a reference."""
-    try:
-        return json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
-
-
-def summary_of(value: Any) -> SyncSummary | None:
-    """Return what a task has returned; None if it is no summary."""
-    value = decoded(value)
-    try:
-        return SyncSummary.model_validate(value) if isinstance(value, dict) else None
-    except ValueError:
-        return None
+def _of_instance(table: Any, instance: Any) -> ColumnElement[bool]:
+    """Return what says that the rows of a table are of a task instance, or of that in another table."""
+    return and_(*(getattr(table, name) == getattr(instance, name) for name in _NAMES_OF_INSTANCE))
 
 
 def _instances(most: int, *conditions: ColumnElement[bool]) -> Select[Any]:
@@ -236,9 +217,8 @@ def _instances(most: int, *conditions: ColumnElement[bool]) -> Select[Any]:
     )
     of_last_runs = select(numbered).where(numbered.c.place <= most)
     newest = of_last_runs.order_by(numbered.c.place).limit(MAX_INSTANCES + 1).subquery()
-    same = (getattr(xcom, name) == newest.c[name] for name in ("dag_id", "task_id", "run_id", "map_index"))
-    returned = and_(*same, xcom.key == "return_value")
-    return select(newest, cast(xcom.value, Text).label("value")).outerjoin(xcom, returned)
+    returned = and_(_of_instance(xcom, newest.c), xcom.key == "return_value")
+    return select(newest, _VALUE.label("value")).outerjoin(xcom, returned)
 
 
 class _Glance(msgspec.Struct):
@@ -285,7 +265,7 @@ def _run(instances: list[Any]) -> dict[str, Any]:
     """Return the instances of a task in one run as one line."""
     state = _state_of(instances)
     started, ended = [one.start_date for one in instances], [one.end_date for one in instances]
-    returned = (summary_of(_decoded(one.value, dict)) for one in instances)
+    returned = (_summary(one.value) for one in instances)
     return {
         "run_id": instances[0].run_id,
         "run_after": instances[0].run_after,
@@ -299,11 +279,21 @@ def _run(instances: list[Any]) -> dict[str, Any]:
 
 
 def _decoded(text: str | None, kind: type[T]) -> T | None:
-    """Return the value of an XCom of a kind: JSON, of which Airflow makes JSON once more; None if it is of another."""
+    """Return the value of an XCom of a kind, or of the JSON text that some backends keep; None if it is of another."""
     try:
         value = msgspec.json.decode(text or "null")
-        return msgspec.json.decode(value, type=kind) if isinstance(value, str) else msgspec.convert(value, kind)
+        is_text = isinstance(value, str) and kind is not str
+        return msgspec.json.decode(value, type=kind) if is_text else msgspec.convert(value, kind)
     except msgspec.MsgspecError:
+        return None
+
+
+def _summary(text: str | None) -> SyncSummary | None:
+    """Return what a task has returned; None if it is no summary, such as the reference of a backend of one's own."""
+    value = _decoded(text, dict)
+    try:
+        return None if value is None else SyncSummary.model_validate(value)
+    except ValueError:
         return None
 
 

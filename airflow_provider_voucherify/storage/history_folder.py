@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -11,10 +12,12 @@ from urllib.parse import quote
 import msgspec
 
 from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
-from airflow_provider_voucherify.sync.types.outcome import TRY
+from airflow_provider_voucherify.sync.types.outcome import TRY_COLUMNS
 from airflow_provider_voucherify.sync.types.text import short_digest
 
 _LINES_PER_LOOK_AT_THE_CLOCK = 1_000
+
+_OUTCOMES = re.compile(r"try=(\d+)\..*\.jsonl")
 
 
 class HistoryFolder:
@@ -70,7 +73,7 @@ class HistoryFolder:
             status = next((one for one in statuses if one != "running"), "running")
             attempt = msgspec.json.decode(self._folder.read(f"{self._run}/{name}.{status}.json") or b"{}")
             if attempt.get("run_key") == run_key:
-                found.append({column: attempt.get(column) for column in TRY})
+                found.append({column: attempt.get(column) for column in TRY_COLUMNS})
         return sorted(found, key=lambda one: str(one["started_at"]))
 
     def of_record(self, record_id: str, until: float) -> Iterator[dict[str, Any]]:
@@ -82,7 +85,7 @@ class HistoryFolder:
         """
         needle = msgspec.json.encode(record_id)
         folder = f"outcomes/{self._run_folder}"
-        files = {name: _number_of(name) for name in self._folder.names(folder) if name.endswith(".jsonl")}
+        files = {name: int(found[1]) for name in self._folder.names(folder) if (found := _OUTCOMES.fullmatch(name))}
         for file in sorted(files, key=files.__getitem__, reverse=True):
             for number, line in enumerate(self._folder.lines(f"{folder}/{file}")):
                 if number % _LINES_PER_LOOK_AT_THE_CLOCK == 0 and time.monotonic() > until:
@@ -102,11 +105,6 @@ class HistoryFolder:
         times = {key: _time(value) for key, value in attempt.items() if isinstance(value, float)}
         with self._folder.write(f"{self._run}/{name}.{attempt['status']}.json") as file:
             file.write(msgspec.json.encode({**self._sync, **attempt, **times}))
-
-
-def _number_of(file: str) -> int:
-    """Return the number of the try that has written a file of outcomes."""
-    return int(file.removeprefix("try=").partition(".")[0])
 
 
 def _file_name(attempt: Mapping[str, Any], try_id: str) -> str:

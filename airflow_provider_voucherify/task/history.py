@@ -33,7 +33,7 @@ class History(Protocol):
         """Record how a try has ended."""
 
     def tries(self, run_key: str) -> list[dict[str, Any]]:
-        """Return the tries of a run, oldest first, each with the columns ``TRY``."""
+        """Return the tries of a run, oldest first, each with the columns ``TRY_COLUMNS``."""
 
 
 class TryRecord:

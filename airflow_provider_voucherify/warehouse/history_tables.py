@@ -7,7 +7,7 @@ from contextlib import closing
 from functools import lru_cache
 from typing import Any
 
-from airflow_provider_voucherify.sync.types.outcome import RUN_COUNTS, TRY, RowOutcome
+from airflow_provider_voucherify.sync.types.outcome import RUN_COUNTS, TRY_COLUMNS, RowOutcome
 from airflow_provider_voucherify.sync.types.text import short_digest, whole_lines
 from airflow_provider_voucherify.warehouse.database import TRIES, Database
 from airflow_provider_voucherify.warehouse.kept_text import KeptText
@@ -124,10 +124,10 @@ class HistoryTables:
     def tries(self, run_key: str) -> list[dict[str, Any]]:
         """Return the tries of a run, oldest first."""
         mark = self._database.mark
-        select = f"select {', '.join(TRY)} from {self._runs} where run_key = {mark} order by started_at"  # noqa: S608
+        select = f"select {', '.join(TRY_COLUMNS)} from {self._runs} where run_key = {mark} order by started_at"  # noqa: S608
         with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
             cursor.execute(select, [run_key])
-            found = [dict(zip(TRY, row, strict=True)) for row in cursor.fetchall()]
+            found = [dict(zip(TRY_COLUMNS, row, strict=True)) for row in cursor.fetchall()]
             connection.rollback()
         times = ("started_at", "finished_at")
         return [{**one, **{name: self._database.epoch(one[name]) for name in times}} for one in found]

@@ -99,7 +99,7 @@ def fill(cluster: Cluster, dags: int, runs: int) -> None:
         _RUN, [("sync", runs, have_dags + 1, dags, 1, have_runs), ("sync", runs, 1, dags, have_runs + 1, runs)]
     )
     cluster.execute(_TASK, [("VoucherifyBulkUpdateOperator", 1, "sync%")])
-    cluster.execute(_XCOM, [(json.dumps(json.dumps(summary().as_xcom())),)])
+    cluster.execute(_XCOM, [(json.dumps(summary().as_xcom()),)])
     cluster.execute("analyze", [()])
 
 

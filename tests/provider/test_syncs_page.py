@@ -8,16 +8,17 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
-from datetime import timedelta
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 from airflow.models.dag import DagModel
+from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
+from airflow.models.xcom import XComModel
 from airflow.providers.common.compat.sdk import DAG, Asset
 from airflow.utils.session import create_session
 from dags import DagRunResult, clear_and_run, run_dag
@@ -248,24 +249,24 @@ def test_what_was_cleared_is_not_taken_for_what_was_before(api: Any, voucherify:
     assert (last["state"], last["attention"]) == (None, 1)
 
 
-@pytest.mark.parametrize(
-    ("states", "state", "attention"),
-    [
-        (["success", "scheduled"], "scheduled", 1),
-        (["scheduled", "success"], "scheduled", 1),
-        ([None, "success"], None, 1),
-        (["success", "skipped"], "success", 0),
-        (["success", "failed", "running"], "failed", 4),
-    ],
-)
-def test_a_mapped_task_is_as_far_as_the_one_that_is_furthest_behind(
-    states: list[str | None], state: str | None, attention: int
-) -> None:
-    from airflow_provider_voucherify.plugins import runs
+def test_a_mapped_task_is_as_far_as_the_one_that_is_furthest_behind(api: Any, voucherify: LocalVoucherify) -> None:
+    with DAG("furthest", schedule=None) as dag:
+        parts = [[{"source_id": f"c{number}"}] for number in range(3)]
+        VoucherifyBulkUpdateOperator.partial(task_id="sync", resource="customers").expand(records=parts)
+    run_dag(dag)
 
-    instances = [SimpleNamespace(state=one) for one in states]
-    assert runs._state_of(instances) == state
-    assert runs._attention(state, []) == attention
+    for states, state, attention in (
+        (("success", "scheduled", "success"), "scheduled", 1),
+        (("scheduled", "success", "success"), "scheduled", 1),
+        ((None, "success", "success"), None, 1),
+        (("success", "skipped", "success"), "success", 0),
+        (("success", "failed", "running"), "failed", 4),
+    ):
+        with create_session() as session:
+            for index, one in enumerate(states):
+                session.query(TaskInstance).filter_by(dag_id="furthest", map_index=index).update({"state": one})
+        last = syncs_of(api.get("/voucherify/api/syncs", headers=headers()))["furthest"]["last"]
+        assert (last["state"], last["attention"]) == (state, attention)
 
 
 def test_a_dry_run_does_not_hide_the_night_before_it(api: Any, voucherify: LocalVoucherify) -> None:
@@ -276,6 +277,105 @@ def test_a_dry_run_does_not_hide_the_night_before_it(api: Any, voucherify: Local
 
     assert (one["last"]["run_id"], one["last"]["attention"]) == (night.dag_run.run_id, 4)
     assert one["since"]["state"] == "success"
+
+
+def test_a_backfill_of_old_dates_does_not_hide_the_night_before_it(api: Any, voucherify: LocalVoucherify) -> None:
+    night = sync("then_old", [{"name": "?"}])
+    old = sync("then_old", [{"source_id": "c1"}])
+    with create_session() as session:
+        session.query(DagRun).filter_by(dag_id="then_old", run_id=old.dag_run.run_id).update({"run_type": "backfill"})
+
+    one = syncs_of(api.get("/voucherify/api/syncs", headers=headers()))["then_old"]
+    assert (one["last"]["run_id"], one["last"]["attention"]) == (night.dag_run.run_id, 4)
+
+
+@pytest.mark.parametrize(("hours", "is_paused", "is_overdue"), [(3, False, True), (3, True, False), (-3, False, False)])
+def test_a_night_that_has_not_begun_is_overdue(
+    api: Any, voucherify: LocalVoucherify, hours: int, is_paused: bool, is_overdue: bool
+) -> None:
+    sync("late", [{"source_id": "c1"}])
+    due = datetime.now(UTC) - timedelta(hours=hours)
+    with create_session() as session:
+        late = session.query(DagModel).filter_by(dag_id="late")
+        late.update({"next_dagrun_create_after": due, "is_paused": is_paused})
+
+    assert syncs_of(api.get("/voucherify/api/syncs", headers=headers()))["late"]["is_overdue"] is is_overdue
+
+
+def test_a_run_of_which_there_is_no_room_for_all_instances_is_left_out(
+    api: Any, voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_voucherify.plugins import runs
+
+    with DAG("too_many", schedule=None) as dag:
+        parts = [[{"source_id": f"c{number}"}] for number in range(3)]
+        VoucherifyBulkUpdateOperator.partial(task_id="sync", resource="customers").expand(records=parts)
+    for _ in range(2):
+        run_dag(dag)
+    monkeypatch.setattr(runs, "MAX_INSTANCES", 5)
+
+    of_task = {"dag_id": "too_many", "task_id": "sync"}
+    told = api.get("/voucherify/api/sync", params=of_task, headers=headers()).json()["runs"]
+    assert [one["instances"] for one in told] == [3]
+
+
+def test_who_asks_while_too_many_wait_for_a_state_is_told_so(
+    api: Any, voucherify: LocalVoucherify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_voucherify.plugins import app
+
+    run = sync("busy", [{"source_id": "c1"}], state={"path": str(tmp_path), "outcomes": "jsonl"})
+    monkeypatch.setattr(app, "SECONDS_FOR_A_TURN", 0.01)
+    place = {"dag_id": "busy", "task_id": "sync", "run_id": run.dag_run.run_id, "record_id": "c1"}
+
+    def statuses() -> list[int]:
+        answers = (api.get(f"/voucherify/api/{part}", params=place, headers=headers()) for part in ("tries", "record"))
+        return [answer.status_code for answer in answers]
+
+    with ExitStack() as turns:
+        for _ in range(app.TURNS):
+            turns.enter_context(app._ASKING)
+        assert statuses() == [503, 503]
+    assert statuses() == [200, 200]
+
+
+def test_tries_take_the_right_to_logs_and_assets_that_to_assets(
+    api: Any, voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+
+    run = sync("rights", [{"source_id": "c1"}], outlets=[Asset("named_secretly")])
+    manager: Any = type(get_auth_manager())
+    may = manager.is_authorized_dag
+    place = {"dag_id": "rights", "task_id": "sync", "run_id": run.dag_run.run_id}
+
+    def without(entity: Any) -> None:
+        monkeypatch.setattr(
+            manager,
+            "is_authorized_dag",
+            lambda self, **asked: asked.get("access_entity") is not entity and may(self, **asked),
+        )
+
+    def status(part: str) -> int:
+        return int(api.get(f"/voucherify/api/{part}", params=place, headers=headers()).status_code)
+
+    without(DagAccessEntity.TASK_LOGS)
+    assert (status("tries"), status("run")) == (403, 200)
+    without(DagAccessEntity.TASK_INSTANCE)
+    assert (status("tries"), status("run")) == (200, 403)
+    monkeypatch.setattr(manager, "is_authorized_dag", may)
+    monkeypatch.setattr(manager, "is_authorized_asset", lambda self, **asked: False)
+    assert "named_secretly" not in json.dumps(run_page(api, run))
+
+
+def test_what_a_try_failed_with_quotes_no_values_that_are_to_be_hidden(api: Any, voucherify: LocalVoucherify) -> None:
+    rows = [{"source_id": "secret-id", "name": "?"}, {"name": "Secret Name"}]
+    run = sync("hidden", rows, hide_values=True)
+    told = run_page(api, run)
+
+    assert told["tries"][-1]["error_type"] == "VoucherifyRecordsFailedError"
+    assert "secret" not in json.dumps(told).lower()
 
 
 def test_a_dag_that_is_gone_is_not_listed(api: Any, voucherify: LocalVoucherify) -> None:
@@ -298,12 +398,20 @@ def test_a_task_behind_one_that_failed_is_a_night_that_did_not_run(api: Any, vou
     assert (one["last"]["state"], one["last"]["parts"], one["last"]["attention"]) == ("upstream_failed", None, 4)
 
 
-@pytest.mark.parametrize("value", ["a reference of a backend", {"rows_read": "many"}, [1], None])
-def test_what_is_no_summary_is_none(api: Any, voucherify: LocalVoucherify, value: Any) -> None:
-    from airflow_provider_voucherify.plugins.runs import summary_of
+def test_what_is_no_summary_is_none(api: Any, voucherify: LocalVoucherify) -> None:
+    run = sync("no_summary", [{"source_id": "c1"}])
+    returned = run.xcom("sync")
 
-    assert summary_of(value) is None
-    assert summary_of(json.dumps(value)) is None
+    def shown_for(value: Any) -> tuple[Any, Any]:
+        with create_session() as session:
+            returned = session.query(XComModel).filter_by(dag_id="no_summary", key="return_value")
+            returned.update({"value": value})
+        last = syncs_of(api.get("/voucherify/api/syncs", headers=headers()))["no_summary"]["last"]
+        return last["parts"], run_page(api, run)["summary"]
+
+    for value in ("a reference of a backend", {"rows_read": "many"}, [1], 5):
+        assert shown_for(value) == shown_for(json.dumps(value)) == (None, None)
+    assert shown_for(returned) == shown_for(json.dumps(returned)) == ({"created": 1}, returned)
 
 
 def test_an_answer_asks_the_database_for_the_same_few_things_however_many_syncs_there_are(

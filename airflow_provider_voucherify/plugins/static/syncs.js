@@ -67,7 +67,7 @@ const counted = (count, one, many) => `${number(count)} ${count === 1 ? one : ma
 const words = (name) => name.replace(/_/g, " ");
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
-export function when(value) {
+function when(value) {
   const moment = new Date(typeof value === "number" ? value * 1000 : value);
   return value && !Number.isNaN(moment.getTime()) ? DATE.format(moment) : "";
 }
@@ -75,13 +75,13 @@ export function when(value) {
 // Of a run the night that it is about, which a later try does not change.
 const night = (run) => when(run.logical_date || run.run_after || run.started);
 
-export function seconds(run) {
+function seconds(run) {
   return run.started && run.ended ? Math.max(0, (new Date(run.ended) - new Date(run.started)) / 1000) : null;
 }
 
-export const rows = (run) => (run.parts ? sum(Object.values(run.parts)) : null);
+const rows = (run) => (run.parts ? sum(Object.values(run.parts)) : null);
 
-export const notAccepted = (run) => (run.parts ? (run.parts.failed || 0) + (run.parts.refused || 0) : null);
+const notAccepted = (run) => (run.parts ? (run.parts.failed || 0) + (run.parts.refused || 0) : null);
 
 const described = (parts) =>
   Object.entries(parts)

@@ -32,7 +32,7 @@ RUN_COUNTS = (
 )
 """The members of a summary that the history of a sync has under the same names."""
 
-TRY = (
+TRY_COLUMNS = (
     *("try_number", "status", "started_at", "finished_at", "error_type", "error_message", "advice", "exceeded"),
     *("warning", "report_uri", *RUN_COUNTS),
 )
