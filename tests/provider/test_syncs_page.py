@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from airflow.models.dag import DagModel
@@ -220,7 +221,9 @@ def test_a_mapped_task_is_one_sync_with_its_instances(api: Any, voucherify: Loca
     told = run_page(api, run)
     assert [(each["map_index"], each["state"]) for each in told["instances"]] == [(1, "failed"), (0, "success")]
     assert "instance" not in told
-    assert run_page(api, run, map_index=1)["summary"]["refused"] == 1
+    of_second = run_page(api, run, map_index=1)["summary"]
+    assert of_second["refused"] == 1
+    assert parse_qs(urlsplit(of_second["page_url"]).query)["map"] == ["1"], "its address leads to the instance"
 
 
 def test_without_a_state_the_last_try_says_why_it_failed(api: Any, voucherify: LocalVoucherify) -> None:
