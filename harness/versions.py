@@ -11,7 +11,7 @@ Interpreters are those of pyenv, or else the ``python3.x`` on the path. One pair
     python -m harness.versions --pin 3.0        make a constraints file anew
 
 The table has what was run: the example DAGs on every pair, the provider's tests once for each Airflow, and those of
-engine and client on the oldest.
+engine and client on the lowest versions.
 """
 
 from __future__ import annotations
@@ -98,10 +98,10 @@ class Pair:
 
     @property
     def part(self) -> Literal["examples", "provider", "all"]:
-        """What is run: everything that applies on the oldest Airflow, and little where it is run on another Python."""
+        """What is run: everything that applies on the lowest versions, and little where it is run on another Python."""
         if self.airflow.pythons[0] != self.python:
             return "examples"
-        return "all" if self.airflow.release.startswith("2.") else "provider"
+        return "all" if self.airflow.lowest else "provider"
 
 
 PAIRS = [Pair(line, python) for line, airflow in LINES.items() for python in airflow.pythons]
@@ -214,6 +214,8 @@ def failed_of(pair: Pair) -> list[str]:
 
 def _test(names: list[str], name: str) -> str:
     """Return a test as pytest takes it, by the names of its module, and of its class if it has one."""
+    if names == [""]:  # a module that cannot be imported
+        return name.replace(".", "/") + ".py"
     module = next(
         place for place in range(len(names), 0, -1) if ROOT.joinpath(*names[:place]).with_suffix(".py").exists()
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, TypeVar
@@ -280,12 +281,11 @@ def _run(instances: list[Any]) -> dict[str, Any]:
 
 def _decoded(text: str | None, kind: type[T]) -> T | None:
     """Return the value of an XCom of a kind, or of the JSON text that some backends keep; None if it is of another."""
-    try:
-        value = msgspec.json.decode(text or "null")
-        is_text = isinstance(value, str) and kind is not str
-        return msgspec.json.decode(value, type=kind) if is_text else msgspec.convert(value, kind)
-    except msgspec.MsgspecError:
-        return None
+    with suppress(msgspec.MsgspecError):
+        return msgspec.json.decode(text or "null", type=kind)
+    with suppress(msgspec.MsgspecError):
+        return msgspec.json.decode(msgspec.json.decode(text or "null", type=str), type=kind)
+    return None
 
 
 def _summary(text: str | None) -> SyncSummary | None:

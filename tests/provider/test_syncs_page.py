@@ -19,7 +19,6 @@ import pytest
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
-from airflow.models.xcom import XComModel
 from airflow.providers.common.compat.sdk import DAG, Asset
 from airflow.utils.session import create_session
 from dags import DagRunResult, clear_and_run, run_dag
@@ -402,6 +401,8 @@ def test_a_task_behind_one_that_failed_is_a_night_that_did_not_run(api: Any, vou
 
 
 def test_what_is_no_summary_is_none(api: Any, voucherify: LocalVoucherify) -> None:
+    from airflow.models.xcom import XComModel
+
     run = sync("no_summary", [{"source_id": "c1"}])
     returned = run.xcom("sync")
 
