@@ -123,6 +123,10 @@ class VoucherifyReportError(VoucherifyError):
     """A report that is missing, expired or unreadable."""
 
 
+class VoucherifyExportError(VoucherifyError):
+    """An export that failed, is not there any more, or cannot be read."""
+
+
 class VoucherifyCompletionTimeoutError(VoucherifyError):
     """
     Async actions were not finished in the time allowed.

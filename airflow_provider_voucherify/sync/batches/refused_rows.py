@@ -50,6 +50,13 @@ class RefusedRows:
         if self._rows_file is not None:
             self._rows_file.write(failure_line(failure, form, content, at=self._read_at))
 
+    def add_record(self, failure: Failure, record: Mapping[str, Any]) -> None:
+        """Refuse a record that Voucherify has, or does not have, contrary to what is allowed."""
+        failure, form, content = self._shown(failure, "record", record)
+        self._count(failure)
+        if self._rows_file is not None:
+            self._rows_file.write(failure_line(failure, form, content, at=self._read_at))
+
     def set_aside(self, failure: Failure, record: Mapping[str, Any], attempts: Attempts) -> None:
         """Refuse a record that has failed too often."""
         failure, form, content = self._shown(failure, "record", record)

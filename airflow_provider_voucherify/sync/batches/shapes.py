@@ -50,6 +50,7 @@ class Shapes:
     :param rules: how columns become fields.
     :param warn: called with each warning.
     :param ledger: gets the fields that the source has columns for.
+    :ivar paths: where values of columns go in a record, such as ``("metadata", "segment")``; in the order of items.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Shapes:
         self._padded: set[str] = set()
         self._named = {name.lower() for _, names in absent_columns((), self._rules) for name in names}
         self._present: set[str] = set()
+        self.paths: dict[tuple[str, ...], None] = {}
 
     def of(self, chunk: Chunk) -> Shape | None:
         """
@@ -102,6 +104,7 @@ class Shapes:
         self._warn_of_left_out(unnamed_columns(chunk.columns, rules))
         if rules.mapping is None:
             self._warn_of_padded(chunk.columns[to.column] for to in builder.targets)
+        self.paths.update((tuple(to.path), None) for to in builder.targets)
         if self._ledger is not None:
             self._ledger.fields.note_targets((".".join(to.path), chunk.columns[to.column]) for to in builder.targets)
         return Shape(builder, len(chunk.columns), self._destination.sends_ids)

@@ -287,6 +287,10 @@ class Spool:
         )
         return first, second
 
+    def all_blocks(self) -> Iterator[list[bytes]]:
+        """Yield all items, superseded ones too, about a thousand at a time."""
+        return map(self._lines, self._blocks)
+
     def blocks(self) -> Iterator[list[bytes]]:
         """Yield the items that are not superseded, about a thousand at a time."""
         skipped = iter(self._superseded)

@@ -170,8 +170,13 @@ class Ledger:
 
     # What the source has
 
-    def add_records(self, ids: Sequence[str], items: Sequence[bytes]) -> None:
-        """Write down records that could be sent, in the order of the source."""
+    def add_records(self, ids: Sequence[str], items: Sequence[bytes], same: Sequence[bool] | None = None) -> None:
+        """
+        Write down records that could be sent, in the order of the source.
+
+        :param same: which of them Voucherify has been found to have as they are; None if nobody has looked, so that the
+            state of earlier syncs tells.
+        """
         if not ids:
             return
         digests = array("q", b"".join([made.digest() for made in map(blake2b, items)]))[::_LONGS_PER_DIGEST].tolist()
@@ -179,7 +184,11 @@ class Ledger:
         first, self._items = self._items, self._items + len(ids)
         self._db.execute("insert into chunks values (?, ?)", (first, encoded))
         new: Sequence[int] = range(len(ids))
-        if self._compare is not None:
+        if same is not None:
+            proven = [(ids[place], digests[place]) for place in new if same[place]]
+            self._db.executemany("insert or replace into proven values (?, ?)", proven)
+            new = [place for place in new if not same[place]]
+        elif self._compare is not None:
             values = {**self._database.names, "ids": encoded}
             digests_before, standing = self._db.execute(self._compare, values).fetchone()
             if standing:
@@ -209,6 +218,10 @@ class Ledger:
         """Write down which items (from 0) will not be sent, because a later one has the same id."""
         rows = ((item,) for item in items)
         self._db.executemany("insert into held values (?, 'superseded', null, null)", rows)
+
+    def refuse(self, item: int, key: str, message: str) -> None:
+        """Write down an item (from 0) that will not be sent, because of what Voucherify has."""
+        self._db.execute("insert or replace into held values (?, 'refused', ?, ?)", (item, key, message))
 
     # What is sent of it
 
@@ -322,7 +335,7 @@ class Ledger:
         """
         self.fields.compare()
         names = {**self._database.names, "now": round(time.time() * 1000)}
-        for statement in (sql.TAKE_ANSWERS, sql.TAKE_REFUSED, sql.TAKE_REMOVED):
+        for statement in (sql.TAKE_PROVEN, sql.TAKE_ANSWERS, sql.TAKE_REFUSED, sql.TAKE_REMOVED):
             self._db.execute(statement, names)
         self._db.execute(sql.FORGET_CONTENTS if self._around is None else sql.TAKE_CONTENTS)
 

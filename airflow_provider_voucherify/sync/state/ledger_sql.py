@@ -46,6 +46,7 @@ create table failed_before(
     id text primary key, item integer not null, attempts integer not null, key text, message text
 ) without rowid;
 create table present(id text primary key) without rowid;
+create table proven(id text primary key, digest integer not null) without rowid;
 create table removed(id text primary key, was_confirmed integer not null) without rowid;
 create table doubted(id text primary key) without rowid;
 create table overtaken(id text primary key) without rowid;
@@ -60,8 +61,9 @@ create table answers(
 """
 ``of_project`` has the settings under which records were made for this sync's project, since another one does not have
 them; ``chunks`` the ids of all items, as JSON; ``rows`` the items that are not confirmed as they are; ``unsent`` the
-rows that are not items; ``held`` the items that are not sent; ``overtaken`` ids that another run may have sent since an
-earlier try of this one; ``answers`` what Voucherify says of the ids that were.
+rows that are not items; ``proven`` the records that Voucherify has been found to have as they are; ``held`` the items
+that are not sent; ``overtaken`` ids that another run may have sent since an earlier try of this one; ``answers`` what
+Voucherify says of the ids that were.
 
 ``contents`` has which fields an item has, with a value or null; ``targets`` which fields the source has a column for;
 ``standing`` the ids in the source of which Voucherify had a value that was not cleared before; and ``clearing``, of a
@@ -252,6 +254,12 @@ counts as new.
 """
 
 # The state afterwards
+
+TAKE_PROVEN = """
+insert or replace into earlier.state
+select id, p.digest, :settings, :run, null, 0, 'updated', null, null, :now, s.fields, s.not_cleared, null
+from proven p left join earlier.state s using (id)
+"""
 
 TAKE_ANSWERS = """
 insert or replace into earlier.state

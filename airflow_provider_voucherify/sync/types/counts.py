@@ -19,6 +19,8 @@ class Counts:
         the reason.
     :param superseded: rows that were not sent, because a later row has the same id.
     :param removed: records that left the source; ``removed_to_mark`` of them are sent.
+    :param to_create: of the records that are sent, the ones that Voucherify does not have; None if nobody has looked.
+    :param not_in_source: records that Voucherify has and the source does not; None if nobody has looked.
     """
 
     rows_read: int | None = None
@@ -28,6 +30,8 @@ class Counts:
     superseded: int = 0
     removed: int = 0
     removed_to_mark: int = 0
+    to_create: int | None = None
+    not_in_source: int | None = None
     refused_by_key: Mapping[str, int] = field(default_factory=dict)
 
     def as_summary(self) -> dict[str, Any]:

@@ -1,0 +1,97 @@
+"""What a sync would change, before and after: the first records for people to read, more of them in a file."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+from airflow_provider_voucherify.sync.comparison.found_records import Difference
+from airflow_provider_voucherify.sync.rows.encoding import encode_json
+from airflow_provider_voucherify.sync.types.hiding import Hiding
+
+SHOWN_RECORDS = 20
+"""Records that a log and a summary have."""
+
+MAX_RECORDS = 10_000
+"""Records that the file has."""
+
+_MAX_CHARACTERS = 60
+_HIDDEN = "…"
+
+
+class Differences:
+    """
+    Records beside what Voucherify has, the first ``MAX_RECORDS`` of them; the rest is only counted.
+
+    :param hiding: leaves ids and values out; None to tell all.
+    :ivar first: the first ``SHOWN_RECORDS``, as lines of the file have them: ``id``, ``change`` and ``fields``, which
+        has for each field ``found`` and ``sent``.
+    """
+
+    def __init__(self, hiding: Hiding | None = None) -> None:
+        self._hiding = hiding
+        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="voucherify-")  # noqa: SIM115
+        self.number = 0
+        self.first: list[dict[str, Any]] = []
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more is kept."""
+        return self.number < MAX_RECORDS
+
+    def add(self, record_id: str, change: str, differences: Sequence[Difference]) -> None:
+        """
+        Add a record, if there is room for it.
+
+        :param change: what it is, in one word: ``create``, ``update``, ``differs``, ``missing``.
+        """
+        self.number += 1
+        if self.number > MAX_RECORDS:
+            return
+        if self._hiding is None:
+            fields: dict[str, Any] = {one.field: {"found": one.found, "sent": one.sent} for one in differences}
+        else:
+            record_id = self._hiding.id(record_id)
+            fields = {one.field: {"found": _HIDDEN, "sent": _HIDDEN} for one in differences}
+        line = {"id": record_id, "change": change, "fields": fields}
+        self._file.write(encode_json(line) + b"\n")
+        if len(self.first) < SHOWN_RECORDS:
+            self.first.append(line)
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines of the file."""
+        self._file.seek(0)
+        yield from self._file
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        self._file.close()
+
+
+def as_table(first: Sequence[dict[str, Any]], number: int) -> str:
+    """
+    Return a table for a log: one line for each field.
+
+    :param first: as ``Differences.first`` has them.
+    :param number: of all records, for the last line.
+    """
+    rows = [("id", "change", "field", "at Voucherify", "in the source")]
+    for record in first:
+        for name, both in record["fields"].items() or {"": {"found": "", "sent": ""}}.items():
+            rows.append((record["id"], record["change"], name, _text(both["found"]), _text(both["sent"])))
+    cells = [[_on_one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    if number > len(first):
+        lines.append(f"… and {number - len(first):,} more records")
+    return "\n".join(lines)
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None else value if isinstance(value, str) else encode_json(value).decode()
+
+
+def _on_one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _MAX_CHARACTERS else line[: _MAX_CHARACTERS - 1] + "…"

@@ -1,0 +1,92 @@
+"""Which column of an export has which field, whatever way of naming them Voucherify follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+Path = tuple[str, ...]
+"""Where a value is in a record: ``("name",)``, ``("address", "city")``, ``("metadata", "segment")``."""
+
+METADATA: Path = ("metadata",)
+ADDRESS: Path = ("address",)
+
+
+_MEMBERS_OF_ADDRESS = ("city", "state", "line_1", "line_2", "country", "postal_code")
+
+
+def compared_paths(paths: Iterable[Path]) -> list[Path]:
+    """Return what an export is asked for: the members of an address one by one, and of metadata all or some."""
+    every = dict.fromkeys(paths)
+    whole = METADATA in every
+    return [
+        part
+        for path in every
+        if not (whole and path[0] == "metadata" and path != METADATA)
+        for part in ([(*ADDRESS, name) for name in _MEMBERS_OF_ADDRESS] if path == ADDRESS else [path])
+    ]
+
+
+def exported_field(path: Path) -> str:
+    """Return the name of a field for ``fields`` of an export: ``name``, ``address_city``, ``metadata.segment``."""
+    return "_".join(path) if path[0] == "address" else ".".join(path)
+
+
+@dataclass(frozen=True)
+class ExportColumns:
+    """
+    The places of fields in the lines of an export.
+
+    The vendor does not say how columns are called: as in the request, or by titles (``Source ID``), those of metadata
+    with or without ``metadata.`` before their names.
+
+    :param key: of the column that identifies a record; None if there is none.
+    :param places: of each path, None where there is no column, or more than one.
+    :param members: of metadata's columns by the member's name, where the whole object was asked for.
+    """
+
+    key: int | None
+    places: tuple[int | None, ...]
+    members: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, header: Sequence[str], key: str, paths: Sequence[Path]) -> ExportColumns:
+        """
+        Find the columns.
+
+        :param header: the first line.
+        :param key: ``source_id`` or ``code``.
+        :param paths: of the fields that were asked for.
+        """
+        names = [_plain(name) for name in header]
+        fields = [path for path in paths if path[0] != "metadata"]
+        taken = {_place(names, key), *(_place(names, exported_field(path)) for path in fields)}
+        rest = ["" if place in taken else name for place, name in enumerate(header)]
+        members = {}
+        if METADATA in paths:
+            members = {_member(name): place for place, name in enumerate(rest) if name}
+        places = (
+            _place_of_member(path, rest) if path[0] == "metadata" else _place(names, exported_field(path))
+            for path in paths
+        )
+        return cls(_place(names, key), tuple(places), members)
+
+
+def _plain(name: str) -> str:
+    """Return a column's name as the request would have it: ``source_id`` for ``Source ID``."""
+    return "_".join(name.strip().lower().split())
+
+
+def _place(names: Sequence[str], name: str) -> int | None:
+    places = [place for place, one in enumerate(names) if one == name]
+    return places[0] if len(places) == 1 else None
+
+
+def _place_of_member(path: Path, header: Sequence[str]) -> int | None:
+    """Return the column of a member of metadata: by its name if there is one of that name, else by the like of it."""
+    exact = _place([_member(name) for name in header], path[-1])
+    return exact if exact is not None else _place([_plain(_member(name)) for name in header], _plain(path[-1]))
+
+
+def _member(column: str) -> str:
+    return column[len("metadata.") :] if column.lower().startswith("metadata.") else column

@@ -1,0 +1,230 @@
+"""The records that Voucherify has, as an export shows them, on disk; and how those that are sent compare with them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from io import TextIOWrapper
+from itertools import islice
+from typing import IO, Any, Literal, Self
+
+import msgspec
+
+from airflow_provider_voucherify.models.errors import VoucherifyExportError
+from airflow_provider_voucherify.sync.comparison.expected_items import ExpectedItems
+from airflow_provider_voucherify.sync.comparison.export_columns import (
+    METADATA,
+    ExportColumns,
+    Path,
+    compared_paths,
+    exported_field,
+)
+from airflow_provider_voucherify.sync.comparison.values import is_same
+from airflow_provider_voucherify.sync.types.unnamed_database import UnnamedDatabase
+
+Comparison = Literal["same", "different", "absent"]
+"""What a record is beside that which Voucherify has of it; absent, if Voucherify has none."""
+
+_MAX_CELL = 10_485_760
+"""Characters of a cell: no larger body can be sent."""
+
+_ROWS_PER_INSERT = 1_000
+_KIBIBYTES_OF_CACHE = 65_536
+
+_CREATE = "create table found(id text primary key, expected integer not null, cells text not null) without rowid"
+_FIND_EXPECTED = "select json_group_array(f.expected) from json_each(?) j left join found f on f.id = j.value"
+_FIND = "select json_group_array(f.cells) from json_each(?) j left join found f on f.id = j.value"
+_NOT_AMONG = "select id from found where id not in (select id from present) order by id"
+
+_decode_cells = msgspec.json.Decoder(list[str | dict[str, str] | None]).decode
+_decode_exactly = msgspec.json.Decoder(float_hook=Decimal).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """
+    A field that differs.
+
+    :param field: its name, e.g. ``metadata.segment``.
+    :param sent: what the source has.
+    :param found: what Voucherify has, as text; None if the export does not tell.
+    """
+
+    field: str
+    sent: Any
+    found: str | None
+
+
+class FoundRecords:
+    """
+    What Voucherify has of one resource. A context manager; closing it frees the disk.
+
+    Memory does not grow with the records. One without the key (a customer without ``source_id``) can be in no source.
+
+    :param key: ``source_id`` or ``code``.
+    :param paths: of the fields that are compared, in the order that items have them; none if only the ids matter.
+    :param samples: some of the items that will be compared.
+    :ivar number: how many there are.
+    :ivar untold: fields that the export has no column for, or several: all records that have them are different.
+    """
+
+    def __init__(self, key: str, paths: Iterable[Path], samples: Iterable[bytes] = ()) -> None:
+        self._key = key
+        self._paths = compared_paths(paths)
+        self._expected = ExpectedItems(key, self._paths, samples)
+        self._database = UnnamedDatabase()
+        self._db = self._database.db
+        self._db.execute(f"pragma cache_size = -{_KIBIBYTES_OF_CACHE}")
+        self._db.execute(
+            "create table found(id text primary key, expected integer not null, cells text not null) without rowid"
+        )
+        self._db.execute("create table present(id text primary key) without rowid")
+        self.number = 0
+        self.untold: list[str] = []
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields that an export has to have, the key first."""
+        return list(dict.fromkeys([self._key, *map(exported_field, self._paths)]))
+
+    def read(self, file: IO[bytes]) -> None:
+        """
+        Read an export.
+
+        :param file: CSV in UTF-8 with a header; seekable.
+        :raises VoucherifyExportError: it is not, or has no column for the key.
+        """
+        file.seek(0)
+        text = TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        csv.field_size_limit(_MAX_CELL)
+        try:
+            lines = csv.reader(text, strict=True)
+            header = next(lines, [])
+            columns = ExportColumns.of(header, self._key, self._paths)
+            if columns.key is None:
+                raise VoucherifyExportError(f"the export has no column {self._key}: {', '.join(header)[:200]!r}")
+            places = zip(self._paths, columns.places, strict=True)
+            self.untold = [exported_field(path) for path, place in places if place is None and path != METADATA]
+            while some := list(islice(lines, _ROWS_PER_INSERT)):
+                self._insert(some, columns, len(header))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise VoucherifyExportError(f"the export cannot be read: {error}") from None
+        finally:
+            text.detach()
+        self.number = int(self._db.execute("select count(*) from found").fetchone()[0])
+
+    def compare(self, ids: Sequence[str], items: Sequence[bytes]) -> list[Comparison]:
+        """
+        Say of some records, by their ids, what they are beside those that Voucherify has.
+
+        :param items: the JSON of each record that is sent.
+        """
+        encoded = msgspec.json.encode(ids).decode()
+        expected: list[int | None] = msgspec.json.decode(self._db.execute(_FIND_EXPECTED, (encoded,)).fetchone()[0])
+        hashes = list(map(hash, items))
+        if expected == hashes:
+            return ["same"] * len(ids)
+        comparisons: list[Comparison] = [
+            "absent" if one is None else "same" if one == made else "different"
+            for one, made in zip(expected, hashes, strict=True)
+        ]
+        unlike = [place for place, comparison in enumerate(comparisons) if comparison == "different"]
+        found = self._find([ids[place] for place in unlike])
+        for place, record, cells in zip(unlike, decode_records([items[place] for place in unlike]), found, strict=True):
+            if self._is_same(record, _decode_cells(cells or "[]")):
+                comparisons[place] = "same"
+        return comparisons
+
+    def differences(self, record_id: str, item: bytes) -> list[Difference]:
+        """Return the fields in which a record differs; all of those that it has, if Voucherify has no such record."""
+        (record,) = decode_records([item])
+        (cells,) = self._find([record_id])
+        found = [None] * len(self._paths) if cells is None else _decode_cells(cells)
+        return [
+            Difference(".".join(path), sent, cell)
+            for place, value in enumerate(found)
+            for path, sent, cell in _leaves(self._paths[place], record, value)
+            if not is_same(sent, cell)
+        ]
+
+    def note_present(self, ids: Sequence[str]) -> None:
+        """Note that some ids are in the source, for ``others``."""
+        encoded = msgspec.json.encode(ids).decode()
+        self._db.execute("insert or ignore into present select value from json_each(?)", (encoded,))
+
+    def others(self) -> Iterator[str]:
+        """Give the ids of the records that are not in the source, as far as ``note_present`` knows it."""
+        return (record_id for (record_id,) in self._db.execute(_NOT_AMONG))
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _insert(self, lines: Iterable[list[str]], columns: ExportColumns, width: int) -> None:
+        key, places, members = columns.key, columns.places, columns.members
+        rows: list[tuple[str, list[Any]]] = []
+        for line in lines:
+            if len(line) != width:
+                raise VoucherifyExportError(f"the export has a line of {len(line)} columns, and its header has {width}")
+            record_id = line[key]  # type: ignore[index]
+            if not record_id:
+                continue
+            cells: list[Any] = [None if place is None else line[place] for place in places]
+            if METADATA in self._paths:
+                values = {name: line[place] for name, place in members.items() if line[place]}
+                cells[self._paths.index(METADATA)] = values
+            rows.append((record_id, cells))
+        expected = map(hash, self._expected.of(rows))
+        encoded = msgspec.json.Encoder().encode_lines([cells for _, cells in rows]).decode().split("\n")
+        inserted = [(row[0], one, cells) for row, one, cells in zip(rows, expected, encoded, strict=False)]
+        self._db.execute("begin")
+        self._db.executemany("insert or replace into found values (?, ?, ?)", inserted)
+        self._db.execute("commit")
+
+    def _find(self, ids: Sequence[str]) -> list[str | None]:
+        (found,) = self._db.execute(_FIND, (msgspec.json.encode(ids).decode(),)).fetchone()
+        cells: list[str | None] = msgspec.json.decode(found)
+        return cells
+
+    def _is_same(self, record: Mapping[str, Any], cells: Sequence[Any]) -> bool:
+        for (first, *rest), cell in zip(self._paths, cells, strict=True):
+            if first not in record:
+                continue
+            value = record[first]
+            if rest:
+                if value is not None and rest[0] not in value:
+                    continue
+                value = value and value[rest[0]]
+            if value != cell and not is_same(value, cell):
+                return False
+        return True
+
+
+def _leaves(path: Path, record: Mapping[str, Any], cell: Any) -> Iterator[tuple[Path, Any, Any]]:
+    """Give what a record sends of a field, the members of a whole ``metadata`` one by one, beside what was found."""
+    value: Any = record
+    for name in path:
+        if value is None:
+            break
+        if name not in value:
+            return
+        value = value[name]
+    if path == METADATA:
+        for name, member in (value or {}).items():
+            yield (*path, name), member, None if cell is None else cell.get(name, "")
+    else:
+        yield path, value, cell
+
+
+def decode_records(items: Sequence[bytes]) -> list[Any]:
+    """Decode items; numbers stay exact."""
+    decoded: list[Any] = _decode_exactly(b"[" + b",".join(items) + b"]")
+    return decoded
