@@ -138,6 +138,8 @@ class Limits(Policy):
     :param created: records that were created: a mistyped key creates a customer instead of failing. If Voucherify does
         not tell created from updated records, those that it does tell count, and a warning says so.
     :param not_reported: records that were sent although no answer says what became of them.
+    :param differing: records that were read back (``verify``) and are missing at Voucherify, or otherwise than they
+        were sent. Default: 0 for ``fail_if``; None for ``warn_if``.
     :param superseded: rows that were left out because a later row has the same id. Without a limit ``warn_if`` warns
         if it is half of the rows, as with a wrong key column.
     :param newer_runs: later runs of the same task that may have sent their rows already, which this one would
@@ -154,6 +156,7 @@ class Limits(Policy):
     failed_ratio: float | None = None
     created: int | None = None
     not_reported: int | None = None
+    differing: int | None = UNLESS_GIVEN
     superseded: int | None = None
     newer_runs: int | None = UNLESS_GIVEN
     expected_keys: Collection[str] = ()
@@ -176,13 +179,15 @@ class Limits(Policy):
         failed: int | None = self.failed
         if isinstance(failed, DefaultLimit):
             failed = 0 if self.failed_ratio is None else None
-        return replace(self, failed=failed, newer_runs=_none_if_default(self.newer_runs))
+        differing = None if self.differing is None else int(self.differing)
+        return replace(self, failed=failed, differing=differing, newer_runs=_none_if_default(self.newer_runs))
 
     @property
     def to_warn(self) -> Limits:
         """The same with the defaults of ``warn_if``."""
         newer_runs = None if self.newer_runs is None else int(self.newer_runs)
-        return replace(self, failed=_none_if_default(self.failed), newer_runs=newer_runs)
+        failed, differing = _none_if_default(self.failed), _none_if_default(self.differing)
+        return replace(self, failed=failed, differing=differing, newer_runs=newer_runs)
 
 
 def _mistakes_in_keys(name: str, keys: Any) -> Iterator[str]:

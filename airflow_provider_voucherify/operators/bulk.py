@@ -66,7 +66,10 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
         "sql": "sql",
         **dict.fromkeys(("sql_parameters", "mapping", "state", "requests", "fail_if", "warn_if"), "json"),
     }
-    checked_limits = ("failed", "failed_ratio", "created", "not_reported", "superseded", "newer_runs", "expected_keys")
+    checked_limits = (
+        *("failed", "failed_ratio", "created", "not_reported", "differing", "superseded", "newer_runs"),
+        "expected_keys",
+    )
 
     def __init__(
         self,
@@ -86,6 +89,9 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
         validate_metadata: Literal["schema"] | None = None,
         state: State | Mapping[str, Any] | str | os.PathLike[str] | None = None,
         full_refresh: bool = False,
+        compare_with: Literal["voucherify"] | None = None,
+        sync_mode: Literal["upsert", "update", "create"] = "upsert",
+        verify: Literal["all"] | int | None = None,
         report_path: str | None = None,
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -119,6 +125,9 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
         self.state = state
         self.has_state = state is not None
         self.full_refresh = full_refresh
+        self.compare_with = compare_with
+        self.sync_mode = sync_mode
+        self.verify = verify
         self.report_path = report_path
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
@@ -146,7 +155,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
             hook = stack.enter_context(run.hook())
             if not self.is_dry_run:
                 hook.get_conn()  # a missing connection should fail before any row is read
-            plan = stack.enter_context(make_plan(self, context, hook))
+            plan = stack.enter_context(make_plan(self, context, hook, run))
             log_plan(plan, self.log)
             run.metrics.source_read(plan.rows_read, plan.refused_by_key)
             if self.is_dry_run:
@@ -277,6 +286,16 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
         If the state is lost, damaged or from another mapping, every row is sent, with a warning. None sends every row
         and remembers nothing.
     :param full_refresh: send every row all the same; may be a template.
+    :param compare_with: ``voucherify`` reads back by an export what Voucherify has of the fields that the rows have
+        (three API calls, however many records there are), and sends only what differs. So what has been changed in the
+        dashboard is set right, what is not sent is known to be there, and ``dry_run`` says what would change.
+        ``sync.comparison.values`` says how values compare. With OAuth it needs the scope ``exports``.
+    :param sync_mode: ``update`` refuses rows whose record Voucherify does not have (``not_found``) instead of creating
+        it, ``create`` those whose record it has (``already_exists``); either costs such an export. Default: ``upsert``.
+    :param verify: ``all`` reads back by an export what was sent, once it is processed, and counts the records that are
+        ``verified``, ``differing`` or ``missing``; a number reads so many records, chosen at random, one by one. What
+        is not as it was sent is in ``differences.jsonl`` of ``report_path``, and fails the task, unless ``differing``
+        of ``fail_if`` allows it.
     :param report_path: folder (local or object storage) for people to read: a page about the run, ``report.html``,
         Voucherify's reports, ``failures.jsonl`` and ``set_aside.jsonl``. The next run replaces all of them if it has
         the same folder (``{{ ds }}`` or ``{{ run_id }}`` in the path keeps runs apart). Without ``state`` it also keeps

@@ -55,6 +55,10 @@ def wrong_bulk(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
         yield from mistakes_of(requests_of, task)
     yield from wrong_choice(task, "validate_metadata", "schema", None)
     yield from wrong_choice(task, "on_retry", "resume", "resend_failed", "restart")
+    yield from wrong_choice(task, "compare_with", "voucherify", None)
+    yield from wrong_choice(task, "sync_mode", "upsert", "update", "create")
+    if task.verify not in (None, "all"):
+        yield from mistakes_of(check_number, "verify", task.verify, 1)
     yield from wrong_booleans(task, "is_dry_run")
     if task.on_retry == "resend_failed" and not task.retries:
         yield Wrong(
@@ -124,6 +128,8 @@ def _wrong_without_waiting(task: Any, is_known: Callable[[str], bool]) -> Iterat
                     "the sensor checks them",
                     dry_run_goes_on=True,
                 )
+    if task.verify is not None:
+        yield Wrong("verify= needs wait_for_completion=True", ("wait_for_completion=True,",), dry_run_goes_on=True)
     if task.state is not None:
         yield Wrong(
             "state= needs wait_for_completion=True: a sensor does not know what was sent. The operator itself "

@@ -20,13 +20,26 @@ from airflow_provider_voucherify.task.tracked_state import row_tracking
 from airflow_provider_voucherify.task.unsettled import planned_summary
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from airflow_provider_voucherify.client.http import VoucherifyClient
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+    from airflow_provider_voucherify.models.endpoints import BulkEndpoint
     from airflow_provider_voucherify.sync.batches.plan import Plan
+    from airflow_provider_voucherify.sync.comparison.differences import Differences
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
+    from airflow_provider_voucherify.sync.results.verification import Verification
+    from airflow_provider_voucherify.sync.state.ledger import Ledger
+    from airflow_provider_voucherify.sync.types.hiding import Hiding
     from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
     from airflow_provider_voucherify.task.operator_run import OperatorRun
     from airflow_provider_voucherify.task.staging import PlannedRecords, StagedRecords
+
+DIFFERENCES_FILE = "differences.jsonl"
+"""Records that were read back and are not as they were sent, in the report folder."""
+
+PREVIEW_FILE = "preview.jsonl"
+"""What a dry run that compares with Voucherify would change, in the report folder."""
 
 REFUSED_XCOM_KEY = "voucherify_refused_rows"
 """XCom with what the summary says about refused rows, for the worker that resumes the task."""
@@ -105,6 +118,9 @@ def settle(
         hiding = hiding_of(task, client.settings)
         if ledger is not None:
             ledger.hiding = hiding
+        verification = _verification(task, run, sent, sync, client, ledger, hiding)
+        if verification is not None:
+            stack.callback(verification.close)
         summary = collect_outcomes(
             sync,
             client,
@@ -115,12 +131,47 @@ def settle(
             sent=sent,
             ledger=ledger,
             max_attempts=requests_of(task).max_attempts,
-            listeners=run.listeners,
+            listeners=run.listeners if verification is None else [*run.listeners, verification],
             hiding=hiding,
             **how,
         )
+        if verification is not None:
+            verification.finish()
+            summary = summary.model_copy(update=verification.counts())
+            if run.folder is not None:
+                with run.folder.write(DIFFERENCES_FILE) as file:
+                    file.writelines(verification.differences.lines())
         written: SyncSummary = task._keep_rows(run.context, ledger, with_warnings(task, summary))
     return written
+
+
+def _verification(
+    task: Any,
+    run: OperatorRun,
+    sent: PlannedRecords | StagedRecords | None,
+    sync: SubmittedSync,
+    client: VoucherifyClient,
+    ledger: Ledger | None,
+    hiding: Hiding | None,
+) -> Verification | None:
+    """Return what reads back the records that were sent; None if nobody wants that, or nobody knows what was sent."""
+    from airflow_provider_voucherify.sync.comparison.differences import Differences
+    from airflow_provider_voucherify.sync.results.verification import VerificationOfAll, VerificationOfSome
+    from airflow_provider_voucherify.sync.types.submitted import ENDPOINTS_BY_ACTION_TYPE
+    from airflow_provider_voucherify.task.read_back import stored_record
+
+    if task.verify is None or sent is None or not sync.batches:
+        return None
+    differences = Differences(hiding)
+    if task.verify != "all":
+        return VerificationOfSome(differences, ledger, task.verify, partial(stored_record, client, task.resource))
+
+    def bodies() -> Iterator[tuple[bytes, BulkEndpoint]]:
+        for number, batch in enumerate(sync.batches, start=1):
+            if (endpoint := ENDPOINTS_BY_ACTION_TYPE.get(batch.action_type or "")) is not None:
+                yield sent.body(number), endpoint
+
+    return VerificationOfAll(differences, ledger, bodies, run.read_back(client).fetch)
 
 
 def prepare_retry(task: Any, run: OperatorRun, message: str) -> None:
@@ -141,6 +192,18 @@ def prepare_retry(task: Any, run: OperatorRun, message: str) -> None:
         raise VoucherifyRecordsRejectedError(message)
 
 
+def _show_preview(task: Any, run: OperatorRun, differences: Differences) -> None:
+    """Log what would change, and write more of it into the report folder."""
+    from airflow_provider_voucherify.sync.comparison.differences import as_table
+
+    if differences.first:
+        task.log.info("What would change:\n%s", as_table(differences.first, differences.number))
+    if run.folder is not None:
+        run.folder.prepare()
+        with run.folder.write(PREVIEW_FILE) as file:
+            file.writelines(differences.lines())
+
+
 def dry_run(task: Any, run: OperatorRun, plan: Plan) -> dict[str, Any]:
     """Log what would be sent and what it would cost, and return it; this needs no connection."""
     from airflow_provider_voucherify.sync.batches.estimate import estimate
@@ -153,6 +216,9 @@ def dry_run(task: Any, run: OperatorRun, plan: Plan) -> dict[str, Any]:
         limits = (None, None)
     cost = estimate(plan.requests_by_endpoint, plan.bytes_to_send, *limits, waits=task.wait_for_completion)
     summary = planned_summary(plan, task.resource).model_copy(update=cost.as_summary_fields())
+    if (differences := plan.differences) is not None:
+        summary = summary.model_copy(update={"preview": differences.first})
+        _show_preview(task, run, differences)
     summary = summary.with_warning(*(f"without dry_run: {why}" for why in needed_to_send(task)))
     keep_summary(task, run.context, summary)
     task.log.info("%s", summary.text())

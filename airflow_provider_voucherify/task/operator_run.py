@@ -23,6 +23,7 @@ from airflow_provider_voucherify.task.resumption import Resumption
 from airflow_provider_voucherify.task.run import TaskRun
 
 if TYPE_CHECKING:
+    from airflow_provider_voucherify.client.http import VoucherifyClient
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
     from airflow_provider_voucherify.sync.batches.plan import Plan
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
     from airflow_provider_voucherify.sync.types.settled import Listener, Settled
     from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
+    from airflow_provider_voucherify.task.read_back import ReadBack
     from airflow_provider_voucherify.task.staging import Folder, PlannedRecords, StagedRecords
 
     Sent = PlannedRecords | StagedRecords | None
@@ -100,6 +102,12 @@ class OperatorRun(TaskRun):
             and not self._has_sent_something()
         ):
             raise AirflowFailException(str(error)) from error
+
+    def read_back(self, client: VoucherifyClient) -> ReadBack:
+        """Return what reads back what Voucherify has."""
+        from airflow_provider_voucherify.task.read_back import ReadBack
+
+        return ReadBack(self._task, client, self.is_killed)
 
     @cached_property
     def staging(self) -> Folder | None:

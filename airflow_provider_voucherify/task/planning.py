@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
     from airflow_provider_voucherify.sync.batches.changes import Changes
     from airflow_provider_voucherify.sync.batches.plan import Plan
+    from airflow_provider_voucherify.sync.comparison.differences import Differences
     from airflow_provider_voucherify.sync.rows.chunks import Rows
     from airflow_provider_voucherify.sync.rows.metadata_rules import MetadataRules
     from airflow_provider_voucherify.sync.state.ledger import Ledger
     from airflow_provider_voucherify.sync.types.hiding import Hiding
+    from airflow_provider_voucherify.task.operator_run import OperatorRun
 
 
-def make_plan(task: Any, context: Context, hook: VoucherifyHook) -> Plan:
+def make_plan(task: Any, context: Context, hook: VoucherifyHook, run: OperatorRun) -> Plan:
     """Read and check all rows of a bulk operator, and pack those to be sent; the caller closes the plan."""
     from airflow_provider_voucherify.sync.batches.destination import BatchLimits
     from airflow_provider_voucherify.sync.batches.plan import Plan
+    from airflow_provider_voucherify.sync.comparison.differences import Differences
     from airflow_provider_voucherify.sync.rows.chunks import first_rows
 
     schema, requests = _schema(task, hook), requests_of(task)
@@ -48,6 +51,8 @@ def make_plan(task: Any, context: Context, hook: VoucherifyHook) -> Plan:
         ledger=ledger,
         changes=changes,
         hiding=hiding,
+        compares=task.compare_with is not None and not is_true("full_refresh", task.full_refresh),
+        sync_mode=task.sync_mode,
     )
     for warning in warnings:
         plan.warn(warning)
@@ -55,10 +60,27 @@ def make_plan(task: Any, context: Context, hook: VoucherifyHook) -> Plan:
         of_text_files = task.path is not None and not all(map(is_binary_or_json, task.source_files))
         with reading_without_values(task, of_text_files=of_text_files), _rows(task) as rows, closing(rows):
             plan.read(rows if task.sample is None else first_rows(rows, task.sample))
+        if plan.needs_found:
+            _compare(plan, run, hook, Differences(hiding) if task.is_dry_run else None)
     except BaseException:
         plan.close()
         raise
     return plan
+
+
+def _compare(plan: Plan, run: OperatorRun, hook: VoucherifyHook, differences: Differences | None) -> None:
+    """Compare what could be sent with what Voucherify has."""
+    from airflow_provider_voucherify.sync.comparison.found_records import FoundRecords
+
+    with FoundRecords(plan.destination.endpoint.key, plan.compared_paths, plan.first_items()) as found:
+        if plan.rows_read:
+            read_back = run.read_back(hook.get_conn())
+            read_back.wait_for_earlier(run.journal(hook))
+            read_back.fetch(found)
+        if found.untold:
+            untold = ", ".join(found.untold)
+            plan.warn(f"the export does not tell what Voucherify has of {untold}, so all rows that have it are sent")
+        plan.compare(found, differences)
 
 
 def is_binary_or_json(path: str) -> bool:

@@ -109,6 +109,7 @@ class Plan:
         self.not_in_source: int | None = None
         self.removed = 0
         self.removed_to_mark = 0
+        self.differences: Differences | None = None
         self.warnings: list[str] = []
         self._odd_ids = OddIds(shows_examples=hiding is None)
         self.failed_before = EarlierFailures()
@@ -168,8 +169,9 @@ class Plan:
         Leave out what Voucherify has already, and cut the rest into batches.
 
         :param found: what it has, of ``compared_paths``.
-        :param differences: gets the records that are sent, with what they change.
+        :param differences: gets the records that are sent, with what they change; it is closed with the plan.
         """
+        self.differences = differences
         to_send, present, self.to_create = array("q"), 0, 0
         begin, end = (text.encode() for text in self.destination.around_item)
         for some in compared(self._spool, found):
@@ -307,6 +309,8 @@ class Plan:
         for spool in self._spools:
             spool.close()
         self.failed_before.close()
+        if self.differences is not None:
+            self.differences.close()
         if self.ledger is not None:
             self.ledger.close()
         self._refused.close()

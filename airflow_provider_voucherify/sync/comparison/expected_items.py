@@ -81,7 +81,8 @@ def _compiled(key: str, paths: Sequence[Path], kinds: dict[Path, type]) -> Calla
     names["record"] = _struct("record", members)
     cells = "".join(f"c{place}, " for place in range(len(paths)))
     unpacked = f"({cells})" if paths else "_"
-    make: Callable[[Any], list[Any]] = eval(f"lambda lines: [record({', '.join(values)}) for i, {unpacked} in lines]", names)  # noqa: S307
+    record = f"record({', '.join(values)})"
+    make: Callable[[Any], list[Any]] = eval(f"lambda lines: [{record} for i, {unpacked} in lines]", names)  # noqa: S307
     return make
 
 

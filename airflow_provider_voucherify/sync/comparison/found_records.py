@@ -81,13 +81,23 @@ class FoundRecords:
             "create table found(id text primary key, expected integer not null, cells text not null) without rowid"
         )
         self._db.execute("create table present(id text primary key) without rowid")
+        self._asks_for_all_metadata = False
         self.number = 0
         self.untold: list[str] = []
 
     @property
     def fields(self) -> list[str]:
         """The fields that an export has to have, the key first."""
-        return list(dict.fromkeys([self._key, *map(exported_field, self._paths)]))
+        fields = [exported_field(path) for path in self._paths]
+        if self._asks_for_all_metadata:
+            fields = [field.partition(".")[0] for field in fields]
+        return list(dict.fromkeys([self._key, *fields]))
+
+    def ask_for_all_metadata(self) -> bool:
+        """Let ``fields`` have all metadata instead of single members of it; say whether that makes a difference."""
+        before = self.fields
+        self._asks_for_all_metadata = True
+        return self.fields != before
 
     def read(self, file: IO[bytes]) -> None:
         """

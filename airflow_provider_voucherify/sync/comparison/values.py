@@ -17,7 +17,7 @@ An export is CSV, so it knows no types. These are the rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -54,6 +54,22 @@ def is_same(sent: Any, found: str | Mapping[str, str] | None) -> bool:
             return _NUMBER.fullmatch(found) is not None and _is_same_number(sent, Decimal(found))
         case _:
             return _is_same_structure(sent, found)
+
+
+def differing_members(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """
+    Compare a record with one that was read as JSON, which has types: give where they differ, and both values.
+
+    Members of ``metadata`` and ``address`` are compared one by one, so that others may be there.
+    """
+    for name, value in sent.items():
+        found = stored.get(name)
+        if isinstance(value, Mapping) and name in ("metadata", "address"):
+            members = found if isinstance(found, Mapping) else {}
+            pairs: list[Any] = [((name, member), one, members.get(member)) for member, one in value.items()]
+        else:
+            pairs = [((name,), value, found)]
+        yield from (pair for pair in pairs if not _equal(pair[1], pair[2]))
 
 
 def _is_same_number(sent: float | Decimal, found: float | Decimal) -> bool:
@@ -105,5 +121,5 @@ def _equal(sent: Any, found: Any) -> bool:
     if isinstance(sent, int | float | Decimal) and isinstance(found, int | float | Decimal):
         return _is_same_number(sent, found)
     if isinstance(sent, str) and isinstance(found, str):
-        return sent == found
+        return sent == found or _is_same_time(sent, found)
     return sent is None and found is None

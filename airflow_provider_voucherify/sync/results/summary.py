@@ -75,6 +75,13 @@ class SyncSummary(BaseModel):
     :param removed: records of earlier syncs that are not in the source any more, if that is looked for.
     :param removed_to_mark: of these, the ones that were sent to be marked.
     :param not_reported: records that were sent and that no answer mentions.
+    :param to_create: of the records that are sent, the ones that Voucherify did not have before; None if nobody looked.
+    :param not_in_source: records that Voucherify has and that no valid row has; None if nobody looked.
+    :param verified: records that were read back and are as they were sent; None without ``verify``.
+    :param differing: records that were read back and are otherwise.
+    :param missing: records that were not there when they were to be read back.
+    :param preview: of a dry run that compares with Voucherify, the first records that would change, each with ``id``,
+        ``change`` (``create`` or ``update``) and ``fields``: by name what was ``found`` and what would be ``sent``.
     :param values_not_cleared: values that Voucherify still has although the source no longer has them, since missing
         values are not sent (``null_policy``), of records that were confirmed or have not changed. None without a state.
     :param failed_async_action_ids: of the async actions, the ones that failed as a whole.
@@ -122,6 +129,12 @@ class SyncSummary(BaseModel):
     values_not_cleared: int | None = None
     removed: int = 0
     removed_to_mark: int = 0
+    to_create: int | None = None
+    not_in_source: int | None = None
+    verified: int | None = None
+    differing: int | None = None
+    missing: int | None = None
+    preview: list[dict[str, Any]] = []
     async_action_ids: list[str]
     failed_async_action_ids: list[str] = []
     requests: int
@@ -154,7 +167,7 @@ class SyncSummary(BaseModel):
 
     def without_records(self) -> dict[str, Any]:
         """Return the same without what names records or quotes what is in them, for those who only count."""
-        return self.model_dump(mode="json", exclude={"failures", "reasons", "newly_failed_ids"})
+        return self.model_dump(mode="json", exclude={"failures", "reasons", "newly_failed_ids", "preview"})
 
     def counts(self) -> dict[str, int]:
         """
@@ -187,6 +200,11 @@ class SyncSummary(BaseModel):
     def with_values_not_cleared(self, not_cleared: NotCleared) -> SyncSummary:
         """Return the summary with what Voucherify still has although the source no longer has it."""
         return self.model_copy(update={"values_not_cleared": not_cleared.values}).with_warning(not_cleared.text())
+
+    @property
+    def not_as_sent(self) -> int:
+        """How many records were read back and are missing, or otherwise than they were sent."""
+        return (self.differing or 0) + (self.missing or 0)
 
     def with_newly_failed(self, newly_failed: NewlyFailed | None) -> SyncSummary:
         """Return the summary with the records that had not failed in the last sync."""

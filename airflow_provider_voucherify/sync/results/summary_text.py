@@ -84,9 +84,21 @@ def what_now(summary: SyncSummary) -> Iterator[str]:
     elif summary.failed_async_action_ids:
         whole = len(summary.failed_async_action_ids)
         yield f"Nothing to do yet: {whole:,} async actions failed as a whole; a retry or the next run sends them again"
+    if summary.verified is not None:
+        yield _verified_line(summary)
     if summary.report_uri and failed:
         others = ", and those that have failed too often in set_aside.jsonl" if _set_aside(summary) else ""
         yield f"All of them: {_on_one_line(summary.report_uri)}/failures.jsonl{others}"
+
+
+def _verified_line(summary: SyncSummary) -> str:
+    others = {"differ": summary.differing, "are missing": summary.missing}
+    told = [f"{summary.verified:,} are as they were sent"]
+    told += [f"{count:,} {what}" for what, count in others.items() if count]
+    line = f"Read back: {', '.join(told)}"
+    if summary.report_uri and summary.not_as_sent:
+        line += f": {_on_one_line(summary.report_uri)}/differences.jsonl"
+    return line
 
 
 def _set_aside(summary: SyncSummary) -> int:

@@ -40,6 +40,11 @@ def exceeded_limits(summary: SyncSummary, limits: Limits, parameter: str) -> lis
             summary.not_reported or 0,
             f"Voucherify's answers do not mention {summary.not_reported or 0:,} records",
         ),
+        "differing": (
+            summary.not_as_sent,
+            f"{summary.not_as_sent:,} of {summary.not_as_sent + (summary.verified or 0):,} records that were read back "
+            f"are not as they were sent ({summary.missing or 0:,} of them are missing)",
+        ),
         "superseded": (
             summary.superseded,
             f"{summary.superseded:,} of {rows or 0:,} rows were superseded by a later row with the same id",

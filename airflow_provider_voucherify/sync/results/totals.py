@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
 
@@ -69,13 +70,20 @@ class Totals:
         self._failed += [FailureSample.model_validate(failure.sample()) for failure in samples]
         self._by_key.update({key: count for key, count in outcome.failures_by_key.items() if key is not None})
 
+    def _created_exactly(self) -> ActionOutcome:
+        """Return the totals; what was created is known, if all were written and it is known who was there before."""
+        total, to_create = self._total, self._sync.counts.to_create
+        if total.created is None and to_create is not None and total.succeeded == total.records:
+            return replace(total, created=to_create, updated=total.succeeded - to_create)
+        return total
+
     def summary(self, resource: str | None, folder: FailuresFolder | None) -> SyncSummary:
         """
         Return the summary of what was added; a failed action of unknown size makes counts unknown.
 
         :param resource: None to derive it from where the batches went, if that is unambiguous.
         """
-        sync, total = self._sync, self._total
+        sync, total = self._sync, self._created_exactly()
         if resource is None and len(self._resources) == 1:
             (resource,) = self._resources
         room = max(SAMPLE_SIZE - len(self._failed), SAMPLE_SIZE // 2)

@@ -311,6 +311,16 @@ class Ledger:
         counted = not outcome.failed_as_a_whole
         self._db.execute(sql.ANSWER, {"action": settled.async_action_id, "counted": counted, **dict(reason)})
 
+    def note_verified(self, verified: Sequence[str], others: Sequence[str]) -> None:
+        """
+        Note what reading back has shown; whatever the answers say, that counts for what is confirmed.
+
+        :param verified: ids of the records that Voucherify has as they were sent.
+        :param others: of those that it has otherwise, or not at all.
+        """
+        for ids, statement in ((verified, sql.NOTE_VERIFIED), (others, sql.NOTE_OTHERS)):
+            self._db.execute(statement, (msgspec.json.encode(ids).decode(),))
+
     # What is known in the end
 
     def outcomes(self, *, with_unchanged: bool = True) -> Iterator[RowOutcome]:

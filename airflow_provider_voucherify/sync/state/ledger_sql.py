@@ -170,6 +170,14 @@ select id, outcome, confirmed,
 from batch join told using (said) left join named n using (id)
 """
 
+NOTE_VERIFIED = """
+insert into answers(id, outcome, confirmed, counted, action)
+select value, 'not_reported', 1, 0, '' from json_each(?) where true
+on conflict(id) do update set confirmed = 1
+"""
+
+NOTE_OTHERS = "update answers set confirmed = 0 where id in (select value from json_each(?))"
+
 # Values that became empty and were not cleared
 
 FIND_STANDING = """

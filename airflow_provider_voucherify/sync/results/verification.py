@@ -1,0 +1,210 @@
+"""
+Whether Voucherify has what was sent, seen by reading it back, and not by what its answers say.
+
+It is also what tells whether bulk updates merge or replace: what a record had before and lost is not looked at, what
+was sent and is not there is a difference.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from airflow_provider_voucherify.models.endpoints import BulkEndpoint
+from airflow_provider_voucherify.models.errors import VoucherifyNotFoundError
+from airflow_provider_voucherify.sync.batches.bodies import ids_of, records_of
+from airflow_provider_voucherify.sync.comparison.differences import Differences
+from airflow_provider_voucherify.sync.comparison.export_columns import METADATA, Path
+from airflow_provider_voucherify.sync.comparison.found_records import Difference, FoundRecords
+from airflow_provider_voucherify.sync.comparison.values import differing_members
+from airflow_provider_voucherify.sync.rows.encoding import encode_json
+from airflow_provider_voucherify.sync.state.ledger import Ledger
+from airflow_provider_voucherify.sync.types.settled import Settled
+
+MAX_MEMBERS = 200
+"""Members of metadata that an export is asked for one by one; of more all of it."""
+
+
+class Verification:
+    """
+    What reading back has shown. Listens to settled batches; ``finish`` after the last one.
+
+    Records that failed are left out: that Voucherify does not have them is known. Of a batch of which it is not known
+    what was sent nothing can be verified.
+
+    :param differences: gets the records that differ or are missing.
+    :param ledger: learns which records Voucherify has been seen to have; None if there is none.
+    """
+
+    def __init__(self, differences: Differences, ledger: Ledger | None) -> None:
+        self.differences = differences
+        self.verified = self.differing = self.missing = 0
+        self._ledger = ledger
+
+    def add(self, settled: Settled) -> None:
+        """Look at one batch."""
+        if settled.body is not None and settled.endpoint is not None:
+            self._add(settled.body, settled.endpoint, _failed(settled))
+
+    def finish(self) -> None:
+        """Look at what is left."""
+
+    def counts(self) -> dict[str, int]:
+        """Return the members of a summary."""
+        return {"verified": self.verified, "differing": self.differing, "missing": self.missing}
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        self.differences.close()
+
+    def _add(self, body: bytes, endpoint: BulkEndpoint, failed: frozenset[str]) -> None:
+        raise NotImplementedError
+
+    def _note(self, record_id: str, found: Sequence[Difference] | None) -> None:
+        """Count a record: None if it is missing, and else the fields that differ."""
+        if found is None:
+            self.missing += 1
+            self.differences.add(record_id, "missing", ())
+        elif found:
+            self.differing += 1
+            self.differences.add(record_id, "differs", found)
+        else:
+            self.verified += 1
+
+
+class VerificationOfAll(Verification):
+    """
+    Reads back all records by one export.
+
+    :param bodies: gives all that was sent, from the first batch on; read once.
+    :param fetch: fills in what Voucherify has.
+    """
+
+    def __init__(
+        self,
+        differences: Differences,
+        ledger: Ledger | None,
+        bodies: Callable[[], Iterator[tuple[bytes, BulkEndpoint]]],
+        fetch: Callable[[FoundRecords], None],
+    ) -> None:
+        super().__init__(differences, ledger)
+        self._bodies, self._fetch = bodies, fetch
+        self._found: FoundRecords | None = None
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        super().close()
+        if self._found is not None:
+            self._found.close()
+
+    def _add(self, body: bytes, endpoint: BulkEndpoint, failed: frozenset[str]) -> None:
+        found = self._read(endpoint.key)
+        ids, items = ids_of(body, endpoint), items_of(body, endpoint)
+        comparisons = found.compare(ids, items)
+        confirmed: dict[bool, list[str]] = {True: [], False: []}
+        for record_id, item, comparison in zip(ids, items, comparisons, strict=True):
+            if record_id in failed:
+                continue
+            confirmed[comparison == "same"].append(record_id)
+            if comparison == "different":
+                kept = found.differences(record_id, item) if self.differences.has_room else [_NOT_LOOKED_AT]
+                self._note(record_id, kept)
+            else:
+                self._note(record_id, [] if comparison == "same" else None)
+        if self._ledger is not None:
+            self._ledger.note_verified(confirmed[True], confirmed[False])
+
+    def _read(self, key: str) -> FoundRecords:
+        if self._found is None:
+            paths, sample = _paths_of(self._bodies())
+            self._found = FoundRecords(key, paths, sample)
+            self._fetch(self._found)
+        return self._found
+
+
+class VerificationOfSome(Verification):
+    """
+    Reads back a random sample of the records one by one, as JSON: unlike an export that shows types, and at once.
+
+    :param size: of the sample.
+    :param get: returns a record as the API shows it, given its id; raises ``VoucherifyNotFoundError``.
+    """
+
+    def __init__(
+        self,
+        differences: Differences,
+        ledger: Ledger | None,
+        size: int,
+        get: Callable[[str], Mapping[str, Any]],
+    ) -> None:
+        super().__init__(differences, ledger)
+        self._size, self._get = size, get
+        self._seen = 0
+        self._sample: list[tuple[str, Mapping[str, Any]]] = []
+
+    def finish(self) -> None:
+        """Read the sample."""
+        confirmed: dict[bool, list[str]] = {True: [], False: []}
+        for record_id, record in self._sample:
+            differing: list[Difference] | None
+            try:
+                stored = self._get(record_id)
+            except VoucherifyNotFoundError:
+                differing = None
+            else:
+                differing = [
+                    Difference(".".join(path), sent, None if found is None else encode_json(found).decode())
+                    for path, sent, found in differing_members(record, stored)
+                ]
+            confirmed[differing == []].append(record_id)
+            self._note(record_id, differing)
+        if self._ledger is not None:
+            self._ledger.note_verified(confirmed[True], confirmed[False])
+
+    def _add(self, body: bytes, endpoint: BulkEndpoint, failed: frozenset[str]) -> None:
+        for record_id, record in records_of(body, endpoint):
+            if record_id in failed:
+                continue
+            self._seen += 1
+            if len(self._sample) < self._size:
+                self._sample.append((record_id, record))
+            elif (place := random.randrange(self._seen)) < self._size:  # noqa: S311
+                self._sample[place] = record_id, record
+
+
+_NOT_LOOKED_AT = Difference("", None, None)
+
+
+def items_of(body: bytes, endpoint: BulkEndpoint) -> list[bytes]:
+    """Return the JSON of each record of a body; each has the one metadata object, if they share it."""
+    if endpoint.ids_field is None:
+        return [bytes(item) for item in msgspec.json.decode(body, type=list[msgspec.Raw])]
+    return [encode_json(record) for _, record in records_of(body, endpoint)]
+
+
+def _failed(settled: Settled) -> frozenset[str]:
+    outcomes = settled.whole.verdicts
+    return frozenset(one for one, said in settled.whole.answers.items() if outcomes.get(said) == "failed")
+
+
+def _paths_of(bodies: Iterable[tuple[bytes, BulkEndpoint]]) -> tuple[list[Path], list[bytes]]:
+    """Return where records have values, and some of the records."""
+    paths: dict[Path, None] = {}
+    samples: list[bytes] = []
+    for body, endpoint in bodies:
+        for _, record in records_of(body, endpoint):
+            for name, value in record.items():
+                if name == endpoint.key:
+                    continue
+                if isinstance(value, dict) and name in ("metadata", "address"):
+                    paths.update(((name, member), None) for member in value)
+                else:
+                    paths[(name,)] = None
+        samples += [] if samples else items_of(body, endpoint)[:1_000]
+    members = [path for path in paths if path[0] == "metadata"]
+    if len(members) > MAX_MEMBERS:
+        return [*(path for path in paths if path[0] != "metadata"), METADATA], samples
+    return list(paths), samples

@@ -1,0 +1,147 @@
+"""What Voucherify has, read back by an export: three calls, however many records there are."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_voucherify.models.errors import (
+    VoucherifyBadRequestError,
+    VoucherifyCompletionTimeoutError,
+    VoucherifyExportError,
+    VoucherifyNotFoundError,
+    VoucherifyTaskKilledError,
+)
+from airflow_provider_voucherify.task.parameters import seconds
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.client.http import VoucherifyClient
+    from airflow_provider_voucherify.models.exports import Export
+    from airflow_provider_voucherify.sync.comparison.found_records import FoundRecords
+    from airflow_provider_voucherify.sync.sending.journal import Journal
+
+log = logging.getLogger(__name__)
+
+_LONGEST_SLEEP = 1.0
+"""Seconds until a task notices that it was killed."""
+
+
+class ReadBack:
+    """
+    Reads what Voucherify has of a resource, and waits for that on the worker.
+
+    :param task: of its parameters ``resource``, ``poll_interval`` and ``completion_timeout`` are read.
+    :param is_killed: says whether ``on_kill`` has been called.
+    """
+
+    def __init__(self, task: Any, client: VoucherifyClient, is_killed: Callable[[], bool]) -> None:
+        from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL
+
+        self._client = client
+        self._resource: str = task.resource
+        interval = task.poll_interval if task.poll_interval is not None else client.settings.extra.poll_interval
+        self._poll_interval = seconds(interval or DEFAULT_POLL_INTERVAL)
+        self._timeout = seconds(task.completion_timeout)
+        self._is_killed = is_killed
+
+    def fetch(self, found: FoundRecords) -> None:
+        """
+        Fill in what Voucherify has.
+
+        :raises VoucherifyExportError: the export failed or cannot be read.
+        :raises VoucherifyCompletionTimeoutError: it takes longer than ``completion_timeout``.
+        :raises VoucherifyTaskKilledError: the task was killed.
+        """
+        started = time.monotonic()
+        export = self._create(found)
+        log.info("Waiting for the export %s of what Voucherify has of %s", export.id, ", ".join(found.fields))
+        export = self._wait(lambda: self._client.send(_get_export(export.id)), lambda one: one.is_finished)
+        if export.has_failed:
+            raise VoucherifyExportError(f"the export {export.id} failed, and Voucherify does not say why")
+        with TemporaryFile(prefix="voucherify-") as file:
+            size = self._client.download_export(export.id, file)
+            found.read(file)
+        log.info(
+            "Voucherify has %s %s (%s bytes, %.0f s)",
+            *(f"{found.number:,}", self._resource, f"{size:,}", time.monotonic() - started),
+        )
+
+    def wait_for_earlier(self, journal: Journal) -> None:
+        """
+        Wait until Voucherify has processed what an earlier try has sent: before that it does not show what it has.
+
+        Actions that Voucherify does not know any more are not waited for.
+        """
+        for entry in reversed(list(journal)):
+            if entry.async_action_id is not None:
+                self._wait_for_action(entry.async_action_id)
+
+    def _wait_for_action(self, async_action_id: str) -> None:
+        from airflow_provider_voucherify.client.calls import async_action_status
+
+        call = async_action_status(async_action_id)
+        try:
+            self._wait(lambda: self._client.send(call), lambda action: action.is_finished)
+        except VoucherifyNotFoundError:
+            log.warning("Voucherify does not know the async action %s of an earlier try", async_action_id)
+
+    def _create(self, found: FoundRecords) -> Export:
+        from airflow_provider_voucherify.client.exports import create_export
+
+        name = self._resource.removesuffix("s")
+        try:
+            return self._client.send(create_export(name, fields=found.fields))
+        except VoucherifyBadRequestError as error:
+            if error.key != "invalid_export_fields" or not found.ask_for_all_metadata():
+                raise
+            log.info("Voucherify exports no single members of metadata, so all of it is asked for")
+            return self._client.send(create_export(name, fields=found.fields))
+
+    def _wait(self, get: Callable[[], Any], is_done: Callable[[Any], bool]) -> Any:
+        from airflow_provider_voucherify.sync.waiting.pauses import pause
+
+        started = time.monotonic()
+        while True:
+            answer = get()
+            if is_done(answer):
+                return answer
+            elapsed = time.monotonic() - started
+            if elapsed > self._timeout:
+                raise VoucherifyCompletionTimeoutError(
+                    f"what Voucherify has could not be read back within {self._timeout:.0f} s (completion_timeout)"
+                )
+            self._sleep(pause(elapsed, self._poll_interval))
+
+    def _sleep(self, length: float) -> None:
+        until = time.monotonic() + length
+        while (left := until - time.monotonic()) > 0:
+            if self._is_killed():
+                raise VoucherifyTaskKilledError("while it waited for what Voucherify has")
+            time.sleep(min(left, _LONGEST_SLEEP))
+
+
+def _get_export(export_id: str) -> Any:
+    from airflow_provider_voucherify.client.exports import get_export
+
+    return get_export(export_id)
+
+
+def stored_record(client: VoucherifyClient, resource: str, record_id: str) -> dict[str, Any]:
+    """
+    Return a record as the API shows it, decoded and no more.
+
+    :raises VoucherifyNotFoundError: there is none.
+    """
+    from airflow_provider_voucherify.client import customers, products, vouchers
+
+    get: Any = {
+        "customers": customers.get_customer,
+        "products": products.get_product,
+        "vouchers": vouchers.get_voucher,
+    }[resource]
+    stored: dict[str, Any] = client.send(replace(get(record_id), parse=lambda answer: answer))
+    return stored
