@@ -43,14 +43,14 @@ class ExpectedItems:
         if self.makes_items:
             self._make = _compiled(key, paths, kinds)
 
-    def of(self, lines: Sequence[tuple[str, Sequence[str | None]]]) -> list[bytes]:
-        """Return the items of some ids and cells; empty ones, if no item can be told from cells."""
+    def of(self, ids: Sequence[str], cells: Sequence[Sequence[str | None]]) -> list[bytes]:
+        """Return the items of some records; empty ones, if no item can be told from cells."""
         if not self.makes_items:
-            return [b""] * len(lines)
+            return [b""] * len(ids)
         try:
-            return _encode(self._make(lines)).split(b"\n")[:-1]
+            return _encode(self._make(zip(ids, cells, strict=True))).split(b"\n")[:-1]
         except (ValueError, TypeError):
-            return [b""] * len(lines)
+            return [b""] * len(ids)
 
 
 def _value(record: Any, path: Path) -> Any:
@@ -98,7 +98,9 @@ def _struct(name: str, members: Iterable[tuple[str, str]]) -> Any:
 
 
 def _integer(cell: str | None) -> Any:
-    return (int(cell) if _INTEGER(cell) else _number(cell)) if cell else None
+    if not cell:
+        return None
+    return int(cell) if cell.isascii() and cell.isdigit() and cell[0] != "0" and len(cell) < 19 else _number(cell)
 
 
 def _number(cell: str | None) -> Any:

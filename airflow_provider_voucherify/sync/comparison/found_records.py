@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from io import TextIOWrapper
 from itertools import islice
+from operator import itemgetter
 from typing import IO, Any, Literal, Self
 
 import msgspec
@@ -33,11 +34,13 @@ _MAX_CELL = 10_485_760
 _ROWS_PER_INSERT = 1_000
 _KIBIBYTES_OF_CACHE = 65_536
 
-_CREATE = "create table found(id text primary key, expected integer not null, cells text not null) without rowid"
+_CREATE = "create table found(id text not null, expected integer not null, cells text not null)"
+_ONLY_LAST = "delete from found where rowid not in (select max(rowid) from found group by id)"
 _FIND_EXPECTED = "select json_group_array(f.expected) from json_each(?) j left join found f on f.id = j.value"
 _FIND = "select json_group_array(f.cells) from json_each(?) j left join found f on f.id = j.value"
 _NOT_AMONG = "select id from found where id not in (select id from present) order by id"
 
+_encode_lines = msgspec.json.Encoder().encode_lines
 _decode_cells = msgspec.json.Decoder(list[str | dict[str, str] | None]).decode
 _decode_exactly = msgspec.json.Decoder(float_hook=Decimal).decode
 
@@ -117,12 +120,18 @@ class FoundRecords:
                 raise VoucherifyExportError(f"the export has no column {self._key}: {', '.join(header)[:200]!r}")
             places = zip(self._paths, columns.places, strict=True)
             self.untold = [exported_field(path) for path, place in places if place is None and path != METADATA]
+            self._db.execute("begin")
             while some := list(islice(lines, _ROWS_PER_INSERT)):
                 self._insert(some, columns, len(header))
+            self._db.execute("create index of_found on found(id, expected)")
+            self._db.execute("commit")
         except (csv.Error, UnicodeDecodeError) as error:
             raise VoucherifyExportError(f"the export cannot be read: {error}") from None
         finally:
             text.detach()
+        twice = "select exists (select 1 from found group by id having count(*) > 1)"
+        if self._db.execute(twice).fetchone()[0]:
+            self._db.execute(_ONLY_LAST)
         self.number = int(self._db.execute("select count(*) from found").fetchone()[0])
 
     def compare(self, ids: Sequence[str], items: Sequence[bytes]) -> list[Comparison]:
@@ -178,26 +187,33 @@ class FoundRecords:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _insert(self, lines: Iterable[list[str]], columns: ExportColumns, width: int) -> None:
-        key, places, members = columns.key, columns.places, columns.members
-        rows: list[tuple[str, list[Any]]] = []
-        for line in lines:
-            if len(line) != width:
-                raise VoucherifyExportError(f"the export has a line of {len(line)} columns, and its header has {width}")
-            record_id = line[key]  # type: ignore[index]
-            if not record_id:
-                continue
-            cells: list[Any] = [None if place is None else line[place] for place in places]
-            if METADATA in self._paths:
-                values = {name: line[place] for name, place in members.items() if line[place]}
-                cells[self._paths.index(METADATA)] = values
-            rows.append((record_id, cells))
-        expected = map(hash, self._expected.of(rows))
-        encoded = msgspec.json.Encoder().encode_lines([cells for _, cells in rows]).decode().split("\n")
-        inserted = [(row[0], one, cells) for row, one, cells in zip(rows, expected, encoded, strict=False)]
-        self._db.execute("begin")
-        self._db.executemany("insert or replace into found values (?, ?, ?)", inserted)
-        self._db.execute("commit")
+    def _insert(self, lines: Sequence[list[str]], columns: ExportColumns, width: int) -> None:
+        if any(len(line) != width for line in lines):
+            raise VoucherifyExportError(f"the export has lines of another number of columns than its header, {width}")
+        key = itemgetter(columns.key)
+        lines = list(filter(key, lines))
+        ids, cells = list(map(key, lines)), list(map(self._cells(columns), lines))
+        expected = map(hash, self._expected.of(ids, cells))
+        encoded = _encode_lines(cells).decode().split("\n")
+        self._db.executemany("insert into found values (?, ?, ?)", zip(ids, expected, encoded, strict=False))
+
+    def _cells(self, columns: ExportColumns) -> Callable[[Sequence[str]], Sequence[Any]]:
+        """Return what takes the compared cells out of a line."""
+        places, members = columns.places, columns.members
+        if len(places) > 1 and None not in places:
+            return itemgetter(*places)
+
+        def cells(line: Sequence[str]) -> Sequence[Any]:
+            return [
+                {name: line[place] for name, place in members.items() if line[place]}
+                if path == METADATA
+                else None
+                if place is None
+                else line[place]
+                for path, place in zip(self._paths, places, strict=True)
+            ]
+
+        return cells
 
     def _find(self, ids: Sequence[str]) -> list[str | None]:
         (found,) = self._db.execute(_FIND, (msgspec.json.encode(ids).decode(),)).fetchone()
