@@ -7,6 +7,9 @@ with ``--check`` it only says whether that file is up to date.
 
 Facts are paths, methods, query parameters, types, required members, words allowed, bounds, formats, scopes and status
 codes. Sentences and examples stay with the vendor, except for one number that only an example has, the largest body.
+
+Exports of products and SKUs are in that description as text alone, and in the vendor's Python SDK as words of lists
+that are the same for all objects. Facts from there have the member ``x-source``; ``add_facts_of_the_sdk`` has them.
 """
 
 from __future__ import annotations
@@ -38,6 +41,10 @@ OPERATIONS = (
     "POST /v1/customers/{customerId}/permanent-deletion",
     "GET /v1/customers/{customerId}/redeemables",
     "GET /v1/customers/{customerId}/segments",
+    "GET /v1/exports",
+    "POST /v1/exports",
+    "DELETE /v1/exports/{exportId}",
+    "GET /v1/exports/{exportId}",
     "GET /v1/metadata-schemas",
     "GET /v1/metadata-schemas/{resource}",
     "POST /v1/oauth/introspect",
@@ -63,8 +70,20 @@ OPERATIONS = (
 OPAQUE = {"CustomerActivityData"}
 """Kept as "anything": the data of a customer's activities has some 190 schemas, and nothing here looks into it."""
 
+SDK = "voucherify-6.1.1"
+"""The vendor's Python SDK (PyPI, October 2026)."""
+
+_OF_PRODUCTS = ("id", "name", "price", "image_url", "source_id", "attributes", "created_at", "updated_at", "metadata")
+_OF_SKUS = ("id", "sku", "product_id", "currency", *_OF_PRODUCTS[2:])
+SDK_EXPORTS = {
+    "product": (_OF_PRODUCTS, ("id", "name", "source_id", "created_at", "updated_at")),
+    "sku": (_OF_SKUS, ("id", "sku", "product_id", "source_id", "created_at", "updated_at")),
+}
+"""Fields and orders of exports. The SDK has all these words, but does not say which object they are for."""
+
 _KEPT = frozenset((
     "enum", "format", "maximum", "maxItems", "maxLength", "minimum", "minItems", "minLength", "pattern", "type",
+    "x-source",
 ))  # fmt: skip
 _COMBINED = {"allOf": "allOf", "anyOf": "anyOf", "oneOf": "anyOf"}
 """Of the vendor's alternatives several may fit (a voucher's body that has metadata alone), so they are no ``oneOf``."""
@@ -93,6 +112,7 @@ class Description:
 
     def contract(self) -> dict[str, Any]:
         """Return the facts."""
+        add_facts_of_the_sdk(self._parts["schemas"])
         if missing := [name for name in OPERATIONS if self._operation(name) is None]:
             raise SystemExit(f"the description has no {', '.join(missing)}")
         operations = {name: self._facts_of_operation(self._operation(name)) for name in sorted(OPERATIONS)}
@@ -134,6 +154,57 @@ class Description:
             kind, name = part["$ref"].split("/")[-2:]
             part = self._parts[kind][name]
         return part
+
+
+def add_facts_of_the_sdk(schemas: dict[str, Any]) -> None:
+    """Add exports of products and SKUs, and single metadata properties as fields, to the description's schemas."""
+    if "ExportsCreateRequestBody" not in schemas:
+        return
+    for fields in [schemas[name] for name in schemas if re.fullmatch("Export[A-Z][A-Za-z]+Fields", name)]:
+        _allow_single_properties(fields)
+    for exported_object, (fields, orders) in SDK_EXPORTS.items():
+        name = f"Export{exported_object.capitalize()}"
+        word = {"type": "string", "x-source": SDK}
+        schemas[f"{name}Fields"] = {**word, "enum": list(fields)}
+        _allow_single_properties(schemas[f"{name}Fields"])
+        schemas[f"{name}Order"] = {**word, "enum": [sign + order for order in orders for sign in ("", "-")]}
+        schemas[f"{name}Filters"] = {
+            "type": "object",
+            "properties": {"junction": _reference("Junction")},
+            "additionalProperties": _reference("FieldConditions"),
+            "x-source": SDK,
+        }
+        parameters = {
+            "order": _reference(f"{name}Order"),
+            "fields": {"type": "array", "items": _reference(f"{name}Fields")},
+            "filters": _reference(f"{name}Filters"),
+        }
+        schemas[f"{name}Base"] = {
+            "type": "object",
+            "properties": {
+                "exported_object": {"type": "string", "enum": [exported_object]},
+                "parameters": {"type": "object", "properties": parameters},
+            },
+            "required": ["exported_object"],
+            "x-source": SDK,
+        }
+        schemas["ExportsCreateRequestBody"]["oneOf"].append(_reference(f"{name}Base"))
+        for kind, whole in (("Scheduled", "ExportsCreateResponseBody"), ("", "ExportsGetResponseBody"), ("", "Export")):
+            both = [_reference(f"Export{kind}Base"), _reference(f"{name}Base")]
+            schemas[name + kind] = {"type": "object", "allOf": both}
+            schemas[whole]["oneOf"].append(_reference(name + kind))
+
+
+def _allow_single_properties(fields: dict[str, Any]) -> None:
+    """Let ``metadata.x``, one property, be a field where ``metadata``, all of them, is."""
+    if "metadata" in fields["enum"]:
+        words = dict(fields)
+        fields.clear()
+        fields["anyOf"] = [words, {"type": "string", "pattern": r"^metadata\..", "x-source": SDK}]
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def facts_of_schema(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from difflib import get_close_matches
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -17,6 +19,7 @@ from airflow_provider_voucherify.models.endpoints import (
     OAUTH_TOKEN_PATH,
     REGIONS,
 )
+from airflow_provider_voucherify.models.exported_objects import METADATA_PREFIX, ExportedObject
 
 WRONG_REGION_KEY = "wrong_api_endpoint"
 """Key of the 403 for a project of another region; its details name the right URL (vendor's description of 2023)."""
@@ -71,6 +74,38 @@ def advice(error: errors.VoucherifyError, settings: ConnectionSettings) -> str |
         case errors.VoucherifyServerError():
             return "Voucherify was reached, but is failing at the moment. Try again later."
     return None
+
+
+def advice_on_export_fields(
+    error: errors.VoucherifyError, exported: ExportedObject, fields: Sequence[str]
+) -> str | None:
+    """
+    Return which fields of an export Voucherify refuses, which it does not say itself; None for any other error.
+
+    :param error: of the call that creates the export.
+    :param fields: that were asked for.
+    """
+    if not isinstance(error, errors.VoucherifyBadRequestError) or error.key != "invalid_export_fields":
+        return None
+    listed = _allowed_export_fields(error)
+    allowed = listed or exported.fields
+    refused = [name for name in fields if name not in allowed and not exported.knows(name)]
+    refused = refused or [name for name in fields if name not in allowed and not name.startswith(METADATA_PREFIX)]
+    if not refused:
+        return None
+    named = ", ".join(
+        f"{name!r:.60}" + "".join(f" (did you mean {near!r}?)" for near in get_close_matches(name, allowed, n=1))
+        for name in refused
+    )
+    has = "" if listed else f" It has {', '.join(allowed)}."
+    single = f" {METADATA_PREFIX}… is a single property of the metadata." if "metadata" in allowed else ""
+    return f"An export of {exported.name} objects does not have {named}.{has}{single}"
+
+
+def _allowed_export_fields(error: errors.VoucherifyApiError) -> tuple[str, ...]:
+    """Read the fields that an answer lists; of a list that was cut off, none."""
+    _, found, names = (error.details or "").partition("Allowed fields:")
+    return () if not found or names.endswith("…") else tuple(name.strip() for name in names.split(","))
 
 
 def where(settings: ConnectionSettings) -> str:

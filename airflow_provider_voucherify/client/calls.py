@@ -27,7 +27,11 @@ from airflow_provider_voucherify.models.endpoints import (
     UPDATE_ENDPOINTS,
     BulkEndpoint,
 )
-from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, VoucherifyUnexpectedAnswerError
+from airflow_provider_voucherify.models.errors import (
+    VoucherifyConfigurationError,
+    VoucherifyError,
+    VoucherifyUnexpectedAnswerError,
+)
 from airflow_provider_voucherify.models.metadata_schema import MetadataSchema, MetadataSchemaList
 
 T = TypeVar("T")
@@ -76,6 +80,7 @@ class Call(Generic[T_co]):
     :param secrets: parts of the request that no error or log may show.
     :param decode: decodes the JSON of a successful answer, or as much of it as ``parse`` needs; raises the errors of
         ``msgspec.json.decode``.
+    :param advise: returns what to do about an error that only this call can explain; None for any other.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -91,6 +96,7 @@ class Call(Generic[T_co]):
     large: bool = False
     secrets: tuple[str, ...] = field(default=(), repr=False)
     decode: Callable[[bytes], object] = msgspec.json.decode
+    advise: Callable[[VoucherifyError], str | None] = field(default=lambda error: None, repr=False)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"

@@ -14,11 +14,11 @@ from typing import Any, BinaryIO, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from airflow_provider_voucherify.client import calls
+from airflow_provider_voucherify.client import calls, exports
 from airflow_provider_voucherify.client.answer_bodies import ENCODINGS, AnswerBody
 from airflow_provider_voucherify.client.calls import Body, Call
 from airflow_provider_voucherify.client.deadlines import enforce_deadlines, headers_received
-from airflow_provider_voucherify.client.downloads import Download, bounded_pieces
+from airflow_provider_voucherify.client.downloads import Download, FileKind, bounded_pieces
 from airflow_provider_voucherify.client.http_logs import in_event_loop
 from airflow_provider_voucherify.client.meter import Meter
 from airflow_provider_voucherify.client.paging import Listing
@@ -27,7 +27,7 @@ from airflow_provider_voucherify.client.redaction import without_locals
 from airflow_provider_voucherify.client.retry import RetryPolicy
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.client.steps import Answer, Exclusive, NoAnswer, Send, Sleep, Steps
-from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyReportError
+from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyExportError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -111,7 +111,7 @@ class VoucherifyClient:
             timeout=_timeouts(settings), verify=_tls(), follow_redirects=False, mounts=_NO_PROXY_FOR_HTTP
         )
         enforce_deadlines(self._http)
-        self._waited_for_reports = 0.0
+        self._waited_for_files = 0.0
         self._max_wait: Callable[[], float] | None = None
         self._token_lock = _sync_token_locks.setdefault(self._protocol.auth.token_key, threading.Lock())
 
@@ -182,12 +182,39 @@ class VoucherifyClient:
         :returns: bytes written.
         :raises VoucherifyReportError: the report is gone, or cannot be fetched.
         """
-        max_wait = None if self._max_wait is None else self._max_wait()
-        retry = self._retry.waiting_at_most(max_wait, self._waited_for_reports)
-        download = Download(self.settings, retry, url, self._waited_for_reports)
+        download, max_wait = self._download_of(FileKind.REPORT, url)
         del url  # it may hold a token, which a traceback would show
         with without_locals():
             return self._fetch(download, file, max_wait)
+
+    def download_export(self, export_id: str, file: BinaryIO) -> int:
+        """
+        Fetch the file of a finished export, from the start again after a transient failure.
+
+        The file's address holds a token, so it is asked for here (``GET /v1/exports/{exportId}``) and never given out;
+        once more if its time is over before the file has been fetched. Keys are sent beside the token, as the vendor's
+        guide on exports demands, but to the connection's own hosts only. The file is written piece by piece.
+
+        :param export_id: ``exp_…``.
+        :param file: a seekable binary file; emptied first.
+        :returns: bytes written: CSV with a header.
+        :raises VoucherifyExportError: the export failed, is not finished, or its file is gone or cannot be fetched.
+        """
+        with without_locals():
+            for again in (False, True):
+                url = exports.url_of(export_id, self.send(exports.export_file(export_id)))
+                download, max_wait = self._download_of(FileKind.EXPORT, url.get_secret_value())
+                try:
+                    return self._fetch(download, file, max_wait)
+                except VoucherifyExportError:
+                    if again or not download.expired:
+                        raise
+        raise AssertionError  # the second attempt returns or raises
+
+    def _download_of(self, kind: FileKind, url: str) -> tuple[Download, float | None]:
+        max_wait = None if self._max_wait is None else self._max_wait()
+        retry = self._retry.waiting_at_most(max_wait, self._waited_for_files)
+        return Download(kind, self.settings, retry, url, self._waited_for_files), max_wait
 
     def _fetch(self, download: Download, file: BinaryIO, max_wait: float | None) -> int:
         while True:
@@ -195,7 +222,7 @@ class VoucherifyClient:
             try:
                 headers = self._perform(self._protocol.auth.headers_for(download.url, download.refused_token, max_wait))
             except VoucherifyError as error:
-                raise VoucherifyReportError(f"the report could not be fetched: {error}") from error
+                raise download.kind.error(f" could not be fetched: {error}") from error
             file.seek(0)
             file.truncate()
             try:
@@ -204,14 +231,14 @@ class VoucherifyClient:
                     if download.redirected(response) or download.needs_token(response, headers):
                         continue
                     if response.status_code == 200:
-                        file.writelines(bounded_pieces(response))
-                        self._waited_for_reports = 0.0
+                        file.writelines(bounded_pieces(response, download.kind))
+                        self._waited_for_files = 0.0
                         return file.tell()
                     failed: Answer | NoAnswer = Answer(response.status_code, response.headers, b"")
             except (httpx.TransportError, httpx.DecodingError, httpx.InvalidURL) as error:
                 failed = NoAnswer(sent=True, why=f"{type(error).__name__}: {error}")
             time.sleep(download.wait_after(failed))
-            self._waited_for_reports = download.waited
+            self._waited_for_files = download.waited
 
     def close(self) -> None:
         """Close the connections."""

@@ -33,6 +33,9 @@ LAST_PAGE = 99
 LAST_PAGE_OF_PRODUCTS = 100
 """The same for products and a product's SKUs (documentation/openapi/products.json)."""
 
+LAST_PAGE_OF_EXPORTS = 100
+"""The same for exports (documentation/openapi/exports.json)."""
+
 _MILLISECOND = timedelta(milliseconds=1)
 
 

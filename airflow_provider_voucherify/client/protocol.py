@@ -106,7 +106,9 @@ class Protocol:
             )
             if next_wait is None:
                 quotes = self.settings.quotes_answers
-                raise self._advised(error_of(call, answer, now, self._asked(call), quotes=quotes))
+                error = error_of(call, answer, now, self._asked(call), quotes=quotes)
+                error.advice = call.advise(error) or advice(error, self.settings)
+                raise error
             self._explain(call, answer, outcome, next_wait, now)
             if outcome.status == 429:
                 allowance.waits(next_wait, call.bucket)

@@ -15,6 +15,7 @@ DELETE of a customer, revoking a token    yes   a 404 after an attempt that may 
 permanent deletion                        no    cannot be undone, and the second answer would not have its counts
 POST of a voucher                         no    a 409 would not tell whose voucher it is
 CSV imports                               no    a second import is a second async action
+POST of an export                         no    a second export is a second file
 ========================================  ====  ======================================================================
 
 Source: documentation/openapi/customers.json, products.json, vouchers.json and oauth.json of the vendor.

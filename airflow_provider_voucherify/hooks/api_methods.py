@@ -13,7 +13,7 @@ from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from airflow_provider_voucherify.client import auth, calls, csv_imports, customers, products, vouchers
+    from airflow_provider_voucherify.client import auth, calls, csv_imports, customers, exports, products, vouchers
     from airflow_provider_voucherify.client.calls import Call
     from airflow_provider_voucherify.client.http import VoucherifyClient
     from airflow_provider_voucherify.client.paging import Listing
@@ -29,7 +29,7 @@ else:
             return lambda: getattr(import_module(self._name), member)
 
     calls, csv_imports, customers = _Later("calls"), _Later("csv_imports"), _Later("customers")
-    auth, products, vouchers = _Later("auth"), _Later("products"), _Later("vouchers")
+    auth, exports, products, vouchers = _Later("auth"), _Later("exports"), _Later("products"), _Later("vouchers")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -129,6 +129,12 @@ class ApiMethods:
     update_voucher = _sends(vouchers.update_voucher)
     list_vouchers = _sends(vouchers.list_vouchers)
     all_vouchers = _iterates(vouchers.all_vouchers)
+
+    create_export = _sends(exports.create_export)
+    get_export = _sends(exports.get_export)
+    list_exports = _sends(exports.list_exports)
+    all_exports = _iterates(exports.all_exports)
+    delete_export = _sends(exports.delete_export)
 
     introspect_oauth_token = _sends(auth.introspect_oauth_token)
     revoke_oauth_token = _sends(auth.revoke_oauth_token)

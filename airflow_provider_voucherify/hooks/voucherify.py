@@ -81,6 +81,17 @@ class VoucherifyHook(ApiMethods, BaseHook):
         """
         return self.get_conn().download(url, file)
 
+    def download_export(self, export_id: str, file: BinaryIO) -> int:
+        """
+        Fetch the file of a finished export into a seekable binary file and return its size in bytes.
+
+        It is CSV with a header. Its address, which holds a token, is asked for and used here, and not returned.
+
+        :param export_id: ``exp_…``, as ``create_export`` returns it in ``id``.
+        :raises VoucherifyExportError: the export failed, is not finished, or its file is gone or cannot be fetched.
+        """
+        return self.get_conn().download_export(export_id, file)
+
     def hidden_id(self, record_id: str) -> str:
         """
         Return what a task with ``hide_values`` shows in the place of a record's id, to look a record up by it.

@@ -2,11 +2,11 @@
 A small, faithful stand-in for the Voucherify API, for demos, tests and benchmarks.
 
 It serves the bulk endpoints of customers, products and vouchers, CSV imports of customers, products and SKUs, async
-actions, reports, OAuth tokens, metadata schemas, single customers, products and vouchers, lists of them, and a
+actions, reports, exports, OAuth tokens, metadata schemas, single customers, products and vouchers, lists of them, and a
 customer's activities, segments and redeemables, from memory. It checks as strictly as the contract says, which is the
 vendor's description as facts (``contract.json``), and it can be told to misbehave. Callers speak HTTP to it.
 
-It leaves out everything else, among it SKUs other than by import, campaigns, exports, roles and audit logs.
+It leaves out everything else, among it SKUs other than by import, campaigns, roles and audit logs.
 """
 
 from __future__ import annotations

@@ -38,12 +38,14 @@ from airflow_provider_voucherify.local_voucherify.endpoints import (
     UPDATE_ENDPOINTS,
     BulkEndpoint,
 )
+from airflow_provider_voucherify.local_voucherify.export_routes import export_routes
 from airflow_provider_voucherify.local_voucherify.metadata_schema import parse_iso_datetime
 from airflow_provider_voucherify.local_voucherify.misbehaviour import (
     REPORTS_PATH,
     SUBMIT_PATHS,
     Exchange,
     Misbehaviours,
+    path_for_faults,
 )
 from airflow_provider_voucherify.local_voucherify.record_routes import record_routes
 from airflow_provider_voucherify.local_voucherify.requests_log import (
@@ -111,7 +113,7 @@ class VoucherifyApp:
         async def process(answer: Send) -> None:
             await self._process(scope, body, receive, answer)
 
-        fault = self._misbehaviours.strike(method, path)
+        fault = self._misbehaviours.strike(method, path_for_faults(path, scope["query_string"]))
         if fault is None:
             await process(send_and_note)
         else:
@@ -194,7 +196,8 @@ class _Routes:
             self._route(REVOKE_TOKEN, self._revoke_token),
             Route(f"{REPORTS_PATH}{{id}}", self._download_report),
         ]
-        return routes + record_routes(self._project, self._guarded)
+        exports = export_routes(self._project, self._guarded, self._permit_file)
+        return routes + exports + record_routes(self._project, self._guarded)
 
     def _route(self, operation: Operation, handler: Handler) -> Route:
         return Route(operation.path, self._guarded(operation, handler), methods=[operation.method])
@@ -224,6 +227,12 @@ class _Routes:
             raise errors.unauthorized()
         if scope is not None and not token.permits(scope):
             raise errors.missing_permission(scope)
+
+    def _permit_file(self, request: Request, scope: str | None) -> None:
+        """Accept a request for an export's file; without a scope nothing but the region matters."""
+        if scope is not None:
+            self._authorize(request, scope)
+        self._require_region()
 
     def _require_api_key(self, request: Request) -> None:
         headers = request.headers

@@ -153,6 +153,11 @@ LIST_ACTIVITY = operation("GET", "/v1/customers/{customerId}/activity")
 LIST_ACTIVITIES = operation("GET", "/v1/customers/{customerId}/activities")
 LIST_REDEEMABLES = operation("GET", "/v1/customers/{customerId}/redeemables")
 
+CREATE_EXPORT = operation("POST", "/v1/exports")
+LIST_EXPORTS = operation("GET", "/v1/exports")
+GET_EXPORT = operation("GET", "/v1/exports/{exportId}")
+REMOVE_EXPORT = operation("DELETE", "/v1/exports/{exportId}")
+
 MAX_BODY_BYTES = max(
     e.operation.max_body_bytes or 0 for e in (*UPDATE_ENDPOINTS.values(), *METADATA_ENDPOINTS.values())
 )

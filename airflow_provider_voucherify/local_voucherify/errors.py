@@ -8,7 +8,7 @@ Shapes are the contract's; keys and wording are those of the vendor's examples a
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http.client import responses
 from typing import Any
 
@@ -94,6 +94,12 @@ def refused(key: str, message: str, details: str) -> ApiError:
 def invalid_payload(details: str) -> ApiError:
     """Return the 400 for a body that is not what the endpoint takes."""
     return _documented(400, "invalid_payload", "Invalid payload", details)
+
+
+def invalid_export_fields(allowed: Iterable[str]) -> ApiError:
+    """Return the documented 400 for an export of fields that its objects do not have; it does not say which."""
+    details = f"Unsupported field used. Allowed fields: {', '.join(allowed)}"
+    return _documented(400, "invalid_export_fields", "Invalid Export", details)
 
 
 def invalid_query_params(details: str) -> ApiError:

@@ -20,12 +20,15 @@ from starlette.types import Message, Send
 from airflow_provider_voucherify.local_voucherify.endpoints import (
     ISSUE_TOKEN,
     LIST_ACTIONS,
+    LIST_EXPORTS,
     METADATA_ENDPOINTS,
     UPDATE_ENDPOINTS,
 )
 from airflow_provider_voucherify.local_voucherify.errors import http_error, too_many_requests
 
 REPORTS_PATH = "/v1/reports/"
+EXPORTS_PATH = f"{LIST_EXPORTS.path}/"
+_DOWNLOADED = "?token"
 
 SUBMIT_PATHS = frozenset(e.path for e in (*UPDATE_ENDPOINTS.values(), *METADATA_ENDPOINTS.values()))
 
@@ -216,6 +219,7 @@ PLACES: Mapping[str, Callable[[str, str], bool]] = {
     "list": lambda method, path: method == "GET" and path == LIST_ACTIONS.path,
     "token": lambda method, path: method == "POST" and path == ISSUE_TOKEN.path,
     "report": lambda method, path: method == "GET" and path.startswith(REPORTS_PATH),
+    "export": lambda method, path: method == "GET" and path.startswith(EXPORTS_PATH) and path.endswith(_DOWNLOADED),
 }
 """The requests that have a name of their own."""
 
@@ -268,6 +272,12 @@ class Misbehaviours:
         """Return the fault that befalls a request, None for none."""
         with self._lock:
             return next((armed.fault for armed in self._armed if armed.strikes(method, path)), None)
+
+
+def path_for_faults(path: str, query: bytes) -> str:
+    """Return the path that a fault is looked up by: that of an export's file, which is its export's, has a mark."""
+    is_file = path.startswith(EXPORTS_PATH) and b"token=" in query
+    return path + _DOWNLOADED if is_file else path
 
 
 def _matcher(where: Where) -> Callable[[str, str], bool]:

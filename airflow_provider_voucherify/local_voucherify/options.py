@@ -15,6 +15,12 @@ ResultShape = Literal["full", "errors_only", "legacy", "no_report", "several_rep
 MetadataMode = Literal["merge", "replace"]
 MissingVouchers = Literal["done", "failed"]
 RetryHeader = Literal["next_call", "period_end"]
+ExportHeader = Literal["names", "titles"]
+ExportMetadataColumns = Literal["records", "schema", "one"]
+ExportMetadataNames = Literal["prefixed", "bare"]
+ExportLists = Literal["joined", "json"]
+ExportBounds = Literal["exclusive", "inclusive"]
+ExportUpdatedAt = Literal["blank", "created_at"]
 
 Limit = tuple[int, float]
 """A rate limit: the number of calls, and the period in seconds."""
@@ -23,6 +29,7 @@ SAME_HOST = "same"
 SEPARATE_HOST = "separate"
 
 _NINETY_DAYS = 90 * 86_400.0
+_ONE_HOUR = 3_600.0
 
 
 def parse_limit(text: str) -> Limit:
@@ -83,7 +90,9 @@ class Options:
     max_body_bytes: int = field(default=MAX_BODY_BYTES, metadata=_flag("largest request body in bytes", int))
     report_host: str = field(
         default=SAME_HOST,
-        metadata=_flag(f"where report URLs point: '{SAME_HOST}', '{SEPARATE_HOST}' (a second port), or a base URL"),
+        metadata=_flag(
+            f"where URLs of reports and exports point: '{SAME_HOST}', '{SEPARATE_HOST}' (a second port), or a base URL"
+        ),
     )
     reports_need_auth: bool = field(
         default=False, metadata=_flag("whether a report also needs the caller's credentials")
@@ -96,6 +105,55 @@ class Options:
     )
     result_shape: ResultShape = field(
         default="full", metadata=_flag("shape of an action's result", choices=get_args(ResultShape))
+    )
+    export_seconds: float = field(default=0.0, metadata=_flag("seconds that an export takes", float))
+    export_file_seconds: float = field(
+        default=_ONE_HOUR, metadata=_flag("seconds that the URL of an export's file can be used", float)
+    )
+    exports_need_auth: bool = field(
+        default=True, metadata=_flag("whether an export's file also needs the caller's credentials")
+    )
+    export_header: ExportHeader = field(
+        default="names",
+        metadata=_flag(
+            "the header of an export: names of fields (voucher_type) or titles (Voucher Type); a cell is empty for "
+            "null or absent, true or false, a number as in JSON, a time in UTC as the API writes it",
+            choices=get_args(ExportHeader),
+        ),
+    )
+    export_metadata_columns: ExportMetadataColumns = field(
+        default="records",
+        metadata=_flag(
+            "the columns of the field metadata: one for each property that any object has, one for each of the "
+            "metadata schema, or one with JSON",
+            choices=get_args(ExportMetadataColumns),
+        ),
+    )
+    export_metadata_names: ExportMetadataNames = field(
+        default="prefixed",
+        metadata=_flag(
+            "the header of a metadata property: metadata.color or color", choices=get_args(ExportMetadataNames)
+        ),
+    )
+    export_lists: ExportLists = field(
+        default="joined",
+        metadata=_flag(
+            "how an export writes lists: items joined by commas, or JSON; nested objects are always JSON",
+            choices=get_args(ExportLists),
+        ),
+    )
+    export_bounds: ExportBounds = field(
+        default="exclusive",
+        metadata=_flag(
+            "whether $after and $before of an export's filter include the moment itself", choices=get_args(ExportBounds)
+        ),
+    )
+    export_updated_at: ExportUpdatedAt = field(
+        default="blank",
+        metadata=_flag(
+            "what an export has, and its filter and order see, as updated_at of a customer that was never updated",
+            choices=get_args(ExportUpdatedAt),
+        ),
     )
     metadata_schemas: Mapping[str, Mapping[str, Any]] = field(
         default_factory=dict,

@@ -60,7 +60,7 @@ def _import(project: Project, endpoint: CsvImportEndpoint) -> Handler:
     async def handle(request: Request) -> Response:
         rows = read_import(request.headers.get("content-type", ""), await request.body())
         action = project.schedule(endpoint, rows, errors.new_request_id())
-        return _json({"async_action_id": action.id}, endpoint.operation.status)
+        return json_answer({"async_action_id": action.id}, endpoint.operation.status)
 
     return handle
 
@@ -71,10 +71,10 @@ def _collection(project: Project, resource: str) -> Handler:
     async def handle(request: Request) -> Response:
         if request.method == "GET":
             every = parse_qs(request.url.query, keep_blank_values=True)
-            return _json(records.page(request.query_params, every))
+            return json_answer(records.page(request.query_params, every))
         if resource == "vouchers":
             raise errors.http_error(405)
-        return _json(records.create(await _object(request)))
+        return json_answer(records.create(await read_object(request)))
 
     return handle
 
@@ -92,14 +92,14 @@ def _single(project: Project, resource: str) -> Handler:
             return _below(records, request, identifier, more) if resource == "customers" else _no_route()
         match request.method, resource:
             case "GET", _:
-                return _json(records.get(identifier))
+                return json_answer(records.get(identifier))
             case "PUT", _:
-                return _json(records.update(identifier, await _object(request)))
+                return json_answer(records.update(identifier, await read_object(request)))
             case "DELETE", "customers":
                 records.remove(identifier)
                 return Response(status_code=REMOVE_CUSTOMER.status)
             case "POST", "vouchers":
-                return _json(records.create_voucher(identifier, await _object(request)))
+                return json_answer(records.create_voucher(identifier, await read_object(request)))
         raise errors.http_error(405)
 
     return handle
@@ -109,19 +109,19 @@ def _below(records: SingleRecords, request: Request, identifier: str, more: list
     query: Mapping[str, str] = request.query_params
     match request.method, more:
         case "POST", ["permanent-deletion"]:
-            return _json(records.remove_permanently(identifier))
+            return json_answer(records.remove_permanently(identifier))
         case "GET", ["activity"]:
-            return _json(_cut(records.activity(identifier, query), query, LIST_ACTIVITY))
+            return json_answer(_cut(records.activity(identifier, query), query, LIST_ACTIVITY))
         case "GET", ["activities"]:
             events = records.activity(identifier, query)
             shown = events[: integer(query, "limit", 10, *LIST_ACTIVITIES.bounds("limit"))]
-            return _json({"object": "list", "data_ref": "data", "data": shown, "total": len(events)})
+            return json_answer({"object": "list", "data_ref": "data", "data": shown, "total": len(events)})
         case "GET", ["segments"]:
             segments = records.segments(identifier)
-            return _json({"object": "list", "data_ref": "data", "data": segments, "total": len(segments)})
+            return json_answer({"object": "list", "data_ref": "data", "data": segments, "total": len(segments)})
         case "GET", ["redeemables"]:
             held = records.redeemables(identifier, query)
-            return _json({**_cut(held, query, LIST_REDEEMABLES), "total": len(held)})
+            return json_answer({**_cut(held, query, LIST_REDEEMABLES), "total": len(held)})
     return _no_route()
 
 
@@ -135,7 +135,8 @@ def _no_route() -> Response:
     raise errors.http_error(404)
 
 
-async def _object(request: Request) -> Wire:
+async def read_object(request: Request) -> Wire:
+    """Return the JSON object that is a request's body, or raise the documented 400 or 415."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise errors.http_error(415)
     try:
@@ -146,5 +147,6 @@ async def _object(request: Request) -> Wire:
         raise errors.invalid_payload("Payload is not valid JSON") from None
 
 
-def _json(content: Any, status: int = 200) -> Response:
+def json_answer(content: Any, status: int = 200) -> Response:
+    """Return an answer with a JSON body."""
     return Response(msgspec.json.encode(content), status, media_type="application/json; charset=utf-8")

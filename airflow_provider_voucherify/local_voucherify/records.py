@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import msgspec
@@ -22,7 +22,16 @@ class _Stored(msgspec.Struct, array_like=True):
     updated_at: str | None
 
 
+class _Metadata(msgspec.Struct):
+    metadata: dict[str, msgspec.Raw] | None = None
+
+
+class _OnlyMetadata(msgspec.Struct, array_like=True):
+    fields: _Metadata
+
+
 _encode = msgspec.json.Encoder().encode
+_decode_metadata = msgspec.json.Decoder(_OnlyMetadata).decode
 _decode = msgspec.json.Decoder(_Stored).decode
 
 
@@ -133,6 +142,34 @@ class RecordStore(Mapping[str, dict[str, Any]]):
         self.kind = kind
         self._stores_fields = stores_fields
         self._encoded: dict[str, bytes] = {}
+        self._is_shared = False
+
+    def snapshot(self, *, described: bool = True) -> RecordStore:
+        """
+        Return the objects as they are now, for reading alone; nothing is copied before the next change.
+
+        :param described: whether they have the fields that the API shows of all, besides those that are stored.
+        """
+        kind = self.kind if described else replace(self.kind, describe=lambda fields: fields)
+        frozen = RecordStore(kind, stores_fields=self._stores_fields)
+        frozen._encoded, self._is_shared = self._encoded, True
+        return frozen
+
+    def _changing(self) -> dict[str, bytes]:
+        if self._is_shared:
+            self._encoded, self._is_shared = dict(self._encoded), False
+        return self._encoded
+
+    def metadata_names(self) -> set[str]:
+        """Return the names of the metadata of all objects."""
+        names: set[str] = set()
+        for encoded in self._encoded.values():
+            names.update(_decode_metadata(encoded).fields.metadata or ())
+        return names
+
+    def __reversed__(self) -> Iterator[str]:
+        """Yield the keys, the newest object first."""
+        return reversed(self._encoded)
 
     def __len__(self) -> int:
         """Return the number of objects."""
@@ -187,20 +224,21 @@ class RecordStore(Mapping[str, dict[str, Any]]):
         encoded = self._encoded.get(key)
         fields = changes if self._stores_fields else {}
         if encoded is None:
-            self._encoded[key] = _encode((fields, at, None))
+            self._changing()[key] = _encode((fields, at, None))
             return
         before = _decode(encoded)
         merged = {**before.fields, **fields}
         if metadata_mode == "merge" and "metadata" in fields:
             merged["metadata"] = {**before.fields.get("metadata", {}), **fields["metadata"]}
-        self._encoded[key] = _encode((merged, before.created_at, at))
+        self._changing()[key] = _encode((merged, before.created_at, at))
 
     def replace(self, key: str, fields: dict[str, Any], at: str) -> None:
         """Create the object of that key, or overwrite all its fields."""
         before = self._encoded.get(key)
         stored = fields if self._stores_fields else {}
-        self._encoded[key] = _encode((stored, at, None) if before is None else (stored, _decode(before).created_at, at))
+        changed = (stored, at, None) if before is None else (stored, _decode(before).created_at, at)
+        self._changing()[key] = _encode(changed)
 
     def remove(self, key: str) -> None:
         """Forget an object."""
-        del self._encoded[key]
+        del self._changing()[key]

@@ -23,7 +23,14 @@ from airflow_provider_voucherify.local_voucherify.actions import (
     failed_as_a_whole,
 )
 from airflow_provider_voucherify.local_voucherify.app import CLOSE_CONNECTION, VoucherifyApp
-from airflow_provider_voucherify.local_voucherify.misbehaviour import REPORTS_PATH, Fault, Misbehaviours, Where
+from airflow_provider_voucherify.local_voucherify.exports import ExportScript, ExportStatus
+from airflow_provider_voucherify.local_voucherify.misbehaviour import (
+    EXPORTS_PATH,
+    REPORTS_PATH,
+    Fault,
+    Misbehaviours,
+    Where,
+)
 from airflow_provider_voucherify.local_voucherify.options import SAME_HOST, SEPARATE_HOST, Options
 from airflow_provider_voucherify.local_voucherify.records import RecordStore
 from airflow_provider_voucherify.local_voucherify.requests_log import Received, RequestsLog
@@ -77,6 +84,7 @@ class LocalVoucherify:
             elif report_host == SAME_HOST:
                 report_host = self.base_url
             self._project.reports_url = report_host.rstrip("/") + REPORTS_PATH
+            self._project.export_files_url = report_host.rstrip("/") + EXPORTS_PATH
             app = VoucherifyApp(self._project, self._misbehaviours, self._requests)
             self._running = _RunningServer(app, sockets)
             cleanup.pop_all()
@@ -160,8 +168,8 @@ class LocalVoucherify:
         """
         Let a fault befall coming requests. Faults strike in the order in which they were armed, one per request.
 
-        :param where: ``submit``, ``poll``, ``list``, ``token`` or ``report``; the start of a path; or a predicate of
-            method and path.
+        :param where: ``submit``, ``poll``, ``list``, ``token``, ``report`` or ``export`` (its file); the start of a
+            path; or a predicate of method and path.
         :param times: how many requests it befalls; None for all.
         :param after: how many matching requests pass first (those that an earlier fault takes are not counted).
         """
@@ -199,6 +207,26 @@ class LocalVoucherify:
             script = ActionScript(fields=fields, result_fields=result_fields or {}, without=without)
             script = replace(script, applies_records=applies_records)
         self._project.script_next(replace(script, stuck=stuck, seconds=seconds), times)
+
+    def add_exported(self, exported_object: str, row: Mapping[str, Any]) -> None:
+        """
+        Add an object for exports; customers, vouchers, products and SKUs have those that are stored.
+
+        :param exported_object: ``redemption``, ``publication``, ``order``, ``points_expiration`` or
+            ``voucher_transactions``.
+        :param row: values by the names of an export's fields and filters, and a dict as ``metadata``.
+        """
+        self._project.add_exported(exported_object, dict(row))
+
+    def next_exports(self, *, times: int = 1, status: ExportStatus | None = None, seconds: float | None = None) -> None:
+        """
+        Let the next exports depart from what they would be.
+
+        :param times: how many exports.
+        :param status: ``ERROR`` in the end, or ``SCHEDULED`` or ``IN_PROGRESS`` for ever.
+        :param seconds: how long each takes.
+        """
+        self._project.exports.script_next(ExportScript(status, seconds), times)
 
     def script_action(self, hook: WireHook) -> None:
         """

@@ -22,6 +22,10 @@ from airflow_provider_voucherify.local_voucherify.actions import (
 from airflow_provider_voucherify.local_voucherify.csv_imports import CsvRows
 from airflow_provider_voucherify.local_voucherify.customers import CustomerHistory, Segment
 from airflow_provider_voucherify.local_voucherify.endpoints import BulkEndpoint, CsvImportEndpoint
+from airflow_provider_voucherify.local_voucherify.export_files import AddedObjects, ExportedFile, Objects
+from airflow_provider_voucherify.local_voucherify.export_requests import EXPORTED_OBJECTS, ExportRequest
+from airflow_provider_voucherify.local_voucherify.export_values import needs_description
+from airflow_provider_voucherify.local_voucherify.exports import Exports
 from airflow_provider_voucherify.local_voucherify.limits import RateLimits
 from airflow_provider_voucherify.local_voucherify.metadata_schema import MetadataSchema, object_name
 from airflow_provider_voucherify.local_voucherify.options import Options
@@ -77,6 +81,7 @@ class Project:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.reports_url = ""
+        self.export_files_url = ""
         self._lock = RLock()
         self._clear()
 
@@ -100,6 +105,8 @@ class Project:
         self._report_files: dict[str, ReportFile] = {}
         self.history = CustomerHistory()
         self.segments: dict[str, Segment] = {}
+        self.exports = Exports(self.options)
+        self._added: dict[str, dict[str, dict[str, Any]]] = {}
 
     def reset(self) -> None:
         """Forget all objects, actions, tokens, calls and scripts."""
@@ -142,6 +149,31 @@ class Project:
         """Let something happen to a customer, and return its id."""
         with self._lock:
             return self.history.add(source_id, event_type, wire_time(self.now()), data)
+
+    def add_exported(self, exported_object: str, row: dict[str, Any]) -> None:
+        """Add an object of a kind that nothing but exports has here."""
+        kinds = EXPORTED_OBJECTS.keys() - {kind.name for kind in OBJECT_KINDS.values()}
+        if exported_object not in kinds:
+            raise ValueError(f"exported_object must be one of {sorted(kinds)}, not {exported_object!r}")
+        with self._lock:
+            rows = self._added.setdefault(exported_object, {})
+            rows[str(len(rows))] = row
+
+    def create_export(self, request: ExportRequest) -> dict[str, Any]:
+        """Create an export of the objects as they are now, and return what the API shows of it at once."""
+        name = request.exported.name
+        resource = next((resource for resource, kind in OBJECT_KINDS.items() if kind.name == name), None)
+        with self._lock:
+            if resource is None:
+                objects: Objects = AddedObjects(dict(self._added.get(name, {})))
+            else:
+                objects = self.records(resource).snapshot(described=needs_description(request))
+            schema = self.schemas().get(name)
+            names = () if schema is None else tuple(schema.definitions)
+            self.exports.url = self.export_files_url
+            return self.exports.add(ExportedFile(request, objects, names, self.options), self.now()).wire(
+                "SCHEDULED", None
+            )
 
     def script_next(self, script: ActionScript, times: int) -> None:
         """Let the next ``times`` scheduled actions follow a script."""

@@ -23,6 +23,7 @@ All errors, as a tree whose names users can use (``except``, or Airflow's ``Exce
     ├── VoucherifyActionFailedError       an async action failed as a whole: the next try sends its batch again
     ├── VoucherifyRecordsRejectedError    records failed, and the next try sends them again (on_retry)
     ├── VoucherifyReportError             a report that is missing, expired or unreadable
+    ├── VoucherifyExportError             an export that failed, or whose file cannot be fetched
     ├── VoucherifyCompletionTimeoutError  async actions were not finished in the time allowed
     └── VoucherifyTaskKilledError         the task was killed, and stopped sending or waiting
 
@@ -124,7 +125,11 @@ class VoucherifyReportError(VoucherifyError):
 
 
 class VoucherifyExportError(VoucherifyError):
-    """An export that failed, is not there any more, or cannot be read."""
+    """
+    An export that ended with the status ``ERROR``, has no file yet, or whose file is gone or cannot be fetched.
+
+    Voucherify does not say why an export failed. Creating another one changes nothing, so a retry may do that.
+    """
 
 
 class VoucherifyCompletionTimeoutError(VoucherifyError):

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from connections import connect
 
-from airflow_provider_voucherify.client import auth, calls, csv_imports, customers, products, vouchers
+from airflow_provider_voucherify.client import auth, calls, csv_imports, customers, exports, products, vouchers
 from airflow_provider_voucherify.exceptions import VoucherifyNotFoundError
 from airflow_provider_voucherify.hooks.api_methods import ApiMethods
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 
-MODULES = (calls, csv_imports, customers, auth, products, vouchers)
+MODULES = (calls, csv_imports, customers, auth, exports, products, vouchers)
 DISCOUNT = {"type": "DISCOUNT_VOUCHER", "discount": {"type": "PERCENT", "percent_off": 10}}
 
 
