@@ -10,7 +10,16 @@ from typing import Any
 
 import make_contract
 import pytest
-from make_contract import CONTRACT, OPERATIONS, Description, facts_of_schema, written
+from make_contract import (
+    CONTRACT,
+    OPERATIONS,
+    SDK,
+    SDK_EXPORTS,
+    Description,
+    add_facts_of_the_sdk,
+    facts_of_schema,
+    written,
+)
 
 from airflow_provider_voucherify.local_voucherify.contract import contract
 
@@ -123,3 +132,25 @@ def _texts(node: Any) -> Iterator[str]:
     elif isinstance(node, dict | list):
         for part in [*node, *node.values()] if isinstance(node, dict) else node:
             yield from _texts(part)
+
+
+def test_facts_of_the_sdk_are_marked() -> None:
+    words = {"type": "string", "enum": ["id", "metadata"]}
+    alternatives = ("ExportsCreateRequestBody", "ExportsCreateResponseBody", "ExportsGetResponseBody", "Export")
+    schemas: dict[str, Any] = {name: {"oneOf": []} for name in alternatives} | {"ExportOrderFields": words}
+
+    add_facts_of_the_sdk(schemas)
+
+    described, single = schemas["ExportOrderFields"]["anyOf"]
+    assert described == {"type": "string", "enum": ["id", "metadata"]}
+    assert single["x-source"] == SDK
+    assert {len(schemas[name]["oneOf"]) for name in alternatives} == {len(SDK_EXPORTS)}
+    for name in ("Product", "Sku"):
+        assert schemas[f"Export{name}Base"]["x-source"] == schemas[f"Export{name}Order"]["x-source"] == SDK
+
+
+def test_only_exports_have_facts_of_the_sdk() -> None:
+    marked = {name for name, facts in contract()["definitions"].items() if "x-source" in json.dumps(facts)}
+
+    assert {name for name in marked if not name.startswith("Export")} == set()
+    assert {name for name in marked if name.endswith("Base")} == {"ExportProductBase", "ExportSkuBase"}

@@ -89,7 +89,12 @@ EXTRA_FIELDS = {
         "everything.",
         "string",
         "customers products vouchers async-actions",
-        suggestions=("customers products vouchers async-actions", "customers async-actions", "api"),
+        suggestions=(
+            "customers products vouchers async-actions",
+            "customers products vouchers async-actions exports",
+            "customers async-actions",
+            "api",
+        ),
     ),
     "poll_interval": ExtraField(
         "Poll interval (s)",

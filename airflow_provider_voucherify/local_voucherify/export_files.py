@@ -73,7 +73,8 @@ class ExportedFile:
         getters = [column.get for column in columns]
         options = self.options
         yield _csv([[column.header for column in columns]])
-        rows = ([text_of(get(shown), options) for get in getters] for shown in self._selected())
+        values = ([get(shown) for get in getters] for shown in self._selected())
+        rows = ([one if type(one) is str else text_of(one, options) for one in row] for row in values)
         while chunk := list(islice(rows, _ROWS_PER_CHUNK)):
             yield _csv(chunk)
 

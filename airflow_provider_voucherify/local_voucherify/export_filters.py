@@ -1,8 +1,7 @@
 """
 The filters of exports: which objects an export has.
 
-Conditions are the contract's; those that count, or look from today into past and future, are not understood here and
-are refused. Nothing says how they compare: here dates as times, numbers as numbers, and everything else as the text
+Nothing says how conditions compare: here dates as times, numbers as numbers, and everything else as the text
 that a cell would have. A list fulfils ``$is``, ``$in`` and ``$contains`` with any of its items.
 """
 
@@ -13,7 +12,6 @@ from collections.abc import Callable, Iterable
 from datetime import UTC
 from typing import Any
 
-from airflow_provider_voucherify.local_voucherify import errors
 from airflow_provider_voucherify.local_voucherify.actions import wire_time
 from airflow_provider_voucherify.local_voucherify.export_requests import ExportRequest
 from airflow_provider_voucherify.local_voucherify.export_values import Getter, Wire, getter_of, text_of
@@ -28,7 +26,7 @@ def filter_of(request: ExportRequest, options: Options) -> Callable[[Wire], bool
     tests: list[tuple[Getter, Test]] = []
     for name, conditions in request.filters.items():
         getter = getter_of(request.exported.name, name, options)
-        tests += [(getter, _test_of(name, condition, values, options)) for condition, values in conditions.items()]
+        tests += [(getter, _test_of(condition, values, options)) for condition, values in conditions.items()]
     every = all if request.junction == "and" else any
     campaign_id = request.campaign_id
     if not tests and campaign_id is None:
@@ -41,7 +39,7 @@ def filter_of(request: ExportRequest, options: Options) -> Callable[[Wire], bool
     return exported
 
 
-def _test_of(name: str, condition: str, values: list[Any], options: Options) -> Test:
+def _test_of(condition: str, values: list[Any], options: Options) -> Test:
     def texts(value: Any) -> Iterable[str]:
         return (_text(one, options) for one in (value if isinstance(value, list) else [value]))
 
@@ -73,8 +71,6 @@ def _test_of(name: str, condition: str, values: list[Any], options: Options) -> 
         "$more_than_equal": operator.ge,
         "$less_than_equal": operator.le,
     }
-    if condition not in comparisons:
-        raise errors.invalid_payload(f"The local Voucherify does not know the condition {condition} of {name}")
     compare, bounds = comparisons[condition], [_comparable(value) for value in values]
 
     def beyond(value: Any) -> bool:

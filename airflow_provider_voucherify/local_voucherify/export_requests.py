@@ -18,6 +18,11 @@ from airflow_provider_voucherify.local_voucherify.contract import contract
 METADATA = "metadata"
 PREFIX = "metadata."
 JUNCTIONS = ("and", "or")
+CONDITIONS = frozenset((
+    "$is", "$is_not", "$in", "$not_in", "$has_value", "$is_unknown", "$contains", "$not_contain", "$starts_with",
+    "$ends_with", "$after", "$before", "$more_than", "$less_than", "$more_than_equal", "$less_than_equal",
+))  # fmt: skip
+"""Those of the contract that are understood here: all but those that count, or look from today into past and future."""
 
 _DEFAULTS = {
     "order": "id source_id status",
@@ -165,6 +170,8 @@ def _conditions(exported: ExportedObject, name: str, given: Any) -> Mapping[str,
         raise errors.invalid_payload(f"Property {where}.conditions should be an object")
     conditions: dict[str, Any] = given["conditions"]
     for condition, values in conditions.items():
+        if condition not in CONDITIONS:
+            raise errors.invalid_payload(f"The local Voucherify does not know the condition {condition} of {name}")
         if not isinstance(values, list):
             raise errors.invalid_payload(f"Property {where}.conditions.{condition} should be an array")
     return conditions

@@ -52,7 +52,7 @@ _encode = msgspec.json.encode
 
 
 def needs_description(request: ExportRequest) -> bool:
-    """Say whether an export needs more than the stored fields; to leave the rest out takes half of the time."""
+    """Say whether an export needs more than the stored fields; to leave the rest out saves a fifth of the time."""
     names = {*request.fields, *request.filters, *([request.order] if request.order else [])}
     return request.exported.name != "customer" or any(name.lstrip("-").startswith(_SUMMED_UP) for name in names)
 

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from openapi import answers, assert_fits_answer, assert_valid_request
 
-from airflow_provider_voucherify.client import auth, calls, customers, products, vouchers
+from airflow_provider_voucherify.client import auth, calls, customers, exports, products, vouchers
 from airflow_provider_voucherify.client.calls import Body, Call
 from airflow_provider_voucherify.local_voucherify.contract import words
 from airflow_provider_voucherify.models.async_action import AsyncAction
@@ -150,6 +150,9 @@ RECORD_CALLS = [
     (vouchers.get_voucher("v"), "/v1/vouchers/{code}"),
     (vouchers.update_voucher("v", {}), "/v1/vouchers/{code}"),
     (vouchers.list_vouchers(), "/v1/vouchers"),
+    (exports.create_export("customer"), "/v1/exports"),
+    (exports.get_export("e"), "/v1/exports/{exportId}"),
+    (exports.list_exports(), "/v1/exports"),
     (auth.introspect_oauth_token("t"), "/v1/oauth/introspect"),
 ]
 
@@ -210,6 +213,8 @@ def test_the_fields_of_the_contract_are_known(call: Call[Any], path: str) -> Non
             {"type": "GIFT_VOUCHER", "gift": {"amount": 1, "balance": 1}, "validation_rules": ["r"]},
         ),
         ("PUT", "/v1/vouchers/{code}", {"metadata": {"a": 1}}),
+        ("POST", "/v1/exports", {"exported_object": "sku", "parameters": {"fields": ["sku", "metadata.a"]}}),
+        ("POST", "/v1/exports", {"exported_object": "voucher", "parameters": {"campaign_id": "c", "order": "-code"}}),
     ],
 )
 def test_bodies_of_records_pass_the_judge(method: str, path: str, body: dict[str, Any]) -> None:
@@ -263,6 +268,10 @@ def test_bulk_requests_pass_the_judge(endpoint: BulkEndpoint) -> None:
         ("POST", "/v1/products/bulk/async", b'[{"source_id":"a","metadata":{"a":NaN}}]', "", "NaN is not JSON"),
         ("POST", "/v1/vouchers/metadata/async", b'{"codes":[1],"metadata":{}}', "", "is not of type 'string'"),
         ("POST", "/v1/oauth/token", b"grant_type=password&scope=api", "", "'password' is not one of"),
+        ("POST", "/v1/exports", b'{"exported_object":"api_log"}', "", "is not valid under any"),
+        ("POST", "/v1/exports", b'{"exported_object":"order","parameters":{"fields":["phone"]}}', "", "not valid"),
+        ("POST", "/v1/exports", b'{"exported_object":"order","parameters":{"order":"name"}}', "", "not valid"),
+        ("GET", "/v1/exports", b"", "page=101", "greater than the maximum"),
         ("GET", "/v1/async-actions", b"x", "", "has no body here"),
         ("GET", "/v1/async-actions", b"", "limit=1000", "greater than the maximum"),
         ("GET", "/v1/async-actions", b"", "page=2", "page is not documented"),

@@ -16,13 +16,13 @@ from urllib.parse import quote
 
 import pytest
 
-from airflow_provider_voucherify.client import calls
+from airflow_provider_voucherify.client import calls, exports
 from airflow_provider_voucherify.client.auth import OAuthToken, introspect_oauth_token, revoke_oauth_token
 from airflow_provider_voucherify.client.protocol import Protocol
 from airflow_provider_voucherify.client.retry import RetryPolicy
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.local_voucherify import DropBefore, LocalVoucherify, RateLimited, Status, Truncate
-from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyReportError
+from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyExportError, VoucherifyReportError
 
 Connect = Callable[..., Any]
 TOKEN = "tok-e1c5-do-not-print"
@@ -245,6 +245,60 @@ def test_nor_of_a_download(start: Callable[..., LocalVoucherify], connect_sync: 
 
     assert server.options.secret_key not in locals_of(raised.value)
     assert TOKEN not in locals_of(raised.value)
+
+
+class TestExports:
+    """The address of an export's file has a token, which nobody but the client may see."""
+
+    @pytest.mark.parametrize("auth_method", ["api_keys", "oauth"])
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            None,
+            Status(401),
+            Status(500),
+            Status(302, b"", headers={"Location": f"/v1/exports/exp_2?token={TOKEN}"}),
+            DropBefore(),
+            Truncate(5),
+            RateLimited(60),
+        ],
+        ids=repr,
+    )
+    def test_no_log_error_or_variable_shows_it(
+        self,
+        server: LocalVoucherify,
+        connect_sync: Connect,
+        everything_logged: pytest.LogCaptureFixture,
+        auth_method: str,
+        fault: Any,
+    ) -> None:
+        retry = RetryPolicy(2, 0.01, max_rate_limit_wait=0.05)
+        client = connect_sync(server, retry=retry, auth_method=auth_method, scope="exports")
+        export_id = client.send(exports.create_export("customer")).id
+        if fault is not None:
+            server.misbehave("export", fault, times=None)
+
+        shown, error = [repr(client.send(exports.get_export(export_id)))], None
+        try:
+            client.download_export(export_id, io.BytesIO())
+        except VoucherifyExportError as failed:
+            error = failed
+        assert (error is None) is (fault is None)
+
+        ours = [r.getMessage() for r in everything_logged.records if not r.name.startswith("uvicorn")]
+        assert any(f"/v1/exports/{export_id}?…" in line for line in ours) or isinstance(fault, DropBefore)
+        for text in (*ours, *shown, str(error), locals_of(error), repr(server.received)):
+            assert not re.search(r"token=[^*\s]", text)
+            assert TOKEN not in text
+            assert server.options.secret_key not in text
+
+    def test_nor_does_an_answer_that_cannot_be_read(self, server: LocalVoucherify, connect_sync: Connect) -> None:
+        url = f"https://x.example/1?token={TOKEN}"
+        server.misbehave("/v1/exports/exp_1", Status(200, {"id": "", "status": "DONE", "result": {"url": url}}))
+
+        with pytest.raises(VoucherifyError, match="not a valid Export") as raised:
+            connect_sync(server).download_export("exp_1", io.BytesIO())
+        assert TOKEN not in str(raised.value) + locals_of(raised.value)
 
 
 def test_the_password_of_a_proxy_is_not_logged(everything_logged: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import io
+import json
 import subprocess
 import sys
 import traceback
@@ -15,7 +17,7 @@ import pytest
 from connections import connect
 
 from airflow_provider_voucherify.client import auth, calls, csv_imports, customers, exports, products, vouchers
-from airflow_provider_voucherify.exceptions import VoucherifyNotFoundError
+from airflow_provider_voucherify.exceptions import VoucherifyExportError, VoucherifyNotFoundError
 from airflow_provider_voucherify.hooks.api_methods import ApiMethods
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
@@ -119,6 +121,41 @@ def test_csv_imports(voucherify: LocalVoucherify, tmp_path: Path) -> None:
 
     assert voucherify.customers["c1"]["name"] == "Ann"
     assert voucherify.skus["s1"]["product_id"] == voucherify.products["p1"]["id"]
+
+
+def test_exports(voucherify: LocalVoucherify) -> None:
+    with VoucherifyHook() as hook:
+        hook.create_customer({"source_id": "c1", "name": "Ann", "metadata": {"vip": True}})
+        export = hook.create_export("customer", fields=["source_id", "metadata"], order="-created_at")
+        assert hook.get_export(export.id).is_finished
+        file = io.BytesIO()
+        size = hook.download_export(export.id, file)
+
+        assert file.getvalue() == b"source_id,metadata.vip\r\nc1,true\r\n"
+        assert size == len(file.getvalue())
+        assert [one.id for one in hook.list_exports(limit=1).exports] == [export.id]
+        assert [one.id for one in hook.all_exports(order="status")] == [export.id]
+        assert hook.delete_export(export.id) is None
+        with pytest.raises(VoucherifyNotFoundError):
+            hook.download_export(export.id, file)
+
+
+def test_what_a_task_returns_of_an_export_has_no_token(voucherify: LocalVoucherify) -> None:
+    with VoucherifyHook() as hook:
+        export = hook.get_export(hook.create_export("customer").id)
+        listed = hook.list_exports()
+
+    for returned in (export.to_dict(), listed.to_dict()):
+        text = json.dumps(returned)
+        assert f"/v1/exports/{export.id}" in text
+        assert "token" not in text
+
+
+def test_an_export_that_failed_is_an_error_that_dags_can_name(voucherify: LocalVoucherify) -> None:
+    voucherify.next_exports(status="ERROR")
+
+    with VoucherifyHook() as hook, pytest.raises(VoucherifyExportError, match="its status is ERROR"):
+        hook.download_export(hook.create_export("order").id, io.BytesIO())
 
 
 def test_tokens(voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch) -> None:

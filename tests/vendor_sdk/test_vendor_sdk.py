@@ -27,6 +27,8 @@ from voucherify import (
     CustomersMetadataUpdateInBulkRequestBody,
     CustomersUpdateInBulkRequestBody,
     CustomersUpdateRequestBody,
+    ExportsApi,
+    ExportsCreateRequestBody,
     ProductsApi,
     ProductsCreateRequestBody,
     ProductsMetadataUpdateInBulkRequestBody,
@@ -38,6 +40,7 @@ from voucherify import (
 )
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
+from airflow_provider_voucherify.models.exported_objects import EXPORTED_OBJECTS, ExportedObject
 
 
 @pytest.fixture
@@ -256,6 +259,31 @@ def test_the_sdk_s_null_trap_fails_its_records_here() -> None:
     assert result["errors"][0]["details"] == "Property .name must be a string"
 
 
+def test_exports(server: LocalVoucherify, sdk: voucherify.ApiClient) -> None:
+    server.add_voucher("A")
+    api = ExportsApi(sdk)
+
+    created = api.create_export(ExportsCreateRequestBody(exported_object="voucher"))
+    read = api.get_export(created.id)
+
+    assert (created.status, read.status) == ("SCHEDULED", "DONE")
+    assert read.result.url.startswith(f"{server.base_url}/v1/exports/{created.id}?token=")
+    assert [one.id for one in api.list_exports(limit=10).exports] == [created.id]
+    assert api.delete_export(created.id) is None
+
+
+@pytest.mark.parametrize("exported", EXPORTED_OBJECTS.values(), ids=lambda exported: exported.name)
+def test_the_words_of_exports_are_the_sdk_s(exported: ExportedObject) -> None:
+    """The SDK has one list of words for all objects, and refuses what is not in it."""
+    fields = list(exported.fields)
+    for order in (sign + order for order in exported.orders for sign in ("", "-")):
+        body = {"exported_object": exported.name, "parameters": {"fields": fields, "order": order}}
+        read = ExportsCreateRequestBody.from_dict(body)
+        assert read is not None
+        assert read.parameters is not None
+        assert (read.exported_object, read.parameters.fields, read.parameters.order) == (exported.name, fields, order)
+
+
 def _methods(api: type) -> set[str]:
     suffixes = ("_with_http_info", "_without_preload_content")
     return {
@@ -265,7 +293,7 @@ def _methods(api: type) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("api", [CustomersApi, AsyncActionsApi])
+@pytest.mark.parametrize("api", [CustomersApi, AsyncActionsApi, ExportsApi])
 def test_every_method_of_the_sdk_is_in_the_table(api: type) -> None:
     text = (ROOT / "docs" / "api-coverage.md").read_text(encoding="utf-8")
     section = text.partition(f"## {api.__name__}\n")[2].partition("\n## ")[0]
@@ -273,7 +301,7 @@ def test_every_method_of_the_sdk_is_in_the_table(api: type) -> None:
     assert _methods(api) <= set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE))
 
 
-@pytest.mark.parametrize("api", [CustomersApi, ProductsApi, VouchersApi, AsyncActionsApi])
+@pytest.mark.parametrize("api", [CustomersApi, ProductsApi, VouchersApi, AsyncActionsApi, ExportsApi])
 def test_the_table_names_methods_that_the_sdk_has(api: Any) -> None:
     text = (ROOT / "docs" / "api-coverage.md").read_text(encoding="utf-8")
     section = text.partition(f"## {api.__name__}\n")[2].partition("\n## ")[0]
