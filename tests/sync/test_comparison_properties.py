@@ -10,7 +10,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from decimal import Decimal
 from functools import partial
 from itertools import cycle
@@ -94,7 +94,7 @@ def run(
                 pass
         if damage is not None:
             damage()
-        differences = Differences()
+        differences = stack.enter_context(closing(Differences()))
         sent = PlannedRecords(plan)
 
         def bodies() -> Iterator[Any]:
@@ -107,23 +107,12 @@ def run(
         elif verify is not None:
             get = partial(stored_record, client, "customers")
             verification = VerificationOfSome(differences, None, int(verify), get)
-        listeners = [] if verification is None else [stack.enter_context(_closed(verification))]
+        listeners = [] if verification is None else [stack.enter_context(closing(verification))]
         summary = collect_outcomes(sync, client, resource="customers", sent=sent, listeners=listeners)
         if verification is not None:
             verification.finish()
             summary = summary.model_copy(update=verification.counts())
         return summary, [json.loads(line) for line in differences.lines()]
-
-
-class _closed:
-    def __init__(self, thing: Any) -> None:
-        self._thing = thing
-
-    def __enter__(self) -> Any:
-        return self._thing
-
-    def __exit__(self, *_: object) -> None:
-        self._thing.close()
 
 
 def plain(value: Any) -> Any:
@@ -145,7 +134,26 @@ def plain(value: Any) -> Any:
 
 
 TEXTS = st.sampled_from(
-    ["", "a", " a", "a ", "a,b", 'a"b', "a\nb", "Łódź", "12", "12.50", "true", "null", "[]", "{}", "2026-01-31", "\u00a0", "0", "-"]
+    [
+        "",
+        "a",
+        " a",
+        "a ",
+        "a,b",
+        'a"b',
+        "a\nb",
+        "Łódź",
+        "12",
+        "12.50",
+        "true",
+        "null",
+        "[]",
+        "{}",
+        "2026-01-31",
+        "\u00a0",
+        "0",
+        "-",
+    ]
 ) | st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
 NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False, width=32) | st.just(1e21)
 VALUES = st.none() | TEXTS | st.booleans() | NUMBERS | st.lists(st.text("abc", min_size=1, max_size=3), max_size=3)
