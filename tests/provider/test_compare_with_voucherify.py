@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,8 @@ def test_only_what_differs_is_sent(stocked: LocalVoucherify) -> None:
 
 
 def test_what_was_changed_by_hand_is_set_right(stocked: LocalVoucherify) -> None:
-    VoucherifyHook().update_customer("c4", {"name": "Changed in the dashboard"})
+    with VoucherifyHook() as hook:
+        hook.update_customer("c4", {"name": "Changed in the dashboard"})
     summary = compare("drift", [customer(number) for number in range(10)])
 
     assert counts(summary, "updated", "created", "unchanged") == (1, 0, 9)
@@ -161,12 +162,11 @@ def test_create_refuses_records_that_voucherify_has(stocked: LocalVoucherify) ->
 
 
 def test_a_dry_run_says_what_would_change(
-    stocked: LocalVoucherify, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    stocked: LocalVoucherify, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rows = [customer(1), customer(2, segment="silver"), customer(40)]
     start = len(stocked.received)
-    with caplog.at_level(logging.INFO):
-        summary = compare("preview", rows, dry_run=True, report_path=str(tmp_path))
+    summary = compare("preview", rows, dry_run=True, report_path=str(tmp_path))
 
     assert counts(summary, "unchanged", "to_create", "requests") == (1, 1, 1)
     changed, created = summary["preview"]
@@ -177,16 +177,16 @@ def test_a_dry_run_says_what_would_change(
     }
     assert (created["id"], created["change"], len(created["fields"])) == ("c40", "create", 3)
     assert [json.loads(line) for line in (tmp_path / "preview.jsonl").read_text().splitlines()] == summary["preview"]
-    (table,) = (record.getMessage() for record in caplog.records if "What would change" in record.getMessage())
-    assert "c2" in table
-    assert "metadata.segment" in table
+    printed = capfd.readouterr()
+    assert "What would change" in printed.out + printed.err
+    assert "c2   update  metadata.segment  gold            silver" in printed.out + printed.err
     assert [call for call in received_after(stocked, start) if call[0] == "POST"] == [("POST", "/v1/exports")]
 
 
-def test_a_dry_run_with_hidden_values_shows_none(stocked: LocalVoucherify, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        summary = compare("hidden", [customer(2, segment="silver")], dry_run=True, hide_values=True)
-    shown = json.dumps(summary["preview"]) + caplog.text
+def test_a_dry_run_with_hidden_values_shows_none(stocked: LocalVoucherify, capfd: pytest.CaptureFixture[str]) -> None:
+    summary = compare("hidden", [customer(2, segment="silver")], dry_run=True, hide_values=True)
+    printed = capfd.readouterr()
+    shown = json.dumps(summary["preview"]) + printed.out + printed.err
     assert summary["preview"][0]["change"] == "update"
     assert "silver" not in shown
     assert '"c2"' not in shown
@@ -241,8 +241,22 @@ def test_it_holds_under_every_reading_of_the_format(monkeypatch: pytest.MonkeyPa
         assert sent_ids(server)[5:] == ["c2", "c3"]
 
 
+@pytest.mark.needs_airflow("3.3", "the task state store came with it")
 def test_a_retry_waits_for_what_the_try_before_has_sent(stocked: LocalVoucherify) -> None:
     """Otherwise it would see what Voucherify had before, and send everything again."""
+    stocked.next_actions(seconds=1.0)
+    rows = [customer(number, segment="tin") for number in range(3)]
+    run = sync(
+        "retried",
+        rows,
+        compare_with="voucherify",
+        completion_timeout=0.3,
+        retries=3,
+        retry_delay=timedelta(0),
+    )
+    assert run.state == "success"
+    assert sent_ids(stocked)[10:] == ["c0", "c1", "c2"]
+    assert counts(run.xcom("sync"), "unchanged", "submitted") == (3, 0)
 
 
 def test_wrong_values_are_told_when_the_dag_is_parsed() -> None:

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
-import random
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from decimal import Decimal
 from functools import partial
-from itertools import cycle
 from types import SimpleNamespace
 from typing import Any
 
@@ -211,3 +208,103 @@ def test_afterwards_voucherify_has_what_the_source_has(
     again, _ = run(client, rows, compares=True, null_policy=null_policy)
     if not any(isinstance(value, list) for fields in wanted.values() for value in fields.values()):
         assert again.submitted == 0, "what is there is not sent again"
+
+
+CUSTOMER = {
+    "source_id": "c1",
+    "name": "Ann, of Łódź",
+    "description": "two\nlines",
+    "email": "ann@example.com",
+    "address_city": "Łódź",
+    "segment": "gold",
+    "score": 12,
+    "rate": 1.25,
+    "vip": True,
+    "since": "2026-01-31T10:00:00Z",
+    "tags": "a,b",
+}
+DAMAGES: dict[str, tuple[str, Any]] = {
+    "a field is dropped": ("description", None),
+    "a field is emptied": ("description", ""),
+    "text is cut short": ("name", "Ann, of"),
+    "text is padded": ("name", "Ann, of Łódź "),
+    "text is written in capitals": ("name", "ANN, OF ŁÓDŹ"),
+    "text is broken by a wrong encoding": ("name", "Ann, of Å\x81Ã³dÅº"),
+    "line breaks are lost": ("description", "two lines"),
+    "line breaks are doubled": ("description", "two\n\nlines"),
+    "a value of another record": ("email", "bob@example.com"),
+    "an address is dropped": ("address", None),
+    "a member of an address is changed": ("address", {"city": "Lodz"}),
+    "metadata is replaced by one member": ("metadata", {"segment": "gold"}),
+    "metadata is dropped": ("metadata", {}),
+    "a member is changed by hand": ("metadata.segment", "silver"),
+    "a member is null": ("metadata.segment", None),
+    "a number is rounded": ("metadata.rate", 1),
+    "a number becomes text with a unit": ("metadata.score", "12 points"),
+    "a number becomes text with zeros": ("metadata.score", "012"),
+    "a boolean is turned round": ("metadata.vip", False),
+    "a boolean becomes a number": ("metadata.vip", 1),
+    "a time is moved by an hour": ("metadata.since", "2026-01-31T11:00:00Z"),
+    "a list is made of text": ("metadata.tags", ["a", "c"]),
+}
+
+
+def change(server: LocalVoucherify, record_id: str, name: str, value: Any) -> None:
+    """Change one field of a stored customer, as a fault of Voucherify or a person would."""
+    fields = {name: server.customers[record_id].get(name) for name in ("name", "description", "email", "address")}
+    fields["metadata"] = dict(server.customers[record_id].get("metadata") or {})
+    first, _, member = name.partition(".")
+    if member:
+        fields[first][member] = value
+    else:
+        fields[first] = value
+    server.customers.replace(record_id, fields, NOW)
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, "the record is lost"])
+@pytest.mark.parametrize("how", ["all", 40])
+def test_reading_back_finds_each_damage_and_nothing_else(servers: Any, damage: str, how: str | int) -> None:
+    server, client = servers[0]
+    server.reset()
+    rows = [{**CUSTOMER, "source_id": f"c{number}"} for number in range(20)]
+
+    def harm() -> None:
+        if damage in DAMAGES:
+            change(server, "c7", *DAMAGES[damage])
+        else:
+            server.customers.remove("c7")
+        server.customers.replace("somebody else", {"name": "not ours"}, NOW)
+
+    summary, differences = run(client, rows, damage=harm, verify=how)
+
+    assert [line["id"] for line in differences] == ["c7"]
+    is_lost = damage not in DAMAGES
+    assert (summary.verified, summary.differing, summary.missing) == (19, int(not is_lost), int(is_lost))
+    assert differences[0]["change"] == ("missing" if is_lost else "differs")
+    if not is_lost:
+        names = {name.partition(".")[0] for name in differences[0]["fields"]}
+        assert names == {DAMAGES[damage][0].partition(".")[0]}
+
+
+@pytest.mark.parametrize("how", ["all", 40])
+def test_a_type_that_changes_is_seen_where_json_is_read(servers: Any, how: str | int) -> None:
+    """An export has no types: it cannot tell the number 12 from the text, nor null from nothing."""
+    server, client = servers[0]
+    server.reset()
+    summary, differences = run(
+        client, [CUSTOMER], damage=lambda: change(server, "c1", "metadata.score", "12"), verify=how
+    )
+    assert (summary.verified, summary.differing) == ((1, 0) if how == "all" else (0, 1))
+    assert len(differences) == summary.differing
+
+
+@settings(max_examples=1_000 // len(READINGS))
+@given(st.lists(st.tuples(IDS, RECORDS), max_size=6), st.sampled_from(["omit", "send"]))
+def test_reading_back_finds_nothing_where_nothing_is_damaged(servers: Any, source: list[Any], null_policy: str) -> None:
+    """As the description has it, and under each other reading of how an export is written."""
+    rows = [{"source_id": record_id, **row} for record_id, row in source]
+    for server, client in servers:
+        server.reset()
+        summary, differences = run(client, rows, null_policy=null_policy, verify="all")
+        assert (differences, summary.differing or 0, summary.missing or 0) == ([], 0, 0)
+        assert (summary.verified or 0) == summary.submitted
