@@ -72,7 +72,7 @@ def _compare(plan: Plan, run: OperatorRun, hook: VoucherifyHook, differences: Di
     """Compare what could be sent with what Voucherify has."""
     from airflow_provider_voucherify.sync.comparison.found_records import FoundRecords
 
-    with FoundRecords(plan.destination.endpoint.key, plan.compared_paths, plan.first_items()) as found:
+    with FoundRecords(plan.destination.endpoint.key, plan.compared_paths) as found:
         if plan.rows_read:
             read_back = run.read_back(hook.get_conn())
             read_back.wait_for_earlier(run.journal(hook))

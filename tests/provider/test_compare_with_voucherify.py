@@ -179,7 +179,7 @@ def test_a_dry_run_says_what_would_change(
     assert [json.loads(line) for line in (tmp_path / "preview.jsonl").read_text().splitlines()] == summary["preview"]
     printed = capfd.readouterr()
     assert "What would change" in printed.out + printed.err
-    assert "c2   update  metadata.segment  gold            silver" in printed.out + printed.err
+    assert "c2   update  metadata.segment  gold           silver" in printed.out + printed.err
     assert [call for call in received_after(stocked, start) if call[0] == "POST"] == [("POST", "/v1/exports")]
 
 

@@ -82,7 +82,7 @@ def run(
         plan = stack.enter_context(Plan(update_destination("customers"), rules, compares=compares))
         plan.read(from_records(rows, "source_id"))
         if compares:
-            found = stack.enter_context(FoundRecords("source_id", plan.compared_paths, plan.first_items()))
+            found = stack.enter_context(FoundRecords("source_id", plan.compared_paths))
             read_back.fetch(found)
             plan.compare(found)
         sync = Submission(plan, client, Journal(None, Attempt()), 1).run()

@@ -159,11 +159,6 @@ class Plan:
             return [("metadata", name) for name in self.destination.shared_metadata]
         return list(self._shapes.paths)
 
-    def first_items(self) -> list[bytes]:
-        """Return the JSON of some records that could be sent."""
-        begin, end = (text.encode() for text in self.destination.around_item)
-        return [begin + item + end for item in next(self._spool.all_blocks(), [])]
-
     def compare(self, found: FoundRecords, differences: Differences | None = None) -> None:
         """
         Leave out what Voucherify has already, and cut the rest into batches.

@@ -119,8 +119,7 @@ class VerificationOfAll(Verification):
 
     def _read(self, key: str) -> FoundRecords:
         if self._found is None:
-            paths, sample = _paths_of(self._bodies())
-            self._found = FoundRecords(key, paths, sample)
+            self._found = FoundRecords(key, _paths_of(self._bodies()))
             self._fetch(self._found)
         return self._found
 
@@ -190,10 +189,9 @@ def _failed(settled: Settled) -> frozenset[str]:
     return frozenset(one for one, said in settled.whole.answers.items() if outcomes.get(said) == "failed")
 
 
-def _paths_of(bodies: Iterable[tuple[bytes, BulkEndpoint]]) -> tuple[list[Path], list[bytes]]:
-    """Return where records have values, and some of the records."""
+def _paths_of(bodies: Iterable[tuple[bytes, BulkEndpoint]]) -> list[Path]:
+    """Return where records have values."""
     paths: dict[Path, None] = {}
-    samples: list[bytes] = []
     for body, endpoint in bodies:
         for _, record in records_of(body, endpoint):
             for name, value in record.items():
@@ -203,8 +201,7 @@ def _paths_of(bodies: Iterable[tuple[bytes, BulkEndpoint]]) -> tuple[list[Path],
                     paths.update(((name, member), None) for member in value)
                 else:
                     paths[(name,)] = None
-        samples += [] if samples else items_of(body, endpoint)[:1_000]
     members = [path for path in paths if path[0] == "metadata"]
     if len(members) > MAX_MEMBERS:
-        return [*(path for path in paths if path[0] != "metadata"), METADATA], samples
-    return list(paths), samples
+        return [*(path for path in paths if path[0] != "metadata"), METADATA]
+    return list(paths)

@@ -1,0 +1,96 @@
+"""
+Comparing a source with what Voucherify has, without Airflow and network: one row in a hundred differs.
+
+``python -m harness.benchmarks.compared '{"rows": [100000, 1000000], "warehouse": "customers.sqlite"}'`` measures the
+CPU of all of it, and beside that, in the same process, of reading the source into a plan and the export as CSV.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_voucherify.sync.batches.destination import update_destination
+from airflow_provider_voucherify.sync.batches.plan import Plan
+from airflow_provider_voucherify.sync.comparison.found_records import FoundRecords
+from airflow_provider_voucherify.sync.rows.sources import from_cursor
+from harness import process
+from harness.benchmarks.rows import COLUMNS, Source, cursor, row
+
+DIFFERENT_OF_A_HUNDRED = 1
+_METADATA = 5
+"""The last columns, which are no fields of customers."""
+
+
+def main() -> None:
+    """Measure and print."""
+    job = process.job()
+    with tempfile.TemporaryDirectory(prefix="voucherify-bench-") as folder:
+        measured = []
+        for rows in [1_000, *job["rows"]]:
+            export = Path(folder, f"{rows}.csv")
+            _write_export(export, rows)
+            measured.append(_measure(Source("sqlite", job["warehouse"], rows), export))
+        print(json.dumps(measured[1:]))
+
+
+def _measure(source: Source, export: Path) -> dict[str, Any]:
+    with _cpu() as reading_source, _plan(source):
+        pass
+    with _cpu() as reading_export, export.open(encoding="utf-8", newline="") as file:
+        for _ in csv.reader(file):
+            pass
+    base = process.resident_mb()
+    process.forget_peak()
+    with _cpu() as everything, _plan(source, compares=True) as plan:
+        with FoundRecords("source_id", plan.compared_paths) as found, export.open("rb") as file:
+            found.read(file)
+            plan.compare(found)
+        sent = sum(batch.records for batch in plan.batches)
+        counts = {"sent": sent, "unchanged": plan.unchanged, "requests": len(plan.batches)}
+    return {
+        "rows": source.rows,
+        **counts,
+        "reading_source": reading_source[0],
+        "reading_export": reading_export[0],
+        "cpu": everything[0],
+        "peak_mb": process.peak_mb() - base,
+    }
+
+
+@contextmanager
+def _plan(source: Source, *, compares: bool = False) -> Iterator[Plan]:
+    with cursor(source) as opened, Plan(update_destination("customers"), compares=compares) as plan:
+        plan.read(from_cursor(list(COLUMNS), opened.fetchmany))
+        yield plan
+
+
+@contextmanager
+def _cpu() -> Iterator[list[float]]:
+    """Give a list that gets the CPU seconds of what is done in between."""
+    taken: list[float] = []
+    began = time.process_time()
+    yield taken
+    taken.append(time.process_time() - began)
+
+
+def _write_export(path: Path, rows: int) -> None:
+    names = [f"metadata.{name}" if name in COLUMNS[-_METADATA:] else name for name in COLUMNS]
+    orders = COLUMNS.index("orders")
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        for number in range(rows):
+            values = list(row(number))
+            values[orders] += number % 100 < DIFFERENT_OF_A_HUNDRED
+            writer.writerow(values)
+
+
+if __name__ == "__main__":
+    main()
