@@ -1,5 +1,6 @@
 """
-Parameters that belong together, each as one value with its own checks: ``Limits``, ``Requests`` and ``State``.
+Parameters that belong together, each as one value with its own checks: ``Limits``, ``Requests``, ``ReadBack`` and
+``State``.
 
 A task takes a dict with the same members in the place of a value, so that DAGs made from YAML need no import::
 
@@ -156,10 +157,10 @@ class Limits(Policy):
     failed_ratio: float | None = None
     created: int | None = None
     not_reported: int | None = None
-    differing: int | None = UNLESS_GIVEN
     superseded: int | None = None
     newer_runs: int | None = UNLESS_GIVEN
     expected_keys: Collection[str] = ()
+    differing: int | None = UNLESS_GIVEN
 
     @property
     def counts_failed(self) -> bool:
@@ -232,6 +233,46 @@ class Requests(Policy):
         for name in ("max_records", "max_attempts"):
             if (value := getattr(self, name)) is not None:
                 yield from mistake_in_number(f"{name} of {parameter}", value, 1)
+
+
+@dataclass(frozen=True, repr=False)
+class ReadBack(Policy):
+    """
+    What is read back from Voucherify: what it has before something is sent, and what it has afterwards.
+
+    Either is one export (``POST /v1/exports``) for all records, however many there are: three API calls, and with OAuth
+    the scope ``exports``. ``sync.comparison.values`` says how values compare.
+
+    :param compare: send only what differs from what Voucherify has, of the fields that the rows have. So what has been
+        changed in the dashboard is set right, what is not sent is known to be there, what is created is known, and
+        ``dry_run`` says what would change.
+    :param sync_mode: ``upsert``; ``update`` refuses rows whose record Voucherify does not have (key ``not_found``)
+        instead of creating it, and ``create`` those whose record it has (``already_exists``).
+    :param verify: ``all`` reads back what was sent, once it is processed, and counts the records that are ``verified``,
+        ``differing`` or ``missing``; a number reads so many of them, chosen at random, by a call each. What is not as
+        it was sent is in ``differences.jsonl`` of ``report_path``, and fails the task, unless ``differing`` of
+        ``fail_if`` allows it.
+    """
+
+    compare: bool = False
+    sync_mode: Literal["upsert", "update", "create"] = "upsert"
+    verify: Literal["all"] | int | None = None
+
+    @property
+    def looks_first(self) -> bool:
+        """Whether it matters before sending what Voucherify has."""
+        return self.compare or self.sync_mode != "upsert"
+
+    def _mistakes(self, parameter: str) -> Iterator[str]:
+        if not isinstance(self.compare, bool):
+            yield f"compare of {parameter} must be True or False, not {self.compare!r:.100}"
+        if self.sync_mode not in ("upsert", "update", "create"):
+            yield f"sync_mode of {parameter} must be 'upsert', 'update' or 'create', not {self.sync_mode!r:.100}"
+        if self.verify not in (None, "all"):
+            if isinstance(self.verify, str):
+                yield f"verify of {parameter} must be 'all', a number of records, or None, not {self.verify!r:.100}"
+            else:
+                yield from mistake_in_number(f"verify of {parameter}", self.verify, 1)
 
 
 @dataclass(frozen=True, repr=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_voucherify.compat import BaseOperator, conf
 from airflow_provider_voucherify.links.async_action import EXTRA_LINKS, UI_COLOR
-from airflow_provider_voucherify.policies import Limits, Requests, State
+from airflow_provider_voucherify.policies import Limits, ReadBack, Requests, State
 from airflow_provider_voucherify.task.bulk_parameters import wrong_bulk
 from airflow_provider_voucherify.task.bulk_run import REFUSED_XCOM_KEY, dry_run, prepare, prepare_retry, settle, submit
 from airflow_provider_voucherify.task.conclusion import Callback, fail_limits, limits_of, warn_limits, with_warnings
@@ -49,6 +49,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
         "exclude_columns",
         "state",
         "full_refresh",
+        "read_back",
         "report_path",
         "requests",
         "fail_if",
@@ -64,12 +65,9 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
     source_files: Sequence[str] = ()
     template_fields_renderers = {  # noqa: RUF012
         "sql": "sql",
-        **dict.fromkeys(("sql_parameters", "mapping", "state", "requests", "fail_if", "warn_if"), "json"),
+        **dict.fromkeys(("sql_parameters", "mapping", "state", "read_back", "requests", "fail_if", "warn_if"), "json"),
     }
-    checked_limits = (
-        *("failed", "failed_ratio", "created", "not_reported", "differing", "superseded", "newer_runs"),
-        "expected_keys",
-    )
+    checked_limits = tuple(Limits.__dataclass_fields__)
 
     def __init__(
         self,
@@ -89,9 +87,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
         validate_metadata: Literal["schema"] | None = None,
         state: State | Mapping[str, Any] | str | os.PathLike[str] | None = None,
         full_refresh: bool = False,
-        compare_with: Literal["voucherify"] | None = None,
-        sync_mode: Literal["upsert", "update", "create"] = "upsert",
-        verify: Literal["all"] | int | None = None,
+        read_back: ReadBack | Mapping[str, Any] | None = None,
         report_path: str | None = None,
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -125,9 +121,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
         self.state = state
         self.has_state = state is not None
         self.full_refresh = full_refresh
-        self.compare_with = compare_with
-        self.sync_mode = sync_mode
-        self.verify = verify
+        self.read_back = read_back
         self.report_path = report_path
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
@@ -283,24 +277,15 @@ class VoucherifyBulkUpdateOperator(_BulkOperator):
         or a ``policies.State`` (or its members as a dict), which also says what to do about records that left the
         source. With a state only those rows are sent that are new or different since Voucherify last confirmed them,
         or that did not succeed; the outcome of each row is kept, and so is what was sent while the task is deferred.
-        If the state is lost, damaged or from another mapping, every row is sent, with a warning. None sends every row
-        and remembers nothing.
+        If it is lost, damaged or of another mapping, every row is sent, with a warning. None remembers nothing.
     :param full_refresh: send every row all the same; may be a template.
-    :param compare_with: ``voucherify`` reads back by an export what Voucherify has of the fields that the rows have
-        (three API calls, however many records there are), and sends only what differs. So what has been changed in the
-        dashboard is set right, what is not sent is known to be there, and ``dry_run`` says what would change.
-        ``sync.comparison.values`` says how values compare. With OAuth it needs the scope ``exports``.
-    :param sync_mode: ``update`` refuses rows whose record Voucherify does not have (``not_found``) instead of creating
-        it, ``create`` those whose record it has (``already_exists``); either costs such an export. Default: ``upsert``.
-    :param verify: ``all`` reads back by an export what was sent, once it is processed, and counts the records that are
-        ``verified``, ``differing`` or ``missing``; a number reads so many records, chosen at random, one by one. What
-        is not as it was sent is in ``differences.jsonl`` of ``report_path``, and fails the task, unless ``differing``
-        of ``fail_if`` allows it.
+    :param read_back: what is read back from Voucherify, a ``policies.ReadBack`` or its members as a dict:
+        ``{"compare": True}`` sends only what differs, ``{"sync_mode": "update"}`` creates nothing, and
+        ``{"verify": "all"}`` looks afterwards whether all has arrived. Default: nothing.
     :param report_path: folder (local or object storage) for people to read: a page about the run, ``report.html``,
         Voucherify's reports, ``failures.jsonl`` and ``set_aside.jsonl``. The next run replaces all of them if it has
         the same folder (``{{ ds }}`` or ``{{ run_id }}`` in the path keeps runs apart). Without ``state`` it also keeps
-        what was sent while the task is deferred, so all workers have to share it. Each mapped task gets its own
-        subfolder.
+        what was sent while the task is deferred, so all workers share it. A mapped task has subfolders.
     :param wait_for_completion: wait until Voucherify has processed the updates, and count the outcomes of the rows.
         False returns when they are queued: nothing has been updated then, and the limits of ``fail_if`` apply only to
         refused rows. If too many are refused the task fails after it has sent the rest, and a sensor after it does not

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_voucherify.models.endpoints import RESOURCES
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.models.numbers import check_number
-from airflow_provider_voucherify.policies import Requests, State
+from airflow_provider_voucherify.policies import ReadBack, Requests, State
 from airflow_provider_voucherify.task.conclusion import limits_of
 from airflow_provider_voucherify.task.parameters import (
     Wrong,
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 def requests_of(task: Any) -> Requests:
     """Return the parameter ``requests`` as a value."""
     return Requests.of("requests", task.requests)
+
+
+def read_back_of(task: Any) -> ReadBack:
+    """Return the parameter ``read_back`` as a value."""
+    return ReadBack.of("read_back", task.read_back)
 
 
 def state_of(task: Any) -> State | None:
@@ -55,10 +60,8 @@ def wrong_bulk(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
         yield from mistakes_of(requests_of, task)
     yield from wrong_choice(task, "validate_metadata", "schema", None)
     yield from wrong_choice(task, "on_retry", "resume", "resend_failed", "restart")
-    yield from wrong_choice(task, "compare_with", "voucherify", None)
-    yield from wrong_choice(task, "sync_mode", "upsert", "update", "create")
-    if task.verify not in (None, "all"):
-        yield from mistakes_of(check_number, "verify", task.verify, 1)
+    if is_known("read_back"):
+        yield from mistakes_of(read_back_of, task)
     yield from wrong_booleans(task, "is_dry_run")
     if task.on_retry == "resend_failed" and not task.retries:
         yield Wrong(
@@ -128,8 +131,9 @@ def _wrong_without_waiting(task: Any, is_known: Callable[[str], bool]) -> Iterat
                     "the sensor checks them",
                     dry_run_goes_on=True,
                 )
-    if task.verify is not None:
-        yield Wrong("verify= needs wait_for_completion=True", ("wait_for_completion=True,",), dry_run_goes_on=True)
+    with suppress(VoucherifyConfigurationError):
+        if is_known("read_back") and read_back_of(task).verify is not None:
+            yield Wrong("verify of read_back needs wait_for_completion=True", dry_run_goes_on=True)
     if task.state is not None:
         yield Wrong(
             "state= needs wait_for_completion=True: a sensor does not know what was sent. The operator itself "

@@ -12,7 +12,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyConfigurationError,
     VoucherifyRecordsRejectedError,
 )
-from airflow_provider_voucherify.task.bulk_parameters import requests_of
+from airflow_provider_voucherify.task.bulk_parameters import read_back_of, requests_of
 from airflow_provider_voucherify.task.conclusion import keep_summary, with_warnings
 from airflow_provider_voucherify.task.hidden_values import hiding_of
 from airflow_provider_voucherify.task.parameters import needed_to_send
@@ -160,18 +160,19 @@ def _verification(
     from airflow_provider_voucherify.sync.types.submitted import ENDPOINTS_BY_ACTION_TYPE
     from airflow_provider_voucherify.task.read_back import stored_record
 
-    if task.verify is None or sent is None or not sync.batches:
+    verify = read_back_of(task).verify
+    if verify is None or sent is None or not sync.batches:
         return None
     differences = Differences(hiding)
-    if task.verify != "all":
-        return VerificationOfSome(differences, ledger, task.verify, partial(stored_record, client, task.resource))
+    if verify != "all":
+        return VerificationOfSome(differences, ledger, verify, partial(stored_record, client, task.resource))
 
     def bodies() -> Iterator[tuple[bytes, BulkEndpoint]]:
         for number, batch in enumerate(sync.batches, start=1):
             if (endpoint := ENDPOINTS_BY_ACTION_TYPE.get(batch.action_type or "")) is not None:
                 yield sent.body(number), endpoint
 
-    return VerificationOfAll(differences, ledger, bodies, run.read_back(client).fetch)
+    return VerificationOfAll(differences, ledger, bodies, run.reader(client).fetch)
 
 
 def prepare_retry(task: Any, run: OperatorRun, message: str) -> None:
@@ -216,7 +217,8 @@ def dry_run(task: Any, run: OperatorRun, plan: Plan) -> dict[str, Any]:
         limits = (None, None)
     cost = estimate(plan.requests_by_endpoint, plan.bytes_to_send, *limits, waits=task.wait_for_completion)
     summary = planned_summary(plan, task.resource).model_copy(update=cost.as_summary_fields())
-    if (differences := plan.differences) is not None:
+    differences = getattr(plan, "differences", None)
+    if differences is not None:
         summary = summary.model_copy(update={"preview": differences.first})
         _show_preview(task, run, differences)
     summary = summary.with_warning(*(f"without dry_run: {why}" for why in needed_to_send(task)))

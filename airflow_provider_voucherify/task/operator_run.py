@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
     from airflow_provider_voucherify.sync.types.settled import Listener, Settled
     from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
-    from airflow_provider_voucherify.task.read_back import ReadBack
+    from airflow_provider_voucherify.task.read_back import ExportReader
     from airflow_provider_voucherify.task.staging import Folder, PlannedRecords, StagedRecords
 
     Sent = PlannedRecords | StagedRecords | None
@@ -103,11 +103,11 @@ class OperatorRun(TaskRun):
         ):
             raise AirflowFailException(str(error)) from error
 
-    def read_back(self, client: VoucherifyClient) -> ReadBack:
+    def reader(self, client: VoucherifyClient) -> ExportReader:
         """Return what reads back what Voucherify has."""
-        from airflow_provider_voucherify.task.read_back import ReadBack
+        from airflow_provider_voucherify.task.read_back import ExportReader
 
-        return ReadBack(self._task, client, self.is_killed)
+        return ExportReader(self._task, client, self.is_killed)
 
     @cached_property
     def staging(self) -> Folder | None:

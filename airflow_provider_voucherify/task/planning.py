@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import AirflowNotFoundException, is_from_mapped_task
 from airflow_provider_voucherify.models.errors import VoucherifyNotFoundError
 from airflow_provider_voucherify.policies import Requests, State
-from airflow_provider_voucherify.task.bulk_parameters import is_true, mapping_rules, requests_of, state_of
+from airflow_provider_voucherify.task.bulk_parameters import is_true, mapping_rules, read_back_of, requests_of, state_of
 from airflow_provider_voucherify.task.conclusion import expected_keys_of
 from airflow_provider_voucherify.task.hidden_values import hiding_of, reading_without_values
 from airflow_provider_voucherify.task.operator_run import project_of
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
     from airflow_provider_voucherify.sync.batches.changes import Changes
+    from airflow_provider_voucherify.sync.batches.compared_plan import ComparedPlan
     from airflow_provider_voucherify.sync.batches.plan import Plan
     from airflow_provider_voucherify.sync.comparison.differences import Differences
     from airflow_provider_voucherify.sync.rows.chunks import Rows
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 def make_plan(task: Any, context: Context, hook: VoucherifyHook, run: OperatorRun) -> Plan:
     """Read and check all rows of a bulk operator, and pack those to be sent; the caller closes the plan."""
+    from airflow_provider_voucherify.sync.batches.compared_plan import ComparedPlan
     from airflow_provider_voucherify.sync.batches.destination import BatchLimits
     from airflow_provider_voucherify.sync.batches.plan import Plan
     from airflow_provider_voucherify.sync.comparison.differences import Differences
@@ -42,7 +46,11 @@ def make_plan(task: Any, context: Context, hook: VoucherifyHook, run: OperatorRu
     hiding = _hiding(task, hook)
     if ledger is not None:
         ledger.hiding = hiding
-    plan = Plan(
+    read_back = read_back_of(task)
+    if is_true("full_refresh", task.full_refresh):
+        read_back = replace(read_back, compare=False)
+    make = partial(ComparedPlan, read_back) if read_back.looks_first else Plan
+    plan = make(
         task._destination(schema),
         mapping_rules(task, schema),
         BatchLimits(requests.max_bytes, requests.max_records),
@@ -51,8 +59,6 @@ def make_plan(task: Any, context: Context, hook: VoucherifyHook, run: OperatorRu
         ledger=ledger,
         changes=changes,
         hiding=hiding,
-        compares=task.compare_with is not None and not is_true("full_refresh", task.full_refresh),
-        sync_mode=task.sync_mode,
     )
     for warning in warnings:
         plan.warn(warning)
@@ -60,7 +66,7 @@ def make_plan(task: Any, context: Context, hook: VoucherifyHook, run: OperatorRu
         of_text_files = task.path is not None and not all(map(is_binary_or_json, task.source_files))
         with reading_without_values(task, of_text_files=of_text_files), _rows(task) as rows, closing(rows):
             plan.read(rows if task.sample is None else first_rows(rows, task.sample))
-        if plan.needs_found:
+        if isinstance(plan, ComparedPlan):
             _compare(plan, run, hook, Differences(hiding) if task.is_dry_run else None)
     except BaseException:
         plan.close()
@@ -68,15 +74,15 @@ def make_plan(task: Any, context: Context, hook: VoucherifyHook, run: OperatorRu
     return plan
 
 
-def _compare(plan: Plan, run: OperatorRun, hook: VoucherifyHook, differences: Differences | None) -> None:
+def _compare(plan: ComparedPlan, run: OperatorRun, hook: VoucherifyHook, differences: Differences | None) -> None:
     """Compare what could be sent with what Voucherify has."""
     from airflow_provider_voucherify.sync.comparison.found_records import FoundRecords
 
     with FoundRecords(plan.destination.endpoint.key, plan.compared_paths) as found:
         if plan.rows_read:
-            read_back = run.read_back(hook.get_conn())
-            read_back.wait_for_earlier(run.journal(hook))
-            read_back.fetch(found)
+            reader = run.reader(hook.get_conn())
+            reader.wait_for_earlier(run.journal(hook))
+            reader.fetch(found)
         if found.untold:
             untold = ", ".join(found.untold)
             plan.warn(f"the export does not tell what Voucherify has of {untold}, so all rows that have it are sent")

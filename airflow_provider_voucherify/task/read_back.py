@@ -30,7 +30,7 @@ _LONGEST_SLEEP = 1.0
 """Seconds until a task notices that it was killed."""
 
 
-class ReadBack:
+class ExportReader:
     """
     Reads what Voucherify has of a resource, and waits for that on the worker.
 

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_voucherify.policies import ReadBack
+from airflow_provider_voucherify.sync.batches.compared_plan import ComparedPlan
 from airflow_provider_voucherify.sync.batches.destination import update_destination
 from airflow_provider_voucherify.sync.batches.plan import Plan
 from airflow_provider_voucherify.sync.comparison.found_records import FoundRecords
@@ -65,8 +67,12 @@ def _measure(source: Source, export: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _plan(source: Source, *, compares: bool = False) -> Iterator[Plan]:
-    with cursor(source) as opened, Plan(update_destination("customers"), compares=compares) as plan:
+def _plan(source: Source, *, compares: bool = False) -> Iterator[Any]:
+    destination = update_destination("customers")
+    with (
+        cursor(source) as opened,
+        ComparedPlan(ReadBack(compare=True), destination) if compares else Plan(destination) as plan,
+    ):
         plan.read(from_cursor(list(COLUMNS), opened.fetchmany))
         yield plan
 

@@ -29,7 +29,7 @@ def sync(dag_id: str, records: Any, operator: Any = VoucherifyBulkUpdateOperator
 
 def compare(dag_id: str, records: Any, **arguments: Any) -> dict[str, Any]:
     """Run a sync that compares, and return its summary, after checking that it accounts for every row."""
-    run = sync(dag_id, records, compare_with="voucherify", **arguments)
+    run = sync(dag_id, records, read_back={"compare": True}, **arguments)
     assert run.state == "success"
     summary: dict[str, Any] = run.xcom("sync")
     if not summary["dry_run"]:
@@ -140,7 +140,7 @@ def test_a_full_refresh_compares_nothing(stocked: LocalVoucherify) -> None:
 
 def test_update_refuses_records_that_voucherify_does_not_have(stocked: LocalVoucherify, tmp_path: Path) -> None:
     rows = [customer(number, segment="tin") for number in (1, 20, 2, 21)]
-    run = sync("update", rows, sync_mode="update", fail_if={"failed": 2}, report_path=str(tmp_path))
+    run = sync("update", rows, read_back={"sync_mode": "update"}, fail_if={"failed": 2}, report_path=str(tmp_path))
     summary = run.xcom("sync")
 
     assert counts(summary, "updated", "created", "refused") == (2, 0, 2)
@@ -153,7 +153,9 @@ def test_update_refuses_records_that_voucherify_does_not_have(stocked: LocalVouc
 
 
 def test_create_refuses_records_that_voucherify_has(stocked: LocalVoucherify) -> None:
-    run = sync("create", [customer(1, name="X"), customer(30)], sync_mode="create", fail_if={"failed": 1})
+    run = sync(
+        "create", [customer(1, name="X"), customer(30)], read_back={"sync_mode": "create"}, fail_if={"failed": 1}
+    )
     summary = run.xcom("sync")
 
     assert counts(summary, "updated", "created", "refused") == (0, 1, 1)
@@ -199,7 +201,7 @@ def test_ids_that_share_metadata_are_compared_too(stocked: LocalVoucherify) -> N
         ["c1", "c2", "c3"],
         VoucherifyBulkMetadataOperator,
         metadata={"vip": True},
-        compare_with="voucherify",
+        read_back={"compare": True},
     )
     assert counts(run.xcom("sync"), "unchanged", "submitted") == (2, 1)
     assert stocked.customers["c3"]["metadata"]["vip"] is True
@@ -249,7 +251,7 @@ def test_a_retry_waits_for_what_the_try_before_has_sent(stocked: LocalVoucherify
     run = sync(
         "retried",
         rows,
-        compare_with="voucherify",
+        read_back={"compare": True},
         completion_timeout=0.3,
         retries=3,
         retry_delay=timedelta(0),
@@ -265,9 +267,7 @@ def test_wrong_values_are_told_when_the_dag_is_parsed() -> None:
             task_id="sync",
             resource="customers",
             records=[],
-            compare_with="warehouse",
-            sync_mode="insert",
-            verify=0,
+            read_back={"compare": "voucherify", "sync_mode": "insert", "verify": 0},
         )
-    for word in ("compare_with", "sync_mode", "verify"):
+    for word in ("compare", "sync_mode", "verify"):
         assert word in str(error.value)

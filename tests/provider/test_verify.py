@@ -34,7 +34,7 @@ def customers(number: int, **fields: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("verify", ["all", 5])
 def test_what_was_sent_is_read_back(voucherify: LocalVoucherify, verify: Any) -> None:
-    run = sync("verified", customers(8), verify=verify)
+    run = sync("verified", customers(8), read_back={"verify": verify})
     assert run.state == "success"
     assert counts(run, "verified", "differing", "missing") == (8 if verify == "all" else 5, 0, 0)
     exports = voucherify.requests("POST", "/v1/exports")
@@ -47,13 +47,15 @@ def test_products_and_vouchers_too(voucherify: LocalVoucherify, resource: str, v
     key = "code" if resource == "vouchers" else "source_id"
     for code in ("v1", "v2"):
         voucherify.add_voucher(code)
-    run = sync("others", [{key: "v1", "tier": "a"}, {key: "v2", "tier": "b"}], resource=resource, verify=verify)
+    run = sync(
+        "others", [{key: "v1", "tier": "a"}, {key: "v2", "tier": "b"}], resource=resource, read_back={"verify": verify}
+    )
     assert counts(run, "verified", "differing", "missing") == (2, 0, 0)
 
 
 def test_what_voucherify_only_says_to_have_written_fails_the_task(voucherify: LocalVoucherify, tmp_path: Path) -> None:
     voucherify.next_actions(applies_records=False)
-    run = sync("lied", customers(3), verify="all", report_path=str(tmp_path))
+    run = sync("lied", customers(3), read_back={"verify": "all"}, report_path=str(tmp_path))
 
     assert run.task_state("sync") == "failed"
     assert counts(run, "succeeded", "verified", "missing") == (3, 0, 3)
@@ -64,7 +66,7 @@ def test_what_voucherify_only_says_to_have_written_fails_the_task(voucherify: Lo
 
 def test_a_limit_says_how_many_may_differ(voucherify: LocalVoucherify) -> None:
     voucherify.next_actions(applies_records=False)
-    run = sync("allowed", customers(3), verify="all", fail_if={"differing": 3}, warn_if={"differing": 0})
+    run = sync("allowed", customers(3), read_back={"verify": "all"}, fail_if={"differing": 3}, warn_if={"differing": 0})
     assert run.state == "success"
     assert "differing of warn_if is 0" in run.xcom("sync")["warning"]
 
@@ -73,7 +75,7 @@ def test_records_that_failed_are_not_looked_for(voucherify: LocalVoucherify) -> 
     rows = [*customers(2), {"source_id": "c9", "name": "Ann", "birthdate": "1990-01-01", "vip": True}]
     schema = {"properties": {"vip": {"type": "string", "array": False}}, "allow_defined_only": False}
     voucherify.set_metadata_schema("customers", schema)
-    run = sync("failed", rows, verify="all", fail_if={"failed": 1})
+    run = sync("failed", rows, read_back={"verify": "all"}, fail_if={"failed": 1})
     assert counts(run, "failed", "verified", "missing") == (1, 2, 0)
 
 
@@ -81,9 +83,9 @@ def test_metadata_that_is_replaced_shows(monkeypatch: pytest.MonkeyPatch) -> Non
     """Two columns are sent, one by one: if the second request replaces the first, the first is gone."""
     with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY, metadata_mode="replace") as server:
         connect(monkeypatch, server)
-        assert sync("one", [{"source_id": "c1", "a": 1}], verify="all").state == "success"
-        assert sync("two", [{"source_id": "c1", "b": 2}], verify="all").state == "success"
-        run = sync("both", [{"source_id": "c1", "a": 1}], compare_with="voucherify", dry_run=True)
+        assert sync("one", [{"source_id": "c1", "a": 1}], read_back={"verify": "all"}).state == "success"
+        assert sync("two", [{"source_id": "c1", "b": 2}], read_back={"verify": "all"}).state == "success"
+        run = sync("both", [{"source_id": "c1", "a": 1}], read_back={"compare": True}, dry_run=True)
         assert run.xcom("sync")["preview"][0]["fields"] == {"metadata.a": {"found": "", "sent": 1}}
 
 
@@ -98,43 +100,51 @@ def test_what_was_read_back_counts_for_the_state(monkeypatch: pytest.MonkeyPatch
         server.next_actions(times=3, result_fields={"reports": []})
         rows = [{"code": "v1", "tier": "a"}, {"code": "v2", "tier": "a"}]
         arguments: dict[str, Any] = {"resource": "vouchers", "state": state, "fail_if": {"differing": 1}}
-        first = sync("first", rows, verify="all", **arguments)
+        first = sync("first", rows, read_back={"verify": "all"}, **arguments)
         assert counts(first, "submitted", "verified", "missing") == (2, 1, 1)
-        second = sync("second", rows, verify="all", **arguments)
+        second = sync("second", rows, read_back={"verify": "all"}, **arguments)
         assert counts(second, "unchanged", "submitted", "missing") == (1, 1, 1)
 
 
-def test_a_deferred_task_reads_back_when_it_resumes(voucherify: LocalVoucherify, tmp_path: Path) -> None:
+def test_a_deferred_task_reads_back_when_it_resumes(
+    voucherify: LocalVoucherify, tmp_path: Path, defer_at_once: None
+) -> None:
     voucherify.next_actions(seconds=1.0)
-    run = sync("deferred", customers(4), verify="all", deferrable=True, report_path=str(tmp_path))
+    run = sync("deferred", customers(4), read_back={"verify": "all"}, deferrable=True, report_path=str(tmp_path))
     assert run.deferred_tasks() == {"sync"}
     assert counts(run, "succeeded", "verified") == (4, 4)
 
 
 def test_ids_that_share_metadata_are_read_back(voucherify: LocalVoucherify) -> None:
-    run = sync("shared", ["c1", "c2"], VoucherifyBulkMetadataOperator, metadata={"vip": True, "n": 1.5}, verify="all")
+    run = sync(
+        "shared",
+        ["c1", "c2"],
+        VoucherifyBulkMetadataOperator,
+        metadata={"vip": True, "n": 1.5},
+        read_back={"verify": "all"},
+    )
     assert counts(run, "verified", "differing", "missing") == (2, 0, 0)
 
 
 def test_an_export_that_fails_is_told(voucherify: LocalVoucherify) -> None:
     voucherify.next_exports(status="ERROR")
-    run = sync("broken", customers(1), verify="all")
+    run = sync("broken", customers(1), read_back={"verify": "all"})
     assert run.task_state("sync") == "failed"
     assert "export" in run.xcom("sync", "voucherify_error")["error_message"]
 
 
 def test_a_retry_after_an_export_that_failed_sends_nothing_twice(voucherify: LocalVoucherify) -> None:
     voucherify.next_exports(status="ERROR")
-    run = sync("again", customers(3), verify="all", retries=1, retry_delay=timedelta(0))
+    run = sync("again", customers(3), read_back={"verify": "all"}, retries=1, retry_delay=timedelta(0))
     assert run.state == "success"
     assert counts(run, "succeeded", "verified") == (3, 3)
 
 
 def test_a_task_that_does_not_wait_cannot_verify() -> None:
     with (
-        pytest.raises(VoucherifyConfigurationError, match="verify= needs wait_for_completion"),
+        pytest.raises(VoucherifyConfigurationError, match="verify of read_back needs wait_for"),
         DAG("w", schedule=None),
     ):
         VoucherifyBulkUpdateOperator(
-            task_id="sync", resource="customers", records=[], verify="all", wait_for_completion=False
+            task_id="sync", resource="customers", records=[], read_back={"verify": "all"}, wait_for_completion=False
         )

@@ -22,6 +22,8 @@ from hypothesis import strategies as st
 from airflow_provider_voucherify.client.http import VoucherifyClient
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
+from airflow_provider_voucherify.policies import ReadBack
+from airflow_provider_voucherify.sync.batches.compared_plan import ComparedPlan
 from airflow_provider_voucherify.sync.batches.destination import update_destination
 from airflow_provider_voucherify.sync.batches.plan import Plan
 from airflow_provider_voucherify.sync.comparison.differences import Differences
@@ -33,7 +35,7 @@ from airflow_provider_voucherify.sync.rows.mapping import MappingRules
 from airflow_provider_voucherify.sync.rows.sources import from_records
 from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
 from airflow_provider_voucherify.sync.sending.submission import Submission
-from airflow_provider_voucherify.task.read_back import ReadBack, stored_record
+from airflow_provider_voucherify.task.read_back import ExportReader, stored_record
 from airflow_provider_voucherify.task.staging import PlannedRecords
 
 TASK = SimpleNamespace(resource="customers", poll_interval=0.01, completion_timeout=30)
@@ -76,14 +78,16 @@ def run(
     verify: str | int | None = None,
 ) -> tuple[SyncSummary, list[dict[str, Any]]]:
     """Run a sync without Airflow; return its summary, and what reading back has found."""
-    read_back = ReadBack(TASK, client, lambda: False)
+    reader = ExportReader(TASK, client, lambda: False)
     with ExitStack() as stack:
         rules = MappingRules(null_policy=null_policy)
-        plan = stack.enter_context(Plan(update_destination("customers"), rules, compares=compares))
+        destination = update_destination("customers")
+        made = ComparedPlan(ReadBack(compare=True), destination, rules) if compares else Plan(destination, rules)
+        plan = stack.enter_context(made)
         plan.read(from_records(rows, "source_id"))
-        if compares:
+        if isinstance(plan, ComparedPlan):
             found = stack.enter_context(FoundRecords("source_id", plan.compared_paths))
-            read_back.fetch(found)
+            reader.fetch(found)
             plan.compare(found)
         sync = Submission(plan, client, Journal(None, Attempt()), 1).run()
         for action_id in sync.async_action_ids:
@@ -100,7 +104,7 @@ def run(
 
         verification: Any = None
         if verify == "all":
-            verification = VerificationOfAll(differences, None, bodies, read_back.fetch)
+            verification = VerificationOfAll(differences, None, bodies, reader.fetch)
         elif verify is not None:
             get = partial(stored_record, client, "customers")
             verification = VerificationOfSome(differences, None, int(verify), get)

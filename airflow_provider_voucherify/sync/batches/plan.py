@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from itertools import groupby
@@ -15,14 +14,11 @@ import msgspec
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.batches.changes import Changes, find_removed, marks_of_removed, warn_of_returned
-from airflow_provider_voucherify.sync.batches.compared import SyncMode, compared, why_refused
 from airflow_provider_voucherify.sync.batches.destination import BatchLimits, Destination
 from airflow_provider_voucherify.sync.batches.grouping import MetadataPlan, group_by_metadata
 from airflow_provider_voucherify.sync.batches.refused_rows import RefusedRows
 from airflow_provider_voucherify.sync.batches.shapes import Shape, Shapes
-from airflow_provider_voucherify.sync.batches.spool import Batch, Spool, decode_id
-from airflow_provider_voucherify.sync.comparison.differences import Differences
-from airflow_provider_voucherify.sync.comparison.found_records import FoundRecords
+from airflow_provider_voucherify.sync.batches.spool import Batch, Spool, decode_id, id_reader
 from airflow_provider_voucherify.sync.rows.chunks import BadLine, BlankRows, Chunk, Rows
 from airflow_provider_voucherify.sync.rows.encoding import (
     EncodedRows,
@@ -43,7 +39,6 @@ from airflow_provider_voucherify.sync.types.hiding import Hiding
 from airflow_provider_voucherify.sync.types.outcome import MAX_ATTEMPTS
 
 log = logging.getLogger(__name__)
-
 
 NEWER_SUCCESS = RefusedRowError("newer_success", "a sync after this failure has updated the record")
 
@@ -67,10 +62,10 @@ class Plan:
     :param ledger: keeps each row; None if counts are enough. It is closed with the plan.
     :param changes: which of the rows are sent.
     :param hiding: leaves ids and values out of what is told of rows.
-    :param compares: only send what differs from what Voucherify has.
-    :param sync_mode: ``update`` refuses records that Voucherify does not have, ``create`` those that it has.
     :param metadata_plan: which records that have only metadata go to ``metadata/async``, see ``grouping``.
     """
+
+    _keeps_items = True
 
     def __init__(
         self,
@@ -83,8 +78,6 @@ class Plan:
         ledger: Ledger | None = None,
         changes: Changes | None = None,
         hiding: Hiding | None = None,
-        compares: bool = False,
-        sync_mode: SyncMode = "upsert",
     ) -> None:
         self.destination = destination
         self._rules = rules or MappingRules()
@@ -95,7 +88,7 @@ class Plan:
                 f"metadata alone takes {destination.form.overhead:,} bytes, which leaves no room for an id in a body "
                 f"of {self._limits.max_bytes:,} bytes"
             )
-        self._spool = Spool(destination, decode_id if destination.sends_ids else _id_reader(destination.endpoint.key))
+        self._spool = Spool(destination, decode_id if destination.sends_ids else id_reader(destination.endpoint.key))
         self._spools = [self._spool]
         self._room = self._limits.max_bytes - destination.form.overhead
         self._metadata_plan = metadata_plan
@@ -105,23 +98,19 @@ class Plan:
         self.blank_rows = 0
         self.superseded = 0
         self.unchanged = 0
-        self.to_create: int | None = None
-        self.not_in_source: int | None = None
         self.removed = 0
         self.removed_to_mark = 0
-        self.differences: Differences | None = None
         self.warnings: list[str] = []
         self._odd_ids = OddIds(shows_examples=hiding is None)
         self.failed_before = EarlierFailures()
         self._sends_failures_again = False
         self.ledger = ledger
         self._changes = changes or Changes()
-        self._compares, self._sync_mode = compares, sync_mode
         self.batches: list[Batch] = []
 
     def read(self, rows: Rows) -> None:
         """
-        Read a source to its end, check every row, and cut what may be sent into batches, unless ``needs_found``.
+        Read a source to its end, check every row, and cut what may be sent into batches.
 
         :raises VoucherifyConfigurationError: the columns do not fit the resource or the mapping.
         """
@@ -139,72 +128,13 @@ class Plan:
         for warning in self._odd_ids.warnings():
             self.warn(warning)
         self.superseded += self._spool.find_superseded()
-        if self.needs_found:
-            return
+        self._select()
+
+    def _select(self) -> None:
+        """Leave out what need not be sent, and cut the rest into batches."""
         if self.ledger is not None and self._apply_state(self.ledger):
             self._spools[0] = self._spool.only(self.ledger.items_to_send())
         self._pack()
-
-    @property
-    def needs_found(self) -> bool:
-        """Whether ``compare`` has to be told what Voucherify has before there are batches."""
-        return self._compares or self._sync_mode != "upsert"
-
-    @property
-    def compared_paths(self) -> list[tuple[str, ...]]:
-        """The fields of which ``compare`` has to know what Voucherify has, in the order of items; none, if only ids."""
-        if not self._compares:
-            return []
-        if self.destination.sends_ids:
-            return [("metadata", name) for name in self.destination.shared_metadata]
-        return list(self._shapes.paths)
-
-    def compare(self, found: FoundRecords, differences: Differences | None = None) -> None:
-        """
-        Leave out what Voucherify has already, and cut the rest into batches.
-
-        :param found: what it has, of ``compared_paths``.
-        :param differences: gets the records that are sent, with what they change; it is closed with the plan.
-        """
-        self.differences = differences
-        to_send, present, self.to_create = array("q"), 0, 0
-        begin, end = (text.encode() for text in self.destination.around_item)
-        for some in compared(self._spool, found):
-            same = [
-                comparison == "same" and self._compares and place not in some.superseded
-                for place, comparison in enumerate(some.comparisons)
-            ]
-            if self.ledger is not None and self._compares:
-                self.ledger.add_records(some.ids, some.items, same)
-            for place, comparison in enumerate(some.comparisons):
-                if place in some.superseded:
-                    continue
-                present += comparison != "absent"
-                record_id, item = some.ids[place], begin + some.items[place] + end
-                if (why := why_refused(comparison, self._sync_mode)) is not None:
-                    self._refuse_item(why, some.first + place, record_id, item)
-                elif same[place]:
-                    self.unchanged += 1
-                else:
-                    to_send.append(some.first + place)
-                    self.to_create += comparison == "absent"
-                    if differences is not None:
-                        change = "create" if comparison == "absent" else "update"
-                        fields = found.differences(record_id, item) if differences.has_room else ()
-                        differences.add(record_id, change, fields)
-        self.not_in_source = found.number - present
-        if self.ledger is not None:
-            self._apply_state(self.ledger)
-            to_send = array("q", self.ledger.items_to_send())
-        if len(to_send) < self._spool.count:
-            self._spools[0] = self._spool.only(iter(to_send))
-        self._pack()
-
-    def _refuse_item(self, why: RefusedRowError, number: int, record_id: str, item: bytes) -> None:
-        failure = Failure("refused", record_id, why.key, str(why))
-        self._refused.add_record(failure, _decode(item))
-        if self.ledger is not None:
-            self.ledger.refuse(number, why.key, str(why))
 
     def _pack(self) -> None:
         self.batches = self._cut(self._spools)
@@ -256,9 +186,7 @@ class Plan:
             self.superseded,
             self.removed,
             self.removed_to_mark,
-            self.to_create,
-            self.not_in_source,
-            dict(self.refused_by_key),
+            refused_by_key=dict(self.refused_by_key),
         )
 
     @property
@@ -304,8 +232,6 @@ class Plan:
         for spool in self._spools:
             spool.close()
         self.failed_before.close()
-        if self.differences is not None:
-            self.differences.close()
         if self.ledger is not None:
             self.ledger.close()
         self._refused.close()
@@ -379,7 +305,7 @@ class Plan:
         self._odd_ids.look_at(ids)
         joined = b"".join(lines)
         self._spool.add(joined, ids, keys)
-        if self.ledger is not None and not self._compares:
+        if self.ledger is not None and self._keeps_items:
             self.ledger.add_records(ids, joined.split(b"\n")[:-1])
 
     def _take_failed(self, chunk: Chunk) -> None:
@@ -471,9 +397,3 @@ class Plan:
     def _leave_out(self, failure: Failure) -> None:
         if self.ledger is not None:
             self.ledger.leave_out(failure)
-
-
-def _id_reader(key: str) -> Callable[[bytes], str]:
-    """Return a function that reads the id of an encoded record."""
-    decode = msgspec.json.Decoder(msgspec.defstruct("record", [("id", str)], rename={"id": key})).decode
-    return lambda item: decode(item).id  # type: ignore[attr-defined]

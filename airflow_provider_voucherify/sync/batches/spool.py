@@ -380,6 +380,12 @@ def decode_id(item: bytes) -> str:
     return msgspec.json.decode(item, type=str)
 
 
+def id_reader(key: str) -> Callable[[bytes], str]:
+    """Return a function that reads the id of an encoded record."""
+    decode = msgspec.json.Decoder(msgspec.defstruct("record", [("id", str)], rename={"id": key})).decode
+    return lambda item: decode(item).id  # type: ignore[attr-defined]
+
+
 def _extend(ranges: list[tuple[int, int]], block: _Block) -> None:
     """Add a block's range, merged with the last one if they are adjacent."""
     if ranges and sum(ranges[-1]) == block.offset:

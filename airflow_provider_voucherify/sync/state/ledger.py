@@ -174,8 +174,7 @@ class Ledger:
         """
         Write down records that could be sent, in the order of the source.
 
-        :param same: which of them Voucherify has been found to have as they are; None if nobody has looked, so that the
-            state of earlier syncs tells.
+        :param same: which of them Voucherify has as they are; None if only the state of earlier syncs tells.
         """
         if not ids:
             return
@@ -312,12 +311,7 @@ class Ledger:
         self._db.execute(sql.ANSWER, {"action": settled.async_action_id, "counted": counted, **dict(reason)})
 
     def note_verified(self, verified: Sequence[str], others: Sequence[str]) -> None:
-        """
-        Note what reading back has shown; whatever the answers say, that counts for what is confirmed.
-
-        :param verified: ids of the records that Voucherify has as they were sent.
-        :param others: of those that it has otherwise, or not at all.
-        """
+        """Note which ids have been read back as they were sent, and which not: that counts, whatever answers say."""
         for ids, statement in ((verified, sql.NOTE_VERIFIED), (others, sql.NOTE_OTHERS)):
             self._db.execute(statement, (msgspec.json.encode(ids).decode(),))
 

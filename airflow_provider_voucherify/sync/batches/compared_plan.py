@@ -1,0 +1,165 @@
+"""A plan that knows what Voucherify has: it sends what differs, or only known records, or only new ones."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from airflow_provider_voucherify.policies import ReadBack
+from airflow_provider_voucherify.sync.batches.plan import Plan
+from airflow_provider_voucherify.sync.batches.spool import Spool
+from airflow_provider_voucherify.sync.comparison.differences import Differences
+from airflow_provider_voucherify.sync.comparison.export_columns import Path
+from airflow_provider_voucherify.sync.comparison.found_records import Comparison, FoundRecords
+from airflow_provider_voucherify.sync.rows.record_builder import RefusedRowError
+from airflow_provider_voucherify.sync.types.counts import Counts
+from airflow_provider_voucherify.sync.types.failure import Failure
+
+_NOT_FOUND = RefusedRowError("not_found", "Voucherify has no such record, and sync_mode is 'update'")
+_EXISTS = RefusedRowError("already_exists", "Voucherify has this record, and sync_mode is 'create'")
+
+
+class ComparedPlan(Plan):
+    """
+    A plan whose batches are known once it has been told what Voucherify has: after ``read`` comes ``compare``.
+
+    :param rule: what is compared, and which records may be sent.
+    """
+
+    def __init__(self, rule: ReadBack, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._rule = rule
+        self._keeps_items = not rule.compare
+        self._differences: Differences | None = None
+        self._to_create, self._not_in_source = 0, 0
+
+    @property
+    def counts(self) -> Counts:
+        """How many rows there were, and the outcome of those that are not in the batches."""
+        return replace(super().counts, to_create=self._to_create, not_in_source=self._not_in_source)
+
+    @property
+    def compared_paths(self) -> list[Path]:
+        """The fields of which ``compare`` has to know what Voucherify has, in the order of items; none, if only ids."""
+        if not self._rule.compare:
+            return []
+        if self.destination.sends_ids:
+            return [("metadata", name) for name in self.destination.shared_metadata]
+        return list(self._shapes.paths)
+
+    @property
+    def differences(self) -> Differences | None:
+        """What would change, if ``compare`` was to note it."""
+        return self._differences
+
+    def compare(self, found: FoundRecords, differences: Differences | None = None) -> None:
+        """
+        Leave out what Voucherify has already, refuse what may not be sent, and cut the rest into batches.
+
+        :param found: what it has, of ``compared_paths``.
+        :param differences: gets the records that are sent, with what they change; it is closed with the plan.
+        """
+        self._differences = differences
+        to_send, present = array("q"), 0
+        begin, end = (text.encode() for text in self.destination.around_item)
+        for some in _compared(self._spool, found, begin, end):
+            same = [
+                comparison == "same" and self._rule.compare and place not in some.superseded
+                for place, comparison in enumerate(some.comparisons)
+            ]
+            if self.ledger is not None and self._rule.compare:
+                self.ledger.add_records(some.ids, some.items, same)
+            for place, comparison in enumerate(some.comparisons):
+                if place in some.superseded:
+                    continue
+                present += comparison != "absent"
+                record_id, item = some.ids[place], begin + some.items[place] + end
+                if (why := self._why_refused(comparison)) is not None:
+                    self._refuse_item(why, some.first + place, record_id, item)
+                elif same[place]:
+                    self.unchanged += 1
+                else:
+                    to_send.append(some.first + place)
+                    self._to_create += comparison == "absent"
+                    if differences is not None:
+                        change = "create" if comparison == "absent" else "update"
+                        fields = found.differences(record_id, item) if differences.has_room else ()
+                        differences.add(record_id, change, fields)
+        self._not_in_source = found.number - present
+        if self.ledger is not None:
+            self._apply_state(self.ledger)
+            to_send = array("q", self.ledger.items_to_send())
+        if len(to_send) < self._spool.count:
+            self._spools[0] = self._spool.only(iter(to_send))
+        self._pack()
+
+    def close(self) -> None:
+        """Free the disk space."""
+        super().close()
+        if self._differences is not None:
+            self._differences.close()
+
+    def _select(self) -> None:
+        """Wait for ``compare``."""
+
+    def _why_refused(self, comparison: Comparison) -> RefusedRowError | None:
+        if self._rule.sync_mode == "update" and comparison == "absent":
+            return _NOT_FOUND
+        if self._rule.sync_mode == "create" and comparison != "absent":
+            return _EXISTS
+        return None
+
+    def _refuse_item(self, why: RefusedRowError, number: int, record_id: str, item: bytes) -> None:
+        self._refused.add_record(Failure("refused", record_id, why.key, str(why)), msgspec.json.decode(item))
+        if self.ledger is not None:
+            self.ledger.refuse(number, why.key, str(why))
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """
+    Some items of a spool.
+
+    :param first: number of the first one.
+    :param ids: of their records.
+    :param items: as they are in the spool.
+    :param comparisons: what each is beside that which Voucherify has.
+    :param superseded: places of those that are not sent, because a later one has the same id.
+    """
+
+    first: int
+    ids: Sequence[str]
+    items: Sequence[bytes]
+    comparisons: Sequence[Comparison]
+    superseded: frozenset[int]
+
+
+def _compared(spool: Spool, found: FoundRecords, begin: bytes, end: bytes) -> Iterator[_Compared]:
+    """Compare all items of a spool, about a thousand at a time."""
+    ids_in = _ids_in(spool)
+    superseded = iter(spool.superseded)
+    skip = next(superseded, None)
+    first = 0
+    for items in spool.all_blocks():
+        ids = ids_in(items)
+        records = [begin + item + end for item in items] if begin else items
+        out = set()
+        while skip is not None and skip < first + len(items):
+            out.add(skip - first)
+            skip = next(superseded, None)
+        yield _Compared(first, ids, items, found.compare(ids, records), frozenset(out))
+        first += len(items)
+
+
+def _ids_in(spool: Spool) -> Callable[[Sequence[bytes]], list[str]]:
+    """Return a function that reads the ids of items."""
+    if spool.destination.sends_ids:
+        decode: Any = msgspec.json.Decoder(list[str]).decode
+        return lambda items: decode(b"[" + b",".join(items) + b"]")
+    record = msgspec.defstruct("record", [("id", str)], rename={"id": spool.destination.endpoint.key}, gc=False)
+    decode = msgspec.json.Decoder(list[record]).decode  # type: ignore[valid-type]
+    return lambda items: [one.id for one in decode(b"[" + b",".join(items) + b"]")]
