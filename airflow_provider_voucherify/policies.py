@@ -139,7 +139,8 @@ class Limits(Policy):
         not tell created from updated records, those that it does tell count, and a warning says so.
     :param not_reported: records that were sent although no answer says what became of them.
     :param differing: records that were read back (``verify``) and are missing at Voucherify, or otherwise than they
-        were sent. Default: 0 for ``fail_if``; None for ``warn_if``.
+        were sent. Default: 0 for ``fail_if``; None for ``warn_if``. Of a drift report, rows whose record is missing or
+        otherwise. Default: None for ``fail_if``; 0 for ``warn_if``, unless ``fail_if`` says how many there may be.
     :param superseded: rows that were left out because a later row has the same id. Without a limit ``warn_if`` warns
         if it is half of the rows, as with a wrong key column.
     :param newer_runs: later runs of the same task that may have sent their rows already, which this one would
@@ -160,6 +161,11 @@ class Limits(Policy):
     superseded: int | None = None
     newer_runs: int | None = UNLESS_GIVEN
     expected_keys: Collection[str] = ()
+
+    @property
+    def allowing_differences(self) -> Limits:
+        """The same with any number of ``differing``, unless one is given."""
+        return replace(self, differing=_none_if_default(self.differing))
 
     @property
     def counts_failed(self) -> bool:

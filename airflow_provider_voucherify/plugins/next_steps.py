@@ -32,6 +32,8 @@ def next_steps(dag_id: str, state: str | None, summary: SyncSummary | None, *, h
     :param state: of the task instance.
     :param has_state: whether the task remembers what Voucherify has confirmed.
     """
+    if summary is not None and summary.is_drift_report:
+        return [*_after(summary)]  # nothing was sent, so that nothing can be sent again
     steps = [*_after(summary), *_again(state, has_state=has_state)]
     return [*steps, *(_full_refresh(dag_id) if steps and has_state else [])]
 
@@ -40,6 +42,10 @@ def _after(summary: SyncSummary | None) -> Iterator[Step]:
     if summary is None:
         return
     yield from map(Step, what_now(summary))
+    if summary.is_drift_report:
+        if summary.not_as_sent:
+            yield Step("Send what is different or missing, and nothing else: run the task with", "repair=True")
+        return
     if summary.unexpected and summary.report_uri and summary.resource:
         path = json.dumps(f"{summary.report_uri.rstrip('/')}/failures.jsonl")
         yield Step(

@@ -77,7 +77,8 @@ def test_only_what_differs_is_sent(stocked: LocalVoucherify) -> None:
 
 
 def test_what_was_changed_by_hand_is_set_right(stocked: LocalVoucherify) -> None:
-    VoucherifyHook().update_customer("c4", {"name": "Changed in the dashboard"})
+    with VoucherifyHook() as hook:
+        hook.update_customer("c4", {"name": "Changed in the dashboard"})
     summary = compare("drift", [customer(number) for number in range(10)])
 
     assert counts(summary, "updated", "created", "unchanged") == (1, 0, 9)

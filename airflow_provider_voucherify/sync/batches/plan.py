@@ -15,7 +15,7 @@ import msgspec
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.batches.changes import Changes, find_removed, marks_of_removed, warn_of_returned
-from airflow_provider_voucherify.sync.batches.compared import SyncMode, compared, why_refused
+from airflow_provider_voucherify.sync.batches.compared import Selected, SyncMode, compared, why_refused
 from airflow_provider_voucherify.sync.batches.destination import BatchLimits, Destination
 from airflow_provider_voucherify.sync.batches.grouping import MetadataPlan, group_by_metadata
 from airflow_provider_voucherify.sync.batches.refused_rows import RefusedRows
@@ -164,6 +164,10 @@ class Plan:
         begin, end = (text.encode() for text in self.destination.around_item)
         return [begin + item + end for item in next(self._spool.all_blocks(), [])]
 
+    def compared(self, found: FoundRecords) -> Iterator[Selected]:
+        """Yield what could be sent, compared with what Voucherify has of ``compared_paths``."""
+        return compared(self._spool, found)
+
     def compare(self, found: FoundRecords, differences: Differences | None = None) -> None:
         """
         Leave out what Voucherify has already, and cut the rest into batches.
@@ -174,7 +178,7 @@ class Plan:
         self.differences = differences
         to_send, present, self.to_create = array("q"), 0, 0
         begin, end = (text.encode() for text in self.destination.around_item)
-        for some in compared(self._spool, found):
+        for some in self.compared(found):
             same = [
                 comparison == "same" and self._compares and place not in some.superseded
                 for place, comparison in enumerate(some.comparisons)
