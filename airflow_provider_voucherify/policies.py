@@ -140,7 +140,7 @@ class Limits(Policy):
     :param not_reported: records that were sent although no answer says what became of them.
     :param differing: records that were read back (``verify``) and are missing at Voucherify, or otherwise than they
         were sent. Default: 0 for ``fail_if``; None for ``warn_if``. Of a drift report, rows whose record is missing or
-        otherwise. Default: None for ``fail_if``; 0 for ``warn_if``, unless ``fail_if`` says how many there may be.
+        otherwise. Default: None for ``fail_if``; 0 for ``warn_if``.
     :param superseded: rows that were left out because a later row has the same id. Without a limit ``warn_if`` warns
         if it is half of the rows, as with a wrong key column.
     :param newer_runs: later runs of the same task that may have sent their rows already, which this one would

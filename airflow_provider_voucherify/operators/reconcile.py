@@ -33,9 +33,9 @@ class VoucherifyReconcileOperator(VoucherifyBulkUpdateOperator):
     records that Voucherify has and that no valid row has; None with ``sample``. ``preview`` has the first
     differences, and ``differences.jsonl`` of ``report_path`` has ten thousand of them.
 
-    A report succeeds and warns, which calls ``on_failed_records_callback`` too, if anything is differing or missing:
-    ``differing`` of ``fail_if`` says from how many on it fails, and then, like ``differing`` of ``warn_if``, whether
-    it warns. Rows that are refused fail it, as they fail an update.
+    A report succeeds and warns if anything is differing or missing, which calls ``on_failed_records_callback`` too.
+    ``differing`` of ``fail_if`` says beyond how many it fails, that of ``warn_if`` beyond how many it warns. Rows that
+    are refused fail it, as they fail an update.
 
     The export is waited for on the worker, for ``completion_timeout`` at most. A retry compares anew.
 

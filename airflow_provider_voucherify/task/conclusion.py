@@ -51,7 +51,7 @@ def fail_limits(task: Any) -> Limits:
 def warn_limits(task: Any) -> Limits:
     """Return what makes a task warn, with the defaults of ``warn_if``."""
     limits = limits_of(task, "warn_if")
-    if only_compares(task) and "differing" not in limits.given and "differing" not in limits_of(task, "fail_if").given:
+    if only_compares(task) and "differing" not in limits.given:
         limits = replace(limits, differing=0)
     return limits.to_warn
 

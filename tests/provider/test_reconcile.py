@@ -150,7 +150,7 @@ def test_of_a_sample_it_is_not_known_what_the_source_lacks(stocked: LocalVoucher
 @pytest.mark.parametrize(
     ("limits", "state", "warns"),
     [
-        ({"fail_if": {"differing": 3}}, "success", False),
+        ({"fail_if": {"differing": 3}}, "success", True),
         ({"fail_if": {"differing": 2}}, "failed", True),
         ({"warn_if": {"differing": 3}}, "success", False),
         ({"warn_if": {"differing": None}}, "success", False),
@@ -209,6 +209,13 @@ def test_a_repair_sends_what_differs_and_nothing_else(stocked: LocalVoucherify) 
     assert counts(summary, "updated", "created", "unchanged", "not_in_source") == (2, 1, 4, 4)
     assert sent(stocked)[10:] == ["c3", "c4", "c20"]
     assert report("repaired", ROWS[:7])["verified"] == 7
+
+
+def test_a_run_leaves_no_differences_of_an_earlier_one(stocked: LocalVoucherify, tmp_path: Path) -> None:
+    report("before_repair", ROWS[:7], report_path=str(tmp_path))
+    assert reconcile("after_report", ROWS[:7], repair=True, report_path=str(tmp_path)).state == "success"
+
+    assert not (tmp_path / "differences.jsonl").exists()
 
 
 def test_a_template_says_whether_it_repairs(stocked: LocalVoucherify) -> None:
