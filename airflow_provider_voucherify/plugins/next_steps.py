@@ -25,16 +25,18 @@ class Step(NamedTuple):
     lines: str | None = None
 
 
-def next_steps(dag_id: str, state: str | None, summary: SyncSummary | None, *, has_state: bool) -> list[Step]:
+def next_steps(
+    dag_id: str, state: str | None, summary: SyncSummary | None, *, has_state: bool, only_compares: bool = False
+) -> list[Step]:
     """
     Return what can be done after a run; nothing after one in which nothing went wrong.
 
     :param state: of the task instance.
     :param has_state: whether the task remembers what Voucherify has confirmed.
+    :param only_compares: whether it is a drift report, which sends nothing.
     """
-    if summary is not None and summary.is_drift_report:
-        return [*_after(summary)]  # nothing was sent, so that nothing can be sent again
-    steps = [*_after(summary), *_again(state, has_state=has_state)]
+    again = _compare_again(state) if only_compares else _again(state, has_state=has_state)
+    steps = [*_after(summary), *again]
     return [*steps, *(_full_refresh(dag_id) if steps and has_state else [])]
 
 
@@ -63,6 +65,11 @@ def _again(state: str | None, *, has_state: bool) -> Iterator[Step]:
         )
     if state == "upstream_failed":
         yield Step("The task before it failed: clear that one in Airflow, and this one runs too")
+
+
+def _compare_again(state: str | None) -> Iterator[Step]:
+    if state == "failed":
+        yield Step("Run it again: clear the task in Airflow; it compares anew, and sends nothing")
 
 
 def _full_refresh(dag_id: str) -> Iterator[Step]:

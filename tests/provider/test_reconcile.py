@@ -124,8 +124,10 @@ def test_no_next_step_tells_to_send_again_what_was_not_sent(stocked: LocalVouche
     drifted = SyncSummary.model_validate(report("steps", ROWS[:8]))
     same = SyncSummary.model_validate(report("no_steps", ROWS[:3]))
 
-    assert [step.lines for step in next_steps("drift", "failed", drifted, has_state=False)] == ["repair=True"]
-    assert next_steps("drift", "success", same, has_state=False) == []
+    steps = next_steps("drift", "failed", drifted, has_state=False, only_compares=True)
+    assert [step.lines for step in steps] == ["repair=True", None]
+    assert "sends nothing" in steps[1].text
+    assert next_steps("drift", "success", same, has_state=False, only_compares=True) == []
 
 
 def test_a_source_that_is_the_same_warns_of_nothing(stocked: LocalVoucherify) -> None:
