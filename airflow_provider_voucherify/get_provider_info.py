@@ -36,7 +36,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": modules("hooks", "voucherify"),
-        "operators": modules("operators", "bulk", "import_csv"),
+        "operators": modules("operators", "bulk", "import_csv", "reconcile"),
         "sensors": modules("sensors", "async_action"),
         "triggers": modules("triggers", "async_action"),
         "asset-uris": asset_uris,

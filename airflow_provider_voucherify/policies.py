@@ -139,8 +139,6 @@ class Limits(Policy):
     :param created: records that were created: a mistyped key creates a customer instead of failing. If Voucherify does
         not tell created from updated records, those that it does tell count, and a warning says so.
     :param not_reported: records that were sent although no answer says what became of them.
-    :param differing: records that were read back (``verify``) and are missing at Voucherify, or otherwise than they
-        were sent. Default: 0 for ``fail_if``; None for ``warn_if``.
     :param superseded: rows that were left out because a later row has the same id. Without a limit ``warn_if`` warns
         if it is half of the rows, as with a wrong key column.
     :param newer_runs: later runs of the same task that may have sent their rows already, which this one would
@@ -151,6 +149,9 @@ class Limits(Policy):
         refused: such rows do not count in ``failed`` and ``failed_ratio``. ``["not_found"]`` suits vouchers some of
         which do not exist yet. They are still counted in the summary, and listed in one line. With a ``state`` they are
         sent again every time, however often they have failed (``max_attempts`` of ``Requests``).
+    :param differing: records that were read back (``verify``) and are missing at Voucherify, or otherwise than they
+        were sent. Default: 0 for ``fail_if``; None for ``warn_if``. Of a drift report, rows whose record is missing or
+        otherwise. Default: None for ``fail_if``; 0 for ``warn_if``.
     """
 
     failed: int | None = UNLESS_GIVEN
@@ -161,6 +162,11 @@ class Limits(Policy):
     newer_runs: int | None = UNLESS_GIVEN
     expected_keys: Collection[str] = ()
     differing: int | None = UNLESS_GIVEN
+
+    @property
+    def allowing_differences(self) -> Limits:
+        """The same with any number of ``differing``, unless one is given."""
+        return replace(self, differing=_none_if_default(self.differing))
 
     @property
     def counts_failed(self) -> bool:

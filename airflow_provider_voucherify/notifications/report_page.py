@@ -8,8 +8,9 @@ from html import escape
 from inspect import getdoc
 
 from airflow_provider_voucherify.notifications.texts import LOG_PAGE, RUN_PAGE, html_links, html_row, printable
+from airflow_provider_voucherify.sync.comparison.differences import HEADS, rows_of
 from airflow_provider_voucherify.sync.results.summary import SyncSummary
-from airflow_provider_voucherify.sync.results.summary_text import what_now
+from airflow_provider_voucherify.sync.results.summary_text import read_back_line, what_now
 
 FILE_NAME = "report.html"
 
@@ -24,6 +25,9 @@ COLOURS = {
     "superseded": "#c9b6d9",
     "not_reported": "#fdae61",
     "queued": "#d0d7de",
+    "verified": "#1b7f5c",
+    "differing": "#e0a526",
+    "missing": "#a8431e",
 }
 """Of the parts of a summary, in their order."""
 
@@ -51,6 +55,7 @@ _NOT_NUMBERS = frozenset(
         "warning",
         "reasons",
         "failures",
+        "preview",
         "async_action_ids",
         "newly_failed_ids",
         "log_url",
@@ -81,6 +86,8 @@ def _parts(summary: SyncSummary, about: Mapping[str, str], exceeded: Sequence[st
     yield f"<h1>{_text(summary.text(None, link=False).splitlines()[0])}</h1>"
     yield f"<p>{_state(summary, exceeded)} {_text(' · '.join(about.values()))}</p>"
     yield from _bar(summary)
+    if (line := read_back_line(summary)) is not None:
+        yield f"<p>{_text(line)}</p>"
     yield from _list("What made the task fail", exceeded)
     yield from _list("Warnings", (summary.warning or "").split("\n") if summary.warning else [])
     yield from _list("What now", what_now(summary))
@@ -89,6 +96,11 @@ def _parts(summary: SyncSummary, about: Mapping[str, str], exceeded: Sequence[st
         yield html_row("th", ("records", "outcome", "key", "message", "such as"))
         for one in summary.reasons:
             yield html_row("td", (f"{one.count:,}", one.outcome, one.key, one.message, ", ".join(one.ids)))
+        yield "</table>"
+    if summary.preview:
+        yield "<h2>What differs</h2>\n<table>"
+        yield html_row("th", HEADS)
+        yield from (html_row("td", row) for row in rows_of(summary.preview))
         yield "</table>"
     yield "<h2>Numbers</h2>\n<table>"
     for name, number, meaning in numbers(summary):

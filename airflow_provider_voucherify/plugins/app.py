@@ -28,6 +28,8 @@ from airflow_provider_voucherify.notifications.report_page import COLOURS, numbe
 from airflow_provider_voucherify.plugins import runs
 from airflow_provider_voucherify.plugins.memory import Memory, has_records, state_of
 from airflow_provider_voucherify.plugins.next_steps import next_steps
+from airflow_provider_voucherify.sync.comparison.differences import rows_of
+from airflow_provider_voucherify.sync.results.summary_text import read_back_line
 from airflow_provider_voucherify.task.run import ERROR_XCOM_KEY
 
 RUNS_OF_A_LIST = 30
@@ -116,12 +118,18 @@ def run(dag_id: str, task_id: str, run_id: str, user: GetUserDep, session: Sessi
     tries = runs.tries_of(session, found)
     if isinstance(error := kept.get(ERROR_XCOM_KEY), dict):  # and no reference of a backend of one's own
         tries[-1] |= error
-    state = state_of(runs.rendered_fields(session, found))
+    fields = runs.rendered_fields(session, found)
+    state = state_of(fields)
+    steps = next_steps(
+        dag_id, found.state, summary, has_state=state is not None, only_compares=runs.only_compares(fields)
+    )
     answer |= {
         "instance": runs.one_line(found, summary),
         "summary": None if summary is None else summary.as_xcom(),
+        "read_back": None if summary is None else read_back_line(summary),
+        "differences": [] if summary is None else list(rows_of(summary.preview)),
         "numbers": [] if summary is None else list(numbers(summary)),
-        "next_steps": next_steps(dag_id, found.state, summary, has_state=state is not None),
+        "next_steps": steps,
         "tries": tries,
         "has_records": state is not None and has_records(state),
         "dashboard_url": kept.get(DASHBOARD_XCOM_KEY),

@@ -25,14 +25,18 @@ class Step(NamedTuple):
     lines: str | None = None
 
 
-def next_steps(dag_id: str, state: str | None, summary: SyncSummary | None, *, has_state: bool) -> list[Step]:
+def next_steps(
+    dag_id: str, state: str | None, summary: SyncSummary | None, *, has_state: bool, only_compares: bool = False
+) -> list[Step]:
     """
     Return what can be done after a run; nothing after one in which nothing went wrong.
 
     :param state: of the task instance.
     :param has_state: whether the task remembers what Voucherify has confirmed.
+    :param only_compares: whether it is a drift report, which sends nothing.
     """
-    steps = [*_after(summary), *_again(state, has_state=has_state)]
+    again = _compare_again(state) if only_compares else _again(state, has_state=has_state)
+    steps = [*_after(summary), *again]
     return [*steps, *(_full_refresh(dag_id) if steps and has_state else [])]
 
 
@@ -40,6 +44,10 @@ def _after(summary: SyncSummary | None) -> Iterator[Step]:
     if summary is None:
         return
     yield from map(Step, what_now(summary))
+    if summary.is_drift_report:
+        if summary.not_as_sent:
+            yield Step("Send what is different or missing, and nothing else: run the task with", "repair=True")
+        return
     if summary.unexpected and summary.report_uri and summary.resource:
         path = json.dumps(f"{summary.report_uri.rstrip('/')}/failures.jsonl")
         yield Step(
@@ -57,6 +65,11 @@ def _again(state: str | None, *, has_state: bool) -> Iterator[Step]:
         )
     if state == "upstream_failed":
         yield Step("The task before it failed: clear that one in Airflow, and this one runs too")
+
+
+def _compare_again(state: str | None) -> Iterator[Step]:
+    if state == "failed":
+        yield Step("Run it again: clear the task in Airflow; it compares anew, and sends nothing")
 
 
 def _full_refresh(dag_id: str) -> Iterator[Step]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -19,8 +19,10 @@ from airflow.models.xcom import XComModel
 from sqlalchemy import ColumnElement, Select, Text, and_, cast, func, or_, select
 from sqlalchemy.orm import Session
 
+from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.notifications.report_page import COLOURS
 from airflow_provider_voucherify.sync.results.summary import SyncSummary
+from airflow_provider_voucherify.task.bulk_parameters import is_true
 
 MAX_INSTANCES = 50_000
 """Task instances of one answer, the newest."""
@@ -150,6 +152,13 @@ def rendered_fields(session: Session, instance: TaskInstance) -> dict[str, Any]:
     """Return the rendered template fields of a task instance; empty if Airflow has them no more."""
     fields = RenderedTaskInstanceFields
     return session.scalar(select(fields.rendered_fields).where(_of_instance(fields, instance))) or {}
+
+
+def only_compares(fields: Mapping[str, Any]) -> bool:
+    """Say whether a task with these rendered fields sends nothing: the drift report is told by its own field."""
+    with suppress(VoucherifyConfigurationError):
+        return "repair" in fields and not is_true("repair", fields["repair"])
+    return False
 
 
 def tries_of(session: Session, instance: TaskInstance) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import events_of_outlets, fresh, pages, with_values
@@ -43,12 +44,21 @@ def limits_of(task: Any, parameter: str) -> Limits:
 
 def fail_limits(task: Any) -> Limits:
     """Return what makes a task fail, with the defaults of ``fail_if``."""
-    return limits_of(task, "fail_if").to_fail
+    limits = limits_of(task, "fail_if")
+    return (limits.allowing_differences if only_compares(task) else limits).to_fail
 
 
 def warn_limits(task: Any) -> Limits:
     """Return what makes a task warn, with the defaults of ``warn_if``."""
-    return limits_of(task, "warn_if").to_warn
+    limits = limits_of(task, "warn_if")
+    if only_compares(task) and "differing" not in limits.given:
+        limits = replace(limits, differing=0)
+    return limits.to_warn
+
+
+def only_compares(task: Any) -> bool:
+    """Say whether a task only says what differs, and sends nothing."""
+    return getattr(task, "only_compares", False)
 
 
 def expected_keys_of(task: Any) -> set[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_voucherify.compat import BaseHook
+from airflow_provider_voucherify.task.conclusion import only_compares
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -31,7 +32,7 @@ def openlineage_facets(task: Any, task_instance: Any) -> OperatorLineage[Any, An
     Inputs are the tables of ``sql=`` (if the database's hook says how they are named) or the files of ``path=``, output
     is ``voucherify://<host>`` / ``<resource>`` with the rows and bytes written. The run facet ``voucherify`` has all
     counts, also for a task that failed because of them. The message of an error is added by Airflow's OpenLineage
-    provider. A dry run has no output.
+    provider. A dry run has no output; of a drift report that resource is an input.
 
     :param task: has a ``summary``; None if it did not get that far.
     """
@@ -39,7 +40,7 @@ def openlineage_facets(task: Any, task_instance: Any) -> OperatorLineage[Any, An
 
     lineage = _lineage_of_source(task)
     return OperatorLineage(
-        inputs=lineage.inputs,
+        inputs=[*lineage.inputs, *_compared(task)],
         outputs=_outputs(task),
         run_facets={**lineage.run_facets, **_run_facets(task.summary)},
         job_facets=lineage.job_facets,
@@ -72,23 +73,42 @@ def _lineage_of_source(task: Any) -> OperatorLineage[Any, Any]:
 def _outputs(task: Any) -> list[Any]:
     from airflow.providers.common.compat.openlineage.facet import OutputDataset, OutputStatisticsOutputDatasetFacet
 
+    summary: SyncSummary | None = task.summary
+    is_dry_run = summary is not None and summary.dry_run
+    if is_dry_run or only_compares(task) or (place := _place(task)) is None:
+        return []
+    namespace, name = place
+    if summary is None:
+        return [OutputDataset(namespace=namespace, name=name)]
+    statistics = OutputStatisticsOutputDatasetFacet(rowCount=summary.succeeded, size=summary.bytes_sent or None)
+    return [OutputDataset(namespace=namespace, name=name, outputFacets={"outputStatistics": statistics})]
+
+
+def _compared(task: Any) -> list[Any]:
+    """Return what a drift report reads beside its source."""
+    from airflow.providers.common.compat.openlineage.facet import InputDataset
+
+    if not only_compares(task) or (place := _place(task)) is None:
+        return []
+    namespace, name = place
+    return [InputDataset(namespace=namespace, name=name)]
+
+
+def _place(task: Any) -> tuple[str, str] | None:
+    """Return namespace and name of the resource at Voucherify; None if either is not known."""
     from airflow_provider_voucherify.assets.voucherify import SCHEME
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 
     summary: SyncSummary | None = task.summary
     name = (summary.resource if summary is not None else None) or getattr(task, "resource", None)
-    if name is None or (summary is not None and summary.dry_run):
-        return []
+    if name is None:
+        return None
     try:
         base_url = VoucherifyHook(task.voucherify_conn_id).settings.base_url
-        namespace = f"{SCHEME}://{urlsplit(base_url).netloc}"
+        return f"{SCHEME}://{urlsplit(base_url).netloc}", name
     except Exception as error:
         log.warning("OpenLineage does not get where the rows went: %s", error)
-        return []
-    if summary is None:
-        return [OutputDataset(namespace=namespace, name=name)]
-    statistics = OutputStatisticsOutputDatasetFacet(rowCount=summary.succeeded, size=summary.bytes_sent or None)
-    return [OutputDataset(namespace=namespace, name=name, outputFacets={"outputStatistics": statistics})]
+        return None
 
 
 def _run_facets(summary: SyncSummary | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.batches.changes import Changes
     from airflow_provider_voucherify.sync.batches.compared_plan import ComparedPlan
     from airflow_provider_voucherify.sync.batches.plan import Plan
-    from airflow_provider_voucherify.sync.comparison.differences import Differences
+    from airflow_provider_voucherify.sync.comparison.found_records import FoundRecords
     from airflow_provider_voucherify.sync.rows.chunks import Rows
     from airflow_provider_voucherify.sync.rows.metadata_rules import MetadataRules
     from airflow_provider_voucherify.sync.state.ledger import Ledger
@@ -32,8 +32,18 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.task.operator_run import OperatorRun
 
 
-def make_plan(task: Any, context: Context, hook: VoucherifyHook, run: OperatorRun) -> Plan:
-    """Read and check all rows of a bulk operator, and pack those to be sent; the caller closes the plan."""
+def make_plan(
+    task: Any,
+    context: Context,
+    hook: VoucherifyHook,
+    run: OperatorRun,
+    compare: Callable[[ComparedPlan, FoundRecords], None] | None = None,
+) -> Plan:
+    """
+    Read and check all rows of a bulk operator, and pack those to be sent; the caller closes the plan.
+
+    :param compare: does something else with what Voucherify has than to leave it out, so that nothing is packed.
+    """
     from airflow_provider_voucherify.sync.batches.compared_plan import ComparedPlan
     from airflow_provider_voucherify.sync.batches.destination import BatchLimits
     from airflow_provider_voucherify.sync.batches.plan import Plan
@@ -67,26 +77,43 @@ def make_plan(task: Any, context: Context, hook: VoucherifyHook, run: OperatorRu
         with reading_without_values(task, of_text_files=of_text_files), _rows(task) as rows, closing(rows):
             plan.read(rows if task.sample is None else first_rows(rows, task.sample))
         if isinstance(plan, ComparedPlan):
-            _compare(plan, run, hook, Differences(hiding) if task.is_dry_run else None)
+            differences = Differences(hiding) if task.is_dry_run else None
+            how = compare or (lambda plan, found: plan.compare(found, differences))
+            _compare(plan, run, hook, how, if_empty=compare is not None)
+            if task.sample is not None:
+                plan.not_in_source = None
     except BaseException:
         plan.close()
         raise
     return plan
 
 
-def _compare(plan: ComparedPlan, run: OperatorRun, hook: VoucherifyHook, differences: Differences | None) -> None:
-    """Compare what could be sent with what Voucherify has."""
+def _compare(
+    plan: ComparedPlan,
+    run: OperatorRun,
+    hook: VoucherifyHook,
+    compare: Callable[[ComparedPlan, FoundRecords], None],
+    *,
+    if_empty: bool,
+) -> None:
+    """
+    Compare what could be sent with what Voucherify has.
+
+    :param if_empty: read what it has even if the source has no rows.
+    """
     from airflow_provider_voucherify.sync.comparison.found_records import FoundRecords
 
     with FoundRecords(plan.destination.endpoint.key, plan.compared_paths) as found:
-        if plan.rows_read:
+        if plan.rows_read or if_empty:
             reader = run.reader(hook.get_conn())
             reader.wait_for_earlier(run.journal(hook))
             reader.fetch(found)
         if found.untold:
             untold = ", ".join(found.untold)
-            plan.warn(f"the export does not tell what Voucherify has of {untold}, so all rows that have it are sent")
-        plan.compare(found, differences)
+            plan.warn(f"the export does not tell what Voucherify has of {untold}: all rows that have it are different")
+        compare(plan, found)
+        if not plan.rows_read:
+            plan.not_in_source = None
 
 
 def is_binary_or_json(path: str) -> bool:

@@ -264,6 +264,26 @@ def test_a_second_night_sends_what_changed_and_a_row_that_stays_bad_does_not_fai
     assert everybody.xcom("sync_customers")["submitted"] == 19
 
 
+def test_a_report_says_what_has_drifted_until_a_run_repairs_it(
+    voucherify: LocalVoucherify, fill_warehouse: Fill, reports: Path
+) -> None:
+    rows = [(f"c{n}", f"Zoë {n}", None, None, None, None, "Łódź", None, "vip") for n in range(4)]
+    fill_warehouse("customers", *rows)
+    repaired = run_dag(load("reconcile_customers"), {"repair": True})
+    with VoucherifyHook() as hook:
+        hook.update_customer("c1", {"address": {"city": "Cork"}})
+    drifted = run_dag(load("reconcile_customers"))
+
+    assert (repaired.state, drifted.state) == ("success", "success")
+    assert repaired.xcom("compare")["created"] == 4
+    summary = drifted.xcom("compare")
+    assert (summary["verified"], summary["differing"], summary["missing"]) == (3, 1, 0)
+    assert "differing of warn_if is 0" in summary["warning"]
+    (file,) = reports.rglob("differences.jsonl")
+    assert json.loads(file.read_text())["fields"] == {"address.city": {"found": "Cork", "sent": "Łódź"}}
+    assert voucherify.customers["c1"]["address"]["city"] == "Cork"
+
+
 def test_failures_are_sent_again(voucherify: LocalVoucherify, tmp_path: Path, reports: Path) -> None:
     failures = tmp_path / "failures.jsonl"
     lines = [

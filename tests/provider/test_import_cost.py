@@ -31,7 +31,7 @@ SCRIPT = f"""
 import json, sys
 {BASES}
 before = set(sys.modules)
-import {OURS}.operators.bulk, {OURS}.sensors.async_action
+import {OURS}.operators.bulk, {OURS}.operators.reconcile, {OURS}.sensors.async_action
 new = set(sys.modules) - before
 
 def package(thing):

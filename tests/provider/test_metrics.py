@@ -22,6 +22,7 @@ from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.local_voucherify.misbehaviour import RateLimited
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.operators.import_csv import VoucherifyImportCsvOperator
+from airflow_provider_voucherify.operators.reconcile import VoucherifyReconcileOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 from airflow_provider_voucherify.task.metrics import FAILURE_KEYS, OTHER_KEY
 
@@ -220,6 +221,14 @@ def test_every_name_of_the_table_is_sent_and_every_name_that_is_sent_is_in_the_t
     state = {"path": str(tmp_path / "state"), "on_removed": "report", "max_removed_ratio": None}
     for ids in ("ab", "a"):
         sync(records=[{"source_id": name} for name in ids], state=state)
+
+    with DAG("metrics_of_a_report", schedule=None) as dag:
+        VoucherifyReconcileOperator(
+            task_id="reconcile",
+            resource="customers",
+            records=[{"source_id": "c1"}, {"source_id": "c2", "name": "Bo"}, {"source_id": "new"}],
+        )
+    run_dag(dag)
 
     received = statsd.received()
 

@@ -26,6 +26,7 @@ from installed import AIRFLOW
 
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.operators.reconcile import VoucherifyReconcileOperator
 
 pytestmark = pytest.mark.needs_airflow("3.1", "user interfaces of plugins came with it")
 
@@ -138,6 +139,30 @@ def test_a_run_has_its_whole_summary_what_it_means_and_what_to_do(api: Any, vouc
     texts = [text for text, _ in told["next_steps"]]
     assert any("To do: fix 1 row" in text for text in texts)
     assert any("clear the task in Airflow" in text for text in texts)
+
+
+def test_a_drift_report_shows_what_differs_and_tells_nobody_to_send_again(
+    api: Any, voucherify: LocalVoucherify
+) -> None:
+    sync("before_the_report", [{"source_id": "c1", "name": "Ann"}, {"source_id": "c2", "name": "Bo"}])
+    with DAG("drifted", schedule=None) as dag:
+        rows = [{"source_id": "c1", "name": "Ann"}, {"source_id": "c2", "name": HOSTILE}, {"source_id": "c3"}]
+        VoucherifyReconcileOperator(
+            task_id="sync", resource="customers", records=rows, fail_if={"differing": 1, "failed": None}
+        )
+    run = run_dag(dag)
+
+    told = run_page(api, run)
+
+    assert told["instance"]["parts"] == {"verified": 1, "differing": 1, "missing": 1}
+    assert told["differences"] == [["c2", "differs", "name", "Bo", HOSTILE], ["c3", "missing", "", "", ""]]
+    assert told["read_back"] == "At Voucherify: 1 as in the source, 1 different, 1 missing"
+    assert not [name for name, *_ in told["numbers"] if name == "preview"]
+    assert told["next_steps"] == [
+        ["Send what is different or missing, and nothing else: run the task with", "repair=True"],
+        ["Run it again: clear the task in Airflow; it compares anew, and sends nothing", None],
+    ]
+    assert syncs_of(api.get("/voucherify/api/syncs", headers=headers()))["drifted"]["attention"] == [4]
 
 
 def test_after_a_run_in_which_nothing_went_wrong_there_is_nothing_to_do(

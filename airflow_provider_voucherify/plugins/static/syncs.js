@@ -577,9 +577,11 @@ function Instance(answer) {
     ),
     e(Elsewhere, answer),
     summary ? h.p(e(Bar, { run: instance }), described(instance.parts)) : h.p(withoutSummary(instance)),
+    answer.read_back && h.p(answer.read_back),
     e(Tries, answer),
     summary && e(Items, { title: "Warnings", items: summary.warning ? summary.warning.split("\n") : [] }),
     summary && e(Reasons, { summary, place }),
+    answer.differences.length > 0 && e(Differences, answer),
     answer.has_records && e(Ask, { place }),
     place.record && e(Record, { place }),
     e(Items, {
@@ -680,6 +682,22 @@ function Reasons({ summary, place }) {
         ["Message", "text", (reason) => reason.message || ""],
         ["Such as", "text", (reason) => reason.ids.map(sample)],
       ],
+    }),
+  );
+}
+
+function Differences({ summary, differences }) {
+  const title = summary.dry_run ? "What would change" : "What differs";
+  return together(
+    h.h2(title),
+    e(Table, {
+      label: title,
+      rows: differences,
+      columns: ["Id", "Change", "Field", "At Voucherify", "In the source"].map((head, at) => [
+        head,
+        "text",
+        (row) => row[at],
+      ]),
     }),
   );
 }

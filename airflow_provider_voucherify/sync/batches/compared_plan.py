@@ -23,6 +23,27 @@ _NOT_FOUND = RefusedRowError("not_found", "Voucherify has no such record, and sy
 _EXISTS = RefusedRowError("already_exists", "Voucherify has this record, and sync_mode is 'create'")
 
 
+@dataclass(frozen=True, slots=True)
+class ComparedItems:
+    """
+    Some of what could be sent.
+
+    :param first: number of the first one.
+    :param ids: of their records.
+    :param records: the JSON of what each record gets.
+    :param items: the same as they are in the spool.
+    :param comparisons: what each is beside that which Voucherify has.
+    :param superseded: places of those that are not sent, because a later one has the same id.
+    """
+
+    first: int
+    ids: Sequence[str]
+    records: Sequence[bytes]
+    items: Sequence[bytes]
+    comparisons: Sequence[Comparison]
+    superseded: frozenset[int]
+
+
 class ComparedPlan(Plan):
     """
     A plan whose batches are known once it has been told what Voucherify has: after ``read`` comes ``compare``.
@@ -35,12 +56,13 @@ class ComparedPlan(Plan):
         self._rule = rule
         self._keeps_items = not rule.compare
         self._differences: Differences | None = None
-        self._to_create, self._not_in_source = 0, 0
+        self.to_create = 0
+        self.not_in_source: int | None = None
 
     @property
     def counts(self) -> Counts:
         """How many rows there were, and the outcome of those that are not in the batches."""
-        return replace(super().counts, to_create=self._to_create, not_in_source=self._not_in_source)
+        return replace(super().counts, to_create=self.to_create, not_in_source=self.not_in_source)
 
     @property
     def compared_paths(self) -> list[Path]:
@@ -56,6 +78,23 @@ class ComparedPlan(Plan):
         """What would change, if ``compare`` was to note it."""
         return self._differences
 
+    def compared(self, found: FoundRecords) -> Iterator[ComparedItems]:
+        """Compare all that could be sent with what Voucherify has of ``compared_paths``, about a thousand at a time."""
+        ids_in = _ids_in(self._spool)
+        begin, end = (text.encode() for text in self.destination.around_item)
+        superseded = iter(self._spool.superseded)
+        skip = next(superseded, None)
+        first = 0
+        for items in self._spool.all_blocks():
+            ids = ids_in(items)
+            records = [begin + item + end for item in items] if begin else items
+            out = set()
+            while skip is not None and skip < first + len(items):
+                out.add(skip - first)
+                skip = next(superseded, None)
+            yield ComparedItems(first, ids, records, items, found.compare(ids, records), frozenset(out))
+            first += len(items)
+
     def compare(self, found: FoundRecords, differences: Differences | None = None) -> None:
         """
         Leave out what Voucherify has already, refuse what may not be sent, and cut the rest into batches.
@@ -65,8 +104,7 @@ class ComparedPlan(Plan):
         """
         self._differences = differences
         to_send, present = array("q"), 0
-        begin, end = (text.encode() for text in self.destination.around_item)
-        for some in _compared(self._spool, found, begin, end):
+        for some in self.compared(found):
             same = [
                 comparison == "same" and self._rule.compare and place not in some.superseded
                 for place, comparison in enumerate(some.comparisons)
@@ -77,19 +115,19 @@ class ComparedPlan(Plan):
                 if place in some.superseded:
                     continue
                 present += comparison != "absent"
-                record_id, item = some.ids[place], begin + some.items[place] + end
+                record_id, item = some.ids[place], some.records[place]
                 if (why := self._why_refused(comparison)) is not None:
                     self._refuse_item(why, some.first + place, record_id, item)
                 elif same[place]:
                     self.unchanged += 1
                 else:
                     to_send.append(some.first + place)
-                    self._to_create += comparison == "absent"
+                    self.to_create += comparison == "absent"
                     if differences is not None:
                         change = "create" if comparison == "absent" else "update"
                         fields = found.differences(record_id, item) if differences.has_room else ()
                         differences.add(record_id, change, fields)
-        self._not_in_source = found.number - present
+        self.not_in_source = found.number - present
         if self.ledger is not None:
             self._apply_state(self.ledger)
             to_send = array("q", self.ledger.items_to_send())
@@ -117,42 +155,6 @@ class ComparedPlan(Plan):
         self._refused.add_record(Failure("refused", record_id, why.key, str(why)), msgspec.json.decode(item))
         if self.ledger is not None:
             self.ledger.refuse(number, why.key, str(why))
-
-
-@dataclass(frozen=True, slots=True)
-class _Compared:
-    """
-    Some items of a spool.
-
-    :param first: number of the first one.
-    :param ids: of their records.
-    :param items: as they are in the spool.
-    :param comparisons: what each is beside that which Voucherify has.
-    :param superseded: places of those that are not sent, because a later one has the same id.
-    """
-
-    first: int
-    ids: Sequence[str]
-    items: Sequence[bytes]
-    comparisons: Sequence[Comparison]
-    superseded: frozenset[int]
-
-
-def _compared(spool: Spool, found: FoundRecords, begin: bytes, end: bytes) -> Iterator[_Compared]:
-    """Compare all items of a spool, about a thousand at a time."""
-    ids_in = _ids_in(spool)
-    superseded = iter(spool.superseded)
-    skip = next(superseded, None)
-    first = 0
-    for items in spool.all_blocks():
-        ids = ids_in(items)
-        records = [begin + item + end for item in items] if begin else items
-        out = set()
-        while skip is not None and skip < first + len(items):
-            out.add(skip - first)
-            skip = next(superseded, None)
-        yield _Compared(first, ids, items, found.compare(ids, records), frozenset(out))
-        first += len(items)
 
 
 def _ids_in(spool: Spool) -> Callable[[Sequence[bytes]], list[str]]:

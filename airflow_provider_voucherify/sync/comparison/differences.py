@@ -16,6 +16,9 @@ SHOWN_RECORDS = 20
 MAX_RECORDS = 10_000
 """Records that the file has."""
 
+HEADS = ("id", "change", "field", "at Voucherify", "in the source")
+"""Of the columns of a table of differences."""
+
 _MAX_CHARACTERS = 60
 _HIDDEN = "…"
 
@@ -44,7 +47,7 @@ class Differences:
         """
         Add a record, if there is room for it.
 
-        :param change: what it is, in one word: ``create``, ``update``, ``differs``, ``missing``.
+        :param change: what it is, in one word: ``create``, ``update``, ``differs``, ``missing``, ``not_in_source``.
         """
         self.number += 1
         if self.number > MAX_RECORDS:
@@ -69,6 +72,13 @@ class Differences:
         self._file.close()
 
 
+def rows_of(first: Sequence[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """Yield a line of texts for each field of some records, as ``HEADS`` has them; one for a record without fields."""
+    for record in first:
+        for name, both in record["fields"].items() or {"": {"found": "", "sent": ""}}.items():
+            yield record["id"], record["change"].replace("_", " "), name, _text(both["found"]), _text(both["sent"])
+
+
 def as_table(first: Sequence[dict[str, Any]], number: int) -> str:
     """
     Return a table for a log: one line for each field.
@@ -76,11 +86,7 @@ def as_table(first: Sequence[dict[str, Any]], number: int) -> str:
     :param first: as ``Differences.first`` has them.
     :param number: of all records, for the last line.
     """
-    rows = [("id", "change", "field", "at Voucherify", "in the source")]
-    for record in first:
-        for name, both in record["fields"].items() or {"": {"found": "", "sent": ""}}.items():
-            rows.append((record["id"], record["change"], name, _text(both["found"]), _text(both["sent"])))
-    cells = [[_on_one_line(cell) for cell in row] for row in rows]
+    cells = [[_on_one_line(cell) for cell in row] for row in (HEADS, *rows_of(first))]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     if number > len(first):

@@ -16,7 +16,7 @@ from airflow_provider_voucherify.sync.types.failure import Failure
 from airflow_provider_voucherify.sync.types.outcome import WRITTEN
 from airflow_provider_voucherify.sync.types.settled import Settled
 
-_REPORT_NAME = re.compile(r"report-\d{5,}(-\d+)?\.csv")
+_REPORT_NAME = re.compile(r"report-\d{5,}(-\d+)?\.csv|(differences|preview)\.jsonl")
 
 
 class FailuresFolder(Protocol):

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from airflow_provider_voucherify.sync.results.summary_text import MAX_LINES, lines_of
 from airflow_provider_voucherify.sync.state.record_state import NotCleared
 from airflow_provider_voucherify.sync.types.failure import SAMPLE_SIZE
-from airflow_provider_voucherify.sync.types.outcome import OUTCOMES
+from airflow_provider_voucherify.sync.types.outcome import COMPARED, OUTCOMES
 from airflow_provider_voucherify.sync.types.reasons import OTHER, NewlyFailed, name_of
 
 MAX_KEYS, MAX_KEY_CHARACTERS = 20, 100
@@ -56,7 +56,8 @@ class SyncSummary(BaseModel):
 
     While the outcome is known, ``rows_read = succeeded + unchanged + not_updated + failed + refused + superseded +
     not_reported``, and ``succeeded = updated + created`` if these two are known. Records that left the source and are
-    marked come on top of the rows that are read (``removed_to_mark``). Before it is known
+    marked come on top of the rows that are read (``removed_to_mark``). Of a drift report, which sends nothing,
+    ``rows_read = verified + differing + missing + refused + superseded``. Before the outcome is known
     (``wait_for_completion=False``, ``dry_run=True``) the counts of what Voucherify did are None.
 
     :param resource: ``customers``, ``products`` or ``vouchers``; None if a sensor could not tell.
@@ -77,11 +78,13 @@ class SyncSummary(BaseModel):
     :param not_reported: records that were sent and that no answer mentions.
     :param to_create: of the records that are sent, the ones that Voucherify did not have before; None if nobody looked.
     :param not_in_source: records that Voucherify has and that no valid row has; None if nobody looked.
-    :param verified: records that were read back and are as they were sent; None without ``verify``.
+    :param verified: records that were read back and are as they were sent, or, of a drift report, as the source has
+        them; None if none were read back.
     :param differing: records that were read back and are otherwise.
     :param missing: records that were not there when they were to be read back.
-    :param preview: of a dry run that compares with Voucherify, the first records that would change, each with ``id``,
-        ``change`` (``create`` or ``update``) and ``fields``: by name what was ``found`` and what would be ``sent``.
+    :param preview: the first records that differ from what Voucherify has, each with ``id``, ``change`` and ``fields``:
+        by name what was ``found`` and what would be ``sent``. ``change`` is ``create`` or ``update`` for a dry run that
+        compares, and ``missing``, ``differs`` or ``not_in_source`` for a drift report.
     :param values_not_cleared: values that Voucherify still has although the source no longer has them, since missing
         values are not sent (``null_policy``), of records that were confirmed or have not changed. None without a state.
     :param failed_async_action_ids: of the async actions, the ones that failed as a whole.
@@ -169,17 +172,24 @@ class SyncSummary(BaseModel):
         """Return the same without what names records or quotes what is in them, for those who only count."""
         return self.model_dump(mode="json", exclude={"failures", "reasons", "newly_failed_ids", "preview"})
 
+    @property
+    def is_drift_report(self) -> bool:
+        """Whether the rows were compared with what Voucherify has, and none was sent."""
+        return self.verified is not None and self.succeeded is None
+
     def counts(self) -> dict[str, int]:
         """
         Return how many rows had each outcome, without those that none had.
 
-        ``written`` stands for ``updated`` and ``created`` if Voucherify does not tell them apart.
+        ``written`` stands for ``updated`` and ``created`` if Voucherify does not tell them apart. The rows of a drift
+        report are ``verified``, ``differing`` or ``missing``.
         """
         is_split = self.updated is not None and self.created is not None
         left_out = {"succeeded"} if is_split else {"updated", "created"}
+        names = (*COMPARED, *OUTCOMES) if self.is_drift_report else OUTCOMES
         return {
             "written" if name == "succeeded" else name: count
-            for name in OUTCOMES
+            for name in names
             if name not in left_out and (count := getattr(self, name))
         }
 

@@ -36,7 +36,8 @@ def lines_of(summary: SyncSummary, most: int | None, *, link: bool) -> list[str]
     warnings = [f"Warning: {_on_one_line(line)}" for line in (summary.warning or "").split("\n") if line]
     reasons = [_reason_line(reason) for reason in _by_count(_unexpected(summary))]
     pages = {"Run": summary.page_url, "Log": summary.log_url} if link else {}
-    end = [*what_now(summary), *(f"{name}: {url}" for name, url in pages.items() if url)]
+    end = [*filter(None, [read_back_line(summary)]), *what_now(summary)]
+    end += [*(f"{name}: {url}" for name, url in pages.items() if url)]
     if most is not None:
         room = most - 1 - len(end)
         for_reasons = min(len(reasons), max(room - len(warnings), room - MAX_WARNINGS))
@@ -84,19 +85,28 @@ def what_now(summary: SyncSummary) -> Iterator[str]:
     elif summary.failed_async_action_ids:
         whole = len(summary.failed_async_action_ids)
         yield f"Nothing to do yet: {whole:,} async actions failed as a whole; a retry or the next run sends them again"
-    if summary.verified is not None:
-        yield _verified_line(summary)
     if summary.report_uri and failed:
         others = ", and those that have failed too often in set_aside.jsonl" if _set_aside(summary) else ""
         yield f"All of them: {_on_one_line(summary.report_uri)}/failures.jsonl{others}"
 
 
-def _verified_line(summary: SyncSummary) -> str:
-    others = {"differ": summary.differing, "are missing": summary.missing}
-    told = [f"{summary.verified:,} are as they were sent"]
-    told += [f"{count:,} {what}" for what, count in others.items() if count]
-    line = f"Read back: {', '.join(told)}"
-    if summary.report_uri and summary.not_as_sent:
+def read_back_line(summary: SyncSummary) -> str | None:
+    """Say how what was read back compares with the source or with what was sent; None if nothing was read back."""
+    if summary.verified is None:
+        return None
+    if summary.is_drift_report:
+        what, same = "At Voucherify", "as in the source"
+        others = {
+            "different": summary.differing,
+            "missing": summary.missing,
+            "that the source does not have": summary.not_in_source,
+        }
+    else:
+        what, same = "Read back", "are as they were sent"
+        others = {"differ": summary.differing, "are missing": summary.missing}
+    told = [f"{count:,} {kind}" for kind, count in others.items() if count]
+    line = f"{what}: {', '.join([f'{summary.verified:,} {same}', *told])}"
+    if summary.report_uri and told:
         line += f": {_on_one_line(summary.report_uri)}/differences.jsonl"
     return line
 

@@ -25,7 +25,9 @@ def exceeded_limits(summary: SyncSummary, limits: Limits, parameter: str) -> lis
     expected = sum(expected_failures(summary, limits.expected_keys).values())
     failed = max(0, (summary.failed or 0) + summary.refused - expected)
     rows = summary.rows_read if summary.rows_read is not None else summary.submitted
-    tried = (summary.submitted or 0) + summary.refused - expected
+    compared = summary.not_as_sent + (summary.verified or 0)
+    tried = (compared if summary.is_drift_report else summary.submitted or 0) + summary.refused - expected
+    sent_or_compared = "compared" if summary.is_drift_report else "sent"
     besides = f", besides {expected:,} that were expected to" if expected else ""
     created = summary.created_at_least if summary.created is None else summary.created
     least = "at least " if summary.created is None else ""
@@ -33,7 +35,8 @@ def exceeded_limits(summary: SyncSummary, limits: Limits, parameter: str) -> lis
         "failed": (failed, f"{failed:,} of {rows or failed:,} rows failed or were refused{besides}"),
         "failed_ratio": (
             failed / tried if tried else 0,
-            f"{failed / (tried or 1):.2%} of {tried:,} rows that were sent or refused failed or were refused{besides}",
+            f"{failed / (tried or 1):.2%} of {tried:,} rows that were {sent_or_compared} or refused failed or were "
+            f"refused{besides}",
         ),
         "created": (created, f"{least}{created:,} records were created"),
         "not_reported": (
@@ -42,8 +45,9 @@ def exceeded_limits(summary: SyncSummary, limits: Limits, parameter: str) -> lis
         ),
         "differing": (
             summary.not_as_sent,
-            f"{summary.not_as_sent:,} of {summary.not_as_sent + (summary.verified or 0):,} records that were read back "
-            f"are not as they were sent ({summary.missing or 0:,} of them are missing)",
+            f"{summary.not_as_sent:,} of {compared:,} records that were read back are not as "
+            + ("the source has them" if summary.is_drift_report else "they were sent")
+            + f" ({summary.missing or 0:,} of them are missing)",
         ),
         "superseded": (
             summary.superseded,

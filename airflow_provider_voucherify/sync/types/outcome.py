@@ -26,6 +26,9 @@ Outcome = Literal[
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 """All kinds, in the order in which they are shown. A summary counts each of them under its name."""
 
+COMPARED = ("verified", "differing", "missing")
+"""What the rows of a drift report are beside that which Voucherify has, in the order in which they are shown."""
+
 RUN_COUNTS = (
     *("rows_read", "submitted", *OUTCOMES),
     *("values_not_cleared", "removed_to_mark", "requests", "bytes_sent", "resubmitted"),

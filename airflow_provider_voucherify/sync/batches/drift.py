@@ -1,0 +1,55 @@
+"""What differs between a source and Voucherify, counted and named; nothing of it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from airflow_provider_voucherify.sync.batches.compared_plan import ComparedItems
+from airflow_provider_voucherify.sync.comparison.differences import Differences
+from airflow_provider_voucherify.sync.comparison.found_records import FoundRecords
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """
+    The rows of a source that could be sent, by what Voucherify has of them.
+
+    :param verified: rows whose record is the same there.
+    :param differing: rows whose record is otherwise.
+    :param missing: rows whose record is not there.
+    :param not_in_source: records that are there and that none of these rows has.
+    """
+
+    verified: int
+    differing: int
+    missing: int
+    not_in_source: int
+
+
+def find_drift(rows: Iterable[ComparedItems], found: FoundRecords, differences: Differences) -> Drift:
+    """
+    Compare a source with what Voucherify has.
+
+    :param rows: of the source, compared.
+    :param differences: gets the records that differ or are missing, and then those that are not in the source, if
+        there is room for them.
+    """
+    counts = {"same": 0, "different": 0, "absent": 0}
+    for some in rows:
+        found.note_present(some.ids)
+        for place, comparison in enumerate(some.comparisons):
+            if place in some.superseded:
+                continue
+            counts[comparison] += 1
+            if comparison == "absent":
+                differences.add(some.ids[place], "missing", ())
+            elif comparison == "different":
+                fields = found.differences(some.ids[place], some.records[place]) if differences.has_room else ()
+                differences.add(some.ids[place], "differs", fields)
+    for record_id in found.others():
+        if not differences.has_room:
+            break
+        differences.add(record_id, "not_in_source", ())
+    not_in_source = found.number - counts["same"] - counts["different"]
+    return Drift(counts["same"], counts["different"], counts["absent"], not_in_source)
