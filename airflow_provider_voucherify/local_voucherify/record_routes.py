@@ -20,7 +20,7 @@ from airflow_provider_voucherify.local_voucherify.endpoints import (
     LIST_ACTIVITY,
     LIST_REDEEMABLES,
     LISTS,
-    REMOVE_CUSTOMER,
+    REMOVALS,
     CsvImportEndpoint,
 )
 from airflow_provider_voucherify.local_voucherify.misbehaviour import SUBMIT_PATHS
@@ -95,9 +95,9 @@ def _single(project: Project, resource: str) -> Handler:
                 return _json(records.get(identifier))
             case "PUT", _:
                 return _json(records.update(identifier, await _object(request)))
-            case "DELETE", "customers":
+            case "DELETE", _:
                 records.remove(identifier)
-                return Response(status_code=REMOVE_CUSTOMER.status)
+                return Response(status_code=REMOVALS[resource].status)
             case "POST", "vouchers":
                 return _json(records.create_voucher(identifier, await _object(request)))
         raise errors.http_error(405)
