@@ -45,10 +45,12 @@ def wrong_region(right_url: str, answer: str) -> ApiError:
     """
     Return the error to a project of another region: the 403 of 2023 that names the right URL, or a bare 401 or 403.
 
-    :param answer: ``403_with_url``, whose wording is ours, ``403`` or ``401``.
+    :param answer: ``403_with_url``, whose wording is ours, or ``403``, ``401``, ``404``.
     """
     if answer == "401":
         return unauthorized()
+    if answer == "404":
+        return http_error(404)
     if answer == "403":
         return _documented(403, "forbidden", "Forbidden", "Project is bound to different region")
     return _documented(

@@ -14,7 +14,7 @@ from airflow_provider_voucherify.local_voucherify.endpoints import MAX_BODY_BYTE
 ResultShape = Literal["full", "errors_only", "legacy", "no_report", "several_reports"]
 MetadataMode = Literal["merge", "replace"]
 MissingVouchers = Literal["done", "failed", "refused"]
-RetryHeader = Literal["next_call", "period_end"]
+RetryHeader = Literal["next_call", "period_end", "absent"]
 NullMember = Literal["stored", "removed", "kept", "failed"]
 NullMetadata = Literal["failed", "cleared", "kept", "stored"]
 WrongRecord = Literal["failed", "refused"]
@@ -26,7 +26,8 @@ Taken = Literal["accepted", "refused"]
 QueueScope = Literal["project", "type", "none"]
 ReportFormat = Literal["csv", "semicolons", "tabs", "json", "json_lines"]
 ReportColumns = Literal["names", "titles"]
-WrongRegion = Literal["403_with_url", "403", "401"]
+WrongRegion = Literal["403_with_url", "403", "401", "404"]
+Compressed = Literal["accepted", "refused", "misread"]
 
 Limit = tuple[int, float]
 """A rate limit: the number of calls, and the period in seconds."""
@@ -214,15 +215,17 @@ class Options:
     )
     report_expiry_told: bool = field(default=True, metadata=_flag("whether a result says until when its reports last"))
     csv_imports_are_bulk: bool = field(default=False, metadata=_flag("whether a CSV import counts as a bulk call"))
-    compressed_bodies: Taken = field(
-        default="refused", metadata=_flag("what is done with bodies compressed by gzip", choices=get_args(Taken))
+    compressed_bodies: Compressed = field(
+        default="refused",
+        metadata=_flag("what is done with bodies compressed by gzip", choices=get_args(Compressed)),
     )
     wrong_region_answer: WrongRegion = field(
         default="403_with_url",
         metadata=_flag("answer to calls in another region than the project's", choices=get_args(WrongRegion)),
     )
     missing_scope_status: int = field(
-        default=403, metadata=_flag("HTTP status if a token lacks a scope", int, choices=(403, 401))
+        default=403,
+        metadata=_flag("HTTP status if a token lacks a scope; 200 serves the call", int, choices=(403, 401, 200)),
     )
     clock: Callable[[], float] = time.time
 

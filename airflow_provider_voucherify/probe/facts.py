@@ -82,9 +82,9 @@ class Facts(dict[str, "Answered | Missing"]):
         super().__init__()
         self.limits: list[Limits] = []
 
-    def answered(self, step: str) -> Answered:
+    def any_answer(self, step: str) -> Answered:
         """
-        Return the answer to a step.
+        Return the answer to a step, whatever it is.
 
         :raises NoReading: it has none.
         """
@@ -92,6 +92,18 @@ class Facts(dict[str, "Answered | Missing"]):
         if isinstance(fact, Missing):
             raise NoReading(fact.why, fact.asked)
         return fact
+
+    def answered(self, step: str) -> Answered:
+        """
+        Return the answer to a step.
+
+        :raises NoReading: it has none, or one that says nothing of what was sent: the credentials may not do it, or
+            something failed on the way.
+        """
+        answer = self.any_answer(step)
+        if answer.status in (401, 402, 403, 408, 429) or answer.status >= 500:
+            raise NoReading(f"answered with {answer}", asked=True)
+        return answer
 
     def action(self, request: str) -> Mapping[str, Any]:
         """

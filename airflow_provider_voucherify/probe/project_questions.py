@@ -102,13 +102,15 @@ def _queue(facts: Facts) -> Observation:
         raise NoReading("every action had ended before the next one was queued", asked=True)
     same = [waited for is_same, waited in waits if is_same]
     across = [waited for is_same, waited in waits if not is_same]
-    if all(same) and all(across):
-        kind = "project" if across else "type"
+    if not all(same):
+        kind = "none"
+    elif same and across:
+        kind = "project" if all(across) else "type"
     else:
-        kind = "type" if same and all(same) and not any(across) else "none"
+        raise NoReading("too few actions were queued behind others", asked=True)
     evidence = {
         "project": "whatever was queued behind another action began after that had ended",
-        "type": "only what was queued behind an action of its type began after that had ended",
+        "type": "what was queued behind an action of its type began after that had ended; of another type not always",
         "none": "actions began before earlier ones had ended, of the same type too",
     }
     return Observation(kind, evidence[kind])
@@ -231,7 +233,7 @@ def _retry_header(facts: Facts) -> Observation:
 
 
 def _other_region(facts: Facts) -> Observation:
-    answer = facts.answered("other region")
+    answer = facts.any_answer("other region")
     details = f"{answer.member.get('message')} {answer.member.get('details')}"
     named = answer.status == 403 and "://" in details
     reading = "403_with_url" if named else str(answer.status) if answer.refused else "served"
@@ -239,7 +241,7 @@ def _other_region(facts: Facts) -> Observation:
 
 
 def _missing_scope(facts: Facts) -> Observation:
-    answer = facts.answered("missing scope")
+    answer = facts.any_answer("missing scope")
     return Observation(str(answer.status) if answer.refused else "served", refusal(answer))
 
 

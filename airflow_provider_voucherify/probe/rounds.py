@@ -66,12 +66,14 @@ class Round:
     :param requests: bulk calls; all are queued before the first is waited for.
     :param results: names of requests whose finished action is read with its result.
     :param reads: records to read when all actions have finished.
+    :param needs_records: whether it is about records that the first round makes.
     """
 
     seeds: tuple[Step, ...] = ()
     requests: tuple[Step, ...] = ()
     results: tuple[str, ...] = ()
     reads: tuple[Step, ...] = ()
+    needs_records: bool = False
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -106,14 +108,21 @@ class Rounds:
     def _id(self, resource: str, what: str = "record") -> str:
         return f"{self.prefix}{what}".upper() if resource == "vouchers" else f"{self.prefix}{what}"
 
+    def _own(self, resource: str, what: str = "record") -> Own:
+        return Own(resource, self._id(resource, what))
+
     def _customer(self, what: str) -> Own:
-        return Own("customers", self._id("customers", what))
+        return self._own("customers", what)
 
     def _bulk_updates(self) -> Round:
         """One request for each resource, and null in a member of metadata and in the place of all of it."""
         seeds = [self._seed(resource, "record", {"seeded": 1}) for resource in RESOURCES]
         requests = [
-            Step(f"{resource}/bulk", _bulk(resource, [{**self._key(resource), "metadata": {"bulk": 2}}]))
+            Step(
+                f"{resource}/bulk",
+                _bulk(resource, [{**self._key(resource), "metadata": {"bulk": 2}}]),
+                (self._own(resource),),
+            )
             for resource in RESOURCES
         ]
         reads = [self._read(resource, f"record after {resource}/bulk") for resource in RESOURCES]
@@ -121,7 +130,7 @@ class Rounds:
             one = what.replace(" ", "-")
             seeds.append(self._seed("customers", one, {"seeded": 1, "cleared": 2}))
             record = {"source_id": self._id("customers", one), "name": "Probe", "metadata": metadata}
-            requests.append(Step(what, _bulk("customers", [record])))
+            requests.append(Step(what, _bulk("customers", [record]), (self._customer(one),)))
             reads.append(self._read("customers", f"record after {what}", one))
         results = ("customers/bulk", "null member", "null metadata")
         return Round(tuple(seeds), tuple(requests), results, tuple(reads))
@@ -129,17 +138,21 @@ class Rounds:
     def _metadata_updates(self) -> Round:
         """One metadata update for the same record of each resource."""
         requests = tuple(
-            Step(f"{resource}/metadata", calls.bulk_metadata_update(resource, [self._id(resource)], {"shared": 4}))
+            Step(
+                f"{resource}/metadata",
+                calls.bulk_metadata_update(resource, [self._id(resource)], {"shared": 4}),
+                (self._own(resource),),
+            )
             for resource in RESOURCES
         )
         reads = tuple(self._read(resource, f"record after {resource}/metadata") for resource in RESOURCES)
-        return Round(requests=requests, results=("customers/metadata",), reads=reads)
+        return Round(requests=requests, results=("customers/metadata",), reads=reads, needs_records=True)
 
     def _failures(self) -> Round:
         """Records that are wrong, codes that do not exist or are written otherwise, and an id that is there twice."""
         good, bad, twice = self._customer("good"), self._customer("bad"), self._customer("twice")
         wrong = {"source_id": bad.id, "metadata": "not an object"}
-        code, unknown = self._id("vouchers"), Own("vouchers", self._id("vouchers", "unknown"))
+        code, unknown = self._id("vouchers"), self._own("vouchers", "unknown")
         codes = [{"code": code, "metadata": {"known": 5}}, {"code": unknown.id, "metadata": {"known": 5}}]
         same = [{"source_id": twice.id, "metadata": {"place": place}} for place in (1, 2)]
         other_case = [{"code": code.lower(), "metadata": {"other_case": 6}}]
@@ -154,7 +167,8 @@ class Rounds:
             self._read("vouchers", "record after other case"),
             self._read("customers", "record after same id twice", "twice"),
         )
-        return Round(requests=requests, results=tuple(step.name for step in requests), reads=reads)
+        results = tuple(step.name for step in requests)
+        return Round(requests=requests, results=results, reads=reads, needs_records=True)
 
     def _odd_requests(self) -> Round:
         """Empty lists, a compressed body, a CSV file."""
@@ -179,7 +193,7 @@ class Rounds:
         return {"code" if resource == "vouchers" else "source_id": self._id(resource)}
 
     def _seed(self, resource: str, what: str, metadata: dict[str, int]) -> Step:
-        own = Own(resource, self._id(resource, what))
+        own = self._own(resource, what)
         call: Call[Any]
         if resource == "customers":
             call = customers.create_customer({"source_id": own.id, "metadata": metadata})

@@ -96,8 +96,12 @@ class Run:
     def _carry_out(self, one: Round) -> None:
         counter = self._client.counter
         new = one.own - self._own.keys()
+        why = None
         if counter.left < one.calls + len(new):
             why = f"it takes {one.calls + len(new)} calls, and {max(0, counter.left)} are left"
+        elif one.needs_records and not self._own:
+            why = "it is about records that were not made"
+        if why is not None:
             self.facts.update({step.name: Missing(why, asked=False) for step in one.steps})
             return
         counter.reserved += len(new)

@@ -66,7 +66,7 @@ def observed(answers: Answers, facts: Facts, settings: ConnectionSettings, *, ca
             for question, seen in answers
         ],
         "facts": {name: _fact(fact) for name, fact in facts.items() if name != "the first call"},
-        "limits": [[one.kind, one.headers.limit, one.headers.remaining, one.headers.type] for one in facts.limits],
+        "limits": [f"{one.kind}: {one.headers.remaining} of {one.headers.limit} left" for one in facts.limits],
     }
     return without_secrets(json.dumps(content, indent=1, ensure_ascii=False), settings) + "\n"
 
