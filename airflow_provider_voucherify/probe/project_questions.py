@@ -349,8 +349,8 @@ QUESTIONS = (
         {
             "403_with_url": "403 with the right URL",
             "403": "403 without it",
-            "401": "401",
-            "404": "404",
+            "401": "",
+            "404": "",
             "served": "it is served",
         },
         _other_region,
@@ -360,7 +360,7 @@ QUESTIONS = (
     Question(
         "What is the answer if a token lacks a scope?",
         "with OAuth, customers are asked for with a token for async actions",
-        {"403": "403", "401": "401", "served": "it is served"},
+        {"403": "", "401": "", "served": "it is served"},
         _missing_scope,
         "OAuth",
         "whether a missing scope is a 401 or a 403",

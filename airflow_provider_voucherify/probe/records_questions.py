@@ -12,7 +12,7 @@ _MERGE = {
     "replaced": "members that were not sent are gone",
 }
 _STATUS = ("DONE/SUCCESS", "DONE/FAILED", "DONE/UNKNOWN", "DONE/none", "FAILED/FAILED")
-_WORDS = dict.fromkeys(_STATUS, "status and operation status")
+_WORDS = dict.fromkeys(_STATUS, "")
 _TAKEN = {"accepted": "an async action is queued", "refused": "the request is an error"}
 
 
@@ -195,7 +195,7 @@ QUESTIONS = (
         "whether one bad record still refuses",
     ),
     Question(
-        "Which status has a partly failed update?",
+        "Which status and operation status has a partly failed update?",
         "that request, or one with an unknown voucher code",
         _WORDS,
         _partial_status,
@@ -215,7 +215,7 @@ QUESTIONS = (
         "which `status` and `operation_status` a partly failed",
     ),
     Question(
-        "Which status has an update whose every record failed?",
+        "Which status and operation status has an update whose every record failed?",
         "`customers/bulk/async` gets the wrong record alone",
         _WORDS,
         _total_status,
@@ -223,7 +223,7 @@ QUESTIONS = (
         "which a failed one has",
     ),
     Question(
-        "Have results of `metadata/async` counts?",
+        "Do results of `metadata/async` have counts?",
         "the result of `customers/metadata/async` is read",
         {"counts": "they do", "errors_only": "they have errors alone"},
         _metadata_result,

@@ -31,7 +31,7 @@ def table(answers: Answers) -> str:
     rows = [("question", "observation", "evidence", "line of limits.md"), ("---",) * 4]
     for question, seen in answers:
         meaning = question.readings.get(seen.reading)
-        observation = f"`{seen.reading}`: {meaning}" if meaning not in (None, seen.reading) else f"`{seen.reading}`"
+        observation = f"`{seen.reading}`: {meaning}" if meaning else f"`{seen.reading}`"
         rows.append((question.name, observation, seen.evidence, f"{question.section}: {question.line} …"))
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows)
 

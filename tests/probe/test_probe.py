@@ -323,24 +323,26 @@ def test_slow_answers_are_waited_for(open_shop: Open, tmp_path: Path) -> None:
     assert run_probe(server, tmp_path / "observed.json", "--yes").status == 0
 
 
-def test_the_module_is_a_command(open_shop: Open, tmp_path: Path) -> None:
-    server = open_shop()
-    with started(server, tmp_path / "observed.json") as process:
-        output, errors = process.communicate(timeout=60)
+@pytest.mark.needs_airflow("3.2", "providers have no commands of Airflow's before")
+def test_airflow_has_the_command(
+    open_shop: Open, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from airflow.cli.cli_parser import get_parser
 
-    assert process.returncode == 1, errors
-    assert f"Nothing was done. With --yes the probe asks the project at {server.base_url}" in output
+    monkeypatch.setenv("AIRFLOW_CONN_SANDBOX", connection_of(server := open_shop()))
+    given = get_parser().parse_args(["voucherify", "probe", "--conn-id", "sandbox"])
+
+    with pytest.raises(SystemExit) as ended:
+        given.func(given)
+
+    assert ended.value.code == 1
+    assert f"With --yes the probe asks the project at {server.base_url}" in capsys.readouterr().out
 
 
 @pytest.mark.needs_airflow("3.2", "providers have no commands of Airflow's before")
-@pytest.mark.parametrize("flags", [["--help"], []])
-def test_airflow_has_the_command(open_shop: Open, flags: list[str]) -> None:
+def test_airflow_s_own_command_line_shows_its_help() -> None:
     airflow = Path(sys.executable).with_name("airflow")
-    environment = {**os.environ, "AIRFLOW_CONN_VOUCHERIFY_DEFAULT": connection_of(open_shop())}
+    done = subprocess.run([airflow, "voucherify", "probe", "--help"], capture_output=True, text=True, timeout=180)
 
-    done = subprocess.run(
-        [airflow, "voucherify", "probe", *flags], env=environment, capture_output=True, text=True, timeout=120
-    )
-
-    assert done.returncode == (0 if flags else 1), done.stderr
-    assert ("--allow-production" if flags else "Nothing was done.") in done.stdout
+    assert done.returncode == 0, done.stderr
+    assert "--allow-production" in done.stdout
