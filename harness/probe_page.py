@@ -18,7 +18,7 @@ from airflow_provider_voucherify.probe.writing import table
 from harness import ROOT
 
 PAGE = ROOT / "docs" / "probe.md"
-ACTION_SECONDS = 0.1
+ACTION_SECONDS = 0.2
 """Not the stand-in's default of 0: actions that end at once show nothing of the queue."""
 
 _TABLE = re.compile(r"^\| question \|.*?\n(?!\|)", re.MULTILINE | re.DOTALL)

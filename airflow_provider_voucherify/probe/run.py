@@ -58,6 +58,7 @@ class Run:
         self._client, self._rounds, self._pace, self._other_region = client, rounds, pace, other_region
         self._own: dict[Own, None] = {}
         self._running: dict[str, str] = {}
+        self._late: dict[str, str] = {}
         self._queueing = False
 
     def first_call(self) -> Answered | Missing:
@@ -140,6 +141,8 @@ class Run:
         waited = sum(self._pace.pauses)
         for name in self._running.values():
             self.facts[f"action of {name}"] = Missing(f"its action did not finish in {waited:.0f} s", asked=True)
+        self._late |= self._running
+        self._running.clear()
 
     def _poll(self) -> bool:
         """Note which actions have finished, and say whether any in the list, of whomever, has not."""
@@ -148,19 +151,21 @@ class Run:
         listed = [one for one in actions if isinstance(one, dict)] if isinstance(actions, list) else []
         unfinished = [one for one in listed if one.get("status") not in ("DONE", "FAILED")]
         for action in listed:
-            if action not in unfinished and action.get("id") in self._running:
-                name = self._running.pop(action["id"])
+            if action in unfinished:
+                continue
+            self._late.pop(action.get("id", ""), None)
+            if (name := self._running.pop(action.get("id", ""), None)) is not None:
                 self.facts[f"action of {name}"] = Answered(200, action)
         return bool(unfinished) or not isinstance(actions, list)
 
     def _wait_for_running(self) -> None:
         """Wait for actions that could bring a record back after it was removed."""
-        if self._own and (self._running or self._queueing):
+        if self._own and (self._running or self._late or self._queueing):
             for pause in self._pace.pauses[:CALLS_WHILE_REMOVING]:
                 time.sleep(pause)
                 if not self._poll():
                     break
-        self.still_running = list(self._running.values())
+        self.still_running = [*self._running.values(), *self._late.values()]
 
     def _read_action(self, name: str) -> None:
         """Read a finished action again, since the list shows no result."""

@@ -15,7 +15,7 @@ from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.probe.command import parser, probe
 from airflow_provider_voucherify.probe.run import Pace
 
-QUICK = Pace(settle=0.0, pauses=(0.02, 0.1, 0.3, 1.0))
+QUICK = Pace(settle=0.0, pauses=(0.02, 0.1, 0.3, 1.0, 2.0))
 
 
 def settings_of(server: LocalVoucherify, conn_id: str = "voucherify_sandbox", **extra: Any) -> ConnectionSettings:

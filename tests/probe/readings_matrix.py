@@ -8,8 +8,8 @@ from typing import Any
 
 RESOURCES = ("customers", "products", "vouchers")
 STATUSES = ("DONE/SUCCESS", "DONE/FAILED", "DONE/UNKNOWN", "DONE/none", "FAILED/FAILED")
-BOTH = {"api_calls": (100, 3600.0), "bulk_api_calls": (50, 3600.0)}
-SLOW = {"action_seconds": 0.1}
+BOTH = {"api_calls": (100, 3600.0), "bulk_api_calls": (50, 3600.0), "bulk_calls_are_api_calls": True}
+SLOW = {"action_seconds": 0.2}
 
 NULL_MEMBER = "What does null do as a member of metadata?"
 NULL_METADATA = "What does null do as the whole metadata?"
@@ -117,10 +117,10 @@ def _reports() -> Iterator[Case]:
 def _the_project() -> Iterator[Case]:
     for reading in ("project", "type", "none"):
         yield Case(QUEUE, reading, {"queue_scope": reading, **SLOW})
-    yield Case(CUSTOMER_PAGES, "as_documented")
+    yield Case(CUSTOMER_PAGES, "as_documented", {"last_page_of_customers": None})
     yield Case(CUSTOMER_PAGES, "higher", {"last_page_of_customers": 100})
     yield Case(CUSTOMER_PAGES, "lower", {"last_page_of_customers": 98})
-    yield Case(PRODUCT_PAGES, "as_documented")
+    yield Case(PRODUCT_PAGES, "as_documented", {"last_page_of_products": None})
     yield Case(PRODUCT_PAGES, "higher", {"last_page_of_products": 1_000})
     yield Case(PRODUCT_PAGES, "lower", {"last_page_of_products": 99})
     yield Case(BULK_BUDGET, "both", BOTH)
@@ -128,10 +128,10 @@ def _the_project() -> Iterator[Case]:
     yield Case(BULK_BUDGET, "bulk_alone", {**BOTH, "bulk_calls_are_api_calls": False})
     same = {**BOTH, "bulk_api_calls": (100, 3600.0), "bulk_calls_are_api_calls": False}
     yield Case(BULK_BUDGET, "bulk_alone", same)
-    yield Case(BULK_BUDGET, "ordinary", {"api_calls": (100, 3600.0)})
-    nowhere = {"api_calls": (100, 3600.0), "bulk_calls_are_api_calls": False}
+    yield Case(BULK_BUDGET, "ordinary", {**BOTH, "bulk_api_calls": None})
+    nowhere = {**BOTH, "bulk_api_calls": None, "bulk_calls_are_api_calls": False}
     yield Case(BULK_BUDGET, "bulk_without_headers", nowhere)
-    yield Case(BULK_BUDGET, "no_headers")
+    yield Case(BULK_BUDGET, "no_headers", {"api_calls": None, "bulk_api_calls": None})
     yield Case(CSV_BUDGET, "bulk", {**BOTH, "csv_imports_are_bulk": True})
     yield Case(CSV_BUDGET, "ordinary", {**BOTH, "csv_imports_are_bulk": False})
     for reading in ("next_call", "period_end", "absent"):
