@@ -92,21 +92,22 @@ def probe(settings: ConnectionSettings, arguments: Namespace, pace: Pace | None 
     except OSError as error:
         print(f"{arguments.output} cannot be written: {error}", file=sys.stderr)
         return 1
-    with _sigterm_interrupts():
+    with _interrupted_by_signals():
         return _probe(settings, arguments, pace)
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does, so that records are removed then too."""
+def _interrupted_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGINT do what Ctrl-C does, also where a shell has let SIGINT be ignored: records are removed."""
     if current_thread() is not main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {one: signal.signal(one, signal.default_int_handler) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _probe(settings: ConnectionSettings, arguments: Namespace, pace: Pace | None) -> int:

@@ -161,9 +161,9 @@ class Run:
     def _wait_for_running(self) -> None:
         """Wait for actions that could bring a record back after it was removed."""
         if self._own and (self._running or self._late or self._queueing):
-            for pause in self._pace.pauses[:CALLS_WHILE_REMOVING]:
+            for pause in self._pace.pauses:
                 time.sleep(pause)
-                if not self._poll():
+                if self._client.counter.left <= len(self._own) or not self._poll():
                     break
         self.still_running = [*self._running.values(), *self._late.values()]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,3 +57,8 @@ def run_probe(
 def arguments(output: Path, *flags: str) -> Namespace:
     """Return what the command line makes of flags."""
     return parser().parse_args(["--output", str(output), *flags])
+
+
+if __name__ == "__main__":  # ``python -m tests.probe.probe_runs URL FILE``, to be interrupted
+    here = ConnectionSettings.build(application_id=APP_ID, secret_key=SECRET_KEY, host=sys.argv[1])
+    sys.exit(probe(here, arguments(Path(sys.argv[2]), "--yes"), QUICK))

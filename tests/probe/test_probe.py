@@ -159,12 +159,11 @@ def test_what_cannot_be_removed_is_told(open_shop: Open, tmp_path: Path, capsys:
 
 
 @contextmanager
-def started(server: LocalVoucherify, output: Path, *flags: str) -> Iterator[subprocess.Popen[str]]:
+def started(server: LocalVoucherify, output: Path) -> Iterator[subprocess.Popen[str]]:
     """Run the probe in a process of its own."""
-    command = [sys.executable, "-m", "airflow_provider_voucherify.probe", "--conn-id", "sandbox", *flags]
     with subprocess.Popen(
-        [*command, "--output", str(output)],
-        env={**os.environ, "AIRFLOW_CONN_SANDBOX": connection_of(server)},
+        [sys.executable, "-m", "tests.probe.probe_runs", server.base_url, str(output)],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -179,8 +178,8 @@ def connection_of(server: LocalVoucherify) -> str:
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_after_an_interrupt_nothing_is_left(open_shop: Open, tmp_path: Path, ending: signal.Signals) -> None:
-    server = open_shop(action_seconds=0.5)
-    with started(server, tmp_path / "observed.json", "--yes") as process:
+    server = open_shop(action_seconds=0.3)
+    with started(server, tmp_path / "observed.json") as process:
         while not server.actions:
             assert process.poll() is None
             time.sleep(0.02)
@@ -321,6 +320,26 @@ def test_slow_answers_are_waited_for(open_shop: Open, tmp_path: Path) -> None:
     server.misbehave("submit", Delay(0.2), times=2)
 
     assert run_probe(server, tmp_path / "observed.json", "--yes").status == 0
+
+
+def test_the_module_is_a_command() -> None:
+    command = [sys.executable, "-m", "airflow_provider_voucherify.probe", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    assert "--allow-production" in done.stdout
+
+
+def test_it_finds_the_connection_and_ends_with_a_status(
+    open_shop: Open, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SANDBOX", connection_of(server := open_shop()))
+
+    with pytest.raises(SystemExit) as ended:
+        main(["--conn-id", "sandbox"])
+
+    assert ended.value.code == 1
+    assert f"With --yes the probe asks the project at {server.base_url}" in capsys.readouterr().out
 
 
 @pytest.mark.needs_airflow("3.2", "providers have no commands of Airflow's before")
