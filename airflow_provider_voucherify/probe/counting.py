@@ -106,13 +106,11 @@ class CountingClient(VoucherifyClient):
         :param with_credentials: whether they may be sent, which they are to the connection's own hosts alone.
         """
         file = BytesIO()
+        settings = self.settings if with_credentials else _nowhere(self.settings)
         try:
             self.counter.take()
-            if with_credentials:
-                self.download(url, file)
-            else:
-                with VoucherifyClient(_nowhere(self.settings), retry=RetryPolicy(attempts=1)) as anonymous:
-                    anonymous.download(url, file)
+            with VoucherifyClient(settings, retry=RetryPolicy(attempts=1)) as client:
+                client.download(url, file)
         except CallsUsedUpError as error:
             return str(error)
         except VoucherifyError as error:

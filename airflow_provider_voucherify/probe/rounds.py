@@ -22,7 +22,11 @@ CALLS_WHILE_REMOVING = 3
 """Polls that are kept for the end, when actions may still be running."""
 
 CALLS_OUTSIDE_ROUNDS = 10
-"""The first call, two downloads of a report, four pages, another region, and a token with the call that it is for."""
+"""
+The first call, two downloads of a report, four pages, another region, and a token with the call that it is for.
+
+With OAuth there are two more tokens, for which the last pages are given up if every poll was needed.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,9 +76,8 @@ class Run:
         for one in self._rounds:
             self._carry_out(one)
         self._read_report()
-        for page in _PAGES:
-            self._ask(page)
         self._ask_elsewhere()
+        self._ask_all(_PAGES)
 
     def remove(self) -> list[Own]:
         """Remove every record that may have been made, and return those that are left."""
@@ -190,10 +189,10 @@ class Run:
 
     def _fetched(self, url: str) -> dict[str, object]:
         settings = self._client.settings
-        host = _host(url)
+        host = host_of(url)
         kind = "other_host"
         if settings.owns(url):
-            kind = "api_host" if host == _host(settings.base_url) else "download_host"
+            kind = "api_host" if host == host_of(settings.base_url) else "download_host"
         seen: dict[str, object] = {"host": host, "kind": kind}
         content = self._client.fetch(url, with_credentials=False)
         if isinstance(content, str):
@@ -220,7 +219,8 @@ class Run:
             self.facts[name] = client.ask(customers.list_customers(limit=1))
 
 
-def _host(url: str) -> str:
+def host_of(url: str) -> str:
+    """Return the host and port of a URL, without a user that is before them."""
     try:
         return urlsplit(url).netloc.rpartition("@")[2]
     except ValueError:

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_voucherify import __version__
-from airflow_provider_voucherify.client.redaction import redact, redacted_url
+from airflow_provider_voucherify.client.redaction import redact
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.models.endpoints import REGIONS
 from airflow_provider_voucherify.probe.answers import Observation, Question
 from airflow_provider_voucherify.probe.facts import Answered, Facts
 from airflow_provider_voucherify.probe.rounds import Own
+from airflow_provider_voucherify.probe.run import host_of
 
 Answers = Sequence[tuple[Question, Observation]]
 
@@ -84,7 +85,7 @@ def _fact(fact: object) -> dict[str, Any]:
 
 
 def _kept(value: Any) -> Any:
-    """Return the members of a body that may be shown; of lists of records their length alone, of URLs no query."""
+    """Return the members of a body that may be shown; of lists of records their length alone, of URLs the host."""
     if isinstance(value, Mapping):
         lists = {name: len(value[name]) for name in ("customers", "products") if isinstance(value.get(name), list)}
         return {
@@ -93,5 +94,5 @@ def _kept(value: Any) -> Any:
     if isinstance(value, list):
         return [_kept(member) for member in value]
     if isinstance(value, str) and "://" in value and " " not in value:
-        return redacted_url(value)
+        return f"{value.partition('://')[0]}://{host_of(value)}/…"
     return value

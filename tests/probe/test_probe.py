@@ -193,6 +193,30 @@ def test_after_an_interrupt_nothing_is_left(open_shop: Open, tmp_path: Path, end
     assert all(action.status(time.time()) == "DONE" for action in server.actions.values())
 
 
+def test_a_second_interrupt_leaves_records_and_names_them(
+    open_shop: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = open_shop()
+    asked = CountingClient.ask
+
+    def interrupted(client: CountingClient, call: Any, headers: Any = None) -> Any:
+        if client.counter.sent == 20:  # as long as nothing more is sent: while asking, and again while removing
+            raise KeyboardInterrupt
+        return asked(client, call, headers)
+
+    monkeypatch.setattr(CountingClient, "ask", interrupted)
+    probed = run_probe(server, tmp_path / "observed.json", "--yes")
+
+    left = [f"customers {one}" for one in server.customers]
+    left += [f"products {one}" for one in server.products] + [f"vouchers {one}" for one in server.vouchers]
+    named = capsys.readouterr().err
+    assert probed.status == 130
+    assert left
+    assert [
+        one for one in left if one not in probed.content["left"] or f"could not be removed: {one}" not in named
+    ] == []
+
+
 def test_without_yes_it_says_what_it_would_do(
     open_shop: Open, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -261,7 +285,7 @@ def test_no_secret_is_printed_or_written(
     said = capsys.readouterr()
     written = (tmp_path / "observed.json").read_text(encoding="utf-8")
     texts = said.out + said.err + written
-    secrets = [SECRET_KEY, APP_ID, *server.tokens, "token=", "cust_", "prod_", "aa_", "v-"]
+    secrets = [SECRET_KEY, APP_ID, *server.tokens, "token=", "/v1/reports/", "cust_", "prod_", "aa_", "v-"]
     assert [secret for secret in secrets if secret in texts] == []
     assert "invalid_payload" in written
     assert probed.content["auth_method"] == auth_method
