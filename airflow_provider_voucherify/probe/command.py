@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
@@ -87,10 +88,8 @@ def probe(settings: ConnectionSettings, arguments: Namespace, pace: Pace | None 
         return 1
     if not arguments.allow_production and (signs := list(signs_in_name(settings))):
         return _refuse(signs)
-    try:
-        Path(arguments.output).touch()
-    except OSError as error:
-        print(f"{arguments.output} cannot be written: {error}", file=sys.stderr)
+    if not os.access(Path(arguments.output).resolve().parent, os.W_OK):
+        print(f"{arguments.output} cannot be written", file=sys.stderr)
         return 1
     with _interrupted_by_signals():
         return _probe(settings, arguments, pace)

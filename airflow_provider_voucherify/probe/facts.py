@@ -49,6 +49,9 @@ class Missing:
     why: str
     asked: bool
 
+    def __str__(self) -> str:
+        return self.why
+
 
 class NoReading(PortableError):
     """

@@ -81,7 +81,7 @@ def without_secrets(text: str, settings: ConnectionSettings) -> str:
 def _fact(fact: object) -> dict[str, Any]:
     if isinstance(fact, Answered):
         return {"status": fact.status, "body": _kept(fact.body)}
-    return {"missing": str(getattr(fact, "why", fact))}
+    return {"missing": str(fact)}
 
 
 def _kept(value: Any) -> Any:

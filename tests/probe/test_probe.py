@@ -303,6 +303,16 @@ def test_a_connection_that_does_not_work_is_told(
     assert len(server.received) == 1
 
 
+def test_a_folder_that_is_not_there_is_told_before_anything_is_asked(
+    open_shop: Open, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = open_shop()
+
+    assert run_probe(server, tmp_path / "nowhere" / "observed.json", "--yes").status == 1
+    assert "observed.json cannot be written" in capsys.readouterr().err
+    assert server.received == []
+
+
 def test_credentials_go_to_no_host_that_is_not_voucherify_s(
     open_shop: Open, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
