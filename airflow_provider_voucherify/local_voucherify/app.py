@@ -7,8 +7,9 @@ Paths, scopes, statuses and shapes are the contract's; what credentials permit i
 
 from __future__ import annotations
 
+import gzip
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC
 from email.utils import formatdate
 from typing import Any
@@ -23,7 +24,6 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from airflow_provider_voucherify.local_voucherify import errors
-from airflow_provider_voucherify.local_voucherify.actions import ReportFile
 from airflow_provider_voucherify.local_voucherify.contract import Operation
 from airflow_provider_voucherify.local_voucherify.endpoints import (
     GET_ACTION,
@@ -47,7 +47,9 @@ from airflow_provider_voucherify.local_voucherify.misbehaviour import (
     Misbehaviours,
     path_for_faults,
 )
+from airflow_provider_voucherify.local_voucherify.options import Options
 from airflow_provider_voucherify.local_voucherify.record_routes import record_routes
+from airflow_provider_voucherify.local_voucherify.report_files import MEDIA_TYPES
 from airflow_provider_voucherify.local_voucherify.requests_log import (
     Received,
     RequestsLog,
@@ -149,7 +151,7 @@ class VoucherifyApp:
 
     def _limit_headers(self, path: str, *, refused: bool) -> list[tuple[bytes, bytes]]:
         project = self._project
-        headers = project.limits.headers(project.now(), bulk=path in SUBMIT_PATHS, refused=refused)
+        headers = project.limits.headers(project.now(), bulk=_is_bulk(path, project.options), refused=refused)
         return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
@@ -225,8 +227,9 @@ class _Routes:
         token = self._project.tokens.live(value, self._project.now()) if scheme.lower() == "bearer" else None
         if token is None:
             raise errors.unauthorized()
-        if scope is not None and not token.permits(scope):
-            raise errors.missing_permission(scope)
+        status = self._project.options.missing_scope_status
+        if scope is not None and status != 200 and not token.permits(scope):
+            raise errors.missing_permission(scope, status)
 
     def _permit_file(self, request: Request, scope: str | None) -> None:
         """Accept a request for an export's file; without a scope nothing but the region matters."""
@@ -241,10 +244,10 @@ class _Routes:
 
     def _require_region(self) -> None:
         if (right_url := self._project.options.right_url) is not None:
-            raise errors.wrong_api_endpoint(right_url)
+            raise errors.wrong_region(right_url, self._project.options.wrong_region_answer)
 
     def _count_call(self, request: Request) -> None:
-        bulk = request.url.path in SUBMIT_PATHS
+        bulk = _is_bulk(request.url.path, self._project.options)
         if not self._project.limits.take(self._project.now(), bulk=bulk):
             raise errors.too_many_requests()
 
@@ -253,11 +256,25 @@ class _Routes:
     def _submit_route(self, endpoint: BulkEndpoint) -> Route:
         async def submit(request: Request) -> Response:
             _require_content_type(request, _JSON)
-            payload = read_payload(endpoint, await request.body())
+            payload = read_payload(
+                endpoint, await self._body(request), takes_no_ids=self._project.options.empty_ids == "accepted"
+            )
+            self._project.refuse(endpoint, payload)
             action = self._project.schedule(endpoint, payload, errors.new_request_id())
             return _json({"async_action_id": action.id}, endpoint.operation.status)
 
         return self._route(endpoint.operation, submit)
+
+    async def _body(self, request: Request) -> bytes:
+        body = await request.body()
+        if request.headers.get("content-encoding") != "gzip":
+            return body
+        match self._project.options.compressed_bodies:
+            case "accepted":
+                return gzip.decompress(body)
+            case "misread":
+                return b"[]"
+        return body
 
     # Async actions
 
@@ -282,7 +299,8 @@ class _Routes:
             raise errors.unauthorized()
         if self._project.now() >= file.available_till:
             raise errors.http_error(options.expired_report_status)
-        return StreamingResponse(_csv_bytes(file), media_type="text/csv")
+        chunks = _one_by_one(file.chunks(options.report_format, options.report_columns))
+        return StreamingResponse(chunks, media_type=MEDIA_TYPES[options.report_format])
 
     # Metadata schemas
 
@@ -334,9 +352,13 @@ def _found(content: dict[str, Any] | None, resource_type: str, resource_id: str)
     return _json(content)
 
 
-async def _csv_bytes(file: ReportFile) -> AsyncIterator[bytes]:
-    for chunk in file.csv_chunks():
-        yield chunk.encode()
+async def _one_by_one(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+def _is_bulk(path: str, options: Options) -> bool:
+    return path in SUBMIT_PATHS or (options.csv_imports_are_bulk and path.endswith("/importCSV"))
 
 
 def _require_content_type(request: Request, expected: str) -> None:
