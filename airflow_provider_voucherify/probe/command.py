@@ -165,17 +165,15 @@ def _plan(settings: ConnectionSettings, arguments: Namespace) -> Iterator[str]:
 
 def _other_region(settings: ConnectionSettings, given: str | None) -> str | None:
     """
-    Return the base URL of a region that the project is not in, None if there is none to ask.
+    Return the base URL of the region that is to be asked although the project is not in it; None for none.
 
     :raises VoucherifyConfigurationError: credentials must not be sent there.
     """
     from airflow_provider_voucherify.client.settings import ConnectionSettings
-    from airflow_provider_voucherify.models.endpoints import REGIONS
     from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 
     if given is None:
-        others = [url for url in REGIONS.values() if url != settings.base_url]
-        return others[0] if len(others) < len(REGIONS) else None
+        return None
     key = settings.secret_key.get_secret_value()
     url = ConnectionSettings.build(application_id=settings.application_id, secret_key=key, host=given).base_url
     host = urlsplit(url).hostname or ""
