@@ -48,7 +48,7 @@ from airflow_provider_voucherify.local_voucherify.misbehaviour import (
     path_for_faults,
 )
 from airflow_provider_voucherify.local_voucherify.options import Options
-from airflow_provider_voucherify.local_voucherify.record_routes import record_routes
+from airflow_provider_voucherify.local_voucherify.record_routes import json_answer, record_routes
 from airflow_provider_voucherify.local_voucherify.report_files import MEDIA_TYPES
 from airflow_provider_voucherify.local_voucherify.requests_log import (
     Received,
@@ -145,7 +145,7 @@ class VoucherifyApp:
 
         if body.content is None:
             refusal = errors.body_too_large(self._project.options.max_body_bytes)
-            await _json(refusal.body, refusal.status)(scope, receive_body, send_with_limits)
+            await json_answer(refusal.body, refusal.status)(scope, receive_body, send_with_limits)
         else:
             await self._routes(scope, receive_body, send_with_limits)
 
@@ -261,7 +261,7 @@ class _Routes:
             )
             self._project.refuse(endpoint, payload)
             action = self._project.schedule(endpoint, payload, errors.new_request_id())
-            return _json({"async_action_id": action.id}, endpoint.operation.status)
+            return json_answer({"async_action_id": action.id}, endpoint.operation.status)
 
         return self._route(endpoint.operation, submit)
 
@@ -281,7 +281,7 @@ class _Routes:
     async def _list_actions(self, request: Request) -> Response:
         page = self._project.actions_page(_read_limit(request), _read_end_date(request))
         answer = {"object": "list", "data_ref": "async_actions", "async_actions": page.actions}
-        return _json({**answer, "has_more": page.has_more})
+        return json_answer({**answer, "has_more": page.has_more})
 
     async def _get_action(self, request: Request) -> Response:
         action_id = request.path_params["asyncActionId"]
@@ -307,7 +307,7 @@ class _Routes:
     async def _list_schemas(self, request: Request) -> Response:
         """Answer with ``schemas`` as the contract describes, though it then requires ``data``, which it does not."""
         schemas = self._project.schemas_wire()
-        return _json({"object": "list", "data_ref": "schemas", "schemas": schemas, "total": len(schemas)})
+        return json_answer({"object": "list", "data_ref": "schemas", "schemas": schemas, "total": len(schemas)})
 
     async def _get_schema(self, request: Request) -> Response:
         related_object = request.path_params["resource"]
@@ -323,7 +323,7 @@ class _Routes:
         if not scope.split() or not SCOPES.issuperset(scope.split()):
             raise errors.oauth_error("invalid_scope", f"Invalid scope: {scope}")
         now = self._project.now()
-        return _json(self._project.tokens.issue(scope, now).wire(self._project.options.app_id, now))
+        return json_answer(self._project.tokens.issue(scope, now).wire(self._project.options.app_id, now))
 
     async def _introspect_token(self, request: Request) -> Response:
         form = await _read_form(request)
@@ -332,8 +332,8 @@ class _Routes:
         now = self._project.now()
         token = self._project.tokens.live(form["access_token"], now)
         if token is None:
-            return _json({"active": False})  # the vendor's example; the contract requires the token's members too
-        return _json({**token.wire(self._project.options.app_id, now), "active": True})
+            return json_answer({"active": False})  # the vendor's example; the contract requires the token's members too
+        return json_answer({**token.wire(self._project.options.app_id, now), "active": True})
 
     async def _revoke_token(self, request: Request) -> Response:
         form = await _read_form(request)
@@ -341,15 +341,10 @@ class _Routes:
         return Response(status_code=REVOKE_TOKEN.status if revoked else 404)
 
 
-def _json(content: Any, status: int = 200) -> Response:
-    body = b"" if content is None else msgspec.json.encode(content)
-    return Response(body, status, media_type=f"{_JSON}; charset=utf-8")
-
-
 def _found(content: dict[str, Any] | None, resource_type: str, resource_id: str) -> Response:
     if content is None:
         raise errors.not_found(resource_type, resource_id)
-    return _json(content)
+    return json_answer(content)
 
 
 async def _one_by_one(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
@@ -395,10 +390,10 @@ def _read_end_date(request: Request) -> float | None:
 async def _answer_api_error(_: Request, error: Exception) -> Response:
     if not isinstance(error, errors.ApiError):
         raise error
-    return _json(error.body, error.status)
+    return json_answer(error.body, error.status)
 
 
 async def _answer_http_exception(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return _json(errors.http_error(error.status_code).body, error.status_code)
+    return json_answer(errors.http_error(error.status_code).body, error.status_code)

@@ -148,5 +148,6 @@ async def read_object(request: Request) -> Wire:
 
 
 def json_answer(content: Any, status: int = 200) -> Response:
-    """Return an answer with a JSON body."""
-    return Response(msgspec.json.encode(content), status, media_type="application/json; charset=utf-8")
+    """Return an answer with a JSON body, an empty one for None."""
+    body = b"" if content is None else msgspec.json.encode(content)
+    return Response(body, status, media_type="application/json; charset=utf-8")
