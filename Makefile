@@ -17,7 +17,7 @@ FUZZ_INSTALLED := $(VENV)/.installed-fuzz
 PEERS := .bench/.installed
 DRIVERS := $(VENV)/.installed-drivers
 
-.PHONY: help demo docs test test-drivers test-cluster test-browser test-versions screenshots syncs-page crash crash-quick scale-out \
+.PHONY: help demo docs test test-drivers test-cluster test-browser test-versions screenshots syncs-page probe-page crash crash-quick scale-out \
   scale-out-check scale-out-quick bench bench-quick lint types build install constraints clean faults faults-check faults-random history secrets \
   secrets-leak fuzz load load-quick
 .DELETE_ON_ERROR:
@@ -49,6 +49,10 @@ screenshots: $(BROWSER_INSTALLED)
 ## syncs-page: how long the page of all syncs takes with many runs; writes docs/syncs-page.md
 syncs-page: $(BROWSER_INSTALLED)
 	$(PY) -m harness.loopback_only $(PY) -m harness.syncs_page.run --write
+
+## probe-page: what the probe finds out of the local Voucherify; writes the table in docs/probe.md
+probe-page: $(INSTALLED)
+	$(PY) -m harness.probe_page
 
 ## test-versions: the tests on Airflow 2.11 and 3.0 to 3.3 and each of their Pythons, or on PAIRS="2.11-py3.12 ..." alone
 test-versions: $(INSTALLED)

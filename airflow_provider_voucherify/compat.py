@@ -81,6 +81,7 @@ __all__ = [
     "partial_of_expand_kwargs",
     "redact",
     "set_asset_state",
+    "stored_connection",
     "task_decorator_factory",
     "with_values",
 ]
@@ -120,6 +121,17 @@ def open_for_reading(path: str) -> IO[bytes]:
     store (of S3 50 MiB) for each line, and before Airflow 3.1 the file cannot be iterated over.
     """
     return io.BufferedReader(ObjectStoragePath(path).open("rb"), _BYTES_PER_READ)  # type: ignore[no-untyped-call]
+
+
+def stored_connection(conn_id: str) -> Connection:
+    """
+    Return a connection from the environment, a secrets backend or Airflow's database, outside of tasks.
+
+    :raises AirflowNotFoundException: there is none of that id.
+    """
+    from airflow.models.connection import Connection as StoredConnection
+
+    return cast("Connection", StoredConnection.get_connection_from_secrets(conn_id))
 
 
 def fresh(callback: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -57,6 +57,7 @@ def get_provider_info() -> dict[str, Any]:
             f"{package}.links.async_action.VoucherifyReportLink",
             f"{package}.links.async_action.VoucherifyRunPageLink",
         ],
+        "cli": [f"{package}.probe.command.get_cli_commands"],
         "plugins": [
             {"name": "voucherify_syncs", "plugin-class": f"{package}.plugins.syncs.VoucherifySyncsPlugin"},
         ],

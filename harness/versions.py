@@ -37,7 +37,7 @@ UV = ROOT / ".venv" / "bin" / "uv"
 PARTS = {
     "examples": ["tests/examples"],
     "provider": ["tests/examples", "tests/provider"],
-    "all": ["tests/examples", "tests/provider", "tests/sync", "tests/client", "tests/local_voucherify"],
+    "all": ["tests/examples", "tests/provider", "tests/probe", "tests/sync", "tests/client", "tests/local_voucherify"],
 }
 LIMIT = 3_600
 """Seconds after which a run of tests is killed."""

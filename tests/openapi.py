@@ -129,7 +129,9 @@ class _Operation:
             assert schema is not None, f"the query parameter {name} is not documented"
             if schema.get("type") == "array":
                 schema = schema["items"]
-            value = int(text) if text.isdecimal() and schema.get("type") == "integer" else text
+            value: Any = int(text) if text.isdecimal() and schema.get("type") == "integer" else text
+            if schema.get("type") == "boolean":
+                value = {"true": True, "false": False}.get(text, text)
             if name != deep and schema.get("type", "object") == "object":
                 continue
             _validator(schema).validate(value)

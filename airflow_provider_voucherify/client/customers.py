@@ -10,6 +10,7 @@ from airflow_provider_voucherify.client.paging import Listing, Pages, TimeOrder,
 from airflow_provider_voucherify.client.records import (
     Time,
     api_filters,
+    delete,
     fields_to_send,
     json_body,
     path_of,
@@ -109,7 +110,7 @@ def delete_customer(customer_id: str) -> Call[None]:
 
     :param customer_id: Voucherify's ``id`` or the ``source_id``.
     """
-    return Call("DELETE", path_of("customers", customer_id), nothing, safe=True, empty=True, gone_is_done=True)
+    return delete("customers", customer_id)
 
 
 def delete_customer_permanently(customer_id: str) -> Call[PermanentDeletion]:

@@ -10,6 +10,7 @@ from airflow_provider_voucherify.client.paging import LAST_PAGE_OF_PRODUCTS, Lis
 from airflow_provider_voucherify.client.records import (
     Time,
     api_filters,
+    delete,
     fields_to_send,
     json_body,
     path_of,
@@ -57,6 +58,19 @@ def update_product(product_id: str, product: Product | Mapping[str, Any]) -> Cal
     """
     body = json_body(fields_to_send(product, PRODUCT_FIELDS))
     return Call("PUT", path_of("products", product_id), reader(Product), safe=True, body=body)
+
+
+def delete_product(product_id: str, *, force: bool = False) -> Call[None]:
+    """
+    Delete a product and its SKUs (``DELETE /v1/products/{productId}``).
+
+    A product that does not exist is a ``VoucherifyNotFoundError``, unless an earlier attempt of the same call was not
+    answered: then that attempt deleted it.
+
+    :param product_id: Voucherify's ``id`` or the ``source_id``.
+    :param force: delete for good; otherwise it is moved to the bin.
+    """
+    return delete("products", product_id, force=force)
 
 
 def list_products(

@@ -11,7 +11,7 @@ GET of anything                           yes   changes nothing
 PUT                                       yes   sets the same values once more
 POST of a customer or product, with id    yes   the vendor calls it an upsert: the second one updates the first's
 POST of a customer or product, without    no    would create another one
-DELETE of a customer, revoking a token    yes   a 404 after an attempt that may have worked counts as done
+DELETE of a record, revoking a token      yes   a 404 after an attempt that may have worked counts as done
 permanent deletion                        no    cannot be undone, and the second answer would not have its counts
 POST of a voucher                         no    a 409 would not tell whose voucher it is
 CSV imports                               no    a second import is a second async action
@@ -30,7 +30,7 @@ from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
-from airflow_provider_voucherify.client.calls import Body, Call, encode, validated
+from airflow_provider_voucherify.client.calls import Body, Call, encode, nothing, validated
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.models.records import ANSWER, Record
 from airflow_provider_voucherify.models.times import iso
@@ -48,6 +48,13 @@ def upsert(path: str, fields: Mapping[str, Any], model: type[R]) -> Call[R]:
     return Call(
         "POST", path, reader(model), safe=bool(fields.get("id") or fields.get("source_id")), body=json_body(fields)
     )
+
+
+def delete(resource: str, record_id: str, *, force: bool = False) -> Call[None]:
+    """Delete a record; with ``force``, which customers do not have, for good and not into the bin."""
+    query = {"force": "true"} if force else None
+    path = path_of(resource, record_id)
+    return Call("DELETE", path, nothing, safe=True, query=query, empty=True, gone_is_done=True)
 
 
 def fields_to_send(record: Record | Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from airflow_provider_voucherify.client.paging import Listing, Pages, TimeOrder,
 from airflow_provider_voucherify.client.records import (
     Time,
     api_filters,
+    delete,
     fields_to_send,
     json_body,
     path_of,
@@ -118,6 +119,19 @@ def update_voucher(code: str, voucher: Voucher | Mapping[str, Any]) -> Call[Vouc
     """
     body = json_body(fields_to_send(voucher, VOUCHER_FIELDS))
     return Call("PUT", path_of("vouchers", code), reader(Voucher), safe=True, body=body)
+
+
+def delete_voucher(code: str, *, force: bool = False) -> Call[None]:
+    """
+    Delete a voucher and its redemptions (``DELETE /v1/vouchers/{code}``).
+
+    A voucher that does not exist is a ``VoucherifyNotFoundError``, unless an earlier attempt of the same call was not
+    answered: then that attempt deleted it.
+
+    :param code: its code, or Voucherify's ``id``.
+    :param force: delete for good; otherwise it is moved to the bin.
+    """
+    return delete("vouchers", code, force=force)
 
 
 def list_vouchers(

@@ -121,12 +121,14 @@ class ApiMethods:
     create_product = _sends(products.create_product)
     get_product = _sends(products.get_product)
     update_product = _sends(products.update_product)
+    delete_product = _sends(products.delete_product)
     list_products = _sends(products.list_products)
     all_products = _iterates(products.all_products)
 
     create_voucher = _sends(vouchers.create_voucher)
     get_voucher = _sends(vouchers.get_voucher)
     update_voucher = _sends(vouchers.update_voucher)
+    delete_voucher = _sends(vouchers.delete_voucher)
     list_vouchers = _sends(vouchers.list_vouchers)
     all_vouchers = _iterates(vouchers.all_vouchers)
 

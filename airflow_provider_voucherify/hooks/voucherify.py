@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_voucherify.compat import (
+    AirflowNotFoundException,
     BaseHook,
     get_async_connection,
     get_async_extra_dejson,
+    stored_connection,
 )
 from airflow_provider_voucherify.connection import form as connection_form
 from airflow_provider_voucherify.hooks.api_methods import ApiMethods
@@ -142,6 +144,23 @@ class VoucherifyHook(ApiMethods, BaseHook):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def stored_settings(voucherify_conn_id: str) -> ConnectionSettings:
+    """
+    Return the settings of a connection where there is no task: in a command on a machine that has Airflow's database.
+
+    :raises VoucherifyConfigurationError: there is no such connection, or a field of it is missing or wrong.
+    """
+    from airflow_provider_voucherify.client.redaction import without_locals
+    from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+
+    with without_locals():
+        try:
+            connection = stored_connection(voucherify_conn_id)
+        except AirflowNotFoundException as error:
+            raise VoucherifyConfigurationError(str(error)) from None
+        return _settings(connection)
 
 
 async def _async_settings(conn_id: str) -> ConnectionSettings:

@@ -2,32 +2,24 @@
 Async actions: their place in the queue, their processing and the object that the API shows.
 
 An action's times are fixed when it is scheduled, so its status is a function of the clock and nothing runs in the
-background. Fields and values are the contract's; if the vendor is silent the choice is named here:
-``operation_status`` is ``UNKNOWN`` until the end, then ``FAILED`` only if every record failed; a failed record is in
-the report with ``updated`` false. Against the contract, which has errors alone there, results of metadata updates have
-counts and reports too, as in the vendor's examples.
+background. Fields and values are the contract's; if the vendor is silent the choice is named here or an option:
+``operation_status`` is ``UNKNOWN`` until the end; a failed record is in the report with ``updated`` false. Against the
+contract, which has errors alone there, results of metadata updates have counts and reports too, as in the vendor's
+examples.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any, Literal
 
 from airflow_provider_voucherify.local_voucherify.endpoints import BulkEndpoint, CsvImportEndpoint
-from airflow_provider_voucherify.local_voucherify.metadata_schema import object_name
-from airflow_provider_voucherify.local_voucherify.options import MetadataMode, MissingVouchers, ResultShape
-from airflow_provider_voucherify.local_voucherify.records import RecordStore
-from airflow_provider_voucherify.local_voucherify.validation import Payload, Problem, RecordRules
-
-_FOUND, _UPDATED = 1, 2
-_REPORT_ROWS_PER_CHUNK = 5_000
+from airflow_provider_voucherify.local_voucherify.options import Options, ResultShape
+from airflow_provider_voucherify.local_voucherify.report_files import Report, ReportFile
+from airflow_provider_voucherify.local_voucherify.validation import Payload
 
 Unfinished = Literal["ENQUEUED", "IN_PROGRESS"]
 WireHook = Callable[["Action", dict[str, Any]], dict[str, Any]]
@@ -71,70 +63,13 @@ def failed_as_a_whole() -> ActionScript:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """
-    What happened to each record: the rows of the report files.
-
-    :param key: name of the first column, ``source_id`` or ``code``.
-    :param ids: the ids in the order of the request; an empty string if a record had none.
-    :param flags: for each id a byte with the bits for found and updated.
-    """
-
-    key: str
-    ids: list[str] = field(default_factory=list)
-    flags: bytearray = field(default_factory=bytearray)
-
-    def add(self, record_id: str, *, found: bool, updated: bool) -> None:
-        """Append the row of one record."""
-        self.ids.append(record_id)
-        self.flags.append(found * _FOUND + updated * _UPDATED)
-
-    def rows(self, first: int, last: int) -> Iterator[tuple[str, bool, bool]]:
-        """Yield id, found and updated of the rows from ``first`` up to, without, ``last``."""
-        for record_id, flags in zip(islice(self.ids, first, last), islice(self.flags, first, last), strict=True):
-            yield record_id, bool(flags & _FOUND), bool(flags & _UPDATED)
-
-
-@dataclass(frozen=True, slots=True)
-class ReportFile:
-    """
-    One downloadable file: a slice of a report's rows.
-
-    :param id: last segment of the file's URL.
-    :param token: secret part of the URL.
-    :param available_till: seconds since the epoch after which the file is gone.
-    """
-
-    id: str
-    token: str
-    report: Report
-    first: int
-    last: int
-    available_till: float
-
-    def csv_chunks(self) -> Iterator[str]:
-        """Yield the file as CSV text with a header; that it is CSV is an assumption: the vendor names no format."""
-        rows = self.report.rows(self.first, self.last)
-        yield f"{self.report.key},found,updated\r\n"
-        while chunk := list(islice(rows, _REPORT_ROWS_PER_CHUNK)):
-            text = io.StringIO()
-            csv.writer(text).writerows(
-                (record_id, _csv_flag(found), _csv_flag(updated)) for record_id, found, updated in chunk
-            )
-            yield text.getvalue()
-
-
-def _csv_flag(flag: bool) -> str:
-    return "true" if flag else "false"
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """
     What became of an action's records.
 
     :param errors: ``result.errors`` as the API shows it.
     :param report_files: the files that ``result.reports`` links to.
+    :param words: ``status/operation_status``; ``none`` leaves the second one out.
     """
 
     done_count: int
@@ -142,12 +77,14 @@ class Outcome:
     errors: list[dict[str, str]]
     report: Report
     report_files: tuple[ReportFile, ...]
+    words: str
 
-    def result(self, shape: ResultShape, reports_url: str) -> dict[str, Any]:
+    def result(self, shape: ResultShape, reports_url: str, *, tells_expiry: bool) -> dict[str, Any]:
         """
         Return the action's ``result``.
 
         :param reports_url: the URL that report ids are appended to.
+        :param tells_expiry: whether it says until when its reports can be downloaded.
         """
         report = self.report
         if shape == "legacy":
@@ -161,10 +98,11 @@ class Outcome:
         counts = {"done_count": self.done_count, "failed_count": self.failed_count}
         if shape == "no_report":
             return {**counts, "errors": self.errors}
+        till = {"reports_available_till": wire_time(self.report_files[0].available_till)}
         return {
             **counts,
             "reports": [f"{reports_url}{file.id}?token={file.token}" for file in self.report_files],
-            "reports_available_till": wire_time(self.report_files[0].available_till),
+            **(till if tells_expiry else {}),
             "errors": self.errors,
         }
 
@@ -187,7 +125,12 @@ class ImportOutcome:
         """The number of rows that failed."""
         return len(self.failed)
 
-    def result(self, shape: ResultShape, reports_url: str) -> dict[str, Any]:
+    @property
+    def words(self) -> str:
+        """The status and the operation status."""
+        return "DONE/FAILED" if self.failed and not self.done_count else "DONE/SUCCESS"
+
+    def result(self, shape: ResultShape, reports_url: str, *, tells_expiry: bool) -> dict[str, Any]:
         """Return the action's ``result``, which has one shape only and no report."""
         return {
             "message": self.message,
@@ -229,10 +172,11 @@ class Action:
             return "DONE"
         return "IN_PROGRESS" if now >= self.started_at else "ENQUEUED"
 
-    def wire(self, now: float, result_shape: ResultShape, reports_url: str) -> dict[str, Any]:
+    def wire(self, now: float, options: Options, reports_url: str) -> dict[str, Any]:
         """
         Return the object of ``GET /v1/async-actions/{id}``.
 
+        :param options: say in which shape.
         :param reports_url: the URL that report ids are appended to.
         """
         status = self.status(now)
@@ -249,9 +193,13 @@ class Action:
         }
         if self.outcome is None:
             return shown
-        shown["operation_status"] = _operation_status(self.outcome)
+        shown["status"], _, operation_status = self.outcome.words.partition("/")
+        shown["operation_status"] = operation_status
+        if operation_status == "none":
+            del shown["operation_status"]
         shown["processing_time"] = round((self.finished_at - self.started_at) * 1000)
-        shown["result"] = {**self.outcome.result(result_shape, reports_url), **self.script.result_fields}
+        result = self.outcome.result(options.result_shape, reports_url, tells_expiry=options.report_expiry_told)
+        shown["result"] = {**result, **self.script.result_fields}
         return {
             name: value for name, value in {**shown, **self.script.fields}.items() if name not in self.script.without
         }
@@ -267,93 +215,3 @@ class Action:
         if status == "ENQUEUED" or math.isinf(self.finished_at):
             return 0
         return int(99 * (now - self.started_at) / (self.finished_at - self.started_at))
-
-
-def _operation_status(outcome: Outcome | ImportOutcome) -> str:
-    return "FAILED" if outcome.failed_count and not outcome.done_count else "SUCCESS"
-
-
-@dataclass(frozen=True, slots=True)
-class Processing:
-    """
-    How actions are processed.
-
-    :param missing_vouchers: whether an unknown voucher code counts as done or failed.
-    :param report_seconds: how long report files are kept.
-    :param report_count: the number of files that a report is split into.
-    """
-
-    metadata_mode: MetadataMode
-    missing_vouchers: MissingVouchers
-    report_seconds: float
-    report_count: int
-
-    def process(self, action: Action, payload: Payload, rules: RecordRules, store: RecordStore) -> Outcome:
-        """Return what becomes of the records of a bulk update, and store those that are right."""
-        endpoint = rules.endpoint
-        report = Report(endpoint.key)
-        errors: list[dict[str, str]] = []
-        at = wire_time(action.finished_at)
-        for record in payload:
-            record_id = _record_id(record, endpoint.key)
-            found = record_id in store
-            creates = not found and endpoint.upserts
-            problem = rules.problem(record, creates=creates)
-            exists_after = found or creates
-            if problem is None and not exists_after and self.missing_vouchers == "failed":
-                problem = _missing(endpoint, record_id)
-            if problem is not None:
-                errors.append(_error(endpoint, record_id, problem))
-            elif exists_after and action.script.applies_records:
-                store.update(record_id, _changes(record, endpoint), self.metadata_mode, at)
-            report.add(record_id, found=found, updated=problem is None and exists_after)
-        return Outcome(
-            done_count=len(report.ids) - len(errors),
-            failed_count=len(errors),
-            errors=errors,
-            report=report,
-            report_files=self._files(action, report),
-        )
-
-    def _files(self, action: Action, report: Report) -> tuple[ReportFile, ...]:
-        rows_per_file = math.ceil(len(report.ids) / self.report_count)
-        return tuple(
-            ReportFile(
-                id=f"report_{action.id.removeprefix('aa_')}_{number}",
-                token=secrets.token_urlsafe(24),
-                report=report,
-                first=number * rows_per_file,
-                last=(number + 1) * rows_per_file,
-                available_till=action.finished_at + self.report_seconds,
-            )
-            for number in range(self.report_count)
-        )
-
-
-def _record_id(record: Any, key: str) -> str:
-    record_id = record.get(key) if isinstance(record, dict) else None
-    return record_id if isinstance(record_id, str) else ""
-
-
-def _changes(record: dict[str, Any], endpoint: BulkEndpoint) -> dict[str, Any]:
-    changes = {name: value for name, value in record.items() if name in endpoint.fields and name != endpoint.key}
-    return with_both_birthdates(changes)
-
-
-def with_both_birthdates(changes: dict[str, Any]) -> dict[str, Any]:
-    """Let ``birthdate`` and the deprecated ``birthday`` stand in for each other, if only one is there."""
-    birthdate, birthday = changes.get("birthdate"), changes.get("birthday")
-    if birthdate is None and birthday is None:
-        return changes
-    return {**changes, "birthdate": birthdate or birthday, "birthday": birthday or birthdate}
-
-
-def _missing(endpoint: BulkEndpoint, record_id: str) -> Problem:
-    details = f"Cannot find {object_name(endpoint.resource)} with id {record_id}"
-    return Problem("not_found", "Resource not found", details)
-
-
-def _error(endpoint: BulkEndpoint, record_id: str, problem: Problem) -> dict[str, str]:
-    """Return an entry of ``errors``; by the vendor's schema only the bulk endpoints name the record in it."""
-    entry = {"message": problem.message, "details": problem.details, "key": problem.key}
-    return entry if endpoint.ids_field is not None else {**entry, endpoint.key: record_id}

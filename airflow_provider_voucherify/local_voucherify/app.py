@@ -7,8 +7,9 @@ Paths, scopes, statuses and shapes are the contract's; what credentials permit i
 
 from __future__ import annotations
 
+import gzip
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC
 from email.utils import formatdate
 from typing import Any
@@ -23,7 +24,6 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from airflow_provider_voucherify.local_voucherify import errors
-from airflow_provider_voucherify.local_voucherify.actions import ReportFile
 from airflow_provider_voucherify.local_voucherify.contract import Operation
 from airflow_provider_voucherify.local_voucherify.endpoints import (
     GET_ACTION,
@@ -47,7 +47,9 @@ from airflow_provider_voucherify.local_voucherify.misbehaviour import (
     Misbehaviours,
     path_for_faults,
 )
-from airflow_provider_voucherify.local_voucherify.record_routes import record_routes
+from airflow_provider_voucherify.local_voucherify.options import Options
+from airflow_provider_voucherify.local_voucherify.record_routes import json_answer, record_routes
+from airflow_provider_voucherify.local_voucherify.report_files import MEDIA_TYPES
 from airflow_provider_voucherify.local_voucherify.requests_log import (
     Received,
     RequestsLog,
@@ -143,13 +145,13 @@ class VoucherifyApp:
 
         if body.content is None:
             refusal = errors.body_too_large(self._project.options.max_body_bytes)
-            await _json(refusal.body, refusal.status)(scope, receive_body, send_with_limits)
+            await json_answer(refusal.body, refusal.status)(scope, receive_body, send_with_limits)
         else:
             await self._routes(scope, receive_body, send_with_limits)
 
     def _limit_headers(self, path: str, *, refused: bool) -> list[tuple[bytes, bytes]]:
         project = self._project
-        headers = project.limits.headers(project.now(), bulk=path in SUBMIT_PATHS, refused=refused)
+        headers = project.limits.headers(project.now(), bulk=_is_bulk(path, project.options), refused=refused)
         return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
@@ -225,8 +227,9 @@ class _Routes:
         token = self._project.tokens.live(value, self._project.now()) if scheme.lower() == "bearer" else None
         if token is None:
             raise errors.unauthorized()
-        if scope is not None and not token.permits(scope):
-            raise errors.missing_permission(scope)
+        status = self._project.options.missing_scope_status
+        if scope is not None and status != 200 and not token.permits(scope):
+            raise errors.missing_permission(scope, status)
 
     def _permit_file(self, request: Request, scope: str | None) -> None:
         """Accept a request for an export's file; without a scope nothing but the region matters."""
@@ -241,10 +244,10 @@ class _Routes:
 
     def _require_region(self) -> None:
         if (right_url := self._project.options.right_url) is not None:
-            raise errors.wrong_api_endpoint(right_url)
+            raise errors.wrong_region(right_url, self._project.options.wrong_region_answer)
 
     def _count_call(self, request: Request) -> None:
-        bulk = request.url.path in SUBMIT_PATHS
+        bulk = _is_bulk(request.url.path, self._project.options)
         if not self._project.limits.take(self._project.now(), bulk=bulk):
             raise errors.too_many_requests()
 
@@ -253,18 +256,32 @@ class _Routes:
     def _submit_route(self, endpoint: BulkEndpoint) -> Route:
         async def submit(request: Request) -> Response:
             _require_content_type(request, _JSON)
-            payload = read_payload(endpoint, await request.body())
+            payload = read_payload(
+                endpoint, await self._body(request), takes_no_ids=self._project.options.empty_ids == "accepted"
+            )
+            self._project.refuse(endpoint, payload)
             action = self._project.schedule(endpoint, payload, errors.new_request_id())
-            return _json({"async_action_id": action.id}, endpoint.operation.status)
+            return json_answer({"async_action_id": action.id}, endpoint.operation.status)
 
         return self._route(endpoint.operation, submit)
+
+    async def _body(self, request: Request) -> bytes:
+        body = await request.body()
+        if request.headers.get("content-encoding") != "gzip":
+            return body
+        match self._project.options.compressed_bodies:
+            case "accepted":
+                return gzip.decompress(body)
+            case "misread":
+                return b"[]"
+        return body
 
     # Async actions
 
     async def _list_actions(self, request: Request) -> Response:
         page = self._project.actions_page(_read_limit(request), _read_end_date(request))
         answer = {"object": "list", "data_ref": "async_actions", "async_actions": page.actions}
-        return _json({**answer, "has_more": page.has_more})
+        return json_answer({**answer, "has_more": page.has_more})
 
     async def _get_action(self, request: Request) -> Response:
         action_id = request.path_params["asyncActionId"]
@@ -282,14 +299,15 @@ class _Routes:
             raise errors.unauthorized()
         if self._project.now() >= file.available_till:
             raise errors.http_error(options.expired_report_status)
-        return StreamingResponse(_csv_bytes(file), media_type="text/csv")
+        chunks = _one_by_one(file.chunks(options.report_format, options.report_columns))
+        return StreamingResponse(chunks, media_type=MEDIA_TYPES[options.report_format])
 
     # Metadata schemas
 
     async def _list_schemas(self, request: Request) -> Response:
         """Answer with ``schemas`` as the contract describes, though it then requires ``data``, which it does not."""
         schemas = self._project.schemas_wire()
-        return _json({"object": "list", "data_ref": "schemas", "schemas": schemas, "total": len(schemas)})
+        return json_answer({"object": "list", "data_ref": "schemas", "schemas": schemas, "total": len(schemas)})
 
     async def _get_schema(self, request: Request) -> Response:
         related_object = request.path_params["resource"]
@@ -305,7 +323,7 @@ class _Routes:
         if not scope.split() or not SCOPES.issuperset(scope.split()):
             raise errors.oauth_error("invalid_scope", f"Invalid scope: {scope}")
         now = self._project.now()
-        return _json(self._project.tokens.issue(scope, now).wire(self._project.options.app_id, now))
+        return json_answer(self._project.tokens.issue(scope, now).wire(self._project.options.app_id, now))
 
     async def _introspect_token(self, request: Request) -> Response:
         form = await _read_form(request)
@@ -314,8 +332,8 @@ class _Routes:
         now = self._project.now()
         token = self._project.tokens.live(form["access_token"], now)
         if token is None:
-            return _json({"active": False})  # the vendor's example; the contract requires the token's members too
-        return _json({**token.wire(self._project.options.app_id, now), "active": True})
+            return json_answer({"active": False})  # the vendor's example; the contract requires the token's members too
+        return json_answer({**token.wire(self._project.options.app_id, now), "active": True})
 
     async def _revoke_token(self, request: Request) -> Response:
         form = await _read_form(request)
@@ -323,20 +341,19 @@ class _Routes:
         return Response(status_code=REVOKE_TOKEN.status if revoked else 404)
 
 
-def _json(content: Any, status: int = 200) -> Response:
-    body = b"" if content is None else msgspec.json.encode(content)
-    return Response(body, status, media_type=f"{_JSON}; charset=utf-8")
-
-
 def _found(content: dict[str, Any] | None, resource_type: str, resource_id: str) -> Response:
     if content is None:
         raise errors.not_found(resource_type, resource_id)
-    return _json(content)
+    return json_answer(content)
 
 
-async def _csv_bytes(file: ReportFile) -> AsyncIterator[bytes]:
-    for chunk in file.csv_chunks():
-        yield chunk.encode()
+async def _one_by_one(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+def _is_bulk(path: str, options: Options) -> bool:
+    return path in SUBMIT_PATHS or (options.csv_imports_are_bulk and path.endswith("/importCSV"))
 
 
 def _require_content_type(request: Request, expected: str) -> None:
@@ -373,10 +390,10 @@ def _read_end_date(request: Request) -> float | None:
 async def _answer_api_error(_: Request, error: Exception) -> Response:
     if not isinstance(error, errors.ApiError):
         raise error
-    return _json(error.body, error.status)
+    return json_answer(error.body, error.status)
 
 
 async def _answer_http_exception(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return _json(errors.http_error(error.status_code).body, error.status_code)
+    return json_answer(errors.http_error(error.status_code).body, error.status_code)

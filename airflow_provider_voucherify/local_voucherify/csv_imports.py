@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_voucherify.local_voucherify.actions import ImportOutcome, with_both_birthdates
+from airflow_provider_voucherify.local_voucherify.actions import ImportOutcome
 from airflow_provider_voucherify.local_voucherify.endpoints import CsvImportEndpoint
 from airflow_provider_voucherify.local_voucherify.errors import invalid_payload
 from airflow_provider_voucherify.local_voucherify.metadata_schema import (
@@ -26,6 +26,7 @@ from airflow_provider_voucherify.local_voucherify.metadata_schema import (
     metadata_violation,
     object_name,
 )
+from airflow_provider_voucherify.local_voucherify.processing import with_both_birthdates
 from airflow_provider_voucherify.local_voucherify.records import OBJECT_KINDS, RecordStore, new_anonymous_key
 from airflow_provider_voucherify.local_voucherify.validation import Payload
 

@@ -148,7 +148,9 @@ CREATIONS = {
 CHANGES = {resource: operation("PUT", f"/v1/{resource}/{one}") for resource, one in _PARAMETERS.items()}
 """``PUT /v1/{resource}/{id}``."""
 
-REMOVE_CUSTOMER = operation("DELETE", "/v1/customers/{customerId}")
+REMOVALS = {resource: operation("DELETE", f"/v1/{resource}/{one}") for resource, one in _PARAMETERS.items()}
+"""``DELETE /v1/{resource}/{id}``; nothing here has a bin, so ``force`` makes no difference."""
+
 LIST_ACTIVITY = operation("GET", "/v1/customers/{customerId}/activity")
 LIST_ACTIVITIES = operation("GET", "/v1/customers/{customerId}/activities")
 LIST_REDEEMABLES = operation("GET", "/v1/customers/{customerId}/redeemables")

@@ -41,17 +41,27 @@ def unauthorized() -> ApiError:
     return ApiError(401, {"code": 401, "message": "Unauthorized", "key": "unauthorized"})
 
 
-def wrong_api_endpoint(right_url: str) -> ApiError:
-    """Return the 403 to a project of another region, as the vendor described it in 2023; the wording is ours."""
+def wrong_region(right_url: str, answer: str) -> ApiError:
+    """
+    Return the error to a project of another region: the 403 of 2023 that names the right URL, or a bare 401 or 403.
+
+    :param answer: ``403_with_url``, whose wording is ours, or ``403``, ``401``, ``404``.
+    """
+    if answer == "401":
+        return unauthorized()
+    if answer == "404":
+        return http_error(404)
+    if answer == "403":
+        return _documented(403, "forbidden", "Forbidden", "Project is bound to different region")
     return _documented(
         403, "wrong_api_endpoint", "Wrong API endpoint", f"Your project is available at the API endpoint: {right_url}"
     )
 
 
-def missing_permission(scope: str) -> ApiError:
-    """Return the 403 for a token without the scope. That a missing scope gives a 403 is an assumption."""
+def missing_permission(scope: str, status: int) -> ApiError:
+    """Return the error for a token without the scope. That a missing scope gives a 403 is an assumption."""
     return _documented(
-        403,
+        status,
         "missing_required_permission",
         "Missing permission",
         f"User does not have a required permission ({scope}).",

@@ -40,8 +40,9 @@ class _Period:
         headers = {
             "X-Rate-Limit-Limit": str(self.count),
             "X-Rate-Limit-Remaining": str(self.count - self.used),
-            "X-Rate-Limit-Retry": str(math.ceil(next_allowed)),
         }
+        if self.exhausted or retry_header != "absent":
+            headers["X-Rate-Limit-Retry"] = str(math.ceil(next_allowed))
         if refused:
             headers["Retry-After"] = str(math.ceil(next_allowed - now))
             headers["X-Rate-Limit-Type"] = self.limit_type

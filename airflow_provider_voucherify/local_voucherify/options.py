@@ -13,8 +13,21 @@ from airflow_provider_voucherify.local_voucherify.endpoints import MAX_BODY_BYTE
 
 ResultShape = Literal["full", "errors_only", "legacy", "no_report", "several_reports"]
 MetadataMode = Literal["merge", "replace"]
-MissingVouchers = Literal["done", "failed"]
-RetryHeader = Literal["next_call", "period_end"]
+MissingVouchers = Literal["done", "failed", "refused"]
+RetryHeader = Literal["next_call", "period_end", "absent"]
+NullMember = Literal["stored", "removed", "kept", "failed"]
+NullMetadata = Literal["failed", "cleared", "kept", "stored"]
+WrongRecord = Literal["failed", "refused"]
+PartialStatus = Literal["DONE/SUCCESS", "DONE/FAILED", "DONE/UNKNOWN", "DONE/none", "FAILED/FAILED"]
+PartialCounts = Literal["split", "all_done"]
+TotalStatus = Literal["DONE/FAILED", "DONE/SUCCESS", "DONE/UNKNOWN", "DONE/none", "FAILED/FAILED"]
+SameIdTwice = Literal["last", "first", "failed", "refused"]
+Taken = Literal["accepted", "refused"]
+QueueScope = Literal["project", "type", "none"]
+ReportFormat = Literal["csv", "semicolons", "tabs", "json", "json_lines"]
+ReportColumns = Literal["names", "titles"]
+WrongRegion = Literal["403_with_url", "403", "401", "404"]
+Compressed = Literal["accepted", "refused", "misread"]
 ExportHeader = Literal["names", "titles"]
 ExportMetadataColumns = Literal["records", "schema", "one"]
 ExportMetadataNames = Literal["prefixed", "bare"]
@@ -36,6 +49,11 @@ def parse_limit(text: str) -> Limit:
     """Return the limit written as ``calls/seconds``, e.g. ``100/60``."""
     calls, _, seconds = text.partition("/")
     return int(calls), float(seconds)
+
+
+def parse_words(text: str) -> frozenset[str]:
+    """Return the words of a text that commas separate."""
+    return frozenset(word.strip() for word in text.split(",") if word.strip())
 
 
 def parse_schemas_file(path: str) -> Mapping[str, Mapping[str, Any]]:
@@ -180,6 +198,93 @@ class Options:
         default=True, metadata=_flag("whether to keep the fields of records; without, only their ids")
     )
     keep_bodies: bool = field(default=False, metadata=_flag("whether to keep the bodies of received requests"))
+    # Readings of what the vendor does not say, beside those above; ``airflow voucherify probe`` tells them apart.
+    metadata_replaced_by: frozenset[str] = field(
+        default=frozenset(),
+        metadata=_flag(
+            "calls that replace metadata whatever the metadata mode, such as customers/bulk,vouchers/metadata",
+            parse_words,
+        ),
+    )
+    null_member: NullMember = field(
+        default="stored",
+        metadata=_flag("what null does to a metadata member in a bulk update", choices=get_args(NullMember)),
+    )
+    null_metadata: NullMetadata = field(
+        default="failed",
+        metadata=_flag("what null as the whole metadata does in a bulk update", choices=get_args(NullMetadata)),
+    )
+    wrong_record: WrongRecord = field(
+        default="failed",
+        metadata=_flag(
+            "whether a wrong record fails alone or its whole request is refused", choices=get_args(WrongRecord)
+        ),
+    )
+    partial_status: PartialStatus = field(
+        default="DONE/SUCCESS",
+        metadata=_flag("status and operation status of a partly failed update", choices=get_args(PartialStatus)),
+    )
+    partial_counts: PartialCounts = field(
+        default="split",
+        metadata=_flag(
+            "whether a partly failed update counts its failed records as failed or as done",
+            choices=get_args(PartialCounts),
+        ),
+    )
+    total_status: TotalStatus = field(
+        default="DONE/FAILED",
+        metadata=_flag("status and operation status if every record failed", choices=get_args(TotalStatus)),
+    )
+    same_id_twice: SameIdTwice = field(
+        default="last",
+        metadata=_flag(
+            "which of two records with one id in one request wins, or whether both fail or the request is refused",
+            choices=get_args(SameIdTwice),
+        ),
+    )
+    empty_records: Taken = field(
+        default="accepted", metadata=_flag("what is done with an empty list of records", choices=get_args(Taken))
+    )
+    empty_ids: Taken = field(
+        default="refused", metadata=_flag("what is done with an empty list of ids", choices=get_args(Taken))
+    )
+    case_sensitive_codes: bool = field(
+        default=True, metadata=_flag("whether voucher codes that differ in case alone are different vouchers")
+    )
+    queue_scope: QueueScope = field(
+        default="project",
+        metadata=_flag(
+            "which actions wait for earlier ones: all of the project, those of a type, none",
+            choices=get_args(QueueScope),
+        ),
+    )
+    last_page_of_customers: int | None = field(
+        default=None, metadata=_flag("highest page of the list of customers, by default as documented", int)
+    )
+    last_page_of_products: int | None = field(
+        default=None, metadata=_flag("highest page of the list of products, by default as documented", int)
+    )
+    report_format: ReportFormat = field(
+        default="csv", metadata=_flag("format of report files", choices=get_args(ReportFormat))
+    )
+    report_columns: ReportColumns = field(
+        default="names",
+        metadata=_flag("columns of reports: names (source_id) or titles (Source ID)", choices=get_args(ReportColumns)),
+    )
+    report_expiry_told: bool = field(default=True, metadata=_flag("whether a result says until when its reports last"))
+    csv_imports_are_bulk: bool = field(default=False, metadata=_flag("whether a CSV import counts as a bulk call"))
+    compressed_bodies: Compressed = field(
+        default="refused",
+        metadata=_flag("what is done with bodies compressed by gzip", choices=get_args(Compressed)),
+    )
+    wrong_region_answer: WrongRegion = field(
+        default="403_with_url",
+        metadata=_flag("answer to calls in another region than the project's", choices=get_args(WrongRegion)),
+    )
+    missing_scope_status: int = field(
+        default=403,
+        metadata=_flag("HTTP status if a token lacks a scope; 200 serves the call", int, choices=(403, 401, 200)),
+    )
     clock: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ from airflow_provider_voucherify.local_voucherify.endpoints import (
     LIST_ACTIVITY,
     LIST_REDEEMABLES,
     LISTS,
-    REMOVE_CUSTOMER,
+    REMOVALS,
     CsvImportEndpoint,
 )
 from airflow_provider_voucherify.local_voucherify.misbehaviour import SUBMIT_PATHS
@@ -95,9 +95,9 @@ def _single(project: Project, resource: str) -> Handler:
                 return json_answer(records.get(identifier))
             case "PUT", _:
                 return json_answer(records.update(identifier, await read_object(request)))
-            case "DELETE", "customers":
+            case "DELETE", _:
                 records.remove(identifier)
-                return Response(status_code=REMOVE_CUSTOMER.status)
+                return Response(status_code=REMOVALS[resource].status)
             case "POST", "vouchers":
                 return json_answer(records.create_voucher(identifier, await read_object(request)))
         raise errors.http_error(405)
@@ -148,5 +148,6 @@ async def read_object(request: Request) -> Wire:
 
 
 def json_answer(content: Any, status: int = 200) -> Response:
-    """Return an answer with a JSON body."""
-    return Response(msgspec.json.encode(content), status, media_type="application/json; charset=utf-8")
+    """Return an answer with a JSON body, an empty one for None."""
+    body = b"" if content is None else msgspec.json.encode(content)
+    return Response(body, status, media_type="application/json; charset=utf-8")

@@ -136,10 +136,12 @@ class RecordStore(Mapping[str, dict[str, Any]]):
 
     :param kind: how the objects appear.
     :param stores_fields: False keeps only ids and dates, for loads that nobody reads back.
+    :param case_sensitive: whether keys that differ in case alone are different ones.
     """
 
-    def __init__(self, kind: ObjectKind, *, stores_fields: bool) -> None:
+    def __init__(self, kind: ObjectKind, *, stores_fields: bool, case_sensitive: bool = True) -> None:
         self.kind = kind
+        self._case_sensitive = case_sensitive
         self._stores_fields = stores_fields
         self._encoded: dict[str, bytes] = {}
         self._is_shared = False
@@ -203,7 +205,14 @@ class RecordStore(Mapping[str, dict[str, Any]]):
 
     def key_of(self, identifier: str) -> str | None:
         """Return the key of the object that has a key or one of Voucherify's own ids, None when there is none."""
-        return next((key for key in (identifier, self._key_of_id(identifier)) if key in self), None)
+        keys = (self.own_spelling(identifier), self._key_of_id(identifier))
+        return next((key for key in keys if key in self), None)
+
+    def own_spelling(self, key: str) -> str:
+        """Return a key as its object has it; the key itself if there is no such object."""
+        if self._case_sensitive or key in self:
+            return key
+        return next((own for own in self if own.casefold() == key.casefold()), key)
 
     def _key_of_id(self, identifier: str) -> str:
         if not identifier.startswith(self.kind.id_prefix):
@@ -229,7 +238,7 @@ class RecordStore(Mapping[str, dict[str, Any]]):
         before = _decode(encoded)
         merged = {**before.fields, **fields}
         if metadata_mode == "merge" and "metadata" in fields:
-            merged["metadata"] = {**before.fields.get("metadata", {}), **fields["metadata"]}
+            merged["metadata"] = {**(before.fields.get("metadata") or {}), **fields["metadata"]}
         self._changing()[key] = _encode((merged, before.created_at, at))
 
     def replace(self, key: str, fields: dict[str, Any], at: str) -> None:

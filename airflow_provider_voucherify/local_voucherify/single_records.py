@@ -17,7 +17,7 @@ from datetime import UTC
 from typing import Any
 
 from airflow_provider_voucherify.local_voucherify import errors
-from airflow_provider_voucherify.local_voucherify.actions import wire_time, with_both_birthdates
+from airflow_provider_voucherify.local_voucherify.actions import wire_time
 from airflow_provider_voucherify.local_voucherify.contract import Field
 from airflow_provider_voucherify.local_voucherify.endpoints import (
     CHANGES,
@@ -28,6 +28,7 @@ from airflow_provider_voucherify.local_voucherify.endpoints import (
     with_null_in_addresses,
 )
 from airflow_provider_voucherify.local_voucherify.metadata_schema import parse_iso_datetime
+from airflow_provider_voucherify.local_voucherify.processing import with_both_birthdates
 from airflow_provider_voucherify.local_voucherify.records import RecordStore, new_anonymous_key
 from airflow_provider_voucherify.local_voucherify.state import Project
 
@@ -120,7 +121,7 @@ class SingleRecords:
             records = [shown for shown in (store[key] for key in store) if all(check(shown) for check in checks)]
         listing = LISTS[self.resource]
         limit = integer(query, "limit", 10, *listing.bounds("limit"))
-        number = integer(query, "page", 1, *listing.bounds("page"))
+        number = integer(query, "page", 1, 1, self._last_page or listing.bounds("page")[1])
         order = query.get("order", _DEFAULT_ORDER[self.resource])
         field = order.removeprefix("-")
         if order not in listing.choices("order"):
@@ -178,6 +179,13 @@ class SingleRecords:
         ]
         shown.sort(key=lambda one: one["id"], reverse=query.get("order", "id").startswith("-"))
         return after_id(shown, query)
+
+    @property
+    def _last_page(self) -> int | None:
+        options = self.project.options
+        return {"customers": options.last_page_of_customers, "products": options.last_page_of_products}.get(
+            self.resource
+        )
 
     def _key(self, identifier: str) -> str:
         store = self._store

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import math
 import secrets
+from bisect import insort
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -14,8 +15,6 @@ from typing import Any
 from airflow_provider_voucherify.local_voucherify.actions import (
     Action,
     ActionScript,
-    Processing,
-    ReportFile,
     WireHook,
     wire_time,
 )
@@ -29,11 +28,11 @@ from airflow_provider_voucherify.local_voucherify.exports import Exports
 from airflow_provider_voucherify.local_voucherify.limits import RateLimits
 from airflow_provider_voucherify.local_voucherify.metadata_schema import MetadataSchema, object_name
 from airflow_provider_voucherify.local_voucherify.options import Options
+from airflow_provider_voucherify.local_voucherify.processing import Processing
 from airflow_provider_voucherify.local_voucherify.records import OBJECT_KINDS, RecordStore
+from airflow_provider_voucherify.local_voucherify.report_files import ReportFile
 from airflow_provider_voucherify.local_voucherify.tokens import TokenStore
 from airflow_provider_voucherify.local_voucherify.validation import Payload, RecordRules
-
-SEVERAL_REPORTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +71,9 @@ class Project:
     """
     One Voucherify project in memory.
 
-    Actions are processed strictly in the order in which they came, one at a time, and only when somebody looks: every
-    reading method first processes those whose time is up. All methods can be called from several threads.
+    Actions are processed in the order in which they came, one at a time unless the option ``queue_scope`` says
+    otherwise, and only when somebody looks: every reading method first processes those whose time is up. All methods
+    can be called from several threads.
 
     :param options: how the project behaves.
     """
@@ -88,7 +88,11 @@ class Project:
     def _clear(self) -> None:
         now = self.now()
         self.stores = {
-            resource: RecordStore(kind, stores_fields=self.options.store_records)
+            resource: RecordStore(
+                kind,
+                stores_fields=self.options.store_records,
+                case_sensitive=self.options.case_sensitive_codes or resource != "vouchers",
+            )
             for resource, kind in OBJECT_KINDS.items()
         }
         self.limits = RateLimits(self.options, now)
@@ -99,7 +103,7 @@ class Project:
         }
         self._actions: dict[str, Action] = {}
         self._queue: deque[Action] = deque()
-        self._queue_free_at = now
+        self._queue_free_at: dict[str, float] = {}
         self._scripts: deque[ActionScript] = deque()
         self._hooks: list[WireHook] = []
         self._report_files: dict[str, ReportFile] = {}
@@ -197,7 +201,7 @@ class Project:
                     request_id=request_id,
                     endpoint=endpoint,
                     created_at=created_at,
-                    started_at=max(created_at, self._queue_free_at),
+                    started_at=max(created_at, self._queue_free_at.get(self._queue_of(endpoint), 0.0)),
                     finished_at=float("inf"),
                     record_count=len(payload),
                     payload=payload,
@@ -212,9 +216,15 @@ class Project:
         if action.script.stuck is None:
             by_size = self.options.action_seconds + self.options.seconds_per_record * action.record_count
             duration = by_size if action.script.seconds is None else action.script.seconds
-            action.finished_at = self._queue_free_at = action.started_at + duration
-            self._queue.append(action)
+            action.finished_at = action.started_at + duration
+            if self.options.queue_scope != "none":
+                self._queue_free_at[self._queue_of(action.endpoint)] = action.finished_at
+            insort(self._queue, action, key=lambda queued: queued.finished_at)
         return action
+
+    def _queue_of(self, endpoint: BulkEndpoint | CsvImportEndpoint) -> str:
+        """Return the name of the queue in which an endpoint's actions wait for each other."""
+        return endpoint.action_type if self.options.queue_scope == "type" else "project"
 
     def advance(self) -> None:
         """Process the actions whose time is up."""
@@ -230,18 +240,18 @@ class Project:
             rows = CsvRows(self.stores, self.schemas(), wire_time(action.finished_at))
             action.outcome = rows.imported(action.endpoint, action.payload, apply=action.script.applies_records)
         else:
-            store, rules = self.stores[action.endpoint.resource], self.rules(action.endpoint)
-            action.outcome = outcome = self._processing().process(action, action.payload, rules, store)
+            action.outcome = outcome = self._processing(action.endpoint).process(action, action.payload)
             self._report_files.update({file.id: file for file in outcome.report_files})
         action.payload = None
 
-    def _processing(self) -> Processing:
-        return Processing(
-            metadata_mode=self.options.metadata_mode,
-            missing_vouchers=self.options.missing_vouchers,
-            report_seconds=self.options.report_seconds,
-            report_count=SEVERAL_REPORTS if self.options.result_shape == "several_reports" else 1,
-        )
+    def _processing(self, endpoint: BulkEndpoint) -> Processing:
+        return Processing(self.options, self.rules(endpoint), self.stores[endpoint.resource])
+
+    def refuse(self, endpoint: BulkEndpoint, payload: Payload) -> None:
+        """Raise the ``ApiError`` for a body that is refused because of its records, as some options say."""
+        with self._lock:
+            self.advance()
+            self._processing(endpoint).refuse(payload)
 
     def schemas(self) -> Mapping[str, MetadataSchema]:
         """Return the metadata schemas by the name of their object."""
@@ -292,7 +302,7 @@ class Project:
             return ActionsPage(without_results, has_more=len(matching) > limit)
 
     def _shown(self, action: Action, now: float) -> dict[str, Any]:
-        wire = action.wire(now, self.options.result_shape, self.reports_url)
+        wire = action.wire(now, self.options, self.reports_url)
         for hook in self._hooks:
             wire = hook(action, wire)
         return wire

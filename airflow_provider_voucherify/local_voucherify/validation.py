@@ -75,11 +75,18 @@ class SharedMetadataPayload:
         return ({self.key: record_id, "metadata": self.metadata} for record_id in self.ids)
 
 
-def read_payload(endpoint: BulkEndpoint, body: bytes) -> Payload:
-    """Return the records of a request body; raise the 400 ``ApiError`` for a body that the endpoint does not take."""
+def read_payload(endpoint: BulkEndpoint, body: bytes, *, takes_no_ids: bool = False) -> Payload:
+    """
+    Return the records of a request body; raise the 400 ``ApiError`` for a body that the endpoint does not take.
+
+    :param takes_no_ids: whether an empty list of ids is accepted.
+    """
     if endpoint.ids_field is None:
         return RecordsPayload(_decode(body, list[msgspec.Raw], "Payload should be an array"))
-    return _read_shared_metadata(endpoint, endpoint.ids_field, body)
+    payload = _read_shared_metadata(endpoint, endpoint.ids_field, body)
+    if not payload.ids and not takes_no_ids:
+        raise not_enough_ids(endpoint.ids_field, _SPECIFY_AN_ID[endpoint.resource])
+    return payload
 
 
 def _read_shared_metadata(endpoint: BulkEndpoint, ids_field: str, body: bytes) -> SharedMetadataPayload:
@@ -92,8 +99,6 @@ def _read_shared_metadata(endpoint: BulkEndpoint, ids_field: str, body: bytes) -
         raise invalid_payload(f"Property .{ids_field} must be an array")
     if not isinstance(metadata, dict):
         raise invalid_payload("Property .metadata must be an object")
-    if not ids:
-        raise not_enough_ids(ids_field, _SPECIFY_AN_ID[endpoint.resource])
     return SharedMetadataPayload(endpoint.key, ids, metadata)
 
 

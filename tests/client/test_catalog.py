@@ -84,6 +84,30 @@ def test_a_voucher_that_exists_is_not_created_again(server: LocalVoucherify, con
     assert len(server.requests("POST", "/v1/vouchers/A")) == 2
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_product_is_deleted(server: LocalVoucherify, connect_to: Connect, force: bool) -> None:
+    client = connect_to(server)
+    client.send(products.create_product({"source_id": "p1"}))
+
+    client.send(products.delete_product("p1", force=force))
+
+    assert not server.products
+    assert server.received[-1].query == ("force=true" if force else "")
+    with pytest.raises(VoucherifyNotFoundError, match="Cannot find product with id p1"):
+        client.send(products.delete_product("p1"))
+
+
+def test_a_voucher_is_deleted(server: LocalVoucherify, connect_to: Connect) -> None:
+    client = connect_to(server)
+    server.add_voucher("A B")
+
+    client.send(vouchers.delete_voucher("A B", force=True))
+
+    assert not server.vouchers
+    with pytest.raises(VoucherifyNotFoundError, match="Cannot find voucher with id A B"):
+        client.send(vouchers.delete_voucher("A B"))
+
+
 @pytest.mark.parametrize(
     ("filters", "found"),
     [

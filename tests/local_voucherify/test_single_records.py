@@ -20,7 +20,7 @@ JSON = {"Content-Type": "application/json"}
         ("PUT", "/v1/customers/nobody/consents", 404),
         ("POST", "/v1/customers/nobody", 405),
         ("PATCH", "/v1/customers/nobody", 405),
-        ("DELETE", "/v1/products/nothing", 405),
+        ("DELETE", "/v1/products/nothing", 404),
         ("POST", "/v1/vouchers", 405),
         ("GET", "/v1/products/nothing/skus", 404),
     ],

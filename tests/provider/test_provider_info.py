@@ -26,6 +26,8 @@ def test_it_fits_airflow_s_own_schema(name: str) -> None:
     if name == "provider.yaml.schema.json":
         if AIRFLOW < (3, 0):
             del info["asset-uris"]  # it reads dataset-uris and leaves alone what it does not know; Airflow 3 knows both
+        if AIRFLOW < (3, 2):
+            del info["cli"]  # the same of commands
         demanded = {"state": "ready", "source-date-epoch": 0, "lifecycle": "production", "dependencies": []}
         info |= {key: value for key, value in demanded.items() if key in schema["properties"]}
 
@@ -51,7 +53,7 @@ def test_everything_that_it_names_is_there(name: str) -> None:
 
 def test_it_carries_all_kinds_of_things() -> None:
     kinds = {"hooks", "operators", "sensors", "triggers", "notifications", "extra-links", "connection-types"}
-    kinds |= {"task-decorators", "asset-uris"}
+    kinds |= {"task-decorators", "asset-uris", "cli"}
 
     assert kinds <= set(get_provider_info())
 
