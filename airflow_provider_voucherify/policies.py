@@ -129,7 +129,8 @@ class Limits(Policy):
     """
     How many rows may fail, be created, or be left out: ``fail_if=`` fails a task beyond them, ``warn_if=`` warns.
 
-    Each number is the largest that is still allowed; None for any number. All limits that are exceeded are reported.
+    Each number is the largest that is still allowed, but that of ``rows_below``; None for any number. All limits that are
+    exceeded are reported.
 
     :param failed: rows that failed or were refused: neither is in Voucherify. Default: 0 for ``fail_if``, unless
         ``failed_ratio`` is given; None for ``warn_if``.
@@ -148,6 +149,7 @@ class Limits(Policy):
         refused: such rows do not count in ``failed`` and ``failed_ratio``. ``["not_found"]`` suits vouchers some of
         which do not exist yet. They are still counted in the summary, and listed in one line. With a ``state`` they are
         sent again every time, however often they have failed (``max_attempts`` of ``Requests``).
+    :param rows_below: of an export, the fewest rows that it may have; 1 for any that is not empty.
     """
 
     failed: int | None = UNLESS_GIVEN
@@ -157,6 +159,7 @@ class Limits(Policy):
     superseded: int | None = None
     newer_runs: int | None = UNLESS_GIVEN
     expected_keys: Collection[str] = ()
+    rows_below: int | None = None
 
     @property
     def counts_failed(self) -> bool:
