@@ -275,7 +275,8 @@ async def shared_poller(
     voucherify_conn_id: str, seconds: float = OPENING_SECONDS, kind: Kind = "async actions"
 ) -> AsyncIterator[Poller]:
     """
-    Yield the poller that all triggers of a connection and a kind in this event loop share; the last one to leave closes it.
+    Yield the poller that all triggers of a connection and a kind in this event loop share; the last one to leave closes
+    it.
 
     A client for each trigger would cost 0.9 MB, block the loop for 20 ms, and send as many GETs as there are triggers.
     After polling has failed for all of them the next trigger gets a new poller: the connection may have been changed.

@@ -18,14 +18,15 @@ class VoucherifyExportTrigger(BaseTrigger):
     """
     Waits until an export has ended.
 
-    It only says *when*: the worker that resumes the task asks for the file's address itself, since that holds a token. All
-    triggers of the same connection in the same triggerer share a poller, which reads the list of exports while it waits
-    for several of them. All times are absolute, so the trigger can be moved or restarted at any moment.
+    It only says *when*: the worker that resumes the task asks for the file's address itself, since that holds a token.
+    All triggers of the same connection in the same triggerer share a poller, which reads the list of exports while it
+    waits for several of them. All times are absolute, so the trigger can be moved or restarted at any moment.
 
     There is deliberately no ``on_kill``: the export costs nothing more, and a retry goes on with it.
 
-    The event is a dict with ``version``, ``status``, ``message``, ``export_id`` and ``state``. ``status`` is ``finished``,
-    whether there is a file or not; ``timeout`` (``end_time`` has passed); or ``unreachable`` (polling failed for good).
+    The event is a dict with ``version``, ``status``, ``message``, ``export_id`` and ``state``. ``status`` is
+    ``finished``, whether there is a file or not; ``timeout`` (``end_time`` has passed); or ``unreachable`` (polling
+    failed for good).
 
     :param voucherify_conn_id: connection of type ``voucherify``.
     :param export_id: ``exp_…``.

@@ -1,8 +1,8 @@
 """
 Which export to poll next, and when, for all waits of one process: a policy without I/O, as ``queue_watch`` is.
 
-Nothing is documented about the order in which exports finish, so each is polled at its own pace. While several are waited
-for, a poll reads the list, which has the newest hundred, and so stands for a poll of each.
+Nothing is documented about the order in which exports finish, so each is polled at its own pace. While several are
+waited for, a poll reads the list, which has the newest hundred, and so stands for a poll of each.
 """
 
 from __future__ import annotations
@@ -126,9 +126,7 @@ class ExportWatch:
         self._end_those_over(news, asked_at)
         return news
 
-    def note_error(
-        self, poll: ExportPoll, error: VoucherifyError, asked_at: float, now: float
-    ) -> Sequence[Wait]:
+    def note_error(self, poll: ExportPoll, error: VoucherifyError, asked_at: float, now: float) -> Sequence[Wait]:
         """
         Take in the error of a poll.
 
@@ -158,7 +156,7 @@ class ExportWatch:
     def _due(self, wait: Wait, now: float) -> float:
         wait.polled_at = min(wait.polled_at, now)  # the clock may have been set back
         if wait.polled_at == _NEVER:
-            due = max(wait.not_before, wait.submitted_at + pauses.EARLIEST_POLL)
+            due = max(wait.not_before, wait.submitted_at + pauses.pause(0.0, wait.poll_interval))
         else:
             due = wait.polled_at + pauses.pause(wait.polled_at - wait.submitted_at, wait.poll_interval)
         return min(max(due, self._retry_at), wait.end_time)
