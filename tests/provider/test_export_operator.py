@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import gzip
 import io
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,18 @@ from dags import DagRunResult, clear_and_run, rendered_fields, run_dag, shown_li
 from installed import needs_store
 from pyarrow import parquet
 
-from airflow_provider_voucherify.exceptions import VoucherifyConfigurationError
+from airflow_provider_voucherify.exceptions import VoucherifyConfigurationError, VoucherifyError
+from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
 from airflow_provider_voucherify.notifications.summary import VoucherifySummaryNotifier
 from airflow_provider_voucherify.operators.export import VoucherifyExportOperator
+from airflow_provider_voucherify.storage.exported_files import ExportedFile
+from airflow_provider_voucherify.sync.rows.exported_rows import ExportedRows
+from airflow_provider_voucherify.task.export_run import ExportRun
+from airflow_provider_voucherify.triggers.export import VoucherifyExportTrigger
 
 EXPORTS = "/v1/exports"
+_numbers = count(1)
 FIELDS = ["id", "date", "result", "metadata.Favourite colour"]
 ODD = 'a "quoted", two-\nline, żółć 😀\ttab \\ value'
 REDEMPTIONS = [
@@ -59,7 +68,7 @@ def warehouse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[sqlit
 
 def dag_of(**kwargs: Any) -> DAG:
     defaults: dict[str, Any] = {"exported_object": "redemption", "fields": FIELDS, "retry_delay": timedelta(0)}
-    with DAG("exports", schedule=None) as dag:
+    with DAG(f"exports_{next(_numbers)}", schedule=None) as dag:
         VoucherifyExportOperator(task_id="sync", **{**defaults, **kwargs})
     return dag
 
@@ -117,9 +126,9 @@ def test_rows_are_in_a_file_as_they_are_at_voucherify(shop: LocalVoucherify, tmp
 def test_object_storage(shop: LocalVoucherify, bucket: str, ending: str) -> None:
     path = f"{bucket}/lake/{{{{ ds }}}}/redemptions.{ending}"
 
-    run = export(path=path, logical_date=datetime(2026, 11, 29, tzinfo=UTC))
+    run = export(path=path, logical_date=datetime(2026, 10, len(ending), tzinfo=UTC))
 
-    written = f"{bucket}/lake/2026-11-29/redemptions.{ending}"
+    written = f"{bucket}/lake/2026-10-0{len(ending)}/redemptions.{ending}"
     assert run.xcom("sync")["path"] == written
     assert read(written) == [FIELDS, *VALUES]
 
@@ -452,7 +461,7 @@ def test_few_rows_may_be_warned_of_and_alerts_asset_and_links_tell_of_the_export
     assert text.startswith(f"Voucherify export of redemption objects: 3 rows in {path} (")
     assert summary["warning"] in text
     assert "<p>Voucherify export of redemption" in told[0]["voucherify_html"]
-    links = shown_links("exports", "sync")
+    links = shown_links(run.dag_run.dag_id, "sync")
     assert links["Exported file"] == (
         f"https://console.aws.amazon.com/s3/buckets/{bucket.rpartition('@')[2]}?prefix=exports/"
     )
@@ -571,8 +580,9 @@ def test_time_is_up(voucherify: LocalVoucherify, tmp_path: Path, deferrable: boo
     run = export(path=str(tmp_path / "file.csv"), deferrable=deferrable, completion_timeout=0.3)
 
     assert run.state == "failed"
-    assert "VoucherifyCompletionTimeoutError" in task_log()
-    assert "was not finished in time; it continues at Voucherify" in task_log()
+    said = task_log()
+    assert "VoucherifyCompletionTimeoutError" in said
+    assert "was not finished in time; it continues at Voucherify" in said
 
 
 # In the triggerer
@@ -609,3 +619,125 @@ def _triggers() -> list[str]:
 
     with create_session() as session:
         return [str(trigger.kwargs) for trigger in session.query(Trigger)]
+
+
+class Waits:
+    """What 20 tasks do that wait for their exports in one triggerer."""
+
+    def __init__(self, number: int, **kwargs: Any) -> None:
+        with VoucherifyHook() as hook:
+            self.ids = [hook.create_export("redemption").id for _ in range(number)]
+        now = time.time()
+        given = {"created_at": now, "end_time": now + 30, "poll_interval": 0.1, **kwargs}
+        self.triggers = [VoucherifyExportTrigger("voucherify_default", one, **given) for one in self.ids]
+
+    def fire(self) -> list[dict[str, Any]]:
+        async def event(trigger: VoucherifyExportTrigger) -> dict[str, Any]:
+            [fired] = [fired.payload async for fired in trigger.run()]
+            return dict(fired)
+
+        async def all_of_them() -> list[dict[str, Any]]:
+            return await asyncio.gather(*map(event, self.triggers))
+
+        return asyncio.run(all_of_them())
+
+
+def gets(voucherify: LocalVoucherify) -> int:
+    return len(calls(voucherify, "GET"))
+
+
+def test_twenty_exports_cost_as_many_polls_as_one(voucherify: LocalVoucherify) -> None:
+    voucherify.next_exports(times=20, seconds=0.5)
+    waits = Waits(20)
+
+    events = waits.fire()
+
+    assert [event["export_id"] for event in events] == waits.ids
+    assert {event["status"] for event in events} == {"finished"}
+    assert gets(voucherify) <= 10
+    assert "token" not in json.dumps(events)
+
+
+def test_exports_that_the_list_does_not_show_are_polled_one_by_one(voucherify: LocalVoucherify) -> None:
+    waits = Waits(2)
+    Waits(100)
+
+    assert [event["status"] for event in waits.fire()] == ["finished"] * 2
+    assert calls(voucherify, "GET")[0] == EXPORTS
+    assert {path.rpartition("/")[2] for path in calls(voucherify, "GET")[1:]} == set(waits.ids)
+
+
+def test_without_the_list_they_are_polled_one_by_one(voucherify: LocalVoucherify) -> None:
+    voucherify.misbehave(lambda method, path: method == "GET" and path == EXPORTS, Status(403), times=None)
+
+    assert [event["status"] for event in Waits(3).fire()] == ["finished"] * 3
+
+
+def test_an_export_that_is_not_there_disturbs_no_other(voucherify: LocalVoucherify) -> None:
+    waits = Waits(3)
+    with VoucherifyHook() as hook:
+        hook.delete_export(waits.ids[1])
+
+    events = waits.fire()
+
+    assert [event["status"] for event in events] == ["finished", "unreachable", "finished"]
+    assert "404" in events[1]["message"]
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(503, "finished"), (401, "unreachable")])
+def test_polls_that_fail(voucherify: LocalVoucherify, status: int, outcome: str) -> None:
+    voucherify.misbehave(lambda method, path: method == "GET", Status(status), times=3)
+
+    assert [event["status"] for event in Waits(1).fire()] == [outcome]
+
+
+def test_each_ends_at_its_own_time(voucherify: LocalVoucherify) -> None:
+    voucherify.next_exports(times=2, status="SCHEDULED")
+    waits = Waits(3)
+    for trigger, seconds in zip(waits.triggers, (0.3, 0.6, 30), strict=True):
+        trigger.end_time = time.time() + seconds
+
+    events = waits.fire()
+
+    assert [event["status"] for event in events] == ["timeout", "timeout", "finished"]
+    assert events[0]["message"] == f"export {waits.ids[0]} was not finished in time"
+
+
+def test_a_serialised_trigger_is_the_same_trigger() -> None:
+    trigger = VoucherifyExportTrigger("c", "exp_1", 1.0, 2.0, 3.0, 4.0, 5, {"resumed": True})
+
+    path, arguments = trigger.serialize()
+
+    assert path == f"{VoucherifyExportTrigger.__module__}.VoucherifyExportTrigger"
+    assert VoucherifyExportTrigger(**arguments).serialize() == trigger.serialize()
+
+
+@pytest.mark.parametrize("event", [None, {}, {"version": 2, "status": "finished"}, {"version": 1, "status": "huh"}])
+def test_an_event_that_is_not_understood_is_no_success(event: Any) -> None:
+    task = dag_of(path="/tmp/x.csv").get_task("sync")
+
+    with pytest.raises(VoucherifyError, match="cannot be understood"):
+        ExportRun(task, {}, lambda: False).resume(event)
+
+
+# Large
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl.gz", "parquet"])
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path, growth_mb: Callable[[], float], ending: str) -> None:
+    """What is written first is what a writer takes by itself, Arrow's pools among it."""
+    source = tmp_path / "source.csv"
+
+    def write(number: int) -> float:
+        with source.open("w") as file:
+            file.write("id,date,result,x\n")
+            file.writelines(f"r_{one},2026-11-28T01:00:00.000Z,SUCCESS,{'v' * 60}\n" for one in range(number))
+        with (
+            source.open("rb") as file,
+            ExportedFile(f"{tmp_path}/f.{ending}").replaced_by(rows := ExportedRows(file, FIELDS)),
+        ):
+            assert rows.count == number
+        return growth_mb()
+
+    small = write(60_000)
+    assert write(240_000) - small < 15
