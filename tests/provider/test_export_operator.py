@@ -7,7 +7,10 @@ import csv
 import gzip
 import io
 import json
+import os
+import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -29,6 +32,7 @@ from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
 from airflow_provider_voucherify.notifications.summary import VoucherifySummaryNotifier
 from airflow_provider_voucherify.operators.export import VoucherifyExportOperator
 from airflow_provider_voucherify.storage.exported_files import ExportedFile
+from airflow_provider_voucherify.sync.results.export_summary import ExportSummary
 from airflow_provider_voucherify.sync.rows.exported_rows import ExportedRows
 from airflow_provider_voucherify.task.export_run import ExportRun
 from airflow_provider_voucherify.triggers.export import VoucherifyExportTrigger
@@ -64,6 +68,18 @@ def warehouse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[sqlit
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(path)}))
     with closing(sqlite3.connect(path)) as connection:
         yield connection
+
+
+def tell_to_end(when: Callable[[], bool]) -> None:
+    """Send the signal with which Airflow ends a task as soon as something is the case."""
+
+    def wait() -> None:
+        deadline = time.monotonic() + 60
+        while not when() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def dag_of(**kwargs: Any) -> DAG:
@@ -468,6 +484,31 @@ def test_few_rows_may_be_warned_of_and_alerts_asset_and_links_tell_of_the_export
     assert links["Voucherify dashboard"] == f"{shop.base_url}/v1/exports"
 
 
+def test_lineage(voucherify: LocalVoucherify, postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", postgres)
+    summary = ExportSummary(
+        exported_object="redemption", export_id="exp_1", status="DONE", rows=3, bytes=9, columns=["id"], seconds=1
+    )
+    namespace = f"voucherify://{voucherify.base_url.removeprefix('http://')}"
+    server = json.loads(postgres)
+    of_table = (f"postgres://{server['host']}:{server['port']}", f"{server['schema']}.shop.redemptions")
+    places: list[tuple[dict[str, Any], tuple[str, str]]] = [
+        ({"path": "s3://lake@bucket/a/b.csv"}, ("s3://bucket", "a/b.csv")),
+        ({"table": "shop.redemptions", "conn_id": "warehouse"}, of_table),
+    ]
+    for where, output in places:
+        task = dag_of(**where).get_task("sync")
+        task.summary = summary
+
+        facets = task.get_openlineage_facets_on_complete(None)
+
+        assert [(one.namespace, one.name) for one in facets.inputs] == [(namespace, "redemptions")]
+        [written] = facets.outputs
+        assert (written.namespace, written.name) == output
+        assert written.outputFacets["outputStatistics"].rowCount == 3
+        assert facets.run_facets["voucherify"].exportId == "exp_1"
+
+
 # What goes wrong
 
 
@@ -583,6 +624,44 @@ def test_time_is_up(voucherify: LocalVoucherify, tmp_path: Path, deferrable: boo
     said = task_log()
     assert "VoucherifyCompletionTimeoutError" in said
     assert "was not finished in time; it continues at Voucherify" in said
+
+
+@pytest.mark.needs_airflow("3.0", "Airflow 2 itself ends a task after on_kill")
+@needs_store
+@pytest.mark.parametrize("when", ["waiting", "writing"])
+def test_a_task_that_is_killed_ends_and_its_retry_goes_on_with_the_same_export(
+    shop: LocalVoucherify, tmp_path: Path, when: str, task_log: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_voucherify.client.http import VoucherifyClient
+    from airflow_provider_voucherify.sync.rows import exported_rows
+
+    monkeypatch.setattr(exported_rows, "ROWS_PER_CHECK", 1)
+    path = tmp_path / "file.csv"
+    fetch, kills = VoucherifyClient.download_export, iter([True])
+
+    def killed_once(client: Any, export_id: str, file: Any) -> int:
+        size = fetch(client, export_id, file)
+        if next(kills, False):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return size
+
+    if when == "waiting":
+        shop.next_exports(seconds=3)
+        tell_to_end(lambda: len(calls(shop, "GET")) > 1)
+    else:
+        monkeypatch.setattr(VoucherifyClient, "download_export", killed_once)
+
+    run = export(path=str(path), retries=1)
+
+    said = task_log()
+    assert (
+        f"VoucherifyTaskKilledError: the task was killed while it {'waited for' if when == 'waiting' else 'wrote'}"
+        in said
+    )
+    assert run.state == "success"
+    assert len(created(shop)) == 1
+    assert run.xcom("sync")["resumed"] is True
+    assert read(str(path)) == [FIELDS, *VALUES]
 
 
 # In the triggerer
