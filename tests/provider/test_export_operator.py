@@ -401,12 +401,14 @@ def test_a_run_without_a_data_interval_is_told_so(
 
 
 def test_a_field_that_voucherify_refuses_fails_the_task_for_good(
-    voucherify: LocalVoucherify, tmp_path: Path, task_log: Callable[[], str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, task_log: Callable[[], str]
 ) -> None:
-    run = export(fields=["id", "zzz"], path=str(tmp_path / "x.csv"), retries=3)
+    with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY) as server:
+        connect(monkeypatch, server)
+        run = export(fields=["id", "zzz"], path=str(tmp_path / "x.csv"), retries=3)
 
     assert run.state == "failed"
-    assert calls(voucherify, "POST") == [EXPORTS]
+    assert calls(server, "POST") == [EXPORTS]
     assert "does not have 'zzz'" in task_log()
 
 
