@@ -2,8 +2,8 @@
 The errors of this provider, to be named in ``except`` or in Airflow's ``ExceptionRetryPolicy``.
 
 ``models.errors`` has the tree and says what each means. ``VoucherifyRecordsFailedError``,
-``VoucherifyNewerRunError`` and ``VoucherifyRowsWithoutIdsError`` are added here, since they are Airflow's business:
-they fail the task without a retry.
+``VoucherifyNewerRunError``, ``VoucherifyRowsWithoutIdsError`` and ``VoucherifyTooFewRowsError`` are added here, since
+they are Airflow's business: they fail the task without a retry.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ __all__ = [
     "VoucherifyRowsWithoutIdsError",
     "VoucherifyServerError",
     "VoucherifyTaskKilledError",
+    "VoucherifyTooFewRowsError",
     "VoucherifyTransportError",
     "VoucherifyUnexpectedAnswerError",
 ]
@@ -73,6 +74,10 @@ class VoucherifyNewerRunError(VoucherifyError, AirflowFailException):
 
 class VoucherifyRowsWithoutIdsError(VoucherifyError, AirflowFailException):
     """A retry cannot know whether a CSV file's rows were sent already, and rows without ids would be created twice."""
+
+
+class VoucherifyTooFewRowsError(VoucherifyError, AirflowFailException):
+    """An export has fewer rows than ``rows_below`` of ``fail_if`` demands; what it was to replace is as it was."""
 
 
 class VoucherifyRecordsFailedError(VoucherifyError, AirflowFailException):

@@ -36,9 +36,9 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": modules("hooks", "voucherify"),
-        "operators": modules("operators", "bulk", "import_csv", "reconcile"),
+        "operators": modules("operators", "bulk", "export", "import_csv", "reconcile"),
         "sensors": modules("sensors", "async_action"),
-        "triggers": modules("triggers", "async_action"),
+        "triggers": modules("triggers", "async_action", "export"),
         "asset-uris": asset_uris,
         "dataset-uris": asset_uris,  # what Airflow 2 calls them
         "task-decorators": [
@@ -54,6 +54,8 @@ def get_provider_info() -> dict[str, Any]:
         "notifications": [f"{package}.notifications.summary.VoucherifySummaryNotifier"],
         "extra-links": [
             f"{package}.links.async_action.VoucherifyAsyncActionsLink",
+            f"{package}.links.async_action.VoucherifyDashboardLink",
+            f"{package}.links.async_action.VoucherifyExportedFileLink",
             f"{package}.links.async_action.VoucherifyReportLink",
             f"{package}.links.async_action.VoucherifyRunPageLink",
         ],

@@ -29,7 +29,8 @@ class DefaultLimit(int):
     """A limit that nobody has given: another limit that somebody gives takes its place."""
 
 
-_TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*){0,2}")
+TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*){0,2}")
+"""Of a table's name, perhaps after a schema and a database."""
 
 _MAX_TABLE = 40
 """Characters of the beginning of a table's name: PostgreSQL cuts longer names of indexes, so that they would clash."""
@@ -130,7 +131,8 @@ class Limits(Policy):
     """
     How many rows may fail, be created, or be left out: ``fail_if=`` fails a task beyond them, ``warn_if=`` warns.
 
-    Each number is the largest that is still allowed; None for any number. All limits that are exceeded are reported.
+    Each number is the largest that is still allowed, but that of ``rows_below``; None for any number. All limits that
+    are exceeded are reported.
 
     :param failed: rows that failed or were refused: neither is in Voucherify. Default: 0 for ``fail_if``, unless
         ``failed_ratio`` is given; None for ``warn_if``.
@@ -152,6 +154,7 @@ class Limits(Policy):
     :param differing: records that were read back (``verify``) and are missing at Voucherify, or otherwise than they
         were sent. Default: 0 for ``fail_if``; None for ``warn_if``. Of a drift report, rows whose record is missing or
         otherwise. Default: None for ``fail_if``; 0 for ``warn_if``.
+    :param rows_below: of an export, the fewest rows that it may have; 1 for any that is not empty.
     """
 
     failed: int | None = UNLESS_GIVEN
@@ -162,6 +165,7 @@ class Limits(Policy):
     newer_runs: int | None = UNLESS_GIVEN
     expected_keys: Collection[str] = ()
     differing: int | None = UNLESS_GIVEN
+    rows_below: int | None = None
 
     @property
     def allowing_differences(self) -> Limits:
@@ -349,7 +353,7 @@ class State(Policy):
             yield f"{parameter} needs conn_id (a database) or path (a folder), and not both"
         if self.sync_name is not None and not (isinstance(self.sync_name, str) and self.sync_name.strip(". ")):
             yield f"sync_name of {parameter} must be a name, not {self.sync_name!r:.100}"
-        if not (isinstance(self.table, str) and _TABLE.fullmatch(self.table)):
+        if not (isinstance(self.table, str) and TABLE.fullmatch(self.table)):
             yield f"table of {parameter} must be the beginning of a table's name, not {self.table!r:.100}"
         elif len(self.table.rpartition(".")[2]) > _MAX_TABLE:
             yield f"table of {parameter} may have {_MAX_TABLE} characters without the schema, not {self.table!r:.100}"

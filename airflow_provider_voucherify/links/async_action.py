@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DASHBOARD_XCOM_KEY = "voucherify_dashboard_url"
 REPORT_XCOM_KEY = "voucherify_report_url"
 PAGE_XCOM_KEY = "voucherify_page_url"
+FILE_XCOM_KEY = "voucherify_file_url"
 
 _CONSOLES = {
     "s3": "https://console.aws.amazon.com/s3/buckets/{bucket}?prefix={path}/",
@@ -72,15 +73,42 @@ class VoucherifyRunPageLink(_LinkInXCom):
         return PAGE_XCOM_KEY
 
 
+@attrs.define()
+class VoucherifyDashboardLink(_LinkInXCom):
+    """The Voucherify dashboard of the connection's region."""
+
+    name: str = "Voucherify dashboard"
+
+    @property
+    def xcom_key(self) -> str:
+        """Where the link is stored."""
+        return DASHBOARD_XCOM_KEY
+
+
+@attrs.define()
+class VoucherifyExportedFileLink(_LinkInXCom):
+    """The folder of an exported file, in the console of its bucket; see ``report_url``."""
+
+    name: str = "Exported file"
+
+    @property
+    def xcom_key(self) -> str:
+        """Where the link is stored."""
+        return FILE_XCOM_KEY
+
+
 EXTRA_LINKS = (
     VoucherifyAsyncActionsLink(),
     VoucherifyReportLink(),
     *([VoucherifyRunPageLink()] if has_plugin_pages() else []),
 )
-"""The links of every task of this package."""
+"""The links of every task that sends, or waits for what was sent."""
+
+EXPORT_LINKS = (VoucherifyDashboardLink(), VoucherifyExportedFileLink())
+"""The links of a task that exports."""
 
 UI_COLOR = "#f4ecff"
-"""The colour of the same tasks."""
+"""The colour of all tasks of this package."""
 
 
 def report_url(uri: str) -> str:

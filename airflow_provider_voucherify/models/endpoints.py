@@ -200,13 +200,15 @@ def download_host(api_host: str) -> str | None:
     return None
 
 
-def dashboard_url(base_url: str) -> str:
+def dashboard_url(base_url: str, list_path: str = ASYNC_ACTIONS_PATH) -> str:
     """
     Return the dashboard of an API base URL's region; its audit log lists async actions as background tasks.
 
-    A dedicated cluster's dashboard address is not documented: for it the API's own list of async actions is returned.
+    A dedicated cluster's dashboard address is not documented: for it a list of the API's is returned.
+
+    :param list_path: of that list.
     """
     for name, url in REGIONS.items():
         if url == base_url:
             return f"https://{'' if name == 'eu' else name + '.'}app.voucherify.io"
-    return base_url + ASYNC_ACTIONS_PATH
+    return base_url + list_path

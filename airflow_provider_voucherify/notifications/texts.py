@@ -13,6 +13,7 @@ from airflow_provider_voucherify.compat import NO_PAGES, Pages, redact
 from airflow_provider_voucherify.models.errors import VoucherifyError
 
 if TYPE_CHECKING:
+    from airflow_provider_voucherify.sync.results.export_summary import ExportSummary
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
 
 SUMMARY_KEY = "voucherify_summary"
@@ -48,9 +49,11 @@ def ready_texts(summary: Mapping[str, Any]) -> dict[str, Any]:
     :returns: ``voucherify_summary`` (the same dict), ``voucherify_text`` (a few lines of plain text),
         ``voucherify_slack_text`` (see ``slack_text``) and ``voucherify_html`` (see ``html_text``).
     """
+    from airflow_provider_voucherify.sync.results.export_summary import ExportSummary
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
 
-    model = SyncSummary.model_validate(summary)
+    kind: type[ExportSummary | SyncSummary] = ExportSummary if "export_id" in summary else SyncSummary
+    model = kind.model_validate(summary)
     slack = slack_text(model.text(link=False)) + slack_links({RUN_PAGE: model.page_url, LOG_PAGE: model.log_url})
     return {SUMMARY_KEY: summary, TEXT_KEY: model.text(), SLACK_KEY: slack, HTML_KEY: html_text(model)}
 
@@ -193,7 +196,7 @@ def _is_web_address(url: str | None) -> TypeGuard[str]:
     return url is not None and url.startswith(("https://", "http://"))
 
 
-def html_text(summary: SyncSummary) -> str:
+def html_text(summary: SyncSummary | ExportSummary) -> str:
     """
     Return a summary as the HTML of a mail: a sentence, a table of the reasons of failures, and links.
 

@@ -67,7 +67,7 @@ class _BulkOperator(BaseOperator, metaclass=CheckedWhenParsed):
         "sql": "sql",
         **dict.fromkeys(("sql_parameters", "mapping", "state", "read_back", "requests", "fail_if", "warn_if"), "json"),
     }
-    checked_limits = tuple(Limits.__dataclass_fields__)
+    checked_limits = tuple(name for name in Limits.__dataclass_fields__ if name != "rows_below")
 
     def __init__(
         self,

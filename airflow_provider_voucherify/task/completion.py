@@ -60,8 +60,7 @@ class Deferral:
 
     def trigger(self) -> VoucherifyAsyncActionTrigger:
         """Make the trigger, as the task's last step on its worker: it must not fire before the process has exited."""
-        not_before = max(time.time() + _seconds_until_exit_is_noticed(), self.not_before)
-        return VoucherifyAsyncActionTrigger(**self.arguments, not_before=not_before)
+        return VoucherifyAsyncActionTrigger(**self.arguments, not_before=max(after_exit(), self.not_before))
 
 
 class Completion:
@@ -347,11 +346,11 @@ class Completion:
         return Deferral(arguments, 0.0 if limited is None else limited.until)
 
 
-def _seconds_until_exit_is_noticed() -> float:
+def after_exit() -> float:
     """
-    Return for how many seconds after its exit a worker's process may still count as running, with a margin.
+    Return until when a worker's process that exits now may still count as running, with a margin.
 
     Airflow 3.3.2 notices the exit up to ``[workers] min_heartbeat_interval`` seconds late, and fails a task that is
     resumed around that moment.
     """
-    return 1.6 * float(conf.getint("workers", "min_heartbeat_interval", fallback=5))
+    return time.time() + 1.6 * float(conf.getint("workers", "min_heartbeat_interval", fallback=5))

@@ -21,6 +21,7 @@ from airflow_provider_voucherify.sync.results.thresholds import (
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
+    from airflow_provider_voucherify.sync.results.export_summary import ExportSummary
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
     from airflow_provider_voucherify.task.metrics import Metrics
 
@@ -137,7 +138,7 @@ def with_link(summary: SyncSummary, context: Context) -> SyncSummary:
     return summary.model_copy(update={"log_url": of_try.log, "page_url": of_try.sync})
 
 
-def keep_summary(task: Any, context: Context, summary: SyncSummary) -> None:
+def keep_summary(task: Any, context: Context, summary: SyncSummary | ExportSummary) -> None:
     """
     Keep a task's summary for OpenLineage, and give it to the task's asset events (those of ``outlets=``) as extra.
 

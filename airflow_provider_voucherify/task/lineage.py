@@ -14,6 +14,7 @@ from airflow_provider_voucherify.task.conclusion import only_compares
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
+    from airflow_provider_voucherify.sync.results.export_summary import ExportSummary
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,40 @@ def openlineage_facets(task: Any, task_instance: Any) -> OperatorLineage[Any, An
         run_facets={**lineage.run_facets, **_run_facets(task.summary)},
         job_facets=lineage.job_facets,
     )
+
+
+def openlineage_facets_of_export(task: Any, task_instance: Any) -> OperatorLineage[Any, Any]:
+    """
+    Return what an export read and wrote: input is ``voucherify://<host>`` / ``<objects>``, output the file or the
+    table.
+
+    :param task: has a ``summary``; None if it did not get that far.
+    """
+    from airflow.providers.common.compat.openlineage.facet import InputDataset, OutputStatisticsOutputDatasetFacet
+    from airflow.providers.openlineage.extractors import OperatorLineage
+
+    namespace, summary = _namespace(task), task.summary
+    outputs = _outputs_of_export(task)
+    if summary is not None:
+        for output in outputs:
+            statistics = OutputStatisticsOutputDatasetFacet(rowCount=summary.rows)
+            output.outputFacets = {"outputStatistics": statistics}
+    name = task.exported_object if task.exported_object.endswith("s") else f"{task.exported_object}s"
+    return OperatorLineage(
+        inputs=[] if namespace is None else [InputDataset(namespace=namespace, name=name)],
+        outputs=outputs,
+        run_facets=_run_facets(summary),
+    )
+
+
+def _outputs_of_export(task: Any) -> list[Any]:
+    from airflow.providers.common.compat.openlineage.facet import OutputDataset
+
+    if task.path is not None:
+        namespace, name = _dataset_of_path(str(task.path))
+        return [OutputDataset(namespace=namespace, name=name)]
+    found = _lineage_of_query(f"INSERT INTO {task.table} SELECT 1", task.conn_id)
+    return list(found.outputs)
 
 
 def _lineage_of_source(task: Any) -> OperatorLineage[Any, Any]:
@@ -96,22 +131,27 @@ def _compared(task: Any) -> list[Any]:
 
 def _place(task: Any) -> tuple[str, str] | None:
     """Return namespace and name of the resource at Voucherify; None if either is not known."""
+    summary: SyncSummary | None = task.summary
+    name = (summary.resource if summary is not None else None) or getattr(task, "resource", None)
+    if name is None or (namespace := _namespace(task)) is None:
+        return None
+    return namespace, name
+
+
+def _namespace(task: Any) -> str | None:
+    """Return the namespace of what is at Voucherify; None if the connection cannot be read."""
     from airflow_provider_voucherify.assets.voucherify import SCHEME
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 
-    summary: SyncSummary | None = task.summary
-    name = (summary.resource if summary is not None else None) or getattr(task, "resource", None)
-    if name is None:
-        return None
     try:
         base_url = VoucherifyHook(task.voucherify_conn_id).settings.base_url
-        return f"{SCHEME}://{urlsplit(base_url).netloc}", name
     except Exception as error:
-        log.warning("OpenLineage does not get where the rows went: %s", error)
+        log.warning("OpenLineage does not get which Voucherify it is: %s", error)
         return None
+    return f"{SCHEME}://{urlsplit(base_url).netloc}"
 
 
-def _run_facets(summary: SyncSummary | None) -> dict[str, Any]:
+def _run_facets(summary: SyncSummary | ExportSummary | None) -> dict[str, Any]:
     from openlineage.client.facet_v2 import RunFacet
 
     if summary is None:
@@ -139,7 +179,7 @@ def _lineage_of_query(sql: str, sql_conn_id: str) -> OperatorLineage[Any, Any]:
         found = None
     if found is None:
         return OperatorLineage(job_facets=query)
-    return OperatorLineage(inputs=found.inputs, run_facets=found.run_facets, job_facets=query)
+    return OperatorLineage(inputs=found.inputs, outputs=found.outputs, run_facets=found.run_facets, job_facets=query)
 
 
 def _dataset_of_path(path: str) -> tuple[str, str]:

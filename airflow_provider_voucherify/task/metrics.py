@@ -61,6 +61,10 @@ class Metrics:
         if meter.rate_limit_seconds:
             self._time("rate_limit_wait", meter.rate_limit_seconds)
 
+    def rows_exported(self, rows: int) -> None:
+        """Count the rows of an export."""
+        self._count("rows_exported", rows)
+
     def completion_waited(self, seconds: float) -> None:
         """Note how long Voucherify took to process the updates."""
         self._time("completion_wait", seconds)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
     from airflow_provider_voucherify.sync.batches.plan import Plan
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
-    from airflow_provider_voucherify.sync.sending.journal import Journal
+    from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
     from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
     from airflow_provider_voucherify.sync.types.settled import Listener, Settled
     from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
@@ -133,12 +133,10 @@ class OperatorRun(TaskRun):
 
         :param hook: whose project it has to be; None for whichever it is.
         """
-        from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
+        from airflow_provider_voucherify.sync.sending.journal import Journal
 
-        ti, clears = self.context["ti"], getattr(self.context["dag_run"], "clear_number", 0)
-        attempt = Attempt(ti.try_number, ti.max_tries, int(self._task.retries or 0), clears or 0)
-        project = None if hook is None else hashlib.sha256(project_of(hook).encode()).hexdigest()[:16]
-        return Journal(get_task_state_store(self.context) if self._resumes else None, attempt, project)
+        store = get_task_state_store(self.context) if self._resumes else None
+        return Journal(store, attempt_of(self._task, self.context), None if hook is None else project_digest(hook))
 
     def journal_to_go_on(self, hook: VoucherifyHook) -> Journal:
         """Return what earlier tries have sent to the project that this one sends to; log why it is not used."""
@@ -208,11 +206,7 @@ class OperatorRun(TaskRun):
         return staged_name(ti.dag_id, ti.task_id, ti.run_id, ti.map_index)
 
     def _end_time(self, sync: SubmittedSync) -> float:
-        """Return when to give up; ``execution_timeout`` Airflow itself minds only while the task is on a worker."""
-        end_time: float = sync.submitted_at + seconds(self._task.completion_timeout)
-        if self._task.execution_timeout is not None:
-            end_time = min(end_time, self._started + seconds(self._task.execution_timeout))
-        return end_time
+        return end_time_of(self._task, sync.submitted_at, self._started)
 
     def _completion(
         self, hook: VoucherifyHook, sync: SubmittedSync, sent: Sent, end_time: float, staged: str | None
@@ -256,6 +250,27 @@ class OperatorRun(TaskRun):
                 except VoucherifyError as error:
                     self._log.warning("Whether Voucherify knows the other actions cannot be found out: %s", error)
                     return
+
+
+def end_time_of(task: Any, submitted_at: float, started: float) -> float:
+    """Return when to give up; ``execution_timeout`` Airflow itself minds only while the task is on a worker."""
+    end_time = submitted_at + seconds(task.completion_timeout)
+    if task.execution_timeout is not None:
+        end_time = min(end_time, started + seconds(task.execution_timeout))
+    return end_time
+
+
+def attempt_of(task: Any, context: Context) -> Attempt:
+    """Return what distinguishes a retry from a try after a clear."""
+    from airflow_provider_voucherify.sync.sending.journal import Attempt
+
+    ti, clears = context["ti"], getattr(context["dag_run"], "clear_number", 0)
+    return Attempt(ti.try_number, ti.max_tries, int(task.retries or 0), clears or 0)
+
+
+def project_digest(hook: VoucherifyHook) -> str:
+    """Return what tells the project that a hook's connection leads to from others."""
+    return hashlib.sha256(project_of(hook).encode()).hexdigest()[:16]
 
 
 def project_of(hook: VoucherifyHook) -> str:

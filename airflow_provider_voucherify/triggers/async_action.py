@@ -9,7 +9,7 @@ import weakref
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_voucherify.compat import BaseTrigger, TriggerEvent
 from airflow_provider_voucherify.models.errors import VoucherifyError
@@ -17,8 +17,11 @@ from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVA
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import AsyncVoucherifyClient
-    from airflow_provider_voucherify.sync.waiting.waits import End
-    from airflow_provider_voucherify.triggers.poller import Poller
+    from airflow_provider_voucherify.sync.waiting.waits import End, Wait
+    from airflow_provider_voucherify.triggers.poller import Poller, Watch
+
+Kind = Literal["async actions", "exports"]
+"""What is waited for: each kind has a poller of its own."""
 
 EVENT_VERSION = 2
 """Version 1 had no ``async_action_ids``: they were in its ``state``."""
@@ -126,7 +129,6 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait until the actions have finished, time is up, or polling has failed for good; then fire once."""
         from airflow_provider_voucherify.sync.waiting.waits import End, Wait
-        from airflow_provider_voucherify.triggers.poller import Poller
 
         wait = Wait(
             self.waiting_for,
@@ -137,9 +139,7 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
             self.max_consecutive_failures,
         )
         if wait.async_action_ids:
-            async with AsyncExitStack() as stack:
-                opened = await self._open(stack)
-                end = await opened.wait_for(wait, self.log) if isinstance(opened, Poller) else opened
+            end = await end_of(wait, self.voucherify_conn_id, self.log)
             line = f"Stopped waiting for {len(wait.async_action_ids)} async actions: {end.status}"
         else:
             end = End("finished")
@@ -155,30 +155,39 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
         }
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
-    async def _open(self, stack: AsyncExitStack) -> Poller | End:
-        """
-        Return the connection's poller, or how the wait ends because there is none.
 
-        A missing connection may be transient: Airflow reports one too if a secrets backend fails for a moment.
-        """
-        from airflow_provider_voucherify.sync.waiting.waits import End
+async def end_of(wait: Wait, voucherify_conn_id: str, log: Any, kind: Kind = "async actions") -> End:
+    """Wait through the poller that all triggers of a connection share, and return how the wait has ended."""
+    from airflow_provider_voucherify.sync.waiting.waits import End
 
-        began, failures = time.time(), 0
-        while True:
-            try:
-                timeout = max(MIN_OPENING_SECONDS, min(OPENING_SECONDS, self.end_time - time.time()))
-                return await stack.enter_async_context(shared_poller(self.voucherify_conn_id, timeout))
-            except Exception as error:
-                failures += 1
-                reason = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
-                why = f"the connection {self.voucherify_conn_id} cannot be opened: {reason}"
-                next_at = time.time() + pause(time.time() - began, self.poll_interval)
-                is_permanent = isinstance(error, VoucherifyError)
-                if is_permanent or failures >= self.max_consecutive_failures or next_at >= self.end_time:
-                    return End("unreachable", why)
-            line = "Poll %d of %d failed: %s"
-            await asyncio.to_thread(self.log.warning, line, failures, self.max_consecutive_failures, why)
-            await asyncio.sleep(max(0.0, next_at - time.time()))
+    async with AsyncExitStack() as stack:
+        opened = await _open(stack, wait, voucherify_conn_id, log, kind)
+        return opened if isinstance(opened, End) else await opened.wait_for(wait, log)
+
+
+async def _open(stack: AsyncExitStack, wait: Wait, conn_id: str, log: Any, kind: Kind) -> Poller | End:
+    """
+    Return the connection's poller, or how the wait ends because there is none.
+
+    A missing connection may be transient: Airflow reports one too if a secrets backend fails for a moment.
+    """
+    from airflow_provider_voucherify.sync.waiting.waits import End
+
+    began, failures = time.time(), 0
+    while True:
+        try:
+            timeout = max(MIN_OPENING_SECONDS, min(OPENING_SECONDS, wait.end_time - time.time()))
+            return await stack.enter_async_context(shared_poller(conn_id, timeout, kind))
+        except Exception as error:
+            failures += 1
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+            why = f"the connection {conn_id} cannot be opened: {reason}"
+            next_at = time.time() + pause(time.time() - began, wait.poll_interval)
+            is_permanent = isinstance(error, VoucherifyError)
+            if is_permanent or failures >= wait.max_failures or next_at >= wait.end_time:
+                return End("unreachable", why)
+        await asyncio.to_thread(log.warning, "Poll %d of %d failed: %s", failures, wait.max_failures, why)
+        await asyncio.sleep(max(0.0, next_at - time.time()))
 
 
 @dataclass(eq=False)
@@ -200,12 +209,12 @@ class _Opening:
 
 @dataclass
 class _Loop:
-    """What the triggers of one event loop share, by connection id."""
+    """What the triggers of one event loop share, by connection id and what they wait for."""
 
-    opening: dict[str, _Opening] = field(default_factory=dict)
-    shared: dict[str, _Shared] = field(default_factory=dict)
+    opening: dict[tuple[str, Kind], _Opening] = field(default_factory=dict)
+    shared: dict[tuple[str, Kind], _Shared] = field(default_factory=dict)
 
-    async def wait_for(self, conn_id: str, seconds: float) -> _Shared:
+    async def wait_for(self, place: tuple[str, Kind], seconds: float) -> _Shared:
         """
         Return what a connection's triggers share.
 
@@ -214,11 +223,11 @@ class _Loop:
         """
         try:
             async with asyncio.timeout(seconds) as limit:
-                while conn_id not in self.shared:
-                    if conn_id not in self.opening:
-                        self.opening[conn_id] = _Opening(asyncio.create_task(self._open(conn_id)))
-                        self.opening[conn_id].task.add_done_callback(lambda task: task.cancelled() or task.exception())
-                    opening = self.opening[conn_id]
+                while place not in self.shared:
+                    if place not in self.opening:
+                        self.opening[place] = _Opening(asyncio.create_task(self._open(place)))
+                        self.opening[place].task.add_done_callback(lambda task: task.cancelled() or task.exception())
+                    opening = self.opening[place]
                     opening.waiting += 1
                     try:
                         await asyncio.wait([opening.task])
@@ -229,9 +238,9 @@ class _Loop:
             if limit.expired():
                 raise TimeoutError(f"looking it up took more than {seconds:.0f} s") from None
             raise
-        return self.shared[conn_id]
+        return self.shared[place]
 
-    async def _open(self, conn_id: str) -> None:
+    async def _open(self, place: tuple[str, Kind]) -> None:
         """Open a connection; close it again if no trigger waits for it by then."""
         from asgiref.sync import ThreadSensitiveContext
 
@@ -240,40 +249,51 @@ class _Loop:
         from airflow_provider_voucherify.triggers.poller import Poller
 
         try:
-            hook = VoucherifyHook(conn_id, retry=RetryPolicy(attempts=2, max_rate_limit_wait=600))
+            hook = VoucherifyHook(place[0], retry=RetryPolicy(attempts=2, max_rate_limit_wait=600))
             async with ThreadSensitiveContext():  # its own thread, not the one that all others share
                 client = await hook.get_async_conn()
-            if self.opening[conn_id].waiting:
-                self.shared[conn_id] = _Shared(client, Poller(client))
+            if self.opening[place].waiting:
+                self.shared[place] = _Shared(client, Poller(client, _watch_of(place[1])))
             else:
                 await client.aclose()
         finally:
-            del self.opening[conn_id]
+            del self.opening[place]
+
+
+def _watch_of(kind: Kind) -> Watch:
+    from airflow_provider_voucherify.sync.waiting.export_watch import ExportWatch
+    from airflow_provider_voucherify.sync.waiting.queue_watch import QueueWatch
+
+    return ExportWatch() if kind == "exports" else QueueWatch()
 
 
 _loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = weakref.WeakKeyDictionary()
 
 
 @asynccontextmanager
-async def shared_poller(voucherify_conn_id: str, seconds: float = OPENING_SECONDS) -> AsyncIterator[Poller]:
+async def shared_poller(
+    voucherify_conn_id: str, seconds: float = OPENING_SECONDS, kind: Kind = "async actions"
+) -> AsyncIterator[Poller]:
     """
-    Yield the poller that all triggers of a connection in this event loop share; the last one to leave closes it.
+    Yield the poller that all triggers of a connection and a kind in this event loop share; the last one to leave closes
+    it.
 
     A client for each trigger would cost 0.9 MB, block the loop for 20 ms, and send as many GETs as there are triggers.
     After polling has failed for all of them the next trigger gets a new poller: the connection may have been changed.
 
     :param seconds: how long opening the connection may take.
+    :param kind: what is waited for.
     :raises TimeoutError: it took longer.
     """
-    here = _loops.setdefault(asyncio.get_running_loop(), _Loop())
-    shared = await here.wait_for(voucherify_conn_id, seconds)
+    here, place = _loops.setdefault(asyncio.get_running_loop(), _Loop()), (voucherify_conn_id, kind)
+    shared = await here.wait_for(place, seconds)
     shared.users += 1
     try:
         yield shared.poller
     finally:
         shared.users -= 1
-        if (not shared.users or shared.poller.gave_up) and here.shared.get(voucherify_conn_id) is shared:
-            del here.shared[voucherify_conn_id]
+        if (not shared.users or shared.poller.gave_up) and here.shared.get(place) is shared:
+            del here.shared[place]
         if not shared.users:
             await shared.poller.aclose()
             await shared.client.aclose()

@@ -1,19 +1,20 @@
-"""One poller for all triggers of a connection in an event loop; ``sync.waiting.queue_watch`` decides what it polls."""
+"""One poller for all triggers of a connection in an event loop; a policy of ``sync.waiting`` decides what it polls."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 import time
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_voucherify.models.errors import VoucherifyError
-from airflow_provider_voucherify.sync.waiting.poll import Poll
-from airflow_provider_voucherify.sync.waiting.queue_watch import QueueWatch
 from airflow_provider_voucherify.sync.waiting.waits import End, Wait
 
 if TYPE_CHECKING:
+    from airflow_provider_voucherify.client.calls import Call
     from airflow_provider_voucherify.client.http import AsyncVoucherifyClient
+    from airflow_provider_voucherify.sync.waiting.poll import RateLimit
 
 LAST_POLL_SECONDS = 30.0
 """How long a wait may outlast its end time for its last poll, which a rate limit may delay."""
@@ -35,20 +36,59 @@ class Log(Protocol):
         """Log a line."""
 
 
+class Poll(Protocol):
+    """The next poll, as ``sync.waiting.poll`` and ``sync.waiting.export_watch`` have it."""
+
+    @property
+    def at(self) -> float:
+        """When, Unix epoch seconds."""
+
+    @property
+    def call_for_status(self) -> Call[Any]:
+        """The call to send."""
+
+
+class Watch(Protocol):
+    """A policy that decides what to poll, and when: ``QueueWatch`` describes it."""
+
+    what: str
+    gave_up: bool
+    rate_limit: RateLimit | None
+
+    def add(self, wait: Wait, now: float) -> None:
+        """Poll for a wait from now on."""
+
+    def remove(self, wait: Wait) -> None:
+        """Stop polling for a wait."""
+
+    def next_poll(self, now: float) -> Any:
+        """Return the next poll; None if nothing is waited for."""
+
+    def note_answer(self, poll: Any, answer: Any, asked_at: float, now: float) -> Sequence[Wait]:
+        """Take in the answer to a poll, and return the waits with news."""
+
+    def note_error(self, poll: Any, error: VoucherifyError, asked_at: float, now: float) -> Sequence[Wait]:
+        """Take in the error of a poll, and return the waits with news."""
+
+    def progress_of(self, wait: Wait) -> str:
+        """Say what the last poll for a wait has shown."""
+
+
 class Poller:
     """
-    Polls async actions for all waits; nothing runs while there are none.
+    Polls for all waits; nothing runs while there are none.
 
     Its task has its own context, so that its log lines do not end up in the log of the trigger that came first. Each
     trigger logs its own news, in a thread: a triggerer's log goes to another process, and if that process is slow to
     read, a line written in the event loop would block all triggers.
 
     :param client: closed by the caller.
+    :param watch: decides what is polled, and when.
     """
 
-    def __init__(self, client: AsyncVoucherifyClient) -> None:
+    def __init__(self, client: AsyncVoucherifyClient, watch: Watch) -> None:
         self._client = client
-        self._watch = QueueWatch()
+        self._watch = watch
         self._news: dict[Wait, asyncio.Event] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -75,7 +115,7 @@ class Poller:
             while wait.end is None:
                 seconds_left = latest - time.time()
                 if seconds_left <= 0:
-                    return End("timeout", f"async action {wait.key} was not finished in time")
+                    return End("timeout", f"{self._watch.what} {wait.key} was not finished in time")
                 try:
                     async with asyncio.timeout(min(seconds_left, QUIET_SECONDS)):
                         await news.wait()
@@ -137,10 +177,4 @@ class Poller:
             line = "Poll %d of %d failed: %s"
             await asyncio.to_thread(log.warning, line, wait.failures, wait.max_failures, wait.failure)
             return
-        ahead = self._watch.waits.position(wait)
-        behind = f"; {ahead} ahead of it in this triggerer" if ahead else ""
-        if wait.status is None:
-            await asyncio.to_thread(log.info, "Async action %s has not been polled yet%s", wait.key, behind)
-        else:
-            line = "Async action %s is %s (%s %%)%s"
-            await asyncio.to_thread(log.info, line, wait.key, wait.status, wait.progress or 0, behind)
+        await asyncio.to_thread(log.info, "%s", self._watch.progress_of(wait))

@@ -225,6 +225,21 @@ def create(database: Database, tables: Iterable[Table], name: str) -> None:
             _note_version(database, connection, version)
 
 
+def prepare(database: Database, connection: Any, name: str, columns: Iterable[str]) -> list[str]:
+    """
+    Create a table with columns of text, or add those that it lacks.
+
+    :returns: the columns' names as a statement has them, quoted where they need it.
+    """
+    table = _table(name, *(Column(column, _CONTENT) for column in columns), indexes={})
+    quoted = [_quoted(database, column) for column in table.columns]
+    if not database.exists(connection, name):
+        _create(database, connection, table)
+    elif not database.exists(connection, name, quoted):
+        _add_columns(database, connection, table)
+    return quoted
+
+
 def exist(database: Database, name: str) -> bool:
     """
     Say whether the tables are there, without making any.
@@ -299,7 +314,7 @@ def _create_index(database: Database, connection: Any, index: Index) -> None:
 
 def _add_columns(database: Database, connection: Any, table: Table) -> None:
     for column in table.columns:
-        if database.exists(connection, table.fullname, [column.name]):
+        if database.exists(connection, table.fullname, [_quoted(database, column)]):
             continue
         if not column.nullable:
             raise VoucherifyConfigurationError(
@@ -314,8 +329,15 @@ def _add_columns(database: Database, connection: Any, table: Table) -> None:
                 log.info("The table %s has a new column %s", table.fullname, column.name)
             except Exception:
                 connection.rollback()
-                if not database.exists(connection, table.fullname, [column.name]):  # else another task has added it
+                if not database.exists(
+                    connection, table.fullname, [_quoted(database, column)]
+                ):  # else another task has added it
                     raise
+
+
+def _quoted(database: Database, column: Column[Any]) -> str:
+    """Return a column's name as a statement has it: in quotes where a word of SQL's or an odd character needs them."""
+    return str(_dialect(database).identifier_preparer.format_column(column))
 
 
 def _dialect(database: Database) -> Any:

@@ -284,6 +284,36 @@ def test_a_report_says_what_has_drifted_until_a_run_repairs_it(
     assert voucherify.customers["c1"]["address"]["city"] == "Cork"
 
 
+def test_redemptions_and_customers_are_in_the_warehouse_and_a_check_finds_what_does_not_fit(
+    voucherify: LocalVoucherify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "warehouse.sqlite"
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(path)}))
+    with VoucherifyHook() as hook:
+        customer = hook.create_customer({"source_id": "c1", "name": "Zoë"})
+
+    def redeem(redemption_id: str, day: int, customer_id: str | None) -> None:
+        at = f"2026-11-{day:02}T12:00:00.000Z"
+        row = {"id": redemption_id, "created_at": at, "date": at, "customer_id": customer_id, "result": "SUCCESS"}
+        voucherify.add_exported("redemption", {**row, "metadata": {"channel": "app"}})
+
+    redeem("r_0", 26, customer.id)
+    redeem("r_1", 28, customer.id)
+    redeem("r_2", 28, None)
+
+    run = run_dag(load("exports_to_warehouse"), logical_date=datetime(2026, 11, 29, tzinfo=UTC))
+
+    assert run.state == "success"
+    assert run.deferred_tasks() == {"redemptions", "customers"}
+    with closing(sqlite3.connect(path)) as opened:
+        rows = opened.execute("SELECT id, customer_id, metadata_channel FROM voucherify_redemptions ORDER BY id")
+        assert rows.fetchall() == [("r_1", customer.id, "app"), ("r_2", None, "app")]
+        assert opened.execute("SELECT source_id, name FROM voucherify_customers").fetchall() == [("c1", "Zoë")]
+    redeem("r_3", 28, "cust_nobody")
+    run = run_dag(load("exports_to_warehouse"), logical_date=datetime(2026, 11, 29, 1, tzinfo=UTC))
+    assert (run.task_state("redemptions"), run.task_state("check")) == ("success", "failed")
+
+
 def test_failures_are_sent_again(voucherify: LocalVoucherify, tmp_path: Path, reports: Path) -> None:
     failures = tmp_path / "failures.jsonl"
     lines = [
@@ -347,7 +377,7 @@ def test_all_examples_are_loaded_without_a_warning() -> None:
         check=False,
     )
 
-    assert len(files) == 11
+    assert len(files) == 12
     assert (result.returncode, result.stderr) == (0, "")
 
 

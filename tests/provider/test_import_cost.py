@@ -18,6 +18,7 @@ LIGHT = {
     "models",
     "models.endpoints",
     "models.errors",
+    "models.exported_objects",
     "models.numbers",
     "sync",
     "sync.results",
@@ -31,7 +32,7 @@ SCRIPT = f"""
 import json, sys
 {BASES}
 before = set(sys.modules)
-import {OURS}.operators.bulk, {OURS}.operators.reconcile, {OURS}.sensors.async_action
+import {OURS}.operators.bulk, {OURS}.operators.export, {OURS}.operators.reconcile, {OURS}.sensors.async_action
 new = set(sys.modules) - before
 
 def package(thing):

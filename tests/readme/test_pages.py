@@ -20,6 +20,7 @@ from airflow_provider_voucherify.client.settings import ConnectionExtra
 from airflow_provider_voucherify.connection.form import EXTRA_FIELDS, LABELS
 from airflow_provider_voucherify.local_voucherify.__main__ import _parser as local_voucherify_parser
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.operators.export import VoucherifyExportOperator
 from airflow_provider_voucherify.operators.import_csv import VoucherifyImportCsvOperator
 from airflow_provider_voucherify.probe.command import parser as probe_parser
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
@@ -171,6 +172,7 @@ def test_a_command_is_there(words: list[str], tmp_path: Path, monkeypatch: pytes
     [
         ("operators.md", "### Parameters", VoucherifyBulkUpdateOperator.template_fields),
         ("operators.md", '"import_products"', VoucherifyImportCsvOperator.template_fields),
+        ("exports.md", "## Parameters", VoucherifyExportOperator.template_fields),
         ("sensor.md", "## Parameters", VoucherifyAsyncActionSensor.template_fields),
     ],
 )

@@ -11,6 +11,7 @@ from readme_file import ROOT, TEXT, first_column, page
 
 from airflow_provider_voucherify.notifications.texts import ready_texts
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.operators.export import VoucherifyExportOperator
 from airflow_provider_voucherify.operators.import_csv import VoucherifyImportCsvOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 from airflow_provider_voucherify.sync.results.summary import SyncSummary
@@ -26,7 +27,13 @@ def documented(operator: type) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "operator", [VoucherifyBulkUpdateOperator, VoucherifyImportCsvOperator, VoucherifyAsyncActionSensor]
+    "operator",
+    [
+        VoucherifyBulkUpdateOperator,
+        VoucherifyExportOperator,
+        VoucherifyImportCsvOperator,
+        VoucherifyAsyncActionSensor,
+    ],
 )
 def test_every_parameter_is_documented_once(operator: type) -> None:
     assert sorted(documented(operator)) == sorted(parameters(operator))

@@ -59,6 +59,9 @@ class QueueWatch:
     that says when it ends is not a failure: the next poll waits for it.
     """
 
+    what = "async action"
+    """What is waited for, in messages."""
+
     def __init__(self) -> None:
         self.waits = Waits()
         self.gave_up = False
@@ -94,6 +97,14 @@ class QueueWatch:
         """Stop polling for a wait, whether it has ended or not."""
         self.waits.remove(wait)
         self._verifying.pop(wait, None)
+
+    def progress_of(self, wait: Wait) -> str:
+        """Say what the last poll for a wait has shown."""
+        ahead = self.waits.position(wait)
+        behind = f"; {ahead} ahead of it in this triggerer" if ahead else ""
+        if wait.status is None:
+            return f"Async action {wait.key} has not been polled yet{behind}"
+        return f"Async action {wait.key} is {wait.status} ({wait.progress or 0} %){behind}"
 
     # What to poll
 
