@@ -51,7 +51,7 @@ def _measure(source: Source, export: Path) -> dict[str, Any]:
     base = process.resident_mb()
     process.forget_peak()
     with _cpu() as everything, _plan(source, compares=True) as plan:
-        with FoundRecords("source_id", plan.compared_paths) as found, export.open("rb") as file:
+        with FoundRecords("source_id", plan.compared_paths, plan.samples()) as found, export.open("rb") as file:
             found.read(file)
             plan.compare(found)
         sent = sum(batch.records for batch in plan.batches)

@@ -3,7 +3,7 @@
 
 ``--quick`` takes fewer rows and rounds, and measures three things at a time. ``--check`` exits with 1 where a target is
 missed by more than its margin. ``--only`` names parts: row_path, memory, requests, waiting, triggers, imports,
-operator, changes. A whole run that is not quick writes ``docs/performance.md``; others write to ``.bench/``.
+operator, changes, compared. A whole run that is not quick writes ``docs/performance.md``; others write to ``.bench/``.
 
 The official SDK and other peers live in an environment of their own, ``.bench/``, which ``make bench`` makes.
 """
@@ -24,7 +24,7 @@ from harness.benchmarks.suite import FULL, QUICK, Suite
 from harness.benchmarks.tables import Judged
 from harness.process import ROOT, MeasurementError
 
-PARTS = ("row_path", "memory", "requests", "waiting", "triggers", "imports", "operator", "changes")
+PARTS = ("row_path", "memory", "requests", "waiting", "triggers", "imports", "operator", "changes", "compared")
 
 
 def main() -> int:
@@ -65,6 +65,7 @@ def _measure(suite: Suite, parts: list[str], *, quick: bool) -> tuple[list[Judge
     measures: dict[str, Callable[[], Any]] = {
         "operator": suite.operator,
         "changes": suite.changes,
+        "compared": suite.compared,
         "triggers": suite.triggers,
         "memory": suite.memory,
         "requests": suite.metadata,
@@ -90,6 +91,7 @@ def _measure(suite: Suite, parts: list[str], *, quick: bool) -> tuple[list[Judge
             tables.changes(got("changes")["file"], quick=quick) + nights.nights(got("changes"), quick=quick)
         ),
     }
+    judges["compared"] = lambda: tables.compared(got("compared"), quick=quick)
     judged: list[Judged] = []
     failures: dict[str, MeasurementError] = {}
     for part in (part for part in PARTS if part in parts):

@@ -231,6 +231,13 @@ class Suite:
                 measured[name] = list(figures)
         return measured
 
+    def compared(self) -> list[Figures]:
+        """Compare a source with an export, where few records differ."""
+        self._say("compared")
+        job = {"rows": self.sizes.nights[-2:], "warehouse": str(self.folder / "customers.sqlite")}
+        measured: Any = process.measured("compared", job)
+        return list(measured)
+
     def _send(self, variant: str, kind: Kind, rows: int) -> Figures:
         self._say(f"{kind} {variant} {rows:,}")
         job = {"variant": variant, "source": self._source(kind, rows), "warm_up": self._source(kind, WARM_UP_ROWS)}

@@ -401,6 +401,48 @@ def changes(measured: Sequence[Figures], *, quick: bool) -> Judged:
     )
 
 
+def compared(measured: Sequence[Figures], *, quick: bool) -> Judged:
+    """Judge comparing a source with what Voucherify has."""
+    header = ["rows", "sent", "requests", "CPU s", "of it reading the source", "and the export", "peak MB above before"]
+    names = ("cpu", "reading_source", "reading_export")
+    lines = [header]
+    for figures in measured:
+        counts = [f"{figures[name]:,}" for name in ("rows", "sent", "requests")]
+        lines.append([*counts, *(f"{figures[name]:.2f}" for name in names), f"{figures['peak_mb']:.0f}"])
+    few, many = measured[0], measured[-1]
+    finding = many["cpu"] - many["reading_source"] - many["reading_export"]
+    reading = many["reading_source"] + many["reading_export"]
+    seconds = Target(
+        "CPU of comparing a million records with an export, on top of reading source and export",
+        finding * MILLION / many["rows"],
+        2.5,
+        unit=" s",
+        margin=1.5,
+        digits=2,
+    )
+    times = Target("CPU of comparing with an export, × reading both", finding / reading, 0.7, margin=3.0, digits=2)
+    growth = many["peak_mb"] - few["peak_mb"]
+    about = (
+        "What differs from Voucherify's export, from SQLite, without Airflow and network: twelve fields a record, of "
+        "which one in a hundred has one that differs."
+    )
+    return Judged(
+        [Table("Compared with what Voucherify has", about, lines)],
+        [
+            Target("requests for one different record in a hundred", many["requests"], 1),
+            Target("records neither sent nor the same", many["rows"] - many["sent"] - many["unchanged"], 0),
+            times if quick else seconds,
+            Target(
+                f"growth of the peak memory from {few['rows']:,} to {many['rows']:,} compared records",
+                growth,
+                80,
+                unit=" MB",
+                margin=0.5 * quick,
+            ),
+        ],
+    )
+
+
 def _fewest(size: int) -> int:
     return ceil(size / MAX_BODY_BYTES)
 

@@ -86,7 +86,7 @@ def run(
         plan = stack.enter_context(made)
         plan.read(from_records(rows, "source_id"))
         if isinstance(plan, ComparedPlan):
-            found = stack.enter_context(FoundRecords("source_id", plan.compared_paths))
+            found = stack.enter_context(FoundRecords("source_id", plan.compared_paths, plan.samples()))
             reader.fetch(found)
             plan.compare(found)
         sync = Submission(plan, client, Journal(None, Attempt()), 1).run()

@@ -73,6 +73,11 @@ class ComparedPlan(Plan):
             return [("metadata", name) for name in self.destination.shared_metadata]
         return list(self._shapes.paths)
 
+    def samples(self) -> list[bytes]:
+        """Return the JSON of some records that could be sent."""
+        begin, end = (text.encode() for text in self.destination.around_item)
+        return [begin + item + end for item in next(self._spool.all_blocks(), [])]
+
     @property
     def differences(self) -> Differences | None:
         """What would change, if ``compare`` was to note it."""

@@ -1,13 +1,14 @@
 """
 What an item would be if Voucherify had its record exactly as it is sent: so that most comparisons are one of bytes.
 
-An export's cells are text, and an item's values have types, so both are compared without the quotes around values. No
-two texts become the same by that: a quote inside a text is written with a backslash before it, and those around the
-names of members stay. An item whose bytes differ is looked at closely: a wrong guess costs time and nothing else.
+An export's cells are text. Which members are numbers or booleans is taken from some items of the source, so a record
+that Voucherify has as it is sent gives the very bytes of its item. One whose bytes differ is looked at closely: a wrong
+guess costs time and nothing else.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -15,18 +16,10 @@ import msgspec
 
 from airflow_provider_voucherify.sync.comparison.export_columns import METADATA, Path
 
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII).fullmatch
+_WORDS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_MAX_REMEMBERED = 10_000
 _encode_lines = msgspec.json.Encoder().encode_lines
-
-
-def without_quotes(lines: bytes) -> bytes:
-    """Return items without the quotes around their values; a null stays different from the text of that word."""
-    return (
-        lines.replace(b":null", b":\x00")
-        .replace(b'":"', b'":')
-        .replace(b'","', b',"')
-        .replace(b'"}', b"}")
-        .replace(b'"\n', b"\n")
-    )
 
 
 class ExpectedItems:
@@ -35,39 +28,60 @@ class ExpectedItems:
 
     :param key: the first member of every item.
     :param paths: of the cells, in the order of the members of items.
+    :param samples: some items of the source.
     """
 
-    def __init__(self, key: str, paths: Sequence[Path]) -> None:
-        self._make = None if METADATA in paths else _compiled(key, paths)
+    def __init__(self, key: str, paths: Sequence[Path], samples: Iterable[bytes]) -> None:
+        kinds: dict[Path, type] = {}
+        for sample in map(msgspec.json.decode, samples):
+            for path in paths:
+                if (value := _value(sample, path)) is not None:
+                    kinds.setdefault(path, type(value))
+        self._make = None if METADATA in paths else _compiled(key, paths, kinds)
 
     def of(self, ids: Sequence[str], cells: Sequence[Sequence[str | None]]) -> list[bytes]:
-        """Return the items of some records, ``without_quotes``; empty ones, if items cannot be told from cells."""
+        """Return the items of some records; empty ones, if items cannot be told from cells."""
         if self._make is None:
             return [b""] * len(ids)
-        lines = _encode_lines(self._make(zip(ids, cells, strict=True)))
-        return without_quotes(lines).split(b"\n")[:-1]
+        return _encode_lines(self._make(zip(ids, cells, strict=True))).split(b"\n")[:-1]
 
 
-def _compiled(key: str, paths: Sequence[Path]) -> Callable[[Any], list[Any]]:
+class _Numbers(dict[str | None, Any]):
+    """Cells to what they are written as in an item: a number as it is, and what is none as text."""
+
+    def __missing__(self, cell: str | None) -> Any:
+        if len(self) > _MAX_REMEMBERED:
+            self.clear()
+        written = self[cell] = msgspec.Raw(cell.encode()) if cell and _NUMBER(cell) else cell
+        return written
+
+
+def _value(record: Any, path: Path) -> Any:
+    for name in path:
+        record = record.get(name) if isinstance(record, dict) else None
+    return record
+
+
+def _compiled(key: str, paths: Sequence[Path], kinds: dict[Path, type]) -> Callable[[Any], list[Any]]:
     """Return the function that makes structs of ids and cells; only numbers go into its code, no names or values."""
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"numbers": _Numbers(), "words": _WORDS}
+    written = {int: "numbers[c{0}]", float: "numbers[c{0}]", bool: "words.get(c{0}, c{0})"}
     by_first: dict[str, list[int]] = {}
     for place, path in enumerate(paths):
         by_first.setdefault(path[0], []).append(place)
     members, values = [("key", key)], ["i"]
     for name, places in by_first.items():
-        cells = [f"c{place}" for place in places]
+        cells = [written.get(kinds.get(paths[place], str), "c{0}").format(place) for place in places]
         if len(paths[places[0]]) == 1:
             value = cells[0]
         else:
             inner = f"object{places[0]}"
             names[inner] = _struct(inner, [(f"f{place}", paths[place][1]) for place in places])
-            value = f"({inner}({', '.join(cells)}) if {' or '.join(cells)} else '')"
+            value = f"({inner}({', '.join(cells)}) if {' or '.join(f'c{place}' for place in places)} else '')"
         members.append((f"f{places[0]}", name))
         values.append(value)
     names["record"] = _struct("record", members)
-    cells = [f"c{place}" for place in range(len(paths))]
-    unpacked = f"({', '.join(cells)},)" if cells else "_"
+    unpacked = f"({', '.join(f'c{place}' for place in range(len(paths)))},)" if paths else "_"
     record = f"record({', '.join(values)})"
     make: Callable[[Any], list[Any]] = eval(f"lambda lines: [{record} for i, {unpacked} in lines]", names)  # noqa: S307
     return make

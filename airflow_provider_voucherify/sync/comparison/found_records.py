@@ -14,7 +14,7 @@ from typing import IO, Any, Literal, Self
 import msgspec
 
 from airflow_provider_voucherify.models.errors import VoucherifyExportError
-from airflow_provider_voucherify.sync.comparison.expected_items import ExpectedItems, without_quotes
+from airflow_provider_voucherify.sync.comparison.expected_items import ExpectedItems
 from airflow_provider_voucherify.sync.comparison.export_columns import (
     METADATA,
     ExportColumns,
@@ -68,14 +68,15 @@ class FoundRecords:
 
     :param key: ``source_id`` or ``code``.
     :param paths: of the fields that are compared, in the order that items have them; none if only the ids matter.
+    :param samples: some of the items that will be compared.
     :ivar number: how many there are.
     :ivar untold: fields that the export has no column for, or several: all records that have them are different.
     """
 
-    def __init__(self, key: str, paths: Iterable[Path]) -> None:
+    def __init__(self, key: str, paths: Iterable[Path], samples: Iterable[bytes] = ()) -> None:
         self._key = key
         self._paths = compared_paths(paths)
-        self._expected = ExpectedItems(key, self._paths)
+        self._expected = ExpectedItems(key, self._paths, samples)
         self._database = UnnamedDatabase()
         self._db = self._database.db
         self._db.execute(f"pragma cache_size = -{_KIBIBYTES_OF_CACHE}")
@@ -141,7 +142,7 @@ class FoundRecords:
         """
         encoded = msgspec.json.encode(ids).decode()
         expected: list[int | None] = msgspec.json.decode(self._db.execute(_FIND_EXPECTED, (encoded,)).fetchone()[0])
-        hashes = list(map(hash, without_quotes(b"\n".join(items) + b"\n").split(b"\n")[:-1]))
+        hashes = list(map(hash, items))
         if expected == hashes:
             return ["same"] * len(ids)
         comparisons: list[Comparison] = [

@@ -24,6 +24,8 @@ from airflow_provider_voucherify.sync.rows.encoding import encode_json
 from airflow_provider_voucherify.sync.state.ledger import Ledger
 from airflow_provider_voucherify.sync.types.settled import Settled
 
+_SAMPLES = 1_000
+
 MAX_MEMBERS = 200
 """Members of metadata that an export is asked for one by one; of more all of it."""
 
@@ -79,7 +81,7 @@ class VerificationOfAll(Verification):
     """
     Reads back all records by one export.
 
-    :param bodies: gives all that was sent, from the first batch on; read once.
+    :param bodies: gives all that was sent, from the first batch on.
     :param fetch: fills in what Voucherify has.
     """
 
@@ -119,7 +121,8 @@ class VerificationOfAll(Verification):
 
     def _read(self, key: str) -> FoundRecords:
         if self._found is None:
-            self._found = FoundRecords(key, _paths_of(self._bodies()))
+            body, endpoint = next(self._bodies())
+            self._found = FoundRecords(key, _paths_of(self._bodies()), items_of(body, endpoint)[:_SAMPLES])
             self._fetch(self._found)
         return self._found
 
