@@ -347,7 +347,7 @@ def test_all_examples_are_loaded_without_a_warning() -> None:
         check=False,
     )
 
-    assert len(files) == 11
+    assert len(files) == 12
     assert (result.returncode, result.stderr) == (0, "")
 
 

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
-import random
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from decimal import Decimal
 from functools import partial
-from itertools import cycle
 from types import SimpleNamespace
 from typing import Any
 
