@@ -377,7 +377,7 @@ def test_all_examples_are_loaded_without_a_warning() -> None:
         check=False,
     )
 
-    assert len(files) == 12
+    assert len(files) == 13
     assert (result.returncode, result.stderr) == (0, "")
 
 

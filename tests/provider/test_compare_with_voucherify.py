@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -164,10 +166,11 @@ def test_create_refuses_records_that_voucherify_has(stocked: LocalVoucherify) ->
 
 
 def test_a_dry_run_says_what_would_change(
-    stocked: LocalVoucherify, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    stocked: LocalVoucherify, tmp_path: Path, task_log: Callable[[], str]
 ) -> None:
     rows = [customer(1), customer(2, segment="silver"), customer(40)]
     start = len(stocked.received)
+    task_log()
     summary = compare("preview", rows, dry_run=True, report_path=str(tmp_path))
 
     assert counts(summary, "unchanged", "to_create", "requests") == (1, 1, 1)
@@ -179,16 +182,16 @@ def test_a_dry_run_says_what_would_change(
     }
     assert (created["id"], created["change"], len(created["fields"])) == ("c40", "create", 3)
     assert [json.loads(line) for line in (tmp_path / "preview.jsonl").read_text().splitlines()] == summary["preview"]
-    printed = capfd.readouterr()
-    assert "What would change" in printed.out + printed.err
-    assert "c2   update  metadata.segment  gold           silver" in printed.out + printed.err
+    log = task_log()
+    assert "What would change" in log
+    assert re.search(r"^c2 +update +metadata.segment +gold +silver$", log, re.MULTILINE)
     assert [call for call in received_after(stocked, start) if call[0] == "POST"] == [("POST", "/v1/exports")]
 
 
-def test_a_dry_run_with_hidden_values_shows_none(stocked: LocalVoucherify, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_with_hidden_values_shows_none(stocked: LocalVoucherify, task_log: Callable[[], str]) -> None:
+    task_log()
     summary = compare("hidden", [customer(2, segment="silver")], dry_run=True, hide_values=True)
-    printed = capfd.readouterr()
-    shown = json.dumps(summary["preview"]) + printed.out + printed.err
+    shown = json.dumps(summary["preview"]) + task_log()
     assert summary["preview"][0]["change"] == "update"
     assert "silver" not in shown
     assert '"c2"' not in shown

@@ -221,7 +221,11 @@ def test_a_run_leaves_no_differences_of_an_earlier_one(stocked: LocalVoucherify,
 
 
 def test_a_template_says_whether_it_repairs(stocked: LocalVoucherify) -> None:
-    arguments = {"repair": "{{ dag_run.conf.get('repair', False) }}", "sync_mode": "update", "fail_if": {"failed": 1}}
+    arguments = {
+        "repair": "{{ dag_run.conf.get('repair', False) }}",
+        "read_back": {"compare": True, "sync_mode": "update"},
+        "fail_if": {"failed": 1},
+    }
     assert counts(reconcile("either", ROWS[:7], **arguments).xcom("reconcile"), "differing", "missing") == (2, 1)
     assert not sent(stocked)[10:]
 

@@ -80,9 +80,7 @@ class FoundRecords:
         self._database = UnnamedDatabase()
         self._db = self._database.db
         self._db.execute(f"pragma cache_size = -{_KIBIBYTES_OF_CACHE}")
-        self._db.execute(
-            "create table found(id text primary key, expected integer not null, cells text not null) without rowid"
-        )
+        self._db.execute(_CREATE)
         self._db.execute("create table present(id text primary key) without rowid")
         self._asks_for_all_metadata = False
         self.number = 0
@@ -121,7 +119,7 @@ class FoundRecords:
             places = zip(self._paths, columns.places, strict=True)
             self.untold = [exported_field(path) for path, place in places if place is None and path != METADATA]
             self._db.execute("begin")
-            while some := list(islice(lines, _ROWS_PER_INSERT)):
+            while some := list(islice(filter(None, lines), _ROWS_PER_INSERT)):
                 self._insert(some, columns, len(header))
             self._db.execute("create index of_found on found(id, expected)")
             self._db.execute("commit")
