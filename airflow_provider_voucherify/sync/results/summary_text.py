@@ -102,8 +102,8 @@ def read_back_line(summary: SyncSummary) -> str | None:
             "that the source does not have": summary.not_in_source,
         }
     else:
-        what, same = "Read back", "are as they were sent"
-        others = {"differ": summary.differing, "are missing": summary.missing}
+        what, same = "Read back", "as they were sent"
+        others = {"different": summary.differing, "missing": summary.missing}
     told = [f"{count:,} {kind}" for kind, count in others.items() if count]
     line = f"{what}: {', '.join([f'{summary.verified:,} {same}', *told])}"
     if summary.report_uri and told:

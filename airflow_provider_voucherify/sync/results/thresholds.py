@@ -47,7 +47,7 @@ def exceeded_limits(summary: SyncSummary, limits: Limits, parameter: str) -> lis
             summary.not_as_sent,
             f"{summary.not_as_sent:,} of {compared:,} records that were read back are not as "
             + ("the source has them" if summary.is_drift_report else "they were sent")
-            + f" ({summary.missing or 0:,} of them are missing)",
+            + f" ({summary.missing or 0:,} of them missing)",
         ),
         "superseded": (
             summary.superseded,
