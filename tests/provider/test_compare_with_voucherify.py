@@ -35,7 +35,7 @@ def compare(dag_id: str, records: Any, **arguments: Any) -> dict[str, Any]:
     assert run.state == "success"
     summary: dict[str, Any] = run.xcom("sync")
     if not summary["dry_run"]:
-        assert summary["rows_read"] == sum(summary[name] for name in PARTS)
+        assert summary["rows_read"] + summary["removed_to_mark"] == sum(summary[name] for name in PARTS)
     return summary
 
 
@@ -103,6 +103,16 @@ def test_what_is_created_is_known_even_if_no_report_says_so(stocked: LocalVouche
     stocked.next_actions(result_fields={"reports": []})
     summary = compare("no_report", [customer(number, segment="tin") for number in range(8, 12)])
     assert counts(summary, "updated", "created", "succeeded") == (2, 2, 4)
+
+
+def test_what_is_created_is_not_claimed_of_records_that_are_marked(stocked: LocalVoucherify, tmp_path: Path) -> None:
+    """A mark creates a record anew that was deleted at Voucherify."""
+    state = {"path": f"{tmp_path}/state", "sync_name": "one", "on_removed": {"metadata": {"left": True}}}
+    compare("all", [customer(number) for number in range(3)], state=state)
+    stocked.customers.remove("c2")
+    stocked.next_actions(times=2, result_fields={"reports": []})
+    summary = compare("fewer", [customer(0), customer(1), customer(11)], state=state)
+    assert counts(summary, "removed_to_mark", "submitted", "to_create", "created") == (1, 2, 1, None)
 
 
 def test_a_sample_of_rows_without_values_and_duplicates_adds_up(stocked: LocalVoucherify) -> None:

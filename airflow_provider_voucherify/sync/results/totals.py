@@ -71,8 +71,13 @@ class Totals:
         self._by_key.update({key: count for key, count in outcome.failures_by_key.items() if key is not None})
 
     def _created_exactly(self) -> ActionOutcome:
-        """Return the totals; what was created is known, if all were written and it is known who was there before."""
-        total, to_create = self._total, self._sync.counts.to_create
+        """
+        Return the totals; what was created is known, if all were written and it is known who was there before.
+
+        Of records that are marked as removed nobody knows it.
+        """
+        total, counts = self._total, self._sync.counts
+        to_create = None if counts.removed_to_mark else counts.to_create
         if total.created is None and to_create is not None and total.succeeded == total.records:
             return replace(total, created=to_create, updated=total.succeeded - to_create)
         return total
