@@ -257,7 +257,7 @@ class ReadBack(Policy):
         changed in the dashboard is set right, what is not sent is known to be there, what is created is known, and
         ``dry_run`` says what would change.
     :param sync_mode: ``upsert``; ``update`` refuses rows whose record Voucherify does not have (key ``not_found``)
-        instead of creating it, and ``create`` those whose record it has (``already_exists``).
+        instead of creating it, and ``create`` those whose record it has otherwise (``already_exists``).
     :param verify: ``all`` reads back what was sent, once it is processed, and counts the records that are ``verified``,
         ``differing`` or ``missing``; a number reads so many of them, chosen at random, by a call each. What is not as
         it was sent is in ``differences.jsonl`` of ``report_path``, and fails the task, unless ``differing`` of

@@ -13,6 +13,11 @@ METADATA_PREFIX = "metadata."
 """What a field for a single property of the metadata begins with."""
 
 
+def letters_of(name: str) -> str:
+    """Return a column's name by its letters and digits alone: ``sourceid`` for ``Source ID`` and ``source_id``."""
+    return "".join(filter(str.isalnum, name.casefold()))
+
+
 @dataclass(frozen=True, slots=True)
 class ExportedObject:
     """

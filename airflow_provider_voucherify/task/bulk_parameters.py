@@ -58,6 +58,13 @@ def wrong_bulk(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
         yield from mistakes_of(check_number, "sample", task.sample, 1)
     if is_known("requests"):
         yield from mistakes_of(requests_of, task)
+        with suppress(VoucherifyConfigurationError):
+            if read_back_of(task).verify is not None and task.deferrable and not (task.state or task.report_path):
+                yield Wrong(
+                    "verify of read_back needs state= or report_path= in a deferrable task, to know what was sent",
+                    ('report_path="/data/voucherify/{{ run_id }}",',),
+                    dry_run_goes_on=True,
+                )
     yield from wrong_choice(task, "validate_metadata", "schema", None)
     yield from wrong_choice(task, "on_retry", "resume", "resend_failed", "restart")
     if is_known("read_back"):

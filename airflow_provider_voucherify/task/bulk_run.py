@@ -10,6 +10,7 @@ from airflow_provider_voucherify.compat import AirflowNotFoundException
 from airflow_provider_voucherify.models.errors import (
     VoucherifyActionFailedError,
     VoucherifyConfigurationError,
+    VoucherifyError,
     VoucherifyRecordsRejectedError,
 )
 from airflow_provider_voucherify.task.bulk_parameters import read_back_of, requests_of
@@ -137,11 +138,13 @@ def settle(
         )
         if verification is not None:
             verification.finish()
-            summary = summary.model_copy(update=verification.counts())
+            summary = summary.model_copy(update=verification.counts()).with_warning(*verification.warnings())
             if run.folder is not None:
                 with run.folder.write(DIFFERENCES_FILE) as file:
                     file.writelines(verification.differences.lines())
         written: SyncSummary = task._keep_rows(run.context, ledger, with_warnings(task, summary))
+        if verification is not None and verification.error is not None:
+            raise verification.error
     return written
 
 
@@ -161,8 +164,10 @@ def _verification(
     from airflow_provider_voucherify.task.read_back import stored_record
 
     verify = read_back_of(task).verify
-    if verify is None or sent is None or not sync.batches:
+    if verify is None or not sync.batches:
         return None
+    if sent is None:
+        raise VoucherifyError("what was sent is not known any more, so it cannot be verified; a retry knows it")
     differences = Differences(hiding)
     if verify != "all":
         return VerificationOfSome(differences, ledger, verify, partial(stored_record, client, task.resource))

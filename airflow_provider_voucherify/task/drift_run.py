@@ -46,11 +46,13 @@ def report_drift(task: Any, run: OperatorRun) -> dict[str, Any]:
         stack.callback(differences.close)
 
         def compare(plan: ComparedPlan, found: FoundRecords) -> None:
-            drifts.append(find_drift(plan.compared(found), found, differences))
+            drifts.append(find_drift(plan.compared(found), found, differences, names_others=task.sample is None))
 
         plan = stack.enter_context(make_plan(task, run.context, hook, run, compare))
         run.metrics.source_read(plan.rows_read, plan.refused_by_key)
         summary = _summary(task, plan, drifts[0], differences)
+        if not plan.rows_read:
+            summary = summary.with_warning("the source has no rows at all, so there is nothing to compare")
         _log_differences(task, summary)
         if run.folder is not None:
             write_unsent(plan, run.folder)

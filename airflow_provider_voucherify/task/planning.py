@@ -106,11 +106,12 @@ def _compare(
     with FoundRecords(plan.destination.endpoint.key, plan.compared_paths, plan.samples()) as found:
         if plan.rows_read or if_empty:
             reader = run.reader(hook.get_conn())
-            reader.wait_for_earlier(run.journal(hook))
+            reader.wait_for_updates()
             reader.fetch(found)
         if found.untold:
             untold = ", ".join(found.untold)
             plan.warn(f"the export does not tell what Voucherify has of {untold}: all rows that have it are different")
+        plan.sent_before = any(run.journal(hook))
         compare(plan, found)
         if not plan.rows_read:
             plan.not_in_source = None

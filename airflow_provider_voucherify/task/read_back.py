@@ -13,7 +13,6 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyBadRequestError,
     VoucherifyCompletionTimeoutError,
     VoucherifyExportError,
-    VoucherifyNotFoundError,
     VoucherifyTaskKilledError,
 )
 from airflow_provider_voucherify.task.parameters import seconds
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import VoucherifyClient
     from airflow_provider_voucherify.models.exports import Export
     from airflow_provider_voucherify.sync.comparison.found_records import FoundRecords
-    from airflow_provider_voucherify.sync.sending.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +44,7 @@ class ExportReader:
         interval = task.poll_interval if task.poll_interval is not None else client.settings.extra.poll_interval
         self._poll_interval = seconds(interval or DEFAULT_POLL_INTERVAL)
         self._timeout = seconds(task.completion_timeout)
+        self._until = time.monotonic() + self._timeout
         self._is_killed = is_killed
 
     def fetch(self, found: FoundRecords) -> None:
@@ -70,24 +69,23 @@ class ExportReader:
             *(f"{found.number:,}", self._resource, f"{size:,}", time.monotonic() - started),
         )
 
-    def wait_for_earlier(self, journal: Journal) -> None:
+    def wait_for_updates(self) -> None:
         """
-        Wait until Voucherify has processed what an earlier try has sent: before that it does not show what it has.
+        Wait until Voucherify has processed all updates of the resource that are queued, whoever has sent them.
 
-        Actions that Voucherify does not know any more are not waited for.
+        Before that it does not show what it will have. Of its list of async actions the newest hundred are looked at.
         """
-        for entry in reversed(list(journal)):
-            if entry.async_action_id is not None:
-                self._wait_for_action(entry.async_action_id)
+        from airflow_provider_voucherify.client.calls import list_async_actions
 
-    def _wait_for_action(self, async_action_id: str) -> None:
-        from airflow_provider_voucherify.client.calls import async_action_status
+        kind = f"{self._resource.upper()}."
 
-        call = async_action_status(async_action_id)
-        try:
-            self._wait(lambda: self._client.send(call), lambda action: action.is_finished)
-        except VoucherifyNotFoundError:
-            log.warning("Voucherify does not know the async action %s of an earlier try", async_action_id)
+        def queued() -> int:
+            actions = self._client.send(list_async_actions()).async_actions
+            return sum((one.type or "").startswith(kind) and not one.is_finished for one in actions)
+
+        if waits_for := queued():
+            log.info("Waiting for %d updates of %s that are queued", waits_for, self._resource)
+            self._wait(queued, lambda number: not number)
 
     def _create(self, found: FoundRecords) -> Export:
         from airflow_provider_voucherify.client.exports import create_export
@@ -110,7 +108,7 @@ class ExportReader:
             if is_done(answer):
                 return answer
             elapsed = time.monotonic() - started
-            if elapsed > self._timeout:
+            if time.monotonic() > self._until:
                 raise VoucherifyCompletionTimeoutError(
                     f"what Voucherify has could not be read back within {self._timeout:.0f} s (completion_timeout)"
                 )

@@ -80,6 +80,12 @@ class ExportedTable:
             f"create temporary table {staging}{ending} as select {columns} from {self._table} where 1 = 0"  # noqa: S608
         )
         database.insert(cursor, staging, names, rows)
+        cursor.execute(f"select count(*) - count(distinct {key}) from {staging}")  # noqa: S608
+        if without_one := cursor.fetchone()[0]:
+            raise VoucherifyConfigurationError(
+                f"merge_on: {without_one} rows of the export have no {key} of their own; choose a column that "
+                "identifies each row, such as id"
+            )
         cursor.execute(f"delete from {self._table} where {key} in (select {key} from {staging})")  # noqa: S608
         cursor.execute(f"insert into {self._table} ({columns}) select {columns} from {staging}")  # noqa: S608
 

@@ -274,6 +274,65 @@ def test_a_retry_waits_for_what_the_try_before_has_sent(stocked: LocalVoucherify
     assert counts(run.xcom("sync"), "unchanged", "submitted") == (3, 0)
 
 
+@pytest.mark.needs_airflow("3.3", "the task state store came with it")
+def test_a_retry_does_not_claim_to_know_what_its_run_has_created(stocked: LocalVoucherify) -> None:
+    stocked.next_exports(times=1, status="DONE")
+    stocked.next_exports(times=1, status="ERROR")
+    run = sync(
+        "again",
+        [customer(number) for number in (50, 51)],
+        read_back={"compare": True, "verify": "all"},
+        fail_if={"created": 0},
+        retries=1,
+        retry_delay=timedelta(0),
+    )
+    summary = run.xcom("sync")
+    assert counts(summary, "unchanged", "created", "updated") == (2, None, None)
+    assert "created of fail_if was not checked" in summary["warning"]
+
+
+@pytest.mark.needs_airflow("3.3", "the task state store came with it")
+def test_a_retry_takes_what_its_run_has_created_for_unchanged(stocked: LocalVoucherify) -> None:
+    stocked.next_exports(times=1, status="DONE")
+    stocked.next_exports(times=1, status="ERROR")
+    run = sync(
+        "created",
+        [customer(number) for number in (60, 61)],
+        read_back={"sync_mode": "create", "verify": "all"},
+        retries=1,
+        retry_delay=timedelta(0),
+    )
+    assert run.state == "success"
+    assert counts(run.xcom("sync"), "unchanged", "refused") == (2, 0)
+
+
+def test_what_another_run_has_queued_is_waited_for(stocked: LocalVoucherify) -> None:
+    stocked.next_actions(seconds=1.0)
+    queued = sync("other", [customer(1, segment="tin")], wait_for_completion=False)
+    assert queued.state == "success"
+    assert counts(compare("compared", [customer(1)]), "updated", "unchanged") == (1, 0)
+    assert stocked.customers["c1"]["metadata"]["segment"] == "gold"
+
+
+def test_what_the_state_holds_back_is_not_counted_as_created(voucherify: LocalVoucherify, tmp_path: Path) -> None:
+    schema = {"properties": {"tier": {"type": "number", "array": False}}, "allow_defined_only": False}
+    voucherify.set_metadata_schema("customers", schema)
+    state = {"path": f"{tmp_path}/state", "sync_name": "one"}
+    arguments: dict[str, Any] = {"state": state, "fail_if": {"failed": None}, "requests": {"max_attempts": 1}}
+    rows = [{"source_id": "bad", "tier": "x"}, {"source_id": "good", "tier": 1}]
+    compare("first", rows, **arguments)
+    second = compare("second", [rows[0], {"source_id": "good", "tier": 2}], **arguments)
+    assert counts(second, "refused", "to_create", "created", "updated") == (1, 0, 0, 1)
+
+
+def test_a_record_that_left_is_found_although_another_came_that_voucherify_had(
+    stocked: LocalVoucherify, tmp_path: Path
+) -> None:
+    state = {"path": f"{tmp_path}/state", "sync_name": "one", "on_removed": "report"}
+    compare("first", [customer(0), customer(1)], state=state)
+    assert counts(compare("second", [customer(0), customer(2)], state=state), "removed") == (1,)
+
+
 def test_wrong_values_are_told_when_the_dag_is_parsed() -> None:
     with pytest.raises(VoucherifyConfigurationError) as error, DAG("wrong", schedule=None):
         VoucherifyBulkUpdateOperator(

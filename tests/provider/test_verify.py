@@ -140,6 +140,20 @@ def test_a_retry_after_an_export_that_failed_sends_nothing_twice(voucherify: Loc
     assert counts(run, "succeeded", "verified") == (3, 3)
 
 
+def test_a_deferrable_task_needs_a_place_for_what_it_has_sent() -> None:
+    with pytest.raises(VoucherifyConfigurationError, match="verify of read_back needs state="), DAG("w", schedule=None):
+        VoucherifyBulkUpdateOperator(
+            task_id="sync", resource="customers", records=[], read_back={"verify": "all"}, deferrable=True
+        )
+
+
+def test_outcomes_are_kept_if_reading_back_fails(voucherify: LocalVoucherify, tmp_path: Path) -> None:
+    voucherify.next_exports(status="ERROR")
+    state = {"path": f"{tmp_path}/state", "sync_name": "one"}
+    assert sync("one", customers(3), read_back={"verify": "all"}, state=state).task_state("sync") == "failed"
+    assert counts(sync("two", customers(3), state=state), "unchanged", "requests") == (3, 0)
+
+
 def test_a_task_that_does_not_wait_cannot_verify() -> None:
     with (
         pytest.raises(VoucherifyConfigurationError, match="verify of read_back needs wait_for"),

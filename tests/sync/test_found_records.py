@@ -6,7 +6,9 @@ from io import BytesIO
 
 import pytest
 
+from airflow_provider_voucherify.models.errors import VoucherifyExportError
 from airflow_provider_voucherify.sync.comparison.found_records import FoundRecords
+from airflow_provider_voucherify.sync.comparison.values import differing_members, is_same
 
 ITEM = b'{"source_id":"a","name":"x"}'
 
@@ -29,3 +31,57 @@ def test_of_a_record_that_is_there_twice_the_last_line_counts(export: str, numbe
 
         assert found.number == number
         assert found.compare(["a"], [ITEM]) == [comparison]
+
+
+def found_in(text: str, *paths: tuple[str, ...]) -> FoundRecords:
+    found = FoundRecords("source_id", paths)
+    found.read(BytesIO(text.encode()))
+    return found
+
+
+@pytest.mark.parametrize("header", ["source_id,name,metadata.a", "source_id,name,metadata.a,b,metadata.b"])
+def test_a_null_is_not_the_same_where_the_export_does_not_tell(header: str) -> None:
+    line = ",".join(["c1", "Ann", "1", "", ""][: header.count(",") + 1])
+    with found_in(f"{header}\n{line}\n", ("name",), ("metadata", "a"), ("metadata", "b")) as found:
+        assert found.untold == ["metadata.b"]
+        item = b'{"source_id":"c1","name":"Ann","metadata":{"a":"1","b":null}}'
+        assert found.compare(["c1"], [item]) == ["different"]
+
+
+@pytest.mark.parametrize("header", ["source_id,name", "Source ID,Name", "SourceId,name", "Source-ID,NAME"])
+def test_the_columns_are_found_however_they_are_called(header: str) -> None:
+    with found_in(f"{header}\nc1,Ann\n", ("name",)) as found:
+        assert found.compare(["c1", "c2"], [b'{"source_id":"c1","name":"Ann"}', b'{"source_id":"c2"}']) == [
+            "same",
+            "absent",
+        ]
+
+
+def test_a_file_without_anything_has_no_records() -> None:
+    with found_in("", ("name",)) as found:
+        assert (found.number, found.compare(["c1"], [b'{"source_id":"c1"}'])) == (0, ["absent"])
+
+
+def test_an_export_without_the_key_quotes_nothing() -> None:
+    with FoundRecords("source_id", [("email",)]) as found, pytest.raises(VoucherifyExportError) as error:
+        found.read(BytesIO(b"c1,ann@example.com\n"))
+    assert "ann" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("sent", "cell"),
+    [
+        ("9999-12-31T23:59:59-05:00", "2026-01-01T00:00:00Z"),
+        (5, "5e99999999999999999999"),
+        (5, "5" * 5_000),
+        (1.5, "1e400"),
+        ("2026-02-31", "2026-03-03"),
+    ],
+)
+def test_odd_values_are_different_and_no_error(sent: object, cell: str) -> None:
+    assert not is_same(sent, cell)
+
+
+def test_an_address_that_was_cleared_has_no_members() -> None:
+    assert not list(differing_members({"address": None}, {"address": {"city": None, "country": None}}))
+    assert list(differing_members({"address": None}, {"address": {"city": "Cork"}}))

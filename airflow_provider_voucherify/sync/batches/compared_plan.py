@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,13 +48,17 @@ class ComparedPlan(Plan):
     """
     A plan whose batches are known once it has been told what Voucherify has: after ``read`` comes ``compare``.
 
-    :param rule: what is compared, and which records may be sent.
+    :param rule: what is compared, and which records may be sent. Where only new ones may, one that is there as it would
+        be sent is unchanged and not refused: an earlier try may have created it.
+    :ivar sent_before: whether an earlier try has sent something.
     """
 
     def __init__(self, rule: ReadBack, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._rule = rule
-        self._keeps_items = not rule.compare
+        self._compares = rule.compare or rule.sync_mode == "create"
+        self._keeps_items = not self._compares
+        self.sent_before = False
         self._differences: Differences | None = None
         self.to_create = 0
         self.not_in_source: int | None = None
@@ -62,12 +66,14 @@ class ComparedPlan(Plan):
     @property
     def counts(self) -> Counts:
         """How many rows there were, and the outcome of those that are not in the batches."""
-        return replace(super().counts, to_create=self.to_create, not_in_source=self.not_in_source)
+        return replace(
+            super().counts, to_create=self.to_create, not_in_source=self.not_in_source, sent_before=self.sent_before
+        )
 
     @property
     def compared_paths(self) -> list[Path]:
         """The fields of which ``compare`` has to know what Voucherify has, in the order of items; none, if only ids."""
-        if not self._rule.compare:
+        if not self._compares:
             return []
         if self.destination.sends_ids:
             return [("metadata", name) for name in self.destination.shared_metadata]
@@ -108,37 +114,47 @@ class ComparedPlan(Plan):
         :param differences: gets the records that are sent, with what they change; it is closed with the plan.
         """
         self._differences = differences
-        to_send, present = array("q"), 0
+        to_send, absent, present = array("q"), array("q"), 0
         for some in self.compared(found):
             same = [
-                comparison == "same" and self._rule.compare and place not in some.superseded
+                comparison == "same" and self._compares and place not in some.superseded
                 for place, comparison in enumerate(some.comparisons)
             ]
-            if self.ledger is not None and self._rule.compare:
+            if self.ledger is not None and self._compares:
                 self.ledger.add_records(some.ids, some.items, same)
             for place, comparison in enumerate(some.comparisons):
                 if place in some.superseded:
                     continue
-                present += comparison != "absent"
-                record_id, item = some.ids[place], some.records[place]
-                if (why := self._why_refused(comparison)) is not None:
-                    self._refuse_item(why, some.first + place, record_id, item)
-                elif same[place]:
-                    self.unchanged += 1
+                number = some.first + place
+                if comparison == "absent":
+                    absent.append(number)
                 else:
-                    to_send.append(some.first + place)
-                    self.to_create += comparison == "absent"
-                    if differences is not None:
-                        change = "create" if comparison == "absent" else "update"
-                        fields = found.differences(record_id, item) if differences.has_room else ()
-                        differences.add(record_id, change, fields)
+                    present += 1
+                if same[place]:
+                    self.unchanged += 1
+                elif (why := self._why_refused(comparison)) is not None:
+                    self._refuse_item(why, number, some.ids[place], some.records[place])
+                else:
+                    to_send.append(number)
         self.not_in_source = found.number - present
         if self.ledger is not None:
             self._apply_state(self.ledger)
             to_send = array("q", self.ledger.items_to_send())
+        self.to_create = len(set(absent).intersection(to_send))
+        if differences is not None:
+            self._note_differences(found, differences, set(to_send))
         if len(to_send) < self._spool.count:
             self._spools[0] = self._spool.only(iter(to_send))
         self._pack()
+
+    def _note_differences(self, found: FoundRecords, differences: Differences, to_send: Container[int]) -> None:
+        for some in self.compared(found):
+            for place, comparison in enumerate(some.comparisons):
+                if some.first + place in to_send:
+                    change = "create" if comparison == "absent" else "update"
+                    looks = differences.has_room
+                    fields = found.differences(some.ids[place], some.records[place]) if looks else ()
+                    differences.add(some.ids[place], change, fields)
 
     def close(self) -> None:
         """Free the disk space."""

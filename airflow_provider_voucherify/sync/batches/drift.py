@@ -27,13 +27,16 @@ class Drift:
     not_in_source: int
 
 
-def find_drift(rows: Iterable[ComparedItems], found: FoundRecords, differences: Differences) -> Drift:
+def find_drift(
+    rows: Iterable[ComparedItems], found: FoundRecords, differences: Differences, *, names_others: bool = True
+) -> Drift:
     """
     Compare a source with what Voucherify has.
 
     :param rows: of the source, compared.
     :param differences: gets the records that differ or are missing, and then those that are not in the source, if
         there is room for them.
+    :param names_others: whether the rows are the whole source, so that the others are not in it.
     """
     counts = {"same": 0, "different": 0, "absent": 0}
     for some in rows:
@@ -48,7 +51,7 @@ def find_drift(rows: Iterable[ComparedItems], found: FoundRecords, differences: 
                 fields = found.differences(some.ids[place], some.records[place]) if differences.has_room else ()
                 differences.add(some.ids[place], "differs", fields)
     for record_id in found.others():
-        if not differences.has_room:
+        if not (names_others and differences.has_room):
             break
         differences.add(record_id, "not_in_source", ())
     not_in_source = found.number - counts["same"] - counts["different"]

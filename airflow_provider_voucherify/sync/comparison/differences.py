@@ -19,7 +19,7 @@ MAX_RECORDS = 10_000
 HEADS = ("id", "change", "field", "at Voucherify", "in the source")
 """Of the columns of a table of differences."""
 
-_MAX_CHARACTERS = 60
+_MAX_CHARACTERS, _MAX_CHARACTERS_OF_VALUE = 60, 200
 _HIDDEN = "…"
 
 
@@ -60,7 +60,8 @@ class Differences:
         line = {"id": record_id, "change": change, "fields": fields}
         self._file.write(encode_json(line) + b"\n")
         if len(self.first) < SHOWN_RECORDS:
-            self.first.append(line)
+            shown = {name: {which: _cut(value) for which, value in both.items()} for name, both in fields.items()}
+            self.first.append({**line, "fields": shown})
 
     def lines(self) -> Iterator[bytes]:
         """Yield the lines of the file."""
@@ -92,6 +93,13 @@ def as_table(first: Sequence[dict[str, Any]], number: int) -> str:
     if number > len(first):
         lines.append(f"… and {number - len(first):,} more records")
     return "\n".join(lines)
+
+
+def _cut(value: Any) -> Any:
+    """Return a value as a summary has it, which is stored in Airflow's database."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return _text(value)[:_MAX_CHARACTERS_OF_VALUE]
 
 
 def _text(value: Any) -> str:

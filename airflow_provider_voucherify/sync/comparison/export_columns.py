@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from airflow_provider_voucherify.models.exported_objects import letters_of
+
 Path = tuple[str, ...]
 """Where a value is in a record: ``("name",)``, ``("address", "city")``, ``("metadata", "segment")``."""
 
@@ -58,23 +60,18 @@ class ExportColumns:
         :param key: ``source_id`` or ``code``.
         :param paths: of the fields that were asked for.
         """
-        names = [_plain(name) for name in header]
+        names = [letters_of(name) for name in header]
         fields = [path for path in paths if path[0] != "metadata"]
-        taken = {_place(names, key), *(_place(names, exported_field(path)) for path in fields)}
+        taken = {_place(names, letters_of(key)), *(_place(names, letters_of(exported_field(path))) for path in fields)}
         rest = ["" if place in taken else name for place, name in enumerate(header)]
         members = {}
         if METADATA in paths:
             members = {_member(name): place for place, name in enumerate(rest) if name}
         places = (
-            _place_of_member(path, rest) if path[0] == "metadata" else _place(names, exported_field(path))
+            _place_of_member(path, rest) if path[0] == "metadata" else _place(names, letters_of(exported_field(path)))
             for path in paths
         )
-        return cls(_place(names, key), tuple(places), members)
-
-
-def _plain(name: str) -> str:
-    """Return a column's name as the request would have it: ``source_id`` for ``Source ID``."""
-    return "_".join(name.strip().lower().split())
+        return cls(_place(names, letters_of(key)), tuple(places), members)
 
 
 def _place(names: Sequence[str], name: str) -> int | None:
@@ -85,7 +82,7 @@ def _place(names: Sequence[str], name: str) -> int | None:
 def _place_of_member(path: Path, header: Sequence[str]) -> int | None:
     """Return the column of a member of metadata: by its name if there is one of that name, else by the like of it."""
     exact = _place([_member(name) for name in header], path[-1])
-    return exact if exact is not None else _place([_plain(_member(name)) for name in header], _plain(path[-1]))
+    return exact if exact is not None else _place([letters_of(_member(name)) for name in header], letters_of(path[-1]))
 
 
 def _member(column: str) -> str:

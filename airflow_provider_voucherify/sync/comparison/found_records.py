@@ -104,7 +104,7 @@ class FoundRecords:
         """
         Read an export.
 
-        :param file: CSV in UTF-8 with a header; seekable.
+        :param file: CSV in UTF-8 with a header, or nothing at all; seekable.
         :raises VoucherifyExportError: it is not, or has no column for the key.
         """
         file.seek(0)
@@ -112,12 +112,17 @@ class FoundRecords:
         csv.field_size_limit(_MAX_CELL)
         try:
             lines = csv.reader(text, strict=True)
-            header = next(lines, [])
+            header = next(lines, None)
+            if header is None:
+                return
             columns = ExportColumns.of(header, self._key, self._paths)
             if columns.key is None:
-                raise VoucherifyExportError(f"the export has no column {self._key}: {', '.join(header)[:200]!r}")
-            places = zip(self._paths, columns.places, strict=True)
-            self.untold = [exported_field(path) for path, place in places if place is None and path != METADATA]
+                raise VoucherifyExportError(f"the export has no column {self._key} among its {len(header)} columns")
+            self.untold = [
+                exported_field(path)
+                for path, place in zip(self._paths, columns.places, strict=True)
+                if place is None and self._is_untold(path)
+            ]
             self._db.execute("begin")
             while some := list(islice(filter(None, lines), _ROWS_PER_INSERT)):
                 self._insert(some, columns, len(header))
@@ -191,7 +196,7 @@ class FoundRecords:
         key = itemgetter(columns.key)
         lines = list(filter(key, lines))
         ids, cells = list(map(key, lines)), list(map(self._cells(columns), lines))
-        expected = map(hash, self._expected.of(ids, cells))
+        expected = map(hash, [b""] * len(ids) if self.untold else self._expected.of(ids, cells))
         encoded = _encode_lines(cells).decode().split("\n")
         self._db.executemany("insert into found values (?, ?, ?)", zip(ids, expected, encoded, strict=False))
 
@@ -205,13 +210,19 @@ class FoundRecords:
             return [
                 {name: line[place] for name, place in members.items() if line[place]}
                 if path == METADATA
-                else None
-                if place is None
                 else line[place]
+                if place is not None
+                else None
+                if self._is_untold(path)
+                else ""
                 for path, place in zip(self._paths, places, strict=True)
             ]
 
         return cells
+
+    def _is_untold(self, path: Path) -> bool:
+        """Say whether nobody knows a field without a column; of all metadata, what has no column nobody has."""
+        return path != METADATA and not (self._asks_for_all_metadata and path[0] == "metadata")
 
     def _find(self, ids: Sequence[str]) -> list[str | None]:
         (found,) = self._db.execute(_FIND, (msgspec.json.encode(ids).decode(),)).fetchone()
@@ -227,7 +238,7 @@ class FoundRecords:
                 if value is not None and rest[0] not in value:
                     continue
                 value = value and value[rest[0]]
-            if value != cell and not is_same(value, cell):
+            if cell is None or (value != cell and not is_same(value, cell)):
                 return False
         return True
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -51,7 +51,7 @@ def is_same(sent: Any, found: str | Mapping[str, str] | None) -> bool:
         case bool():
             return found.lower() == str(sent).lower()
         case int() | float() | Decimal():
-            return _NUMBER.fullmatch(found) is not None and _is_same_number(sent, Decimal(found))
+            return _NUMBER.fullmatch(found) is not None and _is_same_number(sent, found)
         case _:
             return _is_same_structure(sent, found)
 
@@ -68,17 +68,18 @@ def differing_members(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> Ite
             members = found if isinstance(found, Mapping) else {}
             pairs: list[Any] = [((name, member), one, members.get(member)) for member, one in value.items()]
         else:
-            pairs = [((name,), value, found)]
+            is_empty = name in ("metadata", "address") and isinstance(found, Mapping) and not any(found.values())
+            pairs = [((name,), value, None if is_empty else found)]
         yield from (pair for pair in pairs if not _equal(pair[1], pair[2]))
 
 
-def _is_same_number(sent: float | Decimal, found: float | Decimal) -> bool:
-    sent, found = Decimal(str(sent)), Decimal(str(found))
+def _is_same_number(sent: float | Decimal, found: float | Decimal | str) -> bool:
     try:
+        sent, found = Decimal(str(sent)), Decimal(str(found))
         whole = sent == sent.to_integral_value()
-    except InvalidOperation:
+        return sent == found if whole else float(sent) == float(found)
+    except (ValueError, ArithmeticError):
         return False
-    return sent == found if whole else float(sent) == float(found)
 
 
 def _is_same_time(sent: str, found: str) -> bool:
@@ -87,7 +88,7 @@ def _is_same_time(sent: str, found: str) -> bool:
         return False
     try:
         return _instant(sent) == _instant(found)
-    except ValueError:
+    except (ValueError, OverflowError):
         return False
 
 

@@ -87,7 +87,7 @@ def mistyped_keys(summary: SyncSummary, limits: Limits, parameter: str) -> Itera
 
 def unchecked_limit(summary: SyncSummary, limits: Limits, parameter: str) -> str | None:
     """Return a text that names a limit which could not be checked, or None."""
-    if limits.created is None or summary.created is not None or not summary.succeeded:
+    if limits.created is None or summary.created is not None or summary.succeeded is None:
         return None
     known = f" beside {summary.created_at_least:,}" if summary.created_at_least else ""
     return f"Voucherify does not say how many records were created{known}, so created of {parameter} was not checked"

@@ -74,12 +74,14 @@ class Totals:
         """
         Return the totals; what was created is known, if all were written and it is known who was there before.
 
-        Of records that are marked as removed nobody knows it.
+        Of records that are marked as removed, and of what another try or a second request has sent, nobody knows it.
         """
-        total, counts = self._total, self._sync.counts
-        to_create = None if counts.removed_to_mark else counts.to_create
-        if total.created is None and to_create is not None and total.succeeded == total.records:
-            return replace(total, created=to_create, updated=total.succeeded - to_create)
+        total, sync, counts = self._total, self._sync, self._sync.counts
+        if counts.sent_before:
+            return replace(total, created=None, updated=None)
+        is_known = not (counts.removed_to_mark or sync.reattached or sync.resubmitted)
+        if total.created is None and counts.to_create is not None and is_known and total.succeeded == total.records:
+            return replace(total, created=counts.to_create, updated=total.succeeded - counts.to_create)
         return total
 
     def summary(self, resource: str | None, folder: FailuresFolder | None) -> SyncSummary:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
 from airflow_provider_voucherify.models.endpoints import BulkEndpoint
-from airflow_provider_voucherify.models.errors import VoucherifyNotFoundError
+from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyNotFoundError
 from airflow_provider_voucherify.sync.batches.bodies import ids_of, records_of
 from airflow_provider_voucherify.sync.comparison.differences import Differences
 from airflow_provider_voucherify.sync.comparison.export_columns import METADATA, Path
@@ -38,21 +39,38 @@ class Verification:
     what was sent nothing can be verified.
 
     :param differences: gets the records that differ or are missing.
+    :ivar error: why reading back has failed; the outcomes are kept first, and then it is raised.
     :param ledger: learns which records Voucherify has been seen to have; None if there is none.
     """
 
     def __init__(self, differences: Differences, ledger: Ledger | None) -> None:
         self.differences = differences
-        self.verified = self.differing = self.missing = 0
+        self.verified = self.differing = self.missing = self.unknown = 0
+        self.error: VoucherifyError | None = None
         self._ledger = ledger
 
     def add(self, settled: Settled) -> None:
-        """Look at one batch."""
-        if settled.body is not None and settled.endpoint is not None:
-            self._add(settled.body, settled.endpoint, _failed(settled))
+        """Look at one batch, unless reading back has failed."""
+        if settled.body is None or settled.endpoint is None:
+            self.unknown += settled.outcome.records
+        elif self.error is None:
+            with self._noting_errors():
+                self._add(settled.body, settled.endpoint, _failed(settled))
 
     def finish(self) -> None:
         """Look at what is left."""
+
+    def warnings(self) -> Iterator[str]:
+        """Say what could not be verified."""
+        if self.unknown:
+            yield f"{self.unknown:,} records could not be verified, since it is not known what was sent of them"
+
+    @contextmanager
+    def _noting_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except VoucherifyError as error:
+            self.error = error
 
     def counts(self) -> dict[str, int]:
         """Return the members of a summary."""
@@ -95,6 +113,13 @@ class VerificationOfAll(Verification):
         super().__init__(differences, ledger)
         self._bodies, self._fetch = bodies, fetch
         self._found: FoundRecords | None = None
+
+    def warnings(self) -> Iterator[str]:
+        """Say what could not be verified."""
+        yield from super().warnings()
+        if self._found is not None and self._found.untold:
+            untold = ", ".join(self._found.untold)
+            yield f"the export does not tell what Voucherify has of {untold}, which counts as different"
 
     def close(self) -> None:
         """Give the disk space back."""
@@ -149,6 +174,10 @@ class VerificationOfSome(Verification):
 
     def finish(self) -> None:
         """Read the sample."""
+        with self._noting_errors():
+            self._read_sample()
+
+    def _read_sample(self) -> None:
         confirmed: dict[bool, list[str]] = {True: [], False: []}
         for record_id, record in self._sample:
             differing: list[Difference] | None

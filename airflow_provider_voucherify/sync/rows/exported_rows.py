@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, VoucherifyExportError
-from airflow_provider_voucherify.models.exported_objects import METADATA_PREFIX
+from airflow_provider_voucherify.models.exported_objects import METADATA_PREFIX, letters_of
 from airflow_provider_voucherify.sync.rows.csv_rows import MAX_FIELD_CHARACTERS
 from airflow_provider_voucherify.sync.rows.text_files import decoded
 
@@ -83,8 +83,8 @@ def column_names(header: Sequence[str], fields: Sequence[str]) -> tuple[str, ...
     """
     if len(header) == len(fields) and all(map(_is_title_of, header, fields)):
         return tuple(fields)
-    left = {_letters(field): field for field in fields}
-    return without_doubles(left.pop(_letters(title), title) for title in header)
+    left = {letters_of(field): field for field in fields}
+    return without_doubles(left.pop(letters_of(title), title) for title in header)
 
 
 def without_doubles(names: Iterable[str]) -> tuple[str, ...]:
@@ -100,8 +100,4 @@ def without_doubles(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _is_title_of(title: str, field: str) -> bool:
-    return _letters(title) in (_letters(field), _letters(field.removeprefix(METADATA_PREFIX)))
-
-
-def _letters(name: str) -> str:
-    return "".join(filter(str.isalnum, name.casefold()))
+    return letters_of(title) in (letters_of(field), letters_of(field.removeprefix(METADATA_PREFIX)))

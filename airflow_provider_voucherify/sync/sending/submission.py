@@ -186,8 +186,8 @@ class Submission(Generic[B]):
             )
         if others:
             log.warning(
-                "%d batches of an earlier try have changed, and are sent again as they are now: the source has changed,"
-                " or returns its rows in another order",
+                "%d batches of an earlier try are not among those of this one: the source has changed, or returns its "
+                "rows in another order, or was compared with what Voucherify has by now",
                 len(others),
             )
             self.journal.forget(*others)

@@ -184,6 +184,7 @@ class Ledger:
         self._db.execute("insert into chunks values (?, ?)", (first, encoded))
         new: Sequence[int] = range(len(ids))
         if same is not None:
+            self._db.execute(sql.FIND_STANDING, {"ids": encoded})
             proven = [(ids[place], digests[place]) for place in new if same[place]]
             self._db.executemany("insert or replace into proven values (?, ?)", proven)
             new = [place for place in new if not same[place]]
@@ -311,7 +312,7 @@ class Ledger:
         self._db.execute(sql.ANSWER, {"action": settled.async_action_id, "counted": counted, **dict(reason)})
 
     def note_verified(self, verified: Sequence[str], others: Sequence[str]) -> None:
-        """Note which ids have been read back as they were sent, and which not: that counts, whatever answers say."""
+        """Note which ids have been read back as they were sent, and which not: it counts, whatever answers say."""
         for ids, statement in ((verified, sql.NOTE_VERIFIED), (others, sql.NOTE_OTHERS)):
             self._db.execute(statement, (msgspec.json.encode(ids).decode(),))
 
@@ -339,7 +340,7 @@ class Ledger:
         """
         self.fields.compare()
         names = {**self._database.names, "now": round(time.time() * 1000)}
-        for statement in (sql.TAKE_PROVEN, sql.TAKE_ANSWERS, sql.TAKE_REFUSED, sql.TAKE_REMOVED):
+        for statement in sql.UPDATE_STATE:
             self._db.execute(statement, names)
         self._db.execute(sql.FORGET_CONTENTS if self._around is None else sql.TAKE_CONTENTS)
 

@@ -123,6 +123,9 @@ select :items - (select count(*) from held where outcome = 'superseded') - (
     select count(*) from rows left join held using (item) left join earlier.state s using (id)
     where (s.id is null or s.outcome = 'removed' or s.settings not in of_project)
         and (held.item is null or held.outcome <> 'superseded')
+) - (
+    select count(*) from proven left join earlier.state s using (id)
+    where s.id is null or s.outcome = 'removed' or s.settings not in of_project
 )
 """
 """Ids of items that have a state and were not removed: each id has one item that is not superseded."""
@@ -263,6 +266,12 @@ counts as new.
 
 # The state afterwards
 
+FORGET_CONTENTS_OF_PROVEN = """
+delete from earlier.confirmed where id in (
+    select id from proven p left join earlier.state s using (id) where s.digest is not p.digest
+)
+"""
+
 TAKE_PROVEN = """
 insert or replace into earlier.state
 select id, p.digest, :settings, :run, null, 0, 'updated', null, null, :now, s.fields, s.not_cleared, null
@@ -312,6 +321,8 @@ where id in (
 )
 """
 """A record that Voucherify does not have any more cannot be marked, and need not be."""
+
+UPDATE_STATE = (FORGET_CONTENTS_OF_PROVEN, TAKE_PROVEN, TAKE_ANSWERS, TAKE_REFUSED, TAKE_REMOVED)
 
 TAKE_CONTENTS = """
 insert or replace into earlier.confirmed
