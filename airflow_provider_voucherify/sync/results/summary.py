@@ -68,8 +68,8 @@ class SyncSummary(BaseModel):
     :param updated: of these, the ones that existed before.
     :param created: of these, the ones that Voucherify created.
     :param created_at_least: the same as far as it is known; if ``created`` is None, there may be more.
-    :param unchanged: rows that were not sent, because Voucherify has them as they are: an earlier sync has confirmed it, or the
-        task has read it back.
+    :param unchanged: rows that were not sent, because Voucherify has them as they are: an earlier sync has confirmed
+        it, or the task has read it back.
     :param not_updated: records that Voucherify found and did not write, without an error: it may have them already.
     :param failed: records that Voucherify did not accept.
     :param refused: rows that were not sent, because they cannot be valid.
