@@ -21,6 +21,7 @@ from airflow_provider_voucherify.compat import Stats
 from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from airflow_provider_voucherify.local_voucherify.misbehaviour import RateLimited
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.operators.export import VoucherifyExportOperator
 from airflow_provider_voucherify.operators.import_csv import VoucherifyImportCsvOperator
 from airflow_provider_voucherify.operators.reconcile import VoucherifyReconcileOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
@@ -223,6 +224,7 @@ def test_every_name_of_the_table_is_sent_and_every_name_that_is_sent_is_in_the_t
         sync(records=[{"source_id": name} for name in ids], state=state)
 
     with DAG("metrics_of_a_report", schedule=None) as dag:
+        VoucherifyExportOperator(task_id="export", exported_object="customer", path=str(tmp_path / "customers.csv"))
         VoucherifyReconcileOperator(
             task_id="reconcile",
             resource="customers",
