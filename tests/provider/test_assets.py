@@ -82,7 +82,7 @@ def test_the_event_has_the_summary_without_rows(
 
     [extra] = run.asset_extras(CUSTOMERS.uri)
     summary = run.xcom("sync")
-    naming = {name: summary.pop(name) for name in ("failures", "reasons", "newly_failed_ids")}
+    naming = {name: summary.pop(name) for name in ("failures", "reasons", "newly_failed_ids", "preview")}
     assert {**summary, "by": "the author"} == extra
     assert "private" in str(naming)
     assert (extra["created"], extra["refused"], extra["async_action_ids"]) == (1, 1, summary["async_action_ids"])
