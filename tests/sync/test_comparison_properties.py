@@ -118,7 +118,7 @@ def run(
 
 def plain(value: Any) -> Any:
     """Return a value as CSV shows it, which has no types and no difference between null and nothing."""
-    if value is None or value == "":
+    if value is None or value in ("", []):
         return None
     if isinstance(value, bool):
         return str(value).lower()

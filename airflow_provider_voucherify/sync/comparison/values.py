@@ -6,7 +6,8 @@ An export is CSV, so it knows no types. These are the rules:
 * Text is the same if every character is. Numbers are the same if their values are: whole ones digit by digit, others
   as the double that JSON's readers make of them. Booleans are the same in any case of the letters.
 * Dates and times are the same if they are the same instant, however many zeros they are written with.
-* An empty cell is the same as null, as an empty text, and as a value that was never set: an export cannot tell these.
+* An empty cell is the same as null, as an empty text or list, and as a value that was never set: an export cannot tell
+  these.
 * Lists and objects are compared as JSON, member by member; an object that is nested in metadata has to be the same as a
   whole. A list of texts may also be written with separators, if none of its texts has one.
 * The number 12 and the text "12" look the same in CSV, and so do a boolean and its word, so they count as the same.
