@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress, count
+from operator import and_
 from typing import Any
 
 import msgspec
@@ -114,7 +115,7 @@ class ComparedPlan(Plan):
         :param differences: gets the records that are sent, with what they change; it is closed with the plan.
         """
         self._differences = differences
-        to_send, absent, present = array("q"), array("q"), 0
+        to_send, absent, present = bytearray(self._spool.count), bytearray(self._spool.count), 0
         for some in self.compared(found):
             same = [
                 comparison == "same" and self._compares and place not in some.superseded
@@ -126,31 +127,31 @@ class ComparedPlan(Plan):
                 if place in some.superseded:
                     continue
                 number = some.first + place
-                if comparison == "absent":
-                    absent.append(number)
-                else:
-                    present += 1
+                absent[number] = comparison == "absent"
+                present += comparison != "absent"
                 if same[place]:
                     self.unchanged += 1
                 elif (why := self._why_refused(comparison)) is not None:
                     self._refuse_item(why, number, some.ids[place], some.records[place])
                 else:
-                    to_send.append(number)
+                    to_send[number] = True
         self.not_in_source = found.number - present
         if self.ledger is not None:
             self._apply_state(self.ledger)
-            to_send = array("q", self.ledger.items_to_send())
-        self.to_create = len(set(absent).intersection(to_send))
+            to_send = bytearray(self._spool.count)
+            for number in self.ledger.items_to_send():
+                to_send[number] = True
+        self.to_create = sum(map(and_, to_send, absent))
         if differences is not None:
-            self._note_differences(found, differences, set(to_send))
-        if len(to_send) < self._spool.count:
-            self._spools[0] = self._spool.only(iter(to_send))
+            self._note_differences(found, differences, to_send)
+        if not all(to_send):
+            self._spools[0] = self._spool.only(compress(count(), to_send))
         self._pack()
 
-    def _note_differences(self, found: FoundRecords, differences: Differences, to_send: Container[int]) -> None:
+    def _note_differences(self, found: FoundRecords, differences: Differences, to_send: bytearray) -> None:
         for some in self.compared(found):
             for place, comparison in enumerate(some.comparisons):
-                if some.first + place in to_send:
+                if to_send[some.first + place]:
                     change = "create" if comparison == "absent" else "update"
                     looks = differences.has_room
                     fields = found.differences(some.ids[place], some.records[place]) if looks else ()

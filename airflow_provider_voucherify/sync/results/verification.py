@@ -99,7 +99,7 @@ class VerificationOfAll(Verification):
     """
     Reads back all records by one export.
 
-    :param bodies: gives all that was sent, from the first batch on.
+    :param bodies: gives all that was sent, from the first batch on; called once.
     :param fetch: fills in what Voucherify has.
     """
 
@@ -146,8 +146,7 @@ class VerificationOfAll(Verification):
 
     def _read(self, key: str) -> FoundRecords:
         if self._found is None:
-            body, endpoint = next(self._bodies())
-            self._found = FoundRecords(key, _paths_of(self._bodies()), items_of(body, endpoint)[:_SAMPLES])
+            self._found = FoundRecords(key, *_paths_and_samples(self._bodies()))
             self._fetch(self._found)
         return self._found
 
@@ -221,10 +220,12 @@ def _failed(settled: Settled) -> frozenset[str]:
     return frozenset(one for one, said in settled.whole.answers.items() if outcomes.get(said) == "failed")
 
 
-def _paths_of(bodies: Iterable[tuple[bytes, BulkEndpoint]]) -> list[Path]:
-    """Return where records have values."""
+def _paths_and_samples(bodies: Iterable[tuple[bytes, BulkEndpoint]]) -> tuple[list[Path], list[bytes]]:
+    """Return where records have values, and some of the records."""
     paths: dict[Path, None] = {}
+    samples: list[bytes] = []
     for body, endpoint in bodies:
+        samples = samples or items_of(body, endpoint)[:_SAMPLES]
         for _, record in records_of(body, endpoint):
             for name, value in record.items():
                 if name == endpoint.key:
@@ -235,5 +236,5 @@ def _paths_of(bodies: Iterable[tuple[bytes, BulkEndpoint]]) -> list[Path]:
                     paths[(name,)] = None
     members = [path for path in paths if path[0] == "metadata"]
     if len(members) > MAX_MEMBERS:
-        return [*(path for path in paths if path[0] != "metadata"), METADATA]
-    return list(paths)
+        return [*(path for path in paths if path[0] != "metadata"), METADATA], samples
+    return list(paths), samples
