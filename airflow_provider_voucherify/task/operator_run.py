@@ -138,6 +138,10 @@ class OperatorRun(TaskRun):
         store = get_task_state_store(self.context) if self._resumes else None
         return Journal(store, attempt_of(self._task, self.context), None if hook is None else project_digest(hook))
 
+    def has_sent_before(self, hook: VoucherifyHook) -> bool:
+        """Say whether an earlier try has sent something to a hook's project, or may have where no journal tells."""
+        return any(self.journal(hook)) or (not self.is_durable and self.context["ti"].try_number > 1)
+
     def journal_to_go_on(self, hook: VoucherifyHook) -> Journal:
         """Return what earlier tries have sent to the project that this one sends to; log why it is not used."""
         journal = self.journal(hook)

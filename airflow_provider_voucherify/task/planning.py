@@ -111,7 +111,7 @@ def _compare(
         if found.untold:
             untold = ", ".join(found.untold)
             plan.warn(f"the export does not tell what Voucherify has of {untold}: all rows that have it are different")
-        plan.sent_before = any(run.journal(hook))
+        plan.sent_before = run.has_sent_before(hook)
         compare(plan, found)
         if not plan.rows_read:
             plan.not_in_source = None

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from io import TextIOWrapper
 from itertools import islice
 from operator import itemgetter
 from typing import IO, Any, Literal, Self
@@ -23,13 +21,11 @@ from airflow_provider_voucherify.sync.comparison.export_columns import (
     exported_field,
 )
 from airflow_provider_voucherify.sync.comparison.values import is_same
+from airflow_provider_voucherify.sync.rows.exported_rows import ExportedRows
 from airflow_provider_voucherify.sync.types.unnamed_database import UnnamedDatabase
 
 Comparison = Literal["same", "different", "absent"]
 """What a record is beside that which Voucherify has of it; absent, if Voucherify has none."""
-
-_MAX_CELL = 10_485_760
-"""Characters of a cell: no larger body can be sent."""
 
 _ROWS_PER_INSERT = 1_000
 _KIBIBYTES_OF_CACHE = 65_536
@@ -108,30 +104,23 @@ class FoundRecords:
         :raises VoucherifyExportError: it is not, or has no column for the key.
         """
         file.seek(0)
-        text = TextIOWrapper(file, encoding="utf-8-sig", newline="")
-        csv.field_size_limit(_MAX_CELL)
-        try:
-            lines = csv.reader(text, strict=True)
-            header = next(lines, None)
-            if header is None:
-                return
-            columns = ExportColumns.of(header, self._key, self._paths)
-            if columns.key is None:
-                raise VoucherifyExportError(f"the export has no column {self._key} among its {len(header)} columns")
-            self.untold = [
-                exported_field(path)
-                for path, place in zip(self._paths, columns.places, strict=True)
-                if place is None and self._is_untold(path)
-            ]
-            self._db.execute("begin")
-            while some := list(islice(filter(None, lines), _ROWS_PER_INSERT)):
-                self._insert(some, columns, len(header))
-            self._db.execute("create index of_found on found(id, expected)")
-            self._db.execute("commit")
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise VoucherifyExportError(f"the export cannot be read: {error}") from None
-        finally:
-            text.detach()
+        rows = ExportedRows(file, self.fields)
+        if rows.header is None:
+            return
+        columns = ExportColumns.of(rows.header, self._key, self._paths)
+        if columns.key is None:
+            raise VoucherifyExportError(f"the export has no column {self._key} among its {len(rows.header)} columns")
+        self.untold = [
+            exported_field(path)
+            for path, place in zip(self._paths, columns.places, strict=True)
+            if place is None and self._is_untold(path)
+        ]
+        lines = iter(rows)
+        self._db.execute("begin")
+        while some := list(islice(lines, _ROWS_PER_INSERT)):
+            self._insert(some, columns)
+        self._db.execute("create index of_found on found(id, expected)")
+        self._db.execute("commit")
         twice = "select exists (select 1 from found group by id having count(*) > 1)"
         if self._db.execute(twice).fetchone()[0]:
             self._db.execute(_ONLY_LAST)
@@ -190,9 +179,7 @@ class FoundRecords:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _insert(self, lines: Sequence[list[str]], columns: ExportColumns, width: int) -> None:
-        if any(len(line) != width for line in lines):
-            raise VoucherifyExportError(f"the export has lines of another number of columns than its header, {width}")
+    def _insert(self, lines: Sequence[list[str]], columns: ExportColumns) -> None:
         key = itemgetter(columns.key)
         lines = list(filter(key, lines))
         ids, cells = list(map(key, lines)), list(map(self._cells(columns), lines))

@@ -28,6 +28,7 @@ class ExportedRows:
     :param file: CSV with a header, or nothing at all, read once.
     :param fields: that the export was asked for.
     :param check: called every thousand rows; what it raises ends the reading.
+    :ivar header: the first line as it is; None if there is not even that.
     :ivar columns: what the columns are called.
     :ivar count: number of rows so far.
     :raises VoucherifyExportError: the file cannot be read (also while it is read).
@@ -39,8 +40,8 @@ class ExportedRows:
         self._check = check
         self.count = 0
         with self._readable():
-            header = next(self._reader, None)
-        self.columns = column_names(header, fields) if header else tuple(fields)
+            self.header = next(self._reader, None)
+        self.columns = column_names(self.header, fields) if self.header else tuple(fields)
 
     def __iter__(self) -> Iterator[list[str]]:
         width = len(self.columns)
