@@ -16,8 +16,8 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyTransportError,
     is_transient,
 )
-from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL, action_to_poll, pause
-from airflow_provider_voucherify.task.parameters import seconds
+from airflow_provider_voucherify.sync.waiting.pauses import action_to_poll, pause
+from airflow_provider_voucherify.task.parameters import poll_interval_of
 from airflow_provider_voucherify.task.resumption import timeout
 from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncActionTrigger
 
@@ -111,13 +111,11 @@ class Completion:
         is_killed: Callable[[], bool] = lambda: False,
         log: Log,
     ) -> None:
-        if poll_interval is None:
-            poll_interval = client.settings.extra.poll_interval or DEFAULT_POLL_INTERVAL
         self._sync = sync
         self._client = client
         self._settle_actions = settle
         self._end_time = end_time
-        self._poll_interval = seconds(poll_interval)
+        self._poll_interval = poll_interval_of(poll_interval, client)
         self._deferrable = deferrable
         self._conn_id = conn_id
         self._staged = staged

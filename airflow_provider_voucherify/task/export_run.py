@@ -20,13 +20,12 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyTransportError,
     is_permanent,
 )
-from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL
 from airflow_provider_voucherify.task.completion import KILLED_SECONDS, Completion, after_exit
 from airflow_provider_voucherify.task.conclusion import keep_summary, limits_of
 from airflow_provider_voucherify.task.export_journal import Created, ExportJournal
 from airflow_provider_voucherify.task.export_parameters import destination_of, request_of
 from airflow_provider_voucherify.task.operator_run import attempt_of, end_time_of, project_digest
-from airflow_provider_voucherify.task.parameters import seconds
+from airflow_provider_voucherify.task.parameters import poll_interval_of
 from airflow_provider_voucherify.task.resumption import timeout
 from airflow_provider_voucherify.task.run import TaskRun
 from airflow_provider_voucherify.triggers.export import EVENT_VERSION, VoucherifyExportTrigger
@@ -126,10 +125,6 @@ class ExportRun(TaskRun):
             key=FILE_XCOM_KEY, value="" if task.path is None else report_url(str(task.path).rpartition("/")[0])
         )
 
-    def _poll_interval(self, client: VoucherifyClient) -> float:
-        given = self._task.poll_interval
-        return seconds(client.settings.extra.poll_interval or DEFAULT_POLL_INTERVAL if given is None else given)
-
     def _wait(self, client: VoucherifyClient, created: Created, end_time: float) -> bool:
         """
         Poll from the worker until the export has ended; False if the task should be deferred.
@@ -141,7 +136,7 @@ class ExportRun(TaskRun):
 
         defers = self._task.deferrable
         until = min(end_time, self._started + Completion.worker_seconds) if defers else end_time
-        wait = Wait([created.export_id], created.created_at, until, self._poll_interval(client))
+        wait = Wait([created.export_id], created.created_at, until, poll_interval_of(self._task.poll_interval, client))
         watch = ExportWatch()
         watch.add(wait, time.time())
         while wait.end is None and (poll := watch.next_poll(now := time.time())) is not None:
@@ -180,7 +175,7 @@ class ExportRun(TaskRun):
             created.export_id,
             created.created_at,
             end_time,
-            self._poll_interval(client),
+            poll_interval_of(self._task.poll_interval, client),
             not_before=after_exit(),
             state={"end_time": end_time, "resumed": created.resumed, "created_at": created.created_at},
         )

@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow_provider_voucherify.compat import BaseOperatorMeta
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.policies import leaves
+from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL
 from airflow_provider_voucherify.task.conclusion import as_list, limits_of
+
+if TYPE_CHECKING:
+    from airflow_provider_voucherify.client.http import VoucherifyClient
 
 
 class Wrong(NamedTuple):
@@ -161,6 +165,11 @@ def _parameter(attribute: str) -> str:
 def _either(choices: Iterable[str]) -> str:
     *others, last = choices
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def poll_interval_of(given: timedelta | float | None, client: VoucherifyClient) -> float:
+    """Return the longest pause between two polls in seconds: a task's, or the connection's, or 60."""
+    return seconds(client.settings.extra.poll_interval or DEFAULT_POLL_INTERVAL if given is None else given)
 
 
 def seconds(duration: timedelta | float) -> float:

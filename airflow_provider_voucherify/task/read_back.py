@@ -15,7 +15,8 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyExportError,
     VoucherifyTaskKilledError,
 )
-from airflow_provider_voucherify.task.parameters import seconds
+from airflow_provider_voucherify.task.completion import KILLED_SECONDS
+from airflow_provider_voucherify.task.parameters import poll_interval_of, seconds
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import VoucherifyClient
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.comparison.found_records import FoundRecords
 
 log = logging.getLogger(__name__)
-
-_LONGEST_SLEEP = 1.0
-"""Seconds until a task notices that it was killed."""
 
 
 class ExportReader:
@@ -37,12 +35,9 @@ class ExportReader:
     """
 
     def __init__(self, task: Any, client: VoucherifyClient, is_killed: Callable[[], bool]) -> None:
-        from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL
-
         self._client = client
         self._resource: str = task.resource
-        interval = task.poll_interval if task.poll_interval is not None else client.settings.extra.poll_interval
-        self._poll_interval = seconds(interval or DEFAULT_POLL_INTERVAL)
+        self._poll_interval = poll_interval_of(task.poll_interval, client)
         self._timeout = seconds(task.completion_timeout)
         self._until = time.monotonic() + self._timeout
         self._is_killed = is_killed
@@ -119,7 +114,7 @@ class ExportReader:
         while (left := until - time.monotonic()) > 0:
             if self._is_killed():
                 raise VoucherifyTaskKilledError("while it waited for what Voucherify has")
-            time.sleep(min(left, _LONGEST_SLEEP))
+            time.sleep(min(left, KILLED_SECONDS))
 
 
 def _get_export(export_id: str) -> Any:

@@ -1,5 +1,5 @@
 """
-Comparing a source with what Voucherify has, without Airflow and network: one row in a hundred differs.
+Comparing a source with what Voucherify has, without Airflow and network: one row in a hundred differs, or all are new.
 
 ``python -m harness.benchmarks.compared '{"rows": [100000, 1000000], "warehouse": "customers.sqlite"}'`` measures the
 CPU of all of it, and beside that, in the same process, of reading the source into a plan and the export as CSV.
@@ -13,8 +13,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from airflow_provider_voucherify.policies import ReadBack
 from airflow_provider_voucherify.sync.batches.compared_plan import ComparedPlan
@@ -48,22 +49,30 @@ def _measure(source: Source, export: Path) -> dict[str, Any]:
     with _cpu() as reading_export, export.open(encoding="utf-8", newline="") as file:
         for _ in csv.reader(file):
             pass
-    base = process.resident_mb()
-    process.forget_peak()
-    with _cpu() as everything, _plan(source, compares=True) as plan:
-        with FoundRecords("source_id", plan.compared_paths, plan.samples()) as found, export.open("rb") as file:
-            found.read(file)
-            plan.compare(found)
-        sent = sum(batch.records for batch in plan.batches)
-        counts = {"sent": sent, "unchanged": plan.unchanged, "requests": len(plan.batches)}
+    with export.open("rb") as records, BytesIO(records.readline()) as nothing:
+        all_new = _compare(source, nothing)
+        with _cpu() as everything:
+            compared = _compare(source, records)
     return {
         "rows": source.rows,
-        **counts,
+        **compared,
         "reading_source": reading_source[0],
         "reading_export": reading_export[0],
         "cpu": everything[0],
-        "peak_mb": process.peak_mb() - base,
+        "peak_mb_all_new": all_new["peak_mb"],
     }
+
+
+def _compare(source: Source, export: BinaryIO) -> dict[str, Any]:
+    base = process.resident_mb()
+    process.forget_peak()
+    with _plan(source, compares=True) as plan:
+        with FoundRecords("source_id", plan.compared_paths, plan.samples()) as found:
+            found.read(export)
+            plan.compare(found)
+        sent = sum(batch.records for batch in plan.batches)
+        counts = {"sent": sent, "unchanged": plan.unchanged, "requests": len(plan.batches)}
+    return {**counts, "peak_mb": process.peak_mb() - base}
 
 
 @contextmanager

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sqlite3
+import threading
+import time
+from collections.abc import Callable
 from datetime import datetime
 from functools import cache
 from importlib import import_module
@@ -111,6 +116,18 @@ def try_again(dag: DAG, logical_date: datetime) -> None:
         ti.try_number += 1
         session.commit()
         _run_task(ti=ti, task=dag.get_task("sync"))
+
+
+def tell_to_end(when: Callable[[], bool]) -> None:
+    """Send the signal with which Airflow ends a task as soon as something is the case."""
+
+    def wait() -> None:
+        deadline = time.monotonic() + 60
+        while not when() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def shown_links(dag_id: str, task_id: str) -> dict[str, str | None]:

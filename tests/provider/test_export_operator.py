@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -22,7 +21,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, Asset, ObjectStoragePath
 from connections import APP_ID, SECRET_KEY, connect
-from dags import DagRunResult, clear_and_run, rendered_fields, run_dag, shown_links
+from dags import DagRunResult, clear_and_run, rendered_fields, run_dag, shown_links, tell_to_end
 from installed import needs_store
 from pyarrow import parquet
 
@@ -68,18 +67,6 @@ def warehouse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[sqlit
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(path)}))
     with closing(sqlite3.connect(path)) as connection:
         yield connection
-
-
-def tell_to_end(when: Callable[[], bool]) -> None:
-    """Send the signal with which Airflow ends a task as soon as something is the case."""
-
-    def wait() -> None:
-        deadline = time.monotonic() + 60
-        while not when() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def dag_of(**kwargs: Any) -> DAG:

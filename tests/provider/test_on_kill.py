@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG
-from dags import run_dag
+from dags import run_dag, tell_to_end
 from installed import needs_store
 
 from airflow_provider_voucherify.local_voucherify import Delay, LocalVoucherify
@@ -27,18 +23,6 @@ AGAIN = {"retries": 1, "retry_delay": timedelta(0)}
 
 def posts(server: LocalVoucherify) -> int:
     return sum(request.method == "POST" for request in server.received)
-
-
-def tell_to_end(when: Callable[[], bool]) -> None:
-    """Send the signal with which Airflow ends a task as soon as something is the case."""
-
-    def wait() -> None:
-        deadline = time.monotonic() + 60
-        while not when() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 @pytest.mark.parametrize("mapped", [False, True], ids=["plain", "mapped"])

@@ -9,6 +9,7 @@ from typing import IO, Any
 from airflow_provider_voucherify.sync.comparison.found_records import Difference
 from airflow_provider_voucherify.sync.rows.encoding import encode_json
 from airflow_provider_voucherify.sync.types.hiding import Hiding
+from airflow_provider_voucherify.sync.types.text import cut, on_one_line
 
 SHOWN_RECORDS = 20
 """Records that a log and a summary have."""
@@ -60,7 +61,7 @@ class Differences:
         line = {"id": record_id, "change": change, "fields": fields}
         self._file.write(encode_json(line) + b"\n")
         if len(self.first) < SHOWN_RECORDS:
-            shown = {name: {which: _cut(value) for which, value in both.items()} for name, both in fields.items()}
+            shown = {name: {which: _shown(value) for which, value in both.items()} for name, both in fields.items()}
             self.first.append({**line, "fields": shown})
 
     def lines(self) -> Iterator[bytes]:
@@ -87,7 +88,7 @@ def as_table(first: Sequence[dict[str, Any]], number: int) -> str:
     :param first: as ``Differences.first`` has them.
     :param number: of all records, for the last line.
     """
-    cells = [[_on_one_line(cell) for cell in row] for row in (HEADS, *rows_of(first))]
+    cells = [[cut(on_one_line(cell), _MAX_CHARACTERS) for cell in row] for row in (HEADS, *rows_of(first))]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     if number > len(first):
@@ -95,17 +96,12 @@ def as_table(first: Sequence[dict[str, Any]], number: int) -> str:
     return "\n".join(lines)
 
 
-def _cut(value: Any) -> Any:
+def _shown(value: Any) -> Any:
     """Return a value as a summary has it, which is stored in Airflow's database."""
     if value is None or isinstance(value, bool | int | float):
         return value
-    return _text(value)[:_MAX_CHARACTERS_OF_VALUE]
+    return cut(_text(value), _MAX_CHARACTERS_OF_VALUE)
 
 
 def _text(value: Any) -> str:
     return "-" if value is None else value if isinstance(value, str) else encode_json(value).decode()
-
-
-def _on_one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _MAX_CHARACTERS else line[: _MAX_CHARACTERS - 1] + "…"

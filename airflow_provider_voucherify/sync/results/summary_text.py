@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_voucherify.sync.types.outcome import MAX_ATTEMPTS
 from airflow_provider_voucherify.sync.types.reasons import SHOWN_IDS
+from airflow_provider_voucherify.sync.types.text import cut, on_one_line
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.results.summary import FailureReason, SyncSummary
@@ -33,7 +34,7 @@ def lines_of(summary: SyncSummary, most: int | None, *, link: bool) -> list[str]
     :param most: None for as many as there are.
     :param link: whether the last ones are the pages of the run and of the task's try.
     """
-    warnings = [f"Warning: {_on_one_line(line)}" for line in (summary.warning or "").split("\n") if line]
+    warnings = [f"Warning: {on_one_line(line)}" for line in (summary.warning or "").split("\n") if line]
     reasons = [_reason_line(reason) for reason in _by_count(_unexpected(summary))]
     pages = {"Run": summary.page_url, "Log": summary.log_url} if link else {}
     end = [*filter(None, [read_back_line(summary)]), *what_now(summary)]
@@ -68,8 +69,8 @@ def _first_line(summary: SyncSummary) -> str:
 def _reason_line(reason: FailureReason) -> str:
     """Return a line, e.g. ``3 failed, invalid_payload: Invalid payload - price must be an integer: c1, c2, c3``."""
     what = f"- {reason.count:,} {reason.outcome}, {reason.key or 'no key'}"
-    message = _shortened(reason.message or "no reason given", MAX_CHARACTERS_OF_MESSAGE)
-    return _on_one_line(": ".join([what, message, *([named] if (named := _ids(reason.ids, reason.count)) else [])]))
+    message = cut(reason.message or "no reason given", MAX_CHARACTERS_OF_MESSAGE)
+    return on_one_line(": ".join([what, message, *([named] if (named := _ids(reason.ids, reason.count)) else [])]))
 
 
 def what_now(summary: SyncSummary) -> Iterator[str]:
@@ -79,7 +80,7 @@ def what_now(summary: SyncSummary) -> Iterator[str]:
         yield _expected_line(summary)
     if failed and summary.newly_failed is not None:
         ids = _ids(summary.newly_failed_ids, summary.newly_failed)
-        yield f"New since the last sync: {summary.newly_failed:,}{f' ({_on_one_line(ids)})' if ids else ''}"
+        yield f"New since the last sync: {summary.newly_failed:,}{f' ({on_one_line(ids)})' if ids else ''}"
     if failed or summary.not_reported:
         yield _to_do(summary)
     elif summary.failed_async_action_ids:
@@ -87,7 +88,7 @@ def what_now(summary: SyncSummary) -> Iterator[str]:
         yield f"Nothing to do yet: {whole:,} async actions failed as a whole; a retry or the next run sends them again"
     if summary.report_uri and failed:
         others = ", and those that have failed too often in set_aside.jsonl" if _set_aside(summary) else ""
-        yield f"All of them: {_on_one_line(summary.report_uri)}/failures.jsonl{others}"
+        yield f"All of them: {on_one_line(summary.report_uri)}/failures.jsonl{others}"
 
 
 def read_back_line(summary: SyncSummary) -> str | None:
@@ -107,7 +108,7 @@ def read_back_line(summary: SyncSummary) -> str | None:
     told = [f"{count:,} {kind}" for kind, count in others.items() if count]
     line = f"{what}: {', '.join([f'{summary.verified:,} {same}', *told])}"
     if summary.report_uri and told:
-        line += f": {_on_one_line(summary.report_uri)}/differences.jsonl"
+        line += f": {on_one_line(summary.report_uri)}/differences.jsonl"
     return line
 
 
@@ -136,7 +137,7 @@ def _expected_line(summary: SyncSummary) -> str:
     listed = [
         f"{count:,} {key}" + (f" ({_ids(ids[key][:SHOWN_IDS], count)})" if ids[key] else "") for key, count in counts
     ]
-    return _on_one_line(f"Expected: {', '.join(listed[:SHOWN_IDS])}{', …' if len(listed) > SHOWN_IDS else ''}")
+    return on_one_line(f"Expected: {', '.join(listed[:SHOWN_IDS])}{', …' if len(listed) > SHOWN_IDS else ''}")
 
 
 def is_sent_again(reason: FailureReason) -> bool:
@@ -149,17 +150,9 @@ def is_sent_again(reason: FailureReason) -> bool:
 
 
 def _ids(ids: Sequence[str], count: int) -> str:
-    shown = [_shortened(one, MAX_CHARACTERS_OF_ID) for one in ids]
+    shown = [cut(one, MAX_CHARACTERS_OF_ID) for one in ids]
     return ", ".join(shown + (["…"] if shown and count > len(shown) else []))
 
 
 def _by_count(reasons: Iterable[FailureReason]) -> list[FailureReason]:
     return sorted(reasons, key=lambda reason: -reason.count)
-
-
-def _shortened(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _on_one_line(text: str) -> str:
-    return " ".join(text.split())

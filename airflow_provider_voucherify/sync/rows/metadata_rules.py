@@ -34,6 +34,7 @@ from typing import Any
 from airflow_provider_voucherify.models.metadata_schema import MetadataDefinition, MetadataSchema
 from airflow_provider_voucherify.sync.rows.metadata_types import TYPES, Accepts, list_of, object_of
 from airflow_provider_voucherify.sync.rows.values import RefusedValueError
+from airflow_provider_voucherify.sync.types.text import cut
 
 Check = Callable[[Any], None]
 
@@ -216,7 +217,7 @@ def _demands(definition: MetadataDefinition) -> str:
 
 
 def _problem(key: str, demands: str, value: Any) -> str:
-    return f"{key}: {demands} (actual value is '{_cut(_shown(value), _MAX_SHOWN_VALUE)}')"
+    return f"{key}: {demands} (actual value is '{cut(_shown(value), _MAX_SHOWN_VALUE)}')"
 
 
 def _undefined(key: str, value: Any) -> str:
@@ -230,8 +231,4 @@ def _shown(value: Any) -> str:
 
 
 def _listed(bound: Any) -> str:
-    return _cut(",".join(map(_shown, bound)), _MAX_SHOWN_LIST) if isinstance(bound, list) else _shown(bound)
-
-
-def _cut(text: str, characters: int) -> str:
-    return text if len(text) <= characters else text[: characters - 1] + "…"
+    return cut(",".join(map(_shown, bound)), _MAX_SHOWN_LIST) if isinstance(bound, list) else _shown(bound)

@@ -27,6 +27,16 @@ def shortened(text: str | None) -> str | None:
     return line if len(text) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
 
 
+def on_one_line(text: str) -> str:
+    """Return a text without line breaks and other runs of blanks."""
+    return " ".join(text.split())
+
+
+def cut(text: str, characters: int) -> str:
+    """Return at most some characters of a text; a longer one ends with ``…``."""
+    return text if len(text) <= characters else text[: characters - 1] + "…"
+
+
 def whole_lines(text: str, characters: int) -> str:
     """Return as many whole lines of a text as fit, and how many are left out."""
     lines = text.split("\n")
