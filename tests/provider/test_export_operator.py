@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, Asset, ObjectStoragePath
+from airflow.providers.common.compat.sdk import DAG, Asset, BaseHook, ObjectStoragePath
 from connections import APP_ID, SECRET_KEY, connect
 from dags import DagRunResult, clear_and_run, rendered_fields, run_dag, shown_links, tell_to_end
 from installed import needs_store
@@ -474,7 +474,11 @@ def test_few_rows_may_be_warned_of_and_alerts_asset_and_links_tell_of_the_export
 
 
 def test_lineage(voucherify: LocalVoucherify, postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow 2 looks into the database for the table, which is there once the rows are."""
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", postgres)
+    with closing(BaseHook.get_hook("warehouse").get_conn()) as connection, closing(connection.cursor()) as cursor:
+        cursor.execute("create schema if not exists shop; create table if not exists shop.redemptions (id text)")
+        connection.commit()
     summary = ExportSummary(
         exported_object="redemption", export_id="exp_1", status="DONE", rows=3, bytes=9, columns=["id"], seconds=1
     )
