@@ -53,6 +53,9 @@ def main() -> int:
     missed = [target for target in page.targets_of(judged) if target.is_missed_by_far]
     for part, error in failures.items():
         print(f"{part} could not be measured: {error}", file=sys.stderr)
+    if arguments.check:
+        for target in missed:
+            print(f"MISSED BY FAR {target.line(with_margin=True)}", file=sys.stderr)
     return int(bool(failures or (arguments.check and missed)))
 
 
