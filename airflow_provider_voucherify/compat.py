@@ -29,7 +29,6 @@ from airflow.providers.common.compat.sdk import (
     redact,
     task_decorator_factory,
 )
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection, Context, TaskDecorator, TaskInstanceKey
@@ -50,7 +49,6 @@ __all__ = [
     "BaseOperatorLink",
     "BaseOperatorMeta",
     "BaseSensorOperator",
-    "BaseTrigger",
     "Connection",
     "Context",
     "DecoratedOperator",
@@ -61,7 +59,6 @@ __all__ = [
     "TaskDecorator",
     "TaskInstanceKey",
     "TaskStateStore",
-    "TriggerEvent",
     "XCom",
     "airflow_version",
     "conf",

@@ -17,12 +17,12 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from typing import Any, Literal, Self
 
 from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, refuse_all
 from airflow_provider_voucherify.models.numbers import mistake_in_number
+from airflow_provider_voucherify.models.spelling import did_you_mean
 
 
 class DefaultLimit(int):
@@ -69,8 +69,7 @@ class Policy:
         names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
         for name in given:
             if name not in names:
-                close = get_close_matches(str(name), names, 1)
-                hint = f": did you mean {close[0]!r}?" if close else f"; it has {', '.join(names)}"
+                hint = did_you_mean(str(name), names) or f"; it has {', '.join(names)}"
                 raise VoucherifyConfigurationError(f"{parameter} has no {name!r}{hint}")
         value = cls(**given)
         value._check(parameter)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -20,6 +19,7 @@ from airflow_provider_voucherify.models.endpoints import (
     REGIONS,
 )
 from airflow_provider_voucherify.models.exported_objects import METADATA_PREFIX, ExportedObject
+from airflow_provider_voucherify.models.spelling import did_you_mean
 
 WRONG_REGION_KEY = "wrong_api_endpoint"
 """Key of the 403 for a project of another region; its details name the right URL (vendor's description of 2023)."""
@@ -93,10 +93,7 @@ def advice_on_export_fields(
     refused = refused or [name for name in fields if name not in allowed and not name.startswith(METADATA_PREFIX)]
     if not refused:
         return None
-    named = ", ".join(
-        f"{name!r:.60}" + "".join(f" (did you mean {near!r}?)" for near in get_close_matches(name, allowed, n=1))
-        for name in refused
-    )
+    named = ", ".join(f"{name!r:.60}{did_you_mean(name, allowed)}" for name in refused)
     has = "" if listed else f" It has {', '.join(allowed)}."
     single = f" {METADATA_PREFIX}… is a single property of the metadata." if "metadata" in allowed else ""
     return f"An export of {exported.name} objects does not have {named}.{has}{single}"

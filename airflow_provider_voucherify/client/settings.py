@@ -6,7 +6,6 @@ import ipaddress
 import logging
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from airflow_provider_voucherify.client.rate_limits import CallLimit
 from airflow_provider_voucherify.models.endpoints import REGIONS, download_host
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.models.spelling import did_you_mean
 
 DEFAULT_SCOPE = "customers products vouchers async-actions"
 """Least privilege for what this provider calls (the scopes in the vendor's API description)."""
@@ -172,10 +172,7 @@ def without_effect(unknown_extras: Iterable[str]) -> str:
     :param unknown_extras: their names; their values, which may be secret, are not shown.
     """
     known = list(ConnectionExtra.model_fields)
-    names = [
-        f"{name!r:.60}" + "".join(f" (did you mean {near!r}?)" for near in get_close_matches(name, known, n=1))
-        for name in unknown_extras
-    ]
+    names = [f"{name!r:.60}{did_you_mean(name, known)}" for name in unknown_extras]
     return f"{', '.join(names)}, which this provider does not know and ignores; it knows {', '.join(known)}"
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-import attrs
-
 from airflow_provider_voucherify.compat import BaseOperatorLink, XCom, has_plugin_pages
 
 if TYPE_CHECKING:
@@ -37,64 +35,39 @@ class _LinkInXCom(BaseOperatorLink):
         return XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""
 
 
-@attrs.define()
 class VoucherifyAsyncActionsLink(_LinkInXCom):
     """The Voucherify dashboard of the connection's region, whose audit log lists the async actions."""
 
-    name: str = "Async actions in Voucherify"
-
-    @property
-    def xcom_key(self) -> str:
-        """Where the link is stored."""
-        return DASHBOARD_XCOM_KEY
+    name = "Async actions in Voucherify"
+    xcom_key = DASHBOARD_XCOM_KEY
 
 
-@attrs.define()
 class VoucherifyReportLink(_LinkInXCom):
     """The folder with the reports and ``failures.jsonl``, in the console of its bucket; see ``report_url``."""
 
-    name: str = "Report"
-
-    @property
-    def xcom_key(self) -> str:
-        """Where the link is stored."""
-        return REPORT_XCOM_KEY
+    name = "Report"
+    xcom_key = REPORT_XCOM_KEY
 
 
-@attrs.define()
 class VoucherifyRunPageLink(_LinkInXCom):
     """The page of the run in "Voucherify syncs", which Airflow has from 3.1 on."""
 
-    name: str = "Voucherify sync"
-
-    @property
-    def xcom_key(self) -> str:
-        """Where the link is stored."""
-        return PAGE_XCOM_KEY
+    name = "Voucherify sync"
+    xcom_key = PAGE_XCOM_KEY
 
 
-@attrs.define()
 class VoucherifyDashboardLink(_LinkInXCom):
     """The Voucherify dashboard of the connection's region."""
 
-    name: str = "Voucherify dashboard"
-
-    @property
-    def xcom_key(self) -> str:
-        """Where the link is stored."""
-        return DASHBOARD_XCOM_KEY
+    name = "Voucherify dashboard"
+    xcom_key = DASHBOARD_XCOM_KEY
 
 
-@attrs.define()
 class VoucherifyExportedFileLink(_LinkInXCom):
     """The folder of an exported file, in the console of its bucket; see ``report_url``."""
 
-    name: str = "Exported file"
-
-    @property
-    def xcom_key(self) -> str:
-        """Where the link is stored."""
-        return FILE_XCOM_KEY
+    name = "Exported file"
+    xcom_key = FILE_XCOM_KEY
 
 
 EXTRA_LINKS = (

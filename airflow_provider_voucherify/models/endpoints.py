@@ -7,8 +7,9 @@ August 2026). The rest of this package takes paths, key fields, body shapes and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal, NamedTuple, get_args
 
 Resource = Literal["customers", "products", "vouchers"]
 RESOURCES: tuple[str, ...] = get_args(Resource)
@@ -19,8 +20,7 @@ MAX_BODY_BYTES = 10_485_760
 """Largest request body of every bulk endpoint, in bytes (from the vendor's own 413 message)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """
     A field of a bulk record.
 
@@ -31,11 +31,10 @@ class Field:
 
     type: FieldType
     nullable: bool = False
-    fields: dict[str, Field] = field(default_factory=dict)
+    fields: Mapping[str, Field] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class BulkEndpoint:
+class BulkEndpoint(NamedTuple):
     """
     One bulk endpoint: its path, what it accepts and what it does with unknown ids.
 
@@ -125,8 +124,7 @@ METADATA_ENDPOINTS: dict[str, BulkEndpoint] = {
 # fmt: on
 
 
-@dataclass(frozen=True, slots=True)
-class CsvImportEndpoint:
+class CsvImportEndpoint(NamedTuple):
     """
     One CSV import. Column names are compared without regard to case; other columns become metadata.
 

@@ -7,7 +7,7 @@ the vendor's Python SDK 6.1.1. An object ``api_log`` exists too, of which nothin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 METADATA_PREFIX = "metadata."
 """What a field for a single property of the metadata begins with."""
@@ -18,8 +18,7 @@ def letters_of(name: str) -> str:
     return "".join(filter(str.isalnum, name.casefold()))
 
 
-@dataclass(frozen=True, slots=True)
-class ExportedObject:
+class ExportedObject(NamedTuple):
     """
     One kind of object.
 

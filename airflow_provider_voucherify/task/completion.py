@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_voucherify.compat import conf
 from airflow_provider_voucherify.models.errors import (
@@ -19,7 +18,6 @@ from airflow_provider_voucherify.models.errors import (
 from airflow_provider_voucherify.sync.waiting.pauses import action_to_poll, pause
 from airflow_provider_voucherify.task.parameters import poll_interval_of
 from airflow_provider_voucherify.task.resumption import timeout
-from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncActionTrigger
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import VoucherifyClient
@@ -28,14 +26,14 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
     from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
     from airflow_provider_voucherify.task.resumption import Resumption
+    from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncActionTrigger
     from airflow_provider_voucherify.triggers.poller import Log
 
 KILLED_SECONDS = 1.0
 """Longest time until a sleeping task notices that it was killed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """
     All actions have been settled.
 
@@ -46,8 +44,7 @@ class Done:
     waited: float
 
 
-@dataclass(frozen=True, slots=True)
-class Deferral:
+class Deferral(NamedTuple):
     """
     The task has to be deferred, and to pass the trigger's event to ``Completion.resume``.
 
@@ -60,6 +57,8 @@ class Deferral:
 
     def trigger(self) -> VoucherifyAsyncActionTrigger:
         """Make the trigger, as the task's last step on its worker: it must not fire before the process has exited."""
+        from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncActionTrigger
+
         return VoucherifyAsyncActionTrigger(**self.arguments, not_before=max(after_exit(), self.not_before))
 
 

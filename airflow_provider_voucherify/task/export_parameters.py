@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Any, Protocol
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.models.exported_objects import EXPORTED_OBJECTS
+from airflow_provider_voucherify.models.spelling import did_you_mean
 from airflow_provider_voucherify.policies import TABLE
 from airflow_provider_voucherify.task.conclusion import limits_of
 from airflow_provider_voucherify.task.parameters import (
@@ -88,10 +88,8 @@ def _wrong_fields(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]
             for field in task.fields:
                 if not isinstance(field, str) or not field:
                     yield Wrong(f"fields has {field!r:.100}, which is not a name")
-                elif not exported.knows(field) and (close := get_close_matches(field, exported.fields, 1)):
-                    yield Wrong(
-                        f"an export of {exported.name} objects has no field {field!r}: did you mean {close[0]!r}?"
-                    )
+                elif not exported.knows(field) and (hint := did_you_mean(field, exported.fields)):
+                    yield Wrong(f"an export of {exported.name} objects has no field {field!r}{hint}")
             if len(set(map(str, task.fields))) < len(task.fields):
                 yield Wrong("fields has a name more than once")
     if task.order is not None and is_known("order") and str(task.order).removeprefix("-") not in exported.orders:

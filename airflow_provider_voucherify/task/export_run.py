@@ -28,7 +28,6 @@ from airflow_provider_voucherify.task.operator_run import attempt_of, end_time_o
 from airflow_provider_voucherify.task.parameters import poll_interval_of
 from airflow_provider_voucherify.task.resumption import timeout
 from airflow_provider_voucherify.task.run import TaskRun
-from airflow_provider_voucherify.triggers.export import EVENT_VERSION, VoucherifyExportTrigger
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import VoucherifyClient
@@ -169,6 +168,8 @@ class ExportRun(TaskRun):
         return client.send(get_export(created.export_id)).is_finished
 
     def _defer(self, client: VoucherifyClient, created: Created, end_time: float) -> NoReturn:
+        from airflow_provider_voucherify.triggers.export import VoucherifyExportTrigger
+
         self._log.info("Waiting in the triggerer for the export %s", created.export_id)
         trigger = VoucherifyExportTrigger(
             self._task.voucherify_conn_id,
@@ -244,6 +245,8 @@ def _read(event: Mapping[str, Any] | None) -> tuple[str, str | None, Created, fl
 
     :raises VoucherifyError: it cannot be understood.
     """
+    from airflow_provider_voucherify.triggers.export import EVENT_VERSION
+
     try:
         if event is None:
             raise ValueError("there is none")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from airflow_provider_voucherify.models.errors import VoucherifyCompletionTimeoutError, VoucherifyError
-from airflow_provider_voucherify.triggers.async_action import EVENT_VERSION
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
 
 
-@dataclass(frozen=True, slots=True)
-class Resumption:
+class Resumption(NamedTuple):
     """
     What a task knows when it resumes.
 
@@ -39,6 +36,7 @@ class Resumption:
         :raises VoucherifyError: it cannot be understood.
         """
         from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
+        from airflow_provider_voucherify.triggers.async_action import EVENT_VERSION
 
         if not isinstance(event, dict) or not isinstance(state := event.get("state"), dict):
             raise VoucherifyError(f"the trigger's event cannot be understood: {event!r:.200}")

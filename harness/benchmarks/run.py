@@ -2,8 +2,9 @@
 ``python -m harness.benchmarks.run``: measure everything, print the tables, say which targets are met.
 
 ``--quick`` takes fewer rows and rounds, and measures three things at a time. ``--check`` exits with 1 where a target is
-missed by more than its margin. ``--only`` names parts: row_path, memory, requests, waiting, triggers, imports,
-operator, changes, compared. A whole run that is not quick writes ``docs/performance.md``; others write to ``.bench/``.
+missed by more than its margin, and is so again when its part is measured alone. ``--only`` names parts: row_path,
+memory, requests, waiting, triggers, imports, operator, changes, compared. A whole run that is not quick writes
+``docs/performance.md``; others write to ``.bench/``.
 
 The official SDK and other peers live in an environment of their own, ``.bench/``, which ``make bench`` makes.
 """
@@ -21,7 +22,7 @@ from typing import Any
 
 from harness.benchmarks import nights, page, tables
 from harness.benchmarks.suite import FULL, QUICK, Suite
-from harness.benchmarks.tables import Judged
+from harness.benchmarks.tables import Judged, Target
 from harness.process import ROOT, MeasurementError
 
 PARTS = ("row_path", "memory", "requests", "waiting", "triggers", "imports", "operator", "changes", "compared")
@@ -45,24 +46,37 @@ def main() -> int:
         folder.chmod(0o755)
         suite = Suite(QUICK if arguments.quick else FULL, arguments.peers, folder)
         with suite.prepared():
-            judged, failures = _measure(suite, parts, quick=arguments.quick)
+            by_part, failures = _measure(suite, parts, quick=arguments.quick, lanes=3 if arguments.quick else 1)
+            again = [part for part in parts if part in failures or _missed(by_part[part])] if arguments.check else []
+            if again:
+                print(f"once more, one after the other: {', '.join(again)}", file=sys.stderr)
+                measured, failures = _measure(suite, again, quick=arguments.quick, lanes=1)
+                by_part |= measured
     command = shlex.join(["python", "-m", "harness.benchmarks.run", *sys.argv[1:]])
+    judged = [by_part[part] for part in PARTS if part in by_part]
     whole = not (arguments.quick or failures) and set(parts) == set(PARTS)
     page.write(ROOT / ("docs" if whole else ".bench"), judged, page.surroundings(command, arguments.peers))
     print(page.tables_and_targets(judged, with_margins=arguments.check))
-    missed = [target for target in page.targets_of(judged) if target.is_missed_by_far]
+    missed = [target for one in judged for target in _missed(one)]
     for part, error in failures.items():
         print(f"{part} could not be measured: {error}", file=sys.stderr)
     if arguments.check:
         for target in missed:
-            print(f"MISSED BY FAR {target.line(with_margin=True)}", file=sys.stderr)
+            print(f"by more than its margin: {target.line(with_margin=True)}", file=sys.stderr)
     return int(bool(failures or (arguments.check and missed)))
 
 
-def _measure(suite: Suite, parts: list[str], *, quick: bool) -> tuple[list[Judged], dict[str, MeasurementError]]:
-    """
-    Measure one part after the other, or, where it is to be quick, three at a time.
+def _missed(judged: Judged) -> list[Target]:
+    return [target for target in judged.targets if target.is_missed_by_far]
 
+
+def _measure(
+    suite: Suite, parts: list[str], *, quick: bool, lanes: int
+) -> tuple[dict[str, Judged], dict[str, MeasurementError]]:
+    """
+    Measure, and judge.
+
+    :param lanes: how many parts at a time.
     :returns: what is known of the parts, and why others could not be measured.
     """
     measures: dict[str, Callable[[], Any]] = {
@@ -75,9 +89,9 @@ def _measure(suite: Suite, parts: list[str], *, quick: bool) -> tuple[list[Judge
         "imports": suite.imports,
         "waiting": suite.waiting,
     }
-    with ThreadPoolExecutor(max_workers=3 if quick else 1) as lanes:
-        sending = lanes.submit(suite.row_path if {"row_path", "requests"} & set(parts) else dict)
-        measuring = {part: lanes.submit(measure) for part, measure in measures.items() if part in parts}
+    with ThreadPoolExecutor(max_workers=lanes) as pool:
+        sending = pool.submit(suite.row_path if {"row_path", "requests"} & set(parts) else dict)
+        measuring = {part: pool.submit(measure) for part, measure in measures.items() if part in parts}
 
     def got(part: str) -> Any:
         return measuring[part].result()
@@ -95,11 +109,11 @@ def _measure(suite: Suite, parts: list[str], *, quick: bool) -> tuple[list[Judge
         ),
     }
     judges["compared"] = lambda: tables.compared(got("compared"), quick=quick)
-    judged: list[Judged] = []
+    judged: dict[str, Judged] = {}
     failures: dict[str, MeasurementError] = {}
     for part in (part for part in PARTS if part in parts):
         try:
-            judged.append(judges[part]())
+            judged[part] = judges[part]()
         except MeasurementError as error:
             failures[part] = error
     return judged, failures

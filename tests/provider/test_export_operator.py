@@ -335,7 +335,7 @@ def test_all_wrong_parameters_at_once() -> None:
 
     message = str(raised.value)
     for part in (
-        "no field 'emial': did you mean 'email'?",
+        "no field 'emial' (did you mean 'email'?)",
         "fields has a name more than once",
         "created_at of filters must be {'conditions': {...}}",
         "junction of filters must be 'and' or 'or'",

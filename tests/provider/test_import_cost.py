@@ -20,6 +20,7 @@ LIGHT = {
     "models.errors",
     "models.exported_objects",
     "models.numbers",
+    "models.spelling",
     "sync",
     "sync.results",
     "sync.results.thresholds",

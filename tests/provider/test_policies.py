@@ -148,7 +148,7 @@ def test_a_value_shows_what_was_given_and_no_default(value: Any, given: dict[str
 
 
 def test_what_a_value_does_not_have_is_refused() -> None:
-    with pytest.raises(VoucherifyConfigurationError, match="fail_if has no 'failures': did you mean 'failed'"):
+    with pytest.raises(VoucherifyConfigurationError, match=r"fail_if has no 'failures' .did you mean 'failed'"):
         Limits.of("fail_if", {"failures": 1})
     with pytest.raises(VoucherifyConfigurationError, match=r"requests must be Requests\(\.\.\.\) or a dict"):
         Requests.of("requests", 5)  # type: ignore[arg-type]

@@ -43,7 +43,7 @@ WHEN_WRITTEN: list[tuple[dict[str, Any], str]] = [
     ({"state": {"on_removed": "report"}}, "state needs conn_id (a database) or path (a folder), and not both"),
     ({"state": {"path": "x", "conn_id": "y"}}, "state needs conn_id (a database) or path (a folder), and not both"),
     ({"state": 5}, "state must be State(...) or a dict of its members, not 5"),
-    ({"state": {"pth": "x"}}, "state has no 'pth': did you mean 'path'?"),
+    ({"state": {"pth": "x"}}, "state has no 'pth' (did you mean 'path'?)"),
     ({"state": "warehouse", "wait_for_completion": False}, "state= needs wait_for_completion=True: a sensor does not"),
     ({"state": {"path": "x", "outcomes": "txt"}}, "outcomes of state must be 'jsonl', 'csv', 'parquet' or None"),
     ({"state": {"conn_id": "y", "outcomes": "csv"}}, "outcomes of state is for a folder"),

@@ -493,7 +493,7 @@ def test_an_expected_key_that_is_mistyped_is_told_if_it_matters() -> None:
     limits = Limits(None, expected_keys=["not_fund", "gone"])
 
     assert limit_warnings(summary(failed=1, failures_by_key={"not_found": 1}), limits, Limits(None)) == [
-        "expected_keys of fail_if has 'not_fund', which no failure has: did you mean 'not_found'?"
+        "expected_keys of fail_if has 'not_fund', which no failure has (did you mean 'not_found'?)"
     ]
     assert limit_warnings(summary(failed=1, failures_by_key={"invalid_payload": 1}), limits, Limits(None)) == []
 

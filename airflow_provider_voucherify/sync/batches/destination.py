@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -156,7 +156,7 @@ def ids_destination(resource: str, metadata: bytes) -> Destination:
     :param metadata: the object's JSON.
     """
     endpoint = _endpoint(METADATA_ENDPOINTS, resource)
-    only_key = replace(endpoint, fields={endpoint.key: endpoint.fields[endpoint.key]}, required=(endpoint.key,))
+    only_key = endpoint._replace(fields={endpoint.key: endpoint.fields[endpoint.key]}, required=(endpoint.key,))
     form = BodyForm(b'{"%s":[' % str(endpoint.ids_field).encode(), b'],"metadata":' + metadata + b"}")
     return Destination(endpoint, only_key, form)
 

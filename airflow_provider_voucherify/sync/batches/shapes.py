@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.models.spelling import did_you_mean
 from airflow_provider_voucherify.sync.batches.destination import Destination
 from airflow_provider_voucherify.sync.rows.chunks import Chunk
 from airflow_provider_voucherify.sync.rows.encoding import RowsEncoder, rows_encoder
@@ -14,7 +15,6 @@ from airflow_provider_voucherify.sync.rows.mapping import (
     MappingRules,
     absent_columns,
     check_columns,
-    closest,
     compile_mapping,
     unnamed_columns,
 )
@@ -89,7 +89,7 @@ class Shapes:
         if not self._present:
             return
         for parameter, names in absent_columns(self._present, self._rules):
-            shown = ", ".join(f"{name!r}{closest(name, self._present)}" for name in names)
+            shown = ", ".join(f"{name!r}{did_you_mean(name, self._present)}" for name in names)
             self._warn(f"{parameter} names columns that no row has: {shown}")
 
     def _make(self, chunk: Chunk) -> Shape:

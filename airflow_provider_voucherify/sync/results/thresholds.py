@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from airflow_provider_voucherify.models.spelling import did_you_mean
 from airflow_provider_voucherify.policies import Limits
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ def mistyped_keys(summary: SyncSummary, limits: Limits, parameter: str) -> Itera
     """Say which expected keys no failure has although one has a key that is written almost like it."""
     others = summary.failures_by_key.keys() - set(limits.expected_keys)
     for key in limits.expected_keys:
-        if key not in summary.failures_by_key and (close := get_close_matches(key, others, 1, 0.75)):
-            yield f"expected_keys of {parameter} has {key!r}, which no failure has: did you mean {close[0]!r}?"
+        if key not in summary.failures_by_key and (hint := did_you_mean(key, others, 0.75)):
+            yield f"expected_keys of {parameter} has {key!r}, which no failure has{hint}"
 
 
 def unchecked_limit(summary: SyncSummary, limits: Limits, parameter: str) -> str | None:

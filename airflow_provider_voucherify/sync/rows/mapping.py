@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 from airflow_provider_voucherify.models.endpoints import BulkEndpoint, Field
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, refuse_all
+from airflow_provider_voucherify.models.spelling import did_you_mean
 from airflow_provider_voucherify.sync.rows.metadata_rules import MetadataRules
 from airflow_provider_voucherify.sync.rows.record_builder import RecordBuilder, Target
 from airflow_provider_voucherify.sync.rows.values import (
@@ -179,8 +179,8 @@ def _given_paths(endpoint: BulkEndpoint, columns: Sequence[str], rules: MappingR
     for name, target in (rules.mapping or {}).items():
         if name not in columns:
             raise VoucherifyConfigurationError(
-                f"the mapping names a column {name!r} that the rows do not have{closest(name, columns)}; they have "
-                f"{', '.join(map(repr, columns)) or 'no columns'}"
+                f"the mapping names a column {name!r} that the rows do not have{did_you_mean(name, columns)}; they "
+                f"have {', '.join(map(repr, columns)) or 'no columns'}"
             )
         if name not in rules.exclude_columns:
             paths[name] = checked_path(endpoint, target)
@@ -199,7 +199,7 @@ def checked_path(endpoint: BulkEndpoint, target: str) -> tuple[str, ...]:
         known = ", ".join(endpoint.fields)
         raise VoucherifyConfigurationError(
             f"a bulk update of {endpoint.resource} has no field {target!r}, only {known}"
-            f"{closest(target, endpoint.fields)}; anything else goes into metadata ('metadata.{target}')"
+            f"{did_you_mean(target, endpoint.fields)}; anything else goes into metadata ('metadata.{target}')"
         )
     if not rest:
         return (first,)
@@ -319,10 +319,3 @@ def _documented_object(described: Field, sends: bool) -> Converter:
         return members if members or sends else None
 
     return convert
-
-
-def closest(name: str, known: Collection[str]) -> str:
-    """Return a hint at the name that is most like another; nothing if none is."""
-    by_small_letters = {one.lower(): one for one in known}
-    close = difflib.get_close_matches(name.lower(), list(by_small_letters), n=1)
-    return f" (did you mean {by_small_letters[close[0]]!r}?)" if close else ""
