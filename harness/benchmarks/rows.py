@@ -45,8 +45,8 @@ class Source:
     rows: int
 
 
-Sender = Callable[[Source, str], None]
-"""Sends a source's rows to the server at a URL."""
+Sender = Callable[[Source, str], dict[str, float] | None]
+"""Sends a source's rows to the server at a URL; returns what it has measured itself, if anything."""
 
 
 def row(i: int) -> tuple[Any, ...]:

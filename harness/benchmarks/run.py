@@ -3,8 +3,8 @@
 
 ``--quick`` takes fewer rows and rounds, and measures three things at a time. ``--check`` exits with 1 where a target is
 missed by more than its margin, and is so again when its part is measured alone. ``--only`` names parts: row_path,
-memory, requests, waiting, triggers, imports, operator, changes, compared. A whole run that is not quick writes
-``docs/performance.md``; others write to ``.bench/``.
+collecting, memory, requests, waiting, triggers, imports, operator, changes, compared. A whole run that is not quick
+writes ``docs/performance.md``; others write to ``.bench/``.
 
 The official SDK and other peers live in an environment of their own, ``.bench/``, which ``make bench`` makes.
 """
@@ -25,7 +25,10 @@ from harness.benchmarks.suite import FULL, QUICK, Suite
 from harness.benchmarks.tables import Judged, Target
 from harness.process import ROOT, MeasurementError
 
-PARTS = ("row_path", "memory", "requests", "waiting", "triggers", "imports", "operator", "changes", "compared")
+PARTS = (
+    *("row_path", "collecting", "memory", "requests", "waiting", "triggers", "imports", "operator", "changes"),
+    "compared",
+)
 
 
 def main() -> int:
@@ -84,6 +87,7 @@ def _measure(
         "changes": suite.changes,
         "compared": suite.compared,
         "triggers": suite.triggers,
+        "collecting": suite.collecting,
         "memory": suite.memory,
         "requests": suite.metadata,
         "imports": suite.imports,
@@ -98,6 +102,7 @@ def _measure(
 
     judges: dict[str, Callable[[], Judged]] = {
         "row_path": lambda: tables.row_path(sending.result(), quick=quick),
+        "collecting": lambda: tables.collecting(got("collecting"), suite.sizes, quick=quick),
         "memory": lambda: tables.memory(got("memory"), suite.sizes, quick=quick),
         "requests": lambda: tables.requests(sending.result(), got("requests"), suite.sizes),
         "waiting": lambda: tables.waiting(got("waiting")),

@@ -34,10 +34,10 @@ def main() -> None:
     warmed_up = process.ask(f"{url}/_reset", "POST")
     source = Source(**job["source"])
     cpu, wall = time.process_time(), time.monotonic()
-    send(source, url)
+    more = send(source, url) or {}
     cpu, wall = time.process_time() - cpu, time.monotonic() - wall
     measured = {"rows": source.rows, "cpu": cpu, "wall": wall, "base_mb": base, "peak_mb": process.peak_mb()}
-    print(json.dumps(measured | warmed_up | process.ask(f"{url}/_counts")))
+    print(json.dumps(measured | more | warmed_up | process.ask(f"{url}/_counts")))
 
 
 if __name__ == "__main__":

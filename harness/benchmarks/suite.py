@@ -17,6 +17,9 @@ Figures = dict[str, Any]
 
 WARM_UP_ROWS = 1_000
 FLOORS = ("floor_msgspec", "floor_orjson")
+CONFIRMED = ("ours_confirmed", "ours_tracked")
+"""Variants that collect what became of the rows."""
+
 IMPORTED = {
     "plugin": ["airflow_provider_voucherify.plugins.syncs"],
     "ours": [
@@ -178,6 +181,18 @@ class Suite:
             _check_same_records(kind, measured[kind])
         return measured
 
+    def collecting(self) -> dict[str, list[Figures]]:
+        """Send the same rows and collect their outcomes, in rounds, beside floors that only send: by variant."""
+        variants = [*FLOORS, *CONFIRMED]
+        measured: dict[str, list[Figures]] = {variant: [] for variant in variants}
+        for number in range(self.sizes.rounds):
+            turn = number % len(variants)
+            for variant in variants[turn:] + variants[:turn]:
+                measured[variant].append(self._send(variant, "sqlite", self.sizes.rows))
+        for rows in self.sizes.growth:
+            measured[f"{CONFIRMED[0]}, {rows}"] = [self._send(CONFIRMED[0], "sqlite", rows)]
+        return measured
+
     def memory(self) -> dict[str, dict[int, Figures]]:
         """Send more and more rows: by variant and source, then by rows."""
         measured = {
@@ -253,7 +268,8 @@ class Suite:
         self._say(f"{kind} {variant} {rows:,}")
         job = {"variant": variant, "source": self._source(kind, rows), "warm_up": self._source(kind, WARM_UP_ROWS)}
         python = sys.executable if variant.startswith("ours") else self.peers_python
-        with process.serving("harness.benchmarks.server") as url:
+        reports = ("--reports",) if variant in CONFIRMED else ()
+        with process.serving("harness.benchmarks.server", *reports) as url:
             figures = process.measured("send", job | {"url": url}, python=python)
         if figures["refused"]:
             raise process.MeasurementError(f"{variant} sent {figures['refused']} bodies that are too large")

@@ -32,6 +32,16 @@ def test_requests_and_bytes_are_counted_and_bodies_above_the_limit_refused(count
     assert counting.get("/_counts").json() == {"gets": 1, "lists": 0, "refused": 1, "sizes": [LIMIT]}
 
 
+def test_every_post_has_a_report_where_that_is_asked_for() -> None:
+    with process.serving("harness.benchmarks.server", "--reports") as url:
+        posted = httpx.post(f"{url}/v1/customers/bulk/async", content=b'[{"source_id":"a"},{"source_id":"b","x":1}]')
+        action = httpx.get(f"{url}/v1/async-actions/{posted.json()['async_action_id']}").json()
+        report = httpx.get(action["result"]["reports"][0])
+
+    assert action["result"]["done_count"] == 2
+    assert report.text.splitlines() == ["source_id,found,updated", "a,true,true", "b,false,true"]
+
+
 def test_the_digest_is_of_the_records_not_of_their_bytes() -> None:
     def digest(*bodies: bytes) -> str:
         with process.serving("harness.benchmarks.server") as url:
