@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_voucherify.sync.batches.bodies import ids_of
 from airflow_provider_voucherify.sync.batches.destination import BatchLimits, metadata_destination, update_destination
 from airflow_provider_voucherify.sync.batches.plan import Plan
 from airflow_provider_voucherify.sync.batches.spool import Spool
@@ -62,6 +63,26 @@ def test_ids_that_share_metadata_follow_the_same_rules(read: ReadRows, ids: list
     assert all(json.loads(body)["metadata"] == {"a": 1} for body in done.bodies)
 
 
+@given(st.lists(st.lists(IDS, max_size=12), max_size=4), LIMITS, st.booleans(), st.sampled_from(["auto", "metadata"]))
+def test_a_batch_knows_the_ids_in_its_body(
+    some: list[list[str]], limits: BatchLimits, shared: bool, metadata_plan: Any
+) -> None:
+    """Those of the bytes that are sent, wherever duplicates and limits cut, and after it is split."""
+    destination = metadata_destination("customers", {"a": 1} if shared else None)
+    with Plan(destination, limits=limits, metadata_plan=metadata_plan) as plan:
+        chunks = [[id_ if shared else {"source_id": id_, "n": len(id_)} for id_ in ids] for ids in some]
+        plan.read(part for ids in chunks for part in from_records(ids, "source_id", takes_ids=True))
+        if plan.batches and plan.batches[0].records > 1:
+            plan.split(plan.batches[0])
+        for batch in list(plan.batches):
+            ids = batch.ids()
+            assert ids == ids_of(b"".join(batch.body()), batch.destination.endpoint)
+            assert len(ids) == batch.records
+            subset = plan.add_subset(batch, ids[-2:])
+            assert subset is not None
+            assert subset.ids() == ids[-2:]
+
+
 def test_ids_that_look_alike_are_different(read: ReadRows) -> None:
     done = read("customers", ["1", "01", " 1", "1 ", "a", "A", "é", "e\u0301"])
 
@@ -95,7 +116,7 @@ def test_the_spool_gives_back_what_was_put_in(
         for record_id, data in chunk
     ]
     items = [(record_id.replace("\n", " "), data.replace(b"\n", b" ")) for record_id, data in items]
-    with Spool(BETWEEN_BRACKETS, lambda item: item.partition(b"=")[0].decode()) as spool:
+    with Spool(BETWEEN_BRACKETS) as spool:
         left = iter(items)
         for chunk in chunks:
             taken = [next(left) for _ in chunk]
@@ -125,7 +146,7 @@ def test_far_apart_duplicates_are_found_among_many_rows(ordered_first: int) -> N
     ids = [f"c{number:06}" for number in range(count)]
     ids[ordered_first:] = sorted(ids[ordered_first:], key=lambda name: name[::-1])
     ids[-1], ids[-2] = ids[0], ids[70_001]
-    with Spool(BETWEEN_BRACKETS, bytes.decode) as spool:
+    with Spool(BETWEEN_BRACKETS) as spool:
         for start in range(0, count, 1_000):
             chunk = ids[start : start + 1_000]
             spool.add("\n".join([*chunk, ""]).encode(), chunk, chunk)

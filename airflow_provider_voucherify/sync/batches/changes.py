@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Literal
 
 from airflow_provider_voucherify.sync.batches.destination import Destination
-from airflow_provider_voucherify.sync.batches.spool import Spool, decode_id
+from airflow_provider_voucherify.sync.batches.spool import Spool
 from airflow_provider_voucherify.sync.rows.chunks import ROWS_PER_CHUNK
 from airflow_provider_voucherify.sync.rows.encoding import encode_json
 from airflow_provider_voucherify.sync.state.ledger import Ledger
@@ -63,7 +63,7 @@ def find_removed(ledger: Ledger, changes: Changes, rows_read: int, warn: Callabl
 
 def marks_of_removed(ledger: Ledger, destination: Destination) -> Spool:
     """Return the ids of the records that left the source, for the destination that marks them."""
-    spool = Spool(destination, decode_id)
+    spool = Spool(destination)
     ids = ledger.removed.ids()
     while some := list(islice(ids, ROWS_PER_CHUNK)):
         spool.add_distinct(b"".join(encode_json(record_id) + b"\n" for record_id in some), len(some))

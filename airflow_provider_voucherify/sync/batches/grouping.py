@@ -15,7 +15,7 @@ from typing import Literal
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.batches.destination import BatchLimits, Destination, ids_destination
-from airflow_provider_voucherify.sync.batches.spool import Spool, decode_id
+from airflow_provider_voucherify.sync.batches.spool import Spool
 
 MetadataPlan = Literal["auto", "bulk", "metadata"]
 
@@ -133,8 +133,8 @@ def _groups(spool: Spool, wanted: Iterable[bytes]) -> list[Group]:
 
 def _split(spool: Spool, chosen: Sequence[Group]) -> list[Spool]:
     resource = spool.destination.endpoint.resource
-    targets = {group.metadata + b"}": Spool(ids_destination(resource, group.metadata), decode_id) for group in chosen}
-    rest = Spool(spool.destination, spool.id_of)
+    targets = {group.metadata + b"}": Spool(ids_destination(resource, group.metadata)) for group in chosen}
+    rest = Spool(spool.destination)
     before = len(_before_id(spool.destination))
     for items in spool.blocks():
         for target, lines in _by_target(items, targets, before):

@@ -18,7 +18,7 @@ from airflow_provider_voucherify.sync.batches.destination import BatchLimits, De
 from airflow_provider_voucherify.sync.batches.grouping import MetadataPlan, group_by_metadata
 from airflow_provider_voucherify.sync.batches.refused_rows import RefusedRows
 from airflow_provider_voucherify.sync.batches.shapes import Shape, Shapes
-from airflow_provider_voucherify.sync.batches.spool import Batch, Spool, decode_id, id_reader
+from airflow_provider_voucherify.sync.batches.spool import Batch, Spool
 from airflow_provider_voucherify.sync.rows.chunks import BadLine, BlankRows, Chunk, Rows
 from airflow_provider_voucherify.sync.rows.encoding import (
     EncodedRows,
@@ -88,7 +88,7 @@ class Plan:
                 f"metadata alone takes {destination.form.overhead:,} bytes, which leaves no room for an id in a body "
                 f"of {self._limits.max_bytes:,} bytes"
             )
-        self._spool = Spool(destination, decode_id if destination.sends_ids else id_reader(destination.endpoint.key))
+        self._spool = Spool(destination)
         self._spools = [self._spool]
         self._room = self._limits.max_bytes - destination.form.overhead
         self._metadata_plan = metadata_plan

@@ -14,17 +14,17 @@ from __future__ import annotations
 import os
 import tempfile
 from array import array
-from collections.abc import Callable, Container, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from operator import lt
+from operator import attrgetter, lt
 from typing import IO, Any, ClassVar, Self
-
-import msgspec
 
 from airflow_provider_voucherify.client.calls import Body, Call, bulk
 from airflow_provider_voucherify.sync.batches.bodies import digest_of, ids_of
 from airflow_provider_voucherify.sync.batches.destination import Destination
+from airflow_provider_voucherify.sync.batches.id_file import IdFile
 from airflow_provider_voucherify.sync.batches.id_hashes import IdHashes
 
 _BYTES_PER_READ = 262_144
@@ -74,7 +74,7 @@ class Batch:
 
     def ids(self) -> list[str]:
         """Return the ids of its records."""
-        return ids_of(b"".join(self.body()), self.destination.endpoint)
+        return self.spool.ids(self.ranges)
 
     def body(self) -> Iterator[bytes]:
         """Yield the body piece by piece; can be called again, and from another thread."""
@@ -87,21 +87,19 @@ class Batch:
                 yield piece.replace(b"\n", b",")
         yield self.destination.form.suffix
 
-    def items(self) -> Iterator[bytes]:
-        """Yield the encoded items, in order."""
-        for offset, length in self.ranges:
-            rest = b""
-            for start in range(offset, offset + length, _BYTES_PER_READ):
-                lines = (rest + self.spool.read(start, min(_BYTES_PER_READ, offset + length - start))).split(b"\n")
-                rest = lines.pop()
-                yield from lines
-
 
 @dataclass(frozen=True, slots=True)
 class _Block:
+    """
+    Items that were written together.
+
+    :param ids: where their ids are in the file of ids: (offset, bytes); no bytes if they are not there.
+    """
+
     offset: int
     length: int
     items: int
+    ids: tuple[int, int] = (0, 0)
 
 
 class Spool:
@@ -109,14 +107,13 @@ class Spool:
     Encoded items in order. A context manager; closing it frees the disk.
 
     :param destination: where the items will go.
-    :param id_of: reads the id of an encoded item.
     """
 
-    def __init__(self, destination: Destination, id_of: Callable[[bytes], str]) -> None:
+    def __init__(self, destination: Destination) -> None:
         self.destination = destination
-        self.id_of = id_of
         self.count = 0
-        self._items = _file()
+        self._items: IO[bytes] = tempfile.TemporaryFile(prefix="voucherify-")  # noqa: SIM115
+        self._ids = IdFile()
         self._hashes = IdHashes()
         self._blocks: list[_Block] = []
         self._size = 0
@@ -141,7 +138,7 @@ class Spool:
             self._hash_earlier()
         if not self._ascending:
             self._hashes.add(ids)
-        self.add_distinct(lines, len(ids))
+        self._add(lines, len(ids), (self._ids.size, self._ids.add(ids)))
 
     def add_distinct(self, lines: bytes, count: int) -> None:
         """
@@ -150,16 +147,7 @@ class Spool:
         :param lines: the items, each followed by a line break.
         :param count: how many.
         """
-        self._items.write(lines)
-        block = _Block(self._size, len(lines), count)
-        if self._blocks:
-            last = self._blocks[-1]
-            if last.items + count <= _ITEMS_PER_WRITE and last.length + len(lines) <= _BYTES_PER_BLOCK:
-                block = _Block(last.offset, last.length + len(lines), last.items + count)
-                self._blocks.pop()
-        self._blocks.append(block)
-        self._size += len(lines)
-        self.count += count
+        self._add(lines, count, (0, 0))
 
     @property
     def sendable(self) -> int:
@@ -183,10 +171,10 @@ class Spool:
         first = 0
         for block, hashes in self._blocks_with_hashes():
             if not twice.isdisjoint(hashes):
-                lines = self._lines(block)
+                lines, ids = self._lines(block), self._ids.read(*block.ids)
                 for place, hashed in enumerate(hashes):
                     if hashed in twice:
-                        record_id = self.id_of(lines[place])
+                        record_id = ids[place]
                         if record_id in last:
                             index, size = last[record_id]
                             self._superseded.append(index)
@@ -207,7 +195,7 @@ class Spool:
 
         :param items: from 0, in order.
         """
-        some = Spool(self.destination, self.id_of)
+        some = Spool(self.destination)
         lines = self.items(items)
         while taken := list(islice(lines, _ITEMS_PER_WRITE)):
             some.add_distinct(b"\n".join(taken) + b"\n", len(taken))
@@ -265,11 +253,8 @@ class Spool:
         :param ids: of the items to take.
         :raises LookupError: none of the batch's items is among them; an empty request is never sent.
         """
-        taken: list[_Block] = []
-        for offset, length in batch.ranges:
-            for item in self._single(_Block(offset, length, 0)):
-                if self.id_of(self.read(item.offset, item.length - 1)) in ids:
-                    taken.append(item)
+        items = (item for offset, length in batch.ranges for item in self._single(_Block(offset, length, 0)))
+        taken = [item for item, record_id in zip(items, batch.ids(), strict=True) if record_id in ids]
         if not taken:
             raise LookupError("none of the items is in the batch")
         return self._batch(taken, number)
@@ -305,6 +290,24 @@ class Spool:
             first += block.items
             yield [line for place, line in enumerate(lines) if place not in out] if out else lines
 
+    def ids(self, ranges: Iterable[tuple[int, int]]) -> list[str]:
+        """Return the ids of the items in some ranges: those of whole blocks from their file, others from the items."""
+        ids: list[str] = []
+        for offset, length in ranges:
+            end = offset + length
+            number = bisect_right(self._blocks, offset, key=attrgetter("offset")) - 1
+            while offset < end:
+                block = self._blocks[number]
+                after = min(end, block.offset + block.length)
+                if block.ids[1] and after - offset == block.length:
+                    ids += self._ids.read(*block.ids)
+                else:
+                    items = self.read(offset, after - offset - 1).replace(b"\n", b",")
+                    form = self.destination.form
+                    ids += ids_of(form.prefix + items + form.suffix, self.destination.endpoint)
+                offset, number = after, number + 1
+        return ids
+
     def read(self, offset: int, length: int) -> bytes:
         """Read from the items' file; safe to call from several threads."""
         self._items.flush()
@@ -312,7 +315,7 @@ class Spool:
 
     def close(self) -> None:
         """Free the disk space."""
-        for file in (self._items, self._hashes):
+        for file in (self._items, self._ids, self._hashes):
             file.close()
 
     def __enter__(self) -> Self:
@@ -320,6 +323,20 @@ class Spool:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _add(self, lines: bytes, count: int, ids: tuple[int, int]) -> None:
+        self._items.write(lines)
+        block = _Block(self._size, len(lines), count, ids)
+        if self._blocks:
+            last = self._blocks[-1]
+            is_small = last.items + count <= _ITEMS_PER_WRITE and last.length + len(lines) <= _BYTES_PER_BLOCK
+            if is_small and bool(last.ids[1]) == bool(ids[1]):
+                of_both = last.ids[0], last.ids[1] + ids[1]
+                block = _Block(last.offset, last.length + len(lines), last.items + count, of_both)
+                self._blocks.pop()
+        self._blocks.append(block)
+        self._size += len(lines)
+        self.count += count
 
     def _batch(self, items: Sequence[_Block], number: int) -> Batch:
         ranges: list[tuple[int, int]] = []
@@ -339,7 +356,7 @@ class Spool:
     def _hash_earlier(self) -> None:
         """Add the hashes that were not needed while the ids ascended."""
         for block in self._blocks:
-            self._hashes.add(map(self.id_of, self._lines(block)))
+            self._hashes.add(self._ids.read(*block.ids))
 
     def _lines(self, block: _Block) -> list[bytes]:
         return self.read(block.offset, block.length).split(b"\n")[:-1]
@@ -375,24 +392,9 @@ class Spool:
             yield block, hashes
 
 
-def decode_id(item: bytes) -> str:
-    """Return the id in an encoded item that is a bare id."""
-    return msgspec.json.decode(item, type=str)
-
-
-def id_reader(key: str) -> Callable[[bytes], str]:
-    """Return a function that reads the id of an encoded record."""
-    decode = msgspec.json.Decoder(msgspec.defstruct("record", [("id", str)], rename={"id": key})).decode
-    return lambda item: decode(item).id  # type: ignore[attr-defined]
-
-
 def _extend(ranges: list[tuple[int, int]], block: _Block) -> None:
     """Add a block's range, merged with the last one if they are adjacent."""
     if ranges and sum(ranges[-1]) == block.offset:
         ranges[-1] = (ranges[-1][0], ranges[-1][1] + block.length)
     else:
         ranges.append((block.offset, block.length))
-
-
-def _file() -> IO[bytes]:
-    return tempfile.TemporaryFile(prefix="voucherify-")
