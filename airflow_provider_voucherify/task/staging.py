@@ -65,7 +65,7 @@ class StagedRecords:
     left to do that (the task is marked or cleared while it is deferred, the trigger fails), the next try removes it, by
     its name. If no try followed, or a worker with another disk resumed the task, ``remove_forgotten`` removes it.
 
-    :param folder: where to keep it, in a folder ``staged-…`` with the bodies and the refused rows.
+    :param folder: where to keep it, in a folder ``staged-…`` with the bodies, their ids and the refused rows.
     :param name: of the task instance, see ``staged_name``.
     :param batches: number of bodies; needed to read one.
     """
@@ -78,6 +78,7 @@ class StagedRecords:
             for file in ("refused.jsonl", "set_aside.jsonl", "failed_before.sqlite", "ledger.sqlite", "state.sqlite")
         )
         self._bodies = [f"{self._name}/{number:05}.json" for number in range(1, batches + 1)]
+        self._ids = [f"{self._name}/{number:05}.ids.json" for number in range(1, batches + 1)]
         self._fetched: EarlierFailures | None = None
         self._is_kept = False
 
@@ -107,11 +108,15 @@ class StagedRecords:
             undo.pop_all()
 
     def _stage(self, plan: Plan, until: float) -> None:
+        from msgspec.json import encode
+
         with self._folder.write(f"{self._name}/{_UNTIL}") as file:
             file.write(json.dumps({"until": until}).encode())
         for batch in plan.batches:
             with self._folder.write(self._bodies[batch.number - 1]) as file:
                 file.writelines(batch.body())
+            with self._folder.write(self._ids[batch.number - 1]) as file:
+                file.write(encode(batch.ids()))
         for name, lines in ((self._refused, plan.refused_lines()), (self._set_aside, plan.set_aside_lines())):
             with self._folder.write(name) as file:
                 file.writelines(lines)
@@ -156,16 +161,23 @@ class StagedRecords:
                 self._fetched = EarlierFailures(saved if self._folder.fetch(self._failed_before, saved) else None)
         return self._fetched
 
+    def ids(self, number: int) -> list[str]:
+        """
+        Return the ids of the batch with a number.
+
+        :raises VoucherifyError: they were removed from the folder.
+        """
+        from msgspec.json import decode
+
+        return decode(self._read(self._ids[number - 1]), type=list[str])
+
     def body(self, number: int) -> bytes:
         """
         Return the body of the batch with a number.
 
         :raises VoucherifyError: it was removed from the folder.
         """
-        body = self._folder.read(self._bodies[number - 1])
-        if body is None:
-            raise self._lost()
-        return body
+        return self._read(self._bodies[number - 1])
 
     def refused_lines(self) -> Iterator[bytes]:
         """Return the refused rows as lines of ``failures.jsonl``."""
@@ -185,6 +197,12 @@ class StagedRecords:
             self.remove()
         except Exception:
             log.warning("What was kept while the task waited cannot be removed", exc_info=True)
+
+    def _read(self, name: str) -> bytes:
+        content = self._folder.read(name)
+        if content is None:
+            raise self._lost()
+        return content
 
     def _lost(self) -> VoucherifyError:
         return VoucherifyError(
@@ -219,6 +237,10 @@ class PlannedRecords:
     def ledger(self) -> Iterator[Ledger | None]:
         """Yield the plan's ledger."""
         yield self._plan.ledger
+
+    def ids(self, number: int) -> list[str]:
+        """Return the ids of the batch with a number."""
+        return self._plan.batches[number - 1].ids()
 
     def body(self, number: int) -> bytes:
         """Return the body of the batch with a number."""

@@ -106,6 +106,9 @@ class Sent:
     plan: Plan
     failed_before: EarlierFailures | None = None
 
+    def ids(self, number: int) -> list[str]:
+        return self.plan.batches[number - 1].ids()
+
     def body(self, number: int) -> bytes:
         return b"".join(self.plan.batches[number - 1].body())
 

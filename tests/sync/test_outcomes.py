@@ -80,6 +80,9 @@ class Sync:
     sync: SubmittedSync
     folder: MemoryFolder = field(default_factory=MemoryFolder)
 
+    def ids(self, number: int) -> list[str]:
+        return self.plan.batches[number - 1].ids()
+
     def body(self, number: int) -> bytes:
         return b"".join(self.plan.batches[number - 1].body())
 

@@ -9,13 +9,16 @@ import json
 import tracemalloc
 from collections.abc import Sequence
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from report_rows import ReportRow, one_by_one
 
 from airflow_provider_voucherify.models.errors import VoucherifyReportError
-from airflow_provider_voucherify.sync.results.report import ReportRow, read_report
+from airflow_provider_voucherify.sync.results import report
+from airflow_provider_voucherify.sync.results.report import read_report
 
 IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=6)
 FLAGS = st.none() | st.booleans()
@@ -26,7 +29,7 @@ WORDS = {True: ("true", "TRUE", "1", "yes"), False: ("false", "False", "0", "no"
 def read(content: bytes, key: str = "source_id") -> list[ReportRow]:
     file = io.BytesIO(content)
     file.seek(0, io.SEEK_END)
-    rows = list(read_report(file, key))
+    rows = list(one_by_one(read_report(file, key)))
     assert not file.closed
     return rows
 
@@ -64,6 +67,44 @@ def test_csv_is_read_however_it_is_written(
     mark = {"utf-16-le": "\ufeff", "utf-16-be": "\ufeff"}.get(encoding, "")
 
     assert read((mark + text.getvalue()).encode(encoding)) == as_rows(rows)
+
+
+FIELDS = st.sampled_from(
+    ["", "a", "b", " c ", "true", "false", "1", "é", "x" * 9, "\x0b", "\u2028", '"', '"q"', '"q,\r\n"']
+)
+LINES = st.lists(
+    st.tuples(
+        st.lists(FIELDS, min_size=3, max_size=3) | st.lists(FIELDS, max_size=5),
+        st.sampled_from(["\n", "\n", "\r\n", "\r", ""]),
+    ),
+    max_size=12,
+)
+
+
+@given(LINES, st.sampled_from(["source_id", "updated", "found"]), st.sampled_from(",;"), st.integers(1, 40))
+def test_however_csv_is_read_it_says_the_same(
+    lines: list[tuple[list[str], str]], first: str, delimiter: str, at_once: int
+) -> None:
+    """Split all at once, or by a reader of CSV; in pieces of any size; up to the same mistake."""
+    header = sorted(("source_id", "found", "updated"), key=first.__ne__)
+    text = "".join(delimiter.join(fields) + end for fields, end in [(header, "\n"), *lines])
+
+    def said() -> tuple[list[ReportRow], str | None]:
+        rows = []
+        try:
+            for row in one_by_one(read_report(io.BytesIO(text.encode()), "source_id")):
+                rows.append(row)
+        except VoucherifyReportError as error:
+            return rows, str(error)
+        return rows, None
+
+    together = said()
+    with patch.object(report, "_CHARACTERS_PER_READ", at_once):
+        in_pieces = said()
+        with patch.object(report, "_split", return_value=None):
+            line_by_line = said()
+
+    assert together == in_pieces == line_by_line
 
 
 @given(rows=ROWS, lines=st.booleans(), encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]), ascii=st.booleans())
@@ -144,7 +185,7 @@ def test_whatever_comes_is_read_or_is_an_error_of_the_report(content: bytes) -> 
 def test_a_large_report_is_read_in_little_memory() -> None:
     file = io.BytesIO(b"source_id,found,updated\n" + b"customer-number-1,true,true\n" * 50_000)
     tracemalloc.start()
-    count = sum(row.updated is True for row in read_report(file, "source_id"))
+    count = sum(row.updated is True for row in one_by_one(read_report(file, "source_id")))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 

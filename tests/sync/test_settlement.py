@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from report_rows import ReportRow, in_columns
 
 from airflow_provider_voucherify.client import calls
 from airflow_provider_voucherify.models.async_action import AsyncAction
 from airflow_provider_voucherify.models.errors import VoucherifyReportError
-from airflow_provider_voucherify.sync.results.report import ReportRow
 from airflow_provider_voucherify.sync.results.settlement import settle
 from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
 
@@ -91,7 +91,7 @@ def told(outcome: ActionOutcome) -> dict[str, int | None]:
 def test_results_of_an_update_of_three_customers(
     result: dict[str, Any] | None, rows: list[ReportRow] | None, expected: dict[str, int | None]
 ) -> None:
-    assert told(settle(action(result), 3, upserts=True, report=rows)) == expected
+    assert told(settle(action(result), 3, upserts=True, report=in_columns(rows))) == expected
 
 
 @pytest.mark.parametrize(
@@ -130,11 +130,11 @@ def test_results_of_an_update_of_three_vouchers(
     result: dict[str, Any], rows: list[ReportRow] | None, expected: dict[str, int | None]
 ) -> None:
     """A voucher is never created: one that was not found failed, whatever else is said of it."""
-    assert told(settle(action(result), 3, upserts=False, report=rows)) == expected
+    assert told(settle(action(result), 3, upserts=False, report=in_columns(rows))) == expected
 
 
 def test_a_missing_voucher_is_named_with_a_reason() -> None:
-    outcome = settle(action({"done_count": 2}), 2, upserts=False, report=report(a=UPDATED, b=MISSING))
+    outcome = settle(action({"done_count": 2}), 2, upserts=False, report=in_columns(report(a=UPDATED, b=MISSING)))
 
     failure = outcome.failures["b"]
     assert (failure.id, failure.key, failure.message) == ("b", "not_found", "there is no such voucher")
@@ -163,7 +163,7 @@ def test_an_action_that_failed_as_a_whole(
     rows: list[ReportRow] | None,
     expected: dict[str, int | None],
 ) -> None:
-    assert told(settle(action(result, status, operation), 3, upserts=True, report=rows)) == expected
+    assert told(settle(action(result, status, operation), 3, upserts=True, report=in_columns(rows))) == expected
 
 
 @pytest.mark.parametrize(
@@ -183,21 +183,26 @@ def test_an_action_that_failed_as_a_whole(
 def test_of_a_contradiction_the_worse_reading_counts(
     result: dict[str, Any], rows: list[ReportRow] | None, failed: int
 ) -> None:
-    outcome = settle(action(result), 3, upserts=True, report=rows)
+    outcome = settle(action(result), 3, upserts=True, report=in_columns(rows))
 
     assert outcome.failed == failed
     assert outcome.records == 3
 
 
 def test_what_the_report_writes_and_the_count_does_not_is_no_success() -> None:
-    outcome = settle(action({"done_count": 1}), 3, upserts=True, report=report(a=UPDATED, b=CREATED, c=UPDATED))
+    outcome = settle(
+        action({"done_count": 1}), 3, upserts=True, report=in_columns(report(a=UPDATED, b=CREATED, c=UPDATED))
+    )
 
     assert told(outcome) == {"updated": None, "created": None, "succeeded": 1, "not_reported": 2}
 
 
 def test_failures_that_overlap_with_written_rows_leave_created_unknown() -> None:
     outcome = settle(
-        action({"done_count": 1, "failed_count": 2}), 3, upserts=True, report=report(a=UPDATED, b=CREATED, c=UPDATED)
+        action({"done_count": 1, "failed_count": 2}),
+        3,
+        upserts=True,
+        report=in_columns(report(a=UPDATED, b=CREATED, c=UPDATED)),
     )
 
     assert told(outcome) == {"updated": None, "created": None, "succeeded": 1, "failed": 2}
@@ -207,7 +212,7 @@ def test_errors_without_ids_and_rows_not_written_are_the_same_records() -> None:
     """A metadata update's errors name no record; its report shows which ones were not written."""
     result = {"done_count": 1, "failed_count": 2, "errors": [error(), error()]}
 
-    outcome = settle(action(result), 3, upserts=True, report=report(a=UPDATED, b=UNCHANGED, c=MISSING))
+    outcome = settle(action(result), 3, upserts=True, report=in_columns(report(a=UPDATED, b=UNCHANGED, c=MISSING)))
 
     assert told(outcome) == {"updated": 1, "succeeded": 1, "failed": 2}
     assert outcome.failures.keys() == {"b", "c"}
@@ -236,14 +241,16 @@ def test_errors_without_ids_are_counted_and_their_reason_kept() -> None:
 def test_of_actions_sent_by_others_their_own_count_is_taken(
     result: dict[str, Any] | None, rows: list[ReportRow] | None, records: int
 ) -> None:
-    assert settle(action(result), None, upserts=True, report=rows).records == records
+    assert settle(action(result), None, upserts=True, report=in_columns(rows)).records == records
 
 
 def known(
     ids: str, result: dict[str, Any] | None, rows: list[ReportRow] | None = None, key: str = "source_id", **kwargs: Any
 ) -> tuple[dict[str, int | None], dict[str, str]]:
     """Settle an action of which it is known what was sent: counts, and what may be told of each record."""
-    settled = settle(action(result, **kwargs), len(ids), upserts=key == "source_id", report=rows, ids=ids, key=key)
+    settled = settle(
+        action(result, **kwargs), len(ids), upserts=key == "source_id", report=in_columns(rows), ids=ids, key=key
+    )
     return told(settled), {record_id: settled.verdicts[settled.answers[record_id]] for record_id in ids}
 
 
@@ -335,7 +342,7 @@ def test_a_sensor_counts_no_more_records_than_the_action_itself() -> None:
     rows = report(a=UPDATED, b=UPDATED, c=UPDATED, d=MISSING)
     result = {"done_count": 3, "failed_count": 1, "errors": [error("D")]}
 
-    assert settle(action(result), None, upserts=True, report=rows).records == 4
+    assert settle(action(result), None, upserts=True, report=in_columns(rows)).records == 4
 
 
 def test_the_status_in_an_error_of_the_general_form_is_not_an_id() -> None:
@@ -362,7 +369,7 @@ def test_a_report_that_breaks_off_confirms_nobody_and_its_failures_stand() -> No
         yield from report(a=UPDATED, b=MISSING)
         raise VoucherifyReportError("cut off")
 
-    settled = settle(action({"done_count": 3}), 3, upserts=False, report=rows(), ids="abc", key="code")
+    settled = settle(action({"done_count": 3}), 3, upserts=False, report=in_columns(rows()), ids="abc", key="code")
 
     assert told(settled) == {"updated": None, "succeeded": 2, "failed": 1}
     assert settled.failures.keys() == {"b"}

@@ -7,10 +7,10 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from report_rows import ReportRow, in_columns
 
 from airflow_provider_voucherify.models.async_action import AsyncAction
 from airflow_provider_voucherify.models.errors import VoucherifyReportError
-from airflow_provider_voucherify.sync.results.report import ReportRow
 from airflow_provider_voucherify.sync.results.settlement import settle
 from airflow_provider_voucherify.sync.types.outcome import WRITTEN
 
@@ -38,6 +38,9 @@ JSON = st.recursive(
 )
 STATUSES = st.sampled_from(["DONE", "FAILED"])
 OPERATIONS = st.sampled_from([None, "SUCCESS", "FAILED", "UNKNOWN", "OTHER"])
+TOGETHER = st.sampled_from([1, 2, 3, 100])
+"""How many rows of a report are read at once."""
+
 REPORTS = st.none() | st.lists(st.builds(ReportRow, st.none() | IDS, FLAGS, FLAGS), max_size=12)
 
 
@@ -50,7 +53,7 @@ def finished(status: str, operation: str | None, result: Any) -> AsyncAction:
 def test_every_record_is_counted_once(
     status: str, operation: str | None, result: Any, sent: int, upserts: bool, report: list[ReportRow] | None
 ) -> None:
-    outcome = settle(finished(status, operation, result), sent, upserts=upserts, report=report)
+    outcome = settle(finished(status, operation, result), sent, upserts=upserts, report=in_columns(report))
 
     counts = (outcome.succeeded, outcome.not_updated, outcome.failed, outcome.not_reported)
     assert min(counts) >= 0
@@ -104,7 +107,16 @@ def breaking_off(rows: list[ReportRow], *, breaks: bool) -> Iterator[ReportRow]:
 
 
 @settings(max_examples=1_000)
-@given(STATUSES, OPERATIONS, st.none() | ANSWERS, st.sets(IDS | st.just("1")), st.booleans(), reports(), st.booleans())
+@given(
+    STATUSES,
+    OPERATIONS,
+    st.none() | ANSWERS,
+    st.sets(IDS | st.just("1")),
+    st.booleans(),
+    reports(),
+    st.booleans(),
+    TOGETHER,
+)
 def test_whatever_is_answered_nobody_is_confirmed_who_may_have_failed(
     status: str,
     operation: str | None,
@@ -113,6 +125,7 @@ def test_whatever_is_answered_nobody_is_confirmed_who_may_have_failed(
     upserts: bool,
     report: tuple[list[ReportRow], bool] | None,
     vouchers: bool,
+    together: int,
 ) -> None:
     key = "code" if vouchers else "source_id"
     rows = [] if report is None else report[0]
@@ -120,7 +133,7 @@ def test_whatever_is_answered_nobody_is_confirmed_who_may_have_failed(
         finished(status, operation, result),
         len(sent),
         upserts=upserts,
-        report=None if report is None else breaking_off(rows, breaks=report[1]),
+        report=None if report is None else in_columns(breaking_off(rows, breaks=report[1]), together),
         ids=sorted(sent),
         key=key,
     )
@@ -149,6 +162,34 @@ def test_whatever_is_answered_nobody_is_confirmed_who_may_have_failed(
         assert confirmed <= written
 
 
+@given(st.sets(IDS), ERRORS, st.lists(st.builds(ReportRow, st.none() | NAMES, FLAGS, FLAGS)), st.booleans(), TOGETHER)
+def test_of_all_that_is_said_about_a_record_the_worst_counts(
+    sent: set[str], errors: list[dict[str, str]], rows: list[ReportRow], upserts: bool, together: int
+) -> None:
+    """However many rows are read at once, and in whichever order they come."""
+    result = finished("DONE", "SUCCESS", {"errors": errors})
+    report = in_columns(rows, together)
+    outcome = settle(result, len(sent), upserts=upserts, report=report, ids=sent, key="source_id")
+
+    failed = {error["source_id"] for error in errors if "source_id" in error} & sent
+    for record_id in sent:
+        said = {(row.found, row.updated) for row in rows if row.record_id == record_id and row.updated is not None}
+        written = {found for found, updated in said if updated and (upserts or found is not False)}
+        if record_id in failed or {(False, False), (None, False)} & said or (not upserts and (False, True) in said):
+            expected = "failed"
+        elif (True, False) in said:
+            expected = "not_updated"
+        elif len(written) == 1:
+            expected = {True: "updated", False: "created", None: "succeeded"}[written.pop()]
+        else:
+            expected = "succeeded" if written else ""
+        assert outcome.answers[record_id] == expected or (expected, outcome.answers[record_id]) == (
+            "not_updated",
+            "failed",
+        )
+    assert outcome.others == sum(row.record_id not in sent for row in rows)
+
+
 @given(
     STATUSES,
     OPERATIONS,
@@ -162,7 +203,12 @@ def test_records_that_are_sent_again_are_counted_by_the_later_batch_alone(
 ) -> None:
     again = min(again, len(sent))
     outcome = settle(
-        finished(status, operation, result), len(sent), upserts=True, report=report, ids=sent, key="source_id"
+        finished(status, operation, result),
+        len(sent),
+        upserts=True,
+        report=in_columns(report),
+        ids=sent,
+        key="source_id",
     ).without(again)
 
     assert outcome.records == len(sent) - again
@@ -176,7 +222,7 @@ def test_records_that_are_sent_again_are_counted_by_the_later_batch_alone(
 def test_nothing_named_in_errors_passes_for_written(
     operation: str | None, result: dict[str, Any], sent: int, upserts: bool, report: list[ReportRow] | None
 ) -> None:
-    outcome = settle(finished("DONE", operation, result), sent, upserts=upserts, report=report)
+    outcome = settle(finished("DONE", operation, result), sent, upserts=upserts, report=in_columns(report))
 
     entries = result.get("errors", [])
     named = {entry.get("source_id", entry.get("code")) for entry in entries} - {None}
@@ -194,7 +240,7 @@ def test_nothing_named_in_errors_passes_for_written(
 def test_an_action_of_others_is_counted_by_what_it_says(
     status: str, operation: str | None, result: dict[str, Any], upserts: bool, report: list[ReportRow] | None
 ) -> None:
-    outcome = settle(finished(status, operation, result), None, upserts=upserts, report=report)
+    outcome = settle(finished(status, operation, result), None, upserts=upserts, report=in_columns(report))
 
     said = sum(max(result.get(name) or 0, 0) for name in ("done_count", "failed_count"))
     assert outcome.records >= max(said, len({row.record_id for row in report or ()} - {None}))

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO, Protocol
 
@@ -14,7 +15,6 @@ from airflow_provider_voucherify.models.async_action import AsyncAction
 from airflow_provider_voucherify.models.bulk_result import BulkResult
 from airflow_provider_voucherify.models.endpoints import BulkEndpoint
 from airflow_provider_voucherify.models.errors import VoucherifyReportError
-from airflow_provider_voucherify.sync.batches.bodies import ids_of
 from airflow_provider_voucherify.sync.results.failure_files import (
     FailureLines,
     HiddenFailures,
@@ -24,7 +24,7 @@ from airflow_provider_voucherify.sync.results.failure_files import (
     remove_reports,
 )
 from airflow_provider_voucherify.sync.results.finished import ActionGetter, settle_all
-from airflow_provider_voucherify.sync.results.report import ReportRow, read_report
+from airflow_provider_voucherify.sync.results.report import Flags, ReportRows, read_report
 from airflow_provider_voucherify.sync.results.settlement import settle
 from airflow_provider_voucherify.sync.results.summary import SyncSummary
 from airflow_provider_voucherify.sync.results.totals import Totals
@@ -87,8 +87,8 @@ def collect_outcomes(
 
     def judge(number: int, batch: SubmittedBatch, action: AsyncAction) -> Settled:
         endpoint = batch.endpoint(action)
-        body = sent.body(number) if sent is not None else None
-        ids = ids_of(body, endpoint) if body is not None and endpoint is not None else None
+        body = partial(sent.body, number) if sent is not None else None
+        ids = sent.ids(number) if sent is not None and endpoint is not None else None
         reports_folder = folder if hiding is None else None
         with closing(_Reports(action, api, endpoint, reports_folder, number, resubmitted=batch.resubmitted)) as reports:
             kept.update(reports.kept)
@@ -155,7 +155,7 @@ def _settle(
     return outcome if hiding is None else hiding.action(outcome)
 
 
-def _without_quotes(rows: Iterator[ReportRow]) -> Iterator[ReportRow]:
+def _without_quotes(rows: Iterator[ReportRows]) -> Iterator[ReportRows]:
     """Give the rows of reports; an error about them quotes nothing."""
     try:
         yield from rows
@@ -202,7 +202,7 @@ class _Reports:
             self.close()
             raise
 
-    def rows(self, *, quotes: bool = True) -> Iterator[ReportRow] | None:
+    def rows(self, *, quotes: bool = True) -> Iterator[ReportRows] | None:
         """
         Return the rows of all reports; None if there are none.
 
@@ -214,9 +214,10 @@ class _Reports:
         rows = self._rows() if quotes else _without_quotes(self._rows())
         if not self._resubmitted:
             return rows
-        return (row._replace(found=None) if row.found and row.updated else row for row in rows)
+        unsure: dict[Flags, Flags] = {(True, True): (None, True)}
+        return (some._replace(flags=[unsure.get(flags, flags) for flags in some.flags]) for some in rows)
 
-    def _rows(self) -> Iterator[ReportRow]:
+    def _rows(self) -> Iterator[ReportRows]:
         for file in self._files:
             yield from read_report(file, self._key)
         if self._missing is not None:

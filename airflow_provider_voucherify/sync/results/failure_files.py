@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import IO, Any, Literal, Protocol
@@ -43,8 +43,11 @@ class ReportFolder(FailuresFolder, Protocol):
 class SentRecords(Protocol):
     """What was sent and what was refused, kept until the outcome is known."""
 
-    def body(self, number: int) -> bytes | None:
-        """Return the body of the batch with a number (from 1); None if it is lost."""
+    def ids(self, number: int) -> Sequence[str]:
+        """Return the ids of the records in the batch with a number (from 1)."""
+
+    def body(self, number: int) -> bytes:
+        """Return the body of the batch with a number."""
 
     def refused_lines(self) -> Iterable[bytes]:
         """Return the refused rows as lines of ``failures.jsonl``."""
@@ -135,7 +138,7 @@ class FailureLines:
         written = {answer for answer, verdict in outcome.verdicts.items() if verdict in WRITTEN}
         silent = sum(1 for answer in outcome.answers.values() if answer not in written) - len(outcome.failures)
         counts = not outcome.failed_as_a_whole and outcome.unnamed_failures >= silent
-        for record_id, record in records_of(body, endpoint):
+        for record_id, record in records_of(body(), endpoint):
             if record_id in outcome.failures:
                 self._line(outcome.failures[record_id], "record", record)
             elif outcome.unnamed_failures and outcome.answers[record_id] not in written:

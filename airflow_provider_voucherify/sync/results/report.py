@@ -1,5 +1,5 @@
 """
-The report file of a bulk update, read row by row.
+The report file of a bulk update, read in columns, some thousand rows at a time.
 
 The vendor documents only that it has the columns ``found`` and ``updated``; format, key column and encoding are not
 documented. So: CSV or a JSON array or JSON lines, any delimiter among comma, semicolon and tab, a byte order mark or
@@ -13,7 +13,8 @@ import codecs
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from itertools import chain, repeat
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
 import msgspec
 
@@ -25,6 +26,10 @@ MAX_LINE_CHARACTERS = 4 * MAX_FIELD_CHARACTERS
 MAX_ARRAY_CHARACTERS = 64 * 1024 * 1024
 """A longer line, or JSON array, is not a report: that of a 10 MiB batch has less than half of that."""
 
+_CHARACTERS_PER_READ = 32 * 1024
+_ROWS_PER_CHUNK = 1_000
+_MAX_KEPT_TEXTS = 100
+
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _KEYS = ("source_id", "code")
 _BYTE_ORDER_MARKS = (
@@ -34,21 +39,23 @@ _BYTE_ORDER_MARKS = (
 )
 
 
-class ReportRow(NamedTuple):
+Flags = tuple[bool | None, bool | None]
+"""What a report says about one record: whether it existed (one that did not is created), and whether it was written."""
+
+
+class ReportRows(NamedTuple):
     """
-    What the report says about one record.
+    Some rows of a report, each of which is about one record.
 
-    :param record_id: ``source_id`` or ``code``; None if the row has none.
-    :param found: whether the record existed; a customer or product that did not is created.
-    :param updated: whether it was written.
+    :param ids: ``source_id`` or ``code``; None of a row that has none.
+    :param flags: of the same records.
     """
 
-    record_id: str | None
-    found: bool | None
-    updated: bool | None
+    ids: Sequence[str | None]
+    flags: Sequence[Flags]
 
 
-def read_report(file: BinaryIO, key: str | None) -> Iterator[ReportRow]:
+def read_report(file: BinaryIO, key: str | None) -> Iterator[ReportRows]:
     """
     Read a report in constant memory; only the text of a JSON array is in memory completely, and decoded row by row.
 
@@ -56,7 +63,7 @@ def read_report(file: BinaryIO, key: str | None) -> Iterator[ReportRow]:
     :param key: the key field of the endpoint, ``source_id`` or ``code``; None takes whichever the report has.
     :raises VoucherifyReportError: it does not have exactly one column ``updated`` and one of the key, or cannot be
         decoded, or is truncated, or has a line of more than 4 million characters or an array of more than
-        64 million.
+        64 million. The rows before the mistake have been given then.
     """
     file.seek(0)
     head = file.read(4)
@@ -65,7 +72,7 @@ def read_report(file: BinaryIO, key: str | None) -> Iterator[ReportRow]:
     text = io.TextIOWrapper(file, encoding=encoding, newline="")
     try:
         first = _skip_blanks(text)
-        yield from _json_rows(text, first, key) if first in ("{", "[") else _csv_rows(text, key)
+        yield from (_in_chunks(_json_rows(text, first, key)) if first in ("{", "[") else _csv_rows(text, key))
     except (UnicodeError, csv.Error, msgspec.DecodeError, RecursionError) as error:
         raise VoucherifyReportError(f"the report cannot be read: {error}") from None
     finally:
@@ -84,7 +91,7 @@ def _skip_blanks(text: io.TextIOWrapper) -> str:
             return character
 
 
-def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+def _lines(text: TextIO) -> Iterator[str]:
     """Yield the lines of a report, of limited length."""
     while line := text.readline(MAX_LINE_CHARACTERS + 1):
         if len(line) > MAX_LINE_CHARACTERS:
@@ -92,27 +99,61 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
         yield line
 
 
-def _csv_rows(text: io.TextIOWrapper, key: str | None) -> Iterator[ReportRow]:
+def _csv_rows(text: io.TextIOWrapper, key: str | None) -> Iterator[ReportRows]:
     start = text.tell()
     header = next(_lines(text), "")
     delimiter = max(",;\t", key=header.count)
     text.seek(start)
     csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARACTERS))
-    lines = csv.reader(_lines(text), delimiter=delimiter, strict=True)
-    names = next(lines)
+    reader = csv.reader(_lines(text), delimiter=delimiter, strict=True)
+    names = next(reader)
     record_id, found, updated = _places(names, key, "no column")
-    for values in lines:
-        if not values:
-            continue
-        if len(values) < len(names):
-            raise VoucherifyReportError(
-                f"line {lines.line_num} of the report has {len(values)} of {len(names)} values; it may be cut off"
-            )
-        was_found = None if found is None else _flag(values[found])
-        yield ReportRow(values[record_id] or None, was_found, _flag(values[updated]))
+    width, flags, line = len(names), _FlagsOfTexts(), reader.line_num
+
+    def lines_from(piece: str) -> Iterator[tuple[str | None, Flags]]:
+        reader = csv.reader(chain(_lines(io.StringIO(piece, "")), _lines(text)), delimiter=delimiter, strict=True)
+        for values in reader:
+            if values and len(values) < width:
+                raise VoucherifyReportError(
+                    f"line {line + reader.line_num} of the report has {len(values)} of {width} values; it may be cut "
+                    "off"
+                )
+            if values:
+                yield values[record_id] or None, flags["" if found is None else values[found], values[updated]]
+
+    while piece := text.read(_CHARACTERS_PER_READ):
+        piece += next(_lines(text), "")
+        fields = _split(piece, delimiter, width)
+        if fields is None:
+            yield from _in_chunks(lines_from(piece))
+            return
+        ids: list[str | None] = [*fields[record_id :: width + 1]]
+        if "" in ids:
+            ids = [one or None for one in ids]
+        was_found = repeat("") if found is None else fields[found :: width + 1]
+        yield ReportRows(ids, list(map(flags.__getitem__, zip(was_found, fields[updated :: width + 1], strict=False))))
+        line += len(ids)
 
 
-def _json_rows(text: io.TextIOWrapper, first: str, key: str | None) -> Iterator[ReportRow]:
+def _split(text: str, delimiter: str, width: int) -> list[str] | None:
+    """
+    Return the fields of some lines of CSV, with one for the line break after those of each line.
+
+    :param width: number of fields that each line should have.
+    :returns: None if a line has another number, anything is quoted, or a field may be too long.
+    """
+    text = text.replace("\r\n", "\n")
+    if '"' in text or "\r" in text or len(text) > MAX_FIELD_CHARACTERS:
+        return None
+    lines = text.removesuffix("\n") + "\n"
+    fields = lines.replace("\n", f"{delimiter}\n{delimiter}").split(delimiter)
+    fields.pop()
+    breaks = fields[width :: width + 1]
+    is_regular = breaks.count("\n") == len(breaks) == lines.count("\n") and len(breaks) * (width + 1) == len(fields)
+    return fields if is_regular else None
+
+
+def _json_rows(text: io.TextIOWrapper, first: str, key: str | None) -> Iterator[tuple[str | None, Flags]]:
     names: list[str] | None = None
     for encoded in _json_array(text) if first == "[" else _lines(text):
         if not encoded.strip():
@@ -127,11 +168,25 @@ def _json_rows(text: io.TextIOWrapper, first: str, key: str | None) -> Iterator[
             record_id, found, updated = _places(names, key, "a row without")
         values = list(row.values())
         named = values[record_id]
-        yield ReportRow(
-            (str(named) or None) if isinstance(named, str | int) and not isinstance(named, bool) else None,
-            None if found is None else _flag(values[found]),
-            _flag(values[updated]),
-        )
+        text_of_id = str(named) if isinstance(named, str | int) and not isinstance(named, bool) else None
+        yield text_of_id or None, (None if found is None else _flag(values[found]), _flag(values[updated]))
+
+
+def _in_chunks(rows: Iterator[tuple[str | None, Flags]]) -> Iterator[ReportRows]:
+    """Join rows. If there is an error, the rows before it come first."""
+    ids: list[str | None] = []
+    flags: list[Flags] = []
+    try:
+        for record_id, of_record in rows:
+            ids.append(record_id)
+            flags.append(of_record)
+            if len(ids) == _ROWS_PER_CHUNK:
+                yield ReportRows(ids, flags)
+                ids, flags = [], []
+    except Exception:
+        yield ReportRows(ids, flags)
+        raise
+    yield ReportRows(ids, flags)
 
 
 def _json_array(text: io.TextIOWrapper) -> Iterator[bytes]:
@@ -153,6 +208,16 @@ def _places(names: Sequence[str], key: str | None, lacks: str) -> tuple[int, int
         if simple.count(name) > 1:
             raise VoucherifyReportError(f"the report has more than one '{name}': {shown}")
     return simple.index(key), simple.index("found") if "found" in simple else None, simple.index("updated")
+
+
+class _FlagsOfTexts(dict[tuple[str, str], Flags]):
+    """What the texts of ``found`` and ``updated`` mean, as far as there are not too many different ones to keep."""
+
+    def __missing__(self, texts: tuple[str, str]) -> Flags:
+        flags = _flag(texts[0]), _flag(texts[1])
+        if len(self) < _MAX_KEPT_TEXTS:
+            self[texts] = flags
+        return flags
 
 
 def _flag(value: Any) -> bool | None:

@@ -32,7 +32,7 @@ from airflow_provider_voucherify.models.async_action import AsyncAction
 from airflow_provider_voucherify.models.bulk_result import BulkResult
 from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES
 from airflow_provider_voucherify.models.errors import VoucherifyReportError
-from airflow_provider_voucherify.sync.results.report import ReportRow
+from airflow_provider_voucherify.sync.results.report import Flags, ReportRows
 from airflow_provider_voucherify.sync.types.failure import Failure
 from airflow_provider_voucherify.sync.types.outcome import WRITTEN, ActionOutcome
 
@@ -92,7 +92,7 @@ class _Tally:
             self._fail(record_id if record_id not in self.named else None, reason)
         self.too_many = next(errors, None) is not None or next(rows, None) is not None
 
-    def take_report(self, rows: Iterable[ReportRow] | None) -> None:
+    def take_report(self, rows: Iterable[ReportRows] | None) -> None:
         """
         Add the rows of a report.
 
@@ -107,17 +107,18 @@ class _Tally:
             log.warning("The report of %s confirms nothing: %s", self._action.id, error)
             self.believe_failures_only()
 
-    def rows_in(self, result: BulkResult) -> Iterator[ReportRow] | None:
+    def rows_in(self, result: BulkResult) -> Iterator[ReportRows] | None:
         """Return the rows that answers had instead of a report before August 2024; None for other answers."""
         if not result.has_results:
             return None
         return self._rows_of(result)
 
-    def _rows_of(self, result: BulkResult) -> Iterator[ReportRow]:
-        for number, row in enumerate(result.results, start=1):
-            if number > self._max_entries:
-                raise VoucherifyReportError(f"the answer has more than {self._max_entries:,} rows")
-            yield ReportRow(row.record_id(self._key, self._sent), row.found, row.updated)
+    def _rows_of(self, result: BulkResult) -> Iterator[ReportRows]:
+        rows = result.results
+        for row in islice(rows, self._max_entries):
+            yield ReportRows([row.record_id(self._key, self._sent)], [(row.found, row.updated)])
+        if next(rows, None) is not None:
+            raise VoucherifyReportError(f"the answer has more than {self._max_entries:,} rows")
 
     def blame(self, records: int) -> int:
         """
@@ -167,21 +168,26 @@ class _Tally:
             self._strangers.add(record_id)
         return True
 
-    def _take_rows(self, rows: Iterable[ReportRow]) -> None:
+    def _take_rows(self, rows: Iterable[ReportRows]) -> None:
         answers, statuses = self.answers, _STATUSES[self._upserts]
-        for record_id, found, updated in rows:
-            status = statuses[found, updated]
-            before = answers.get(record_id) if record_id is not None else None
-            if before is None:
-                if record_id is None or not self._is_ours(record_id):
-                    self.others += 1
-                    self.others_written += status in WRITTEN
-                    continue
-                before = answers[record_id] = ""
-            if status != before and before != "failed":
-                answers[record_id] = worse = _worse(before, status)  # type: ignore[index]
-                if worse == "failed":
-                    self.named[str(record_id)] = _not_written(self._action, record_id, self._upserts)
+        for ids, flags in rows:
+            said = list(map(statuses.__getitem__, flags))
+            before: list[str | None] = list(map(answers.get, ids))  # type: ignore[arg-type]
+            if before.count("") == len(ids) == len(set(ids)) and "failed" not in said:  # the usual case, made fast
+                answers.update(zip(ids, said, strict=True))  # type: ignore[arg-type]
+                continue
+            for record_id, status in zip(ids, said, strict=True):
+                self._take_row(record_id, status)
+
+    def _take_row(self, record_id: str | None, status: str) -> None:
+        if record_id is None or not self._is_ours(record_id):
+            self.others += 1
+            self.others_written += status in WRITTEN
+            return
+        before = self.answers.get(record_id, "")
+        self.answers[record_id] = worse = _worse(before, status)
+        if worse == "failed" != before:
+            self.named[record_id] = _not_written(self._action, record_id, self._upserts)
 
 
 def settle(
@@ -189,7 +195,7 @@ def settle(
     sent: int | None,
     *,
     upserts: bool,
-    report: Iterable[ReportRow] | None = None,
+    report: Iterable[ReportRows] | None = None,
     ids: Iterable[str] | None = None,
     key: str | None = None,
 ) -> ActionOutcome:
@@ -224,11 +230,16 @@ def settle(
         tally.reason = tally.reason or _whole(action)
         if failed == count:
             tally.believe_failures_only()
-    outcome = _balanced(count, failed, tally, result, upserts=upserts, knows_ids=ids is not None)
+    answers = Counter(tally.answers.values())
+    not_updated = answers["not_updated"]
+    if not_updated and failed > len(tally.named):
+        not_updated = tally.blame(failed - len(tally.named))
+        answers = Counter(tally.answers.values())
+    outcome = _balanced(count, failed, tally, answers, not_updated, result, upserts=upserts, knows_ids=ids is not None)
     outcome = replace(outcome, failed_as_a_whole=as_a_whole, others=0 if sent is None else tally.others)
     if ids is None:
         return outcome
-    return replace(outcome, answers=tally.answers, verdicts=verdicts(Counter(tally.answers.values()), outcome))
+    return replace(outcome, answers=tally.answers, verdicts=verdicts(answers, outcome))
 
 
 def _failed_as_a_whole(action: AsyncAction, result: BulkResult, failed: int, *, has_report: bool) -> bool:
@@ -267,7 +278,7 @@ def _status(found: bool | None, updated: bool | None, *, upserts: bool) -> str:
 
 
 _TRUTHS = (True, False, None)
-_STATUSES = {
+_STATUSES: dict[bool, dict[Flags, str]] = {
     upserts: {(found, updated): _status(found, updated, upserts=upserts) for found in _TRUTHS for updated in _TRUTHS}
     for upserts in (True, False)
 }
@@ -335,7 +346,15 @@ def _size(result: BulkResult, named: int) -> int:
 
 
 def _balanced(
-    count: int, failed: int, tally: _Tally, result: BulkResult, *, upserts: bool, knows_ids: bool
+    count: int,
+    failed: int,
+    tally: _Tally,
+    answers: Counter[str],
+    not_updated: int,
+    result: BulkResult,
+    *,
+    upserts: bool,
+    knows_ids: bool,
 ) -> ActionOutcome:
     """
     Make the parts add up to ``count``: failures first, then what was written; the rest is not reported.
@@ -344,9 +363,6 @@ def _balanced(
     records are subtracted from the count; if it is unknown which records were sent, rows that say written count as
     theirs.
     """
-    hidden = max(0, failed - len(tally.named))
-    answers = Counter(tally.answers.values())
-    not_updated = tally.blame(hidden) if hidden and answers["not_updated"] else answers["not_updated"]
     failed = min(failed, count)
     room = count - failed  # what is left for everything that has not failed
     written = sum(answers[word] for word in WRITTEN)

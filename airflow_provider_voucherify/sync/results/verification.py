@@ -55,7 +55,7 @@ class Verification:
             self.unknown += settled.outcome.records
         elif self.error is None:
             with self._noting_errors():
-                self._add(settled.body, settled.endpoint, _failed(settled))
+                self._add(settled.body(), settled.endpoint, _failed(settled))
 
     def finish(self) -> None:
         """Look at what is left."""

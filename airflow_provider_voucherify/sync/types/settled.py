@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -23,7 +23,7 @@ class Settled:
     :param outcome: the same without those that are in a later batch again, which has their outcome.
     :param failures: the records and rows that Voucherify gives a reason for; ``unnamed`` is that of the others, if any.
     :param endpoint: where it went; None if not even its action shows that.
-    :param body: what was sent; None if it is lost, or another task sent it.
+    :param body: reads what was sent; None if another task sent it.
     """
 
     async_action_id: str
@@ -33,7 +33,7 @@ class Settled:
     failures: Collection[Failure] = ()
     unnamed: Failure | None = None
     endpoint: BulkEndpoint | None = None
-    body: bytes | None = None
+    body: Callable[[], bytes] | None = None
 
 
 class Shown:
