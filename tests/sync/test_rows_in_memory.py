@@ -7,17 +7,21 @@ import sqlite3
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from copy import deepcopy
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import pytest
 import sqlalchemy
+from hypothesis import given
+from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.batches.destination import metadata_destination
 from airflow_provider_voucherify.sync.rows.mapping import MappingRules
-from airflow_provider_voucherify.sync.rows.sources import from_records
+from airflow_provider_voucherify.sync.rows.sources import from_records, in_memory
 
 ReadRows = Callable[..., Any]
 ANN_AND_BOB = [{"source_id": "c1", "name": "Ann"}, {"source_id": "c2", "name": "Bob"}]
@@ -162,6 +166,36 @@ def test_a_generator_may_change_a_row_and_give_it_again(read: ReadRows, rows: Ca
         {"source_id": f"c{number}", "metadata": {"tags": list(range(number + 1)), "number": number}}
         for number in range(3)
     ]
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["source_id", "a", "b"]), st.none() | st.integers() | st.lists(st.integers(), max_size=2)
+        ),
+        max_size=8,
+    ),
+    st.integers(1, 3),
+)
+def test_rows_of_any_shape_are_those_that_were_given(rows: list[dict[str, Any]], at_once: int) -> None:
+    """Alike or not, from a list, and from a generator that changes each row once it has given it."""
+
+    def changing() -> Iterator[dict[str, Any]]:
+        row: dict[str, Any] = {}
+        for one in rows:
+            row.clear()
+            row.update(deepcopy(one))
+            yield row
+            for value in row.values():
+                if isinstance(value, list):
+                    value.append("late")
+
+    def read_rows(records: Any) -> list[dict[str, Any]]:
+        with patch.object(in_memory, "_ROWS_PER_STEP", at_once), patch.object(in_memory, "ROWS_PER_CHUNK", at_once * 2):
+            parts = list(from_records(records, "source_id"))
+        return [dict(zip(part.columns, row, strict=True)) for part in parts for row in part.rows]
+
+    assert read_rows(rows) == read_rows(changing()) == rows
 
 
 def test_a_generator_may_change_a_numpy_record(read: ReadRows) -> None:

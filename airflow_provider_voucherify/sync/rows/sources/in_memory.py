@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, MutableSet, Sequence, S
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import chain
 from numbers import Integral
+from operator import itemgetter
 from types import NoneType
 from typing import Any
 from uuid import UUID
@@ -36,6 +38,7 @@ _IMMUTABLE = frozenset({str, int, float, bool, NoneType, bytes, Decimal, UUID, d
 """Types of immutable values."""
 
 _ROWS_PER_STEP = 40
+_NO_ROW = object()
 
 
 def from_records(
@@ -87,27 +90,25 @@ class _GivenRows:
 
     def read(self, records: Iterable[Any]) -> Rows:
         """Read all elements, one after the other."""
-        number, size, max_rows = 0, 0, _ROWS_PER_STEP
-        some: list[Any] = []
+        number = 0
         may_change = not isinstance(records, list | tuple)
-        for record in self._flat(records):
-            is_one_row = type(record) is dict or not is_table(record)
-            if is_one_row:
-                some.append(_as_it_is_now(record) if may_change else record)
-                if len(some) < max_rows:
+        rows = self._flat(records)
+        for record in rows:
+            if type(record) is dict and self.columns is None and {*map(type, record)} == {str}:
+                columns = tuple(record)
+                alike, record = _alike(columns, chain([record], rows), may_change=may_change)
+                if alike:
+                    yield Chunk(columns, alike, fixed_columns=False)
+                    number += len(alike)
+                if record is _NO_ROW:
                     continue
-                size += weight(record) * _ROWS_PER_STEP
-                if max_rows < ROWS_PER_CHUNK and size < CHUNK_BYTES:
-                    max_rows += _ROWS_PER_STEP
-                    continue
+            some, table = _some(chain([record], rows), may_change=may_change)
             yield from self._rows(some, number)
             number += len(some)
-            some, size, max_rows = [], 0, _ROWS_PER_STEP
-            if not is_one_row:
-                for chunk in from_records(record, self.key, columns=self.columns):
+            if table is not _NO_ROW:
+                for chunk in from_records(table, self.key, columns=self.columns):
                     yield chunk
                     number += len(chunk.rows) if isinstance(chunk, Chunk) else 1
-        yield from self._rows(some, number)
 
     def _flat(self, records: Iterable[Any]) -> Iterator[Any]:
         """Yield rows and tables; lists of rows are joined, each at its turn."""
@@ -226,6 +227,59 @@ class _GivenRows:
         if isinstance(record, Iterable) and not isinstance(record, str | bytes | bytearray | Set):
             return tuple(record)
         return BadLine(number, f"it must be a sequence of values, not {type(record).__name__}")
+
+
+class _Filling:
+    """Says when some rows are enough for a chunk: every so many rows, one is weighed."""
+
+    def __init__(self) -> None:
+        self.weighs_at = _ROWS_PER_STEP
+        self._size = 0
+
+    def is_full(self, row: Any) -> bool:
+        """Weigh a row, after ``weighs_at`` rows."""
+        self.weighs_at += _ROWS_PER_STEP
+        self._size += weight(row) * _ROWS_PER_STEP
+        return self.weighs_at > ROWS_PER_CHUNK or self._size >= CHUNK_BYTES
+
+
+def _alike(columns: tuple[str, ...], rows: Iterable[Any], *, may_change: bool) -> tuple[list[tuple[Any, ...]], Any]:
+    """
+    Take the values of dicts that have the same columns, enough for a chunk.
+
+    :param may_change: whether a row may be another one once the next is asked for. Then its values are of types that
+        cannot change.
+    :returns: with the first row that is of another kind, which comes next; ``_NO_ROW`` if there is none.
+    """
+    values_of = itemgetter(*columns) if len(columns) > 1 else lambda row: (row[columns[0]],)
+    width, filling = len(columns), _Filling()
+    alike: list[tuple[Any, ...]] = []
+    for row in rows:
+        if type(row) is not dict or len(row) != width:
+            return alike, row
+        try:
+            values = values_of(row)
+        except KeyError:
+            return alike, row
+        if may_change and not _IMMUTABLE.issuperset(map(type, values)):
+            return alike, row
+        alike.append(values)
+        if len(alike) == filling.weighs_at and filling.is_full(values):
+            break
+    return alike, _NO_ROW
+
+
+def _some(rows: Iterable[Any], *, may_change: bool) -> tuple[list[Any], Any]:
+    """Take rows of any kind, enough for a chunk; return them with the table that comes after them, or ``_NO_ROW``."""
+    filling = _Filling()
+    some: list[Any] = []
+    for row in rows:
+        if type(row) is not dict and is_table(row):
+            return some, row
+        some.append(_as_it_is_now(row) if may_change else row)
+        if len(some) == filling.weighs_at and filling.is_full(row):
+            break
+    return some, _NO_ROW
 
 
 def _is_list_of_sequences(record: Any) -> bool:
