@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from decimal import Decimal
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from airflow_provider_voucherify.sync.batches.plan import Plan
 from airflow_provider_voucherify.sync.rows.chunks import ROWS_AT_FIRST, ROWS_PER_CHUNK, Chunk
 from airflow_provider_voucherify.sync.rows.mapping import MappingRules
 from airflow_provider_voucherify.sync.rows.sources import from_cursor, from_file, from_records
+from airflow_provider_voucherify.sync.rows.sources import json_lines as json_lines_source
 
 ReadRows = Callable[..., Any]
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -30,6 +32,38 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 def json_lines(*lines: str | bytes) -> Iterator[Any]:
     data = b"\n".join(line if isinstance(line, bytes) else line.encode() for line in lines)
     return from_file(io.BytesIO(data), "rows.jsonl")
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS
+NAMES = TEXTS | st.sampled_from(["a", "b", 'quoted "name"', "back\\slash", "\n"])
+
+
+@given(
+    st.lists(NAMES, max_size=4, unique=True),
+    st.lists(st.permutations(range(4)) | st.lists(st.integers(0, 3), max_size=5), min_size=1, max_size=6),
+    st.lists(
+        VALUES | st.lists(VALUES, max_size=2) | st.dictionaries(TEXTS, VALUES, max_size=2), min_size=5, max_size=5
+    ),
+    st.booleans(),
+)
+def test_lines_that_are_read_together_say_the_same_as_one_by_one(
+    names: list[str], orders: list[Sequence[int]], values: list[Any], ascii: bool
+) -> None:
+    """With the same members in any order, and members that are missing, more, or there twice."""
+    lines = []
+    for order in orders:
+        pairs = [(names[place], value) for place, value in zip(order, values, strict=False) if place < len(names)]
+        members = (f"{json.dumps(name, ensure_ascii=ascii)}:{json.dumps(value)}" for name, value in pairs)
+        lines.append(f"{{{','.join(members)}}}")
+
+    def read_rows() -> list[dict[str, Any]]:
+        return [dict(zip(part.columns, row, strict=True)) for part in json_lines(*lines) for row in part.rows]
+
+    together = read_rows()
+    with patch.object(json_lines_source, "_chunk_of_lines", return_value=None):
+        one_by_one = read_rows()
+
+    assert together == one_by_one == [json.loads(line, parse_float=Decimal) for line in lines]
 
 
 @given(st.lists(st.dictionaries(TEXTS.map("x{}".format), st.integers() | TEXTS | st.none(), max_size=3), max_size=10))

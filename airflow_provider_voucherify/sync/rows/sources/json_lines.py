@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from operator import itemgetter
 from typing import IO, Any, get_args
 
 import msgspec
+from msgspec.structs import astuple
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.rows.chunks import (
@@ -19,7 +21,6 @@ from airflow_provider_voucherify.sync.rows.chunks import (
     Chunk,
     Rows,
     SingleRow,
-    chunk_of_dicts,
     gathered,
     single_row,
 )
@@ -116,10 +117,23 @@ def _chunk_of_lines(lines: Sequence[bytes]) -> Chunk | None:
     if not _are_objects(lines):
         return None
     try:
-        rows = _decoder.decode_lines(b"".join(lines))
-    except _UNREADABLE_JSON:
+        columns = tuple(_decoder.decode(lines[0]))
+        rows = list(map(astuple, _decoder_of(columns).decode_lines(b"".join(lines))))
+    except (*_UNREADABLE_JSON, ValueError):
         return None
-    return chunk_of_dicts(rows) if len(rows) == len(lines) else None
+    return Chunk(columns, rows, fixed_columns=False) if columns and len(rows) == len(lines) else None
+
+
+@lru_cache(16)
+def _decoder_of(columns: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
+    """
+    Return the decoder of objects with exactly these members, which makes no dicts of them.
+
+    :raises ValueError: a name has quotes or the like.
+    """
+    names = {f"f{place}": name for place, name in enumerate(columns)}
+    of_line = msgspec.defstruct("line", [(name, Any) for name in names], rename=names, forbid_unknown_fields=True)
+    return msgspec.json.Decoder(of_line, float_hook=Decimal)
 
 
 def _are_objects(lines: Sequence[bytes]) -> bool:
