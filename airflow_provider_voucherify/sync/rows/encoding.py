@@ -87,11 +87,12 @@ class RowsEncoder:
             lines = _encode_lines(records)
         except (RefusedValueError, TypeError, ValueError, RecursionError):
             raise UnfitRowsError from None
-        ids = records if self._ids_only else list(map(self._id_of, records))
-        if not all(map(str.strip, ids)) or b"\\u0000" in lines:
+        place, native = self._builder.key_column, self._native.get(self._builder.key_column)
+        keys = None if native is None else [row[place] for row in rows]
+        ids: Any = keys if native is str else records if self._ids_only else list(map(self._id_of, records))
+        # Looking for one character first is faster, and most chunks have no backslash.
+        if not all(map(str.strip, ids)) or (b"\\" in lines and b"\\u0000" in lines):
             raise UnfitRowsError
-        comparable = self._native.get(self._builder.key_column) is not None
-        keys = [row[self._builder.key_column] for row in rows] if comparable else None
         return EncodedRows(lines, ids, keys)
 
     def _fits(self, rows: Sequence[Row]) -> bool:
