@@ -293,23 +293,20 @@ class Ledger:
     # What Voucherify answers
 
     def add(self, settled: Settled) -> None:
-        """
-        Note what became of a batch's records; see ``settlement.verdicts`` for where the answer is not clear.
-
-        Of one of which it is not known what was sent there is nothing to note.
-        """
+        """Note what became of a batch's records, if it is known what was sent; ``settlement.verdicts`` decides it."""
         if settled.body is None or settled.endpoint is None:
             return
         outcome, upserts = settled.whole, settled.endpoint.upserts
-        self._database.script("delete from batch; delete from named; delete from told")
+        self._db.execute("delete from named")
         failures = ((record_id, *_reason(failure)) for record_id, failure in outcome.failures.items())
         self._db.executemany("insert or ignore into named values (?, ?, ?, ?)", failures)
-        self._db.executemany("insert into batch values (?, ?)", outcome.answers.items())
-        rows = ((word, of_it, confirmed_by(of_it, upserts=upserts)) for word, of_it in outcome.verdicts.items())
-        self._db.executemany("insert into told values (?, ?, ?)", rows)
-        reason = zip(("key", "message", "details"), _reason(outcome.reason_of_silent()), strict=True)
-        counted = not outcome.failed_as_a_whole
-        self._db.execute(sql.ANSWER, {"action": settled.async_action_id, "counted": counted, **dict(reason)})
+        names = {"action": settled.async_action_id, "counted": not outcome.failed_as_a_whole}
+        for word, of_it in outcome.verdicts.items():
+            reason = _reason(None if word else outcome.reason_of_silent())
+            names |= dict(zip(("key", "message", "details"), reason, strict=True))
+            names |= {"outcome": of_it, "confirmed": confirmed_by(of_it, upserts=upserts)}
+            ids = [record_id for record_id, answer in outcome.answers.items() if answer == word]
+            self._db.execute(sql.ANSWER, {**names, "ids": msgspec.json.encode(ids).decode()})
 
     def note_verified(self, verified: Sequence[str], others: Sequence[str]) -> None:
         """Note which ids have been read back as they were sent, and which not: it counts, whatever answers say."""

@@ -51,8 +51,6 @@ create table removed(id text primary key, was_confirmed integer not null) withou
 create table doubted(id text primary key) without rowid;
 create table overtaken(id text primary key) without rowid;
 create table named(id text primary key, key text, message text, details text) without rowid;
-create table batch(id text primary key, said text not null) without rowid;
-create table told(said text primary key, outcome text not null, confirmed integer not null) without rowid;
 create table answers(
     id text primary key, outcome text not null, confirmed integer not null, counted integer not null,
     key text, message text, details text, action text not null
@@ -164,14 +162,15 @@ DOUBT = "update earlier.state set digest = null where id in (select id from doub
 
 ANSWER = """
 insert or replace into answers
-select id, outcome, confirmed,
-    outcome = 'failed' and (n.id is not null or :counted),
-    case when n.id is not null then n.key when said = '' then :key end,
-    case when n.id is not null then n.message when said = '' then :message end,
-    case when n.id is not null then n.details when said = '' then :details end,
+select j.value, :outcome, :confirmed,
+    :outcome = 'failed' and (n.id is not null or :counted),
+    case when n.id is not null then n.key else :key end,
+    case when n.id is not null then n.message else :message end,
+    case when n.id is not null then n.details else :details end,
     :action
-from batch join told using (said) left join named n using (id)
+from json_each(:ids) j left join named n on n.id = j.value
 """
+"""The ids of one outcome; those that are not ``named`` share a reason, if there is one."""
 
 NOTE_VERIFIED = """
 insert into answers(id, outcome, confirmed, counted, action)
