@@ -70,7 +70,7 @@ def test_csv_is_read_however_it_is_written(
 
 
 FIELDS = st.sampled_from(
-    ["", "a", "b", " c ", "true", "false", "1", "é", "x" * 9, "\x0b", "\u2028", '"', '"q"', '"q,\r\n"']
+    ["", "a", "b", " c ", "true", "false", "1", "é", "x" * 9, "\x0b", "\u2028", ",", "\n", '"', '"q"', '"q,\r\n"']
 )
 LINES = st.lists(
     st.tuples(
@@ -81,13 +81,17 @@ LINES = st.lists(
 )
 
 
-@given(LINES, st.sampled_from(["source_id", "updated", "found"]), st.sampled_from(",;"), st.integers(1, 40))
+@given(
+    LINES, st.sampled_from(["source_id", "updated", "found"]), st.sampled_from(",;"), st.integers(1, 40), st.booleans()
+)
 def test_however_csv_is_read_it_says_the_same(
-    lines: list[tuple[list[str], str]], first: str, delimiter: str, at_once: int
+    lines: list[tuple[list[str], str]], first: str, delimiter: str, at_once: int, quoted: bool
 ) -> None:
     """Split all at once, or by a reader of CSV; in pieces of any size; up to the same mistake."""
     header = sorted(("source_id", "found", "updated"), key=first.__ne__)
-    text = "".join(delimiter.join(fields) + end for fields, end in [(header, "\n"), *lines])
+    quote = '"' if quoted else ""
+    rows = [(delimiter.join(f"{quote}{field}{quote}" for field in fields), end) for fields, end in lines]
+    text = "".join(line + end for line, end in [(delimiter.join(header), "\n"), *rows])
 
     def said() -> tuple[list[ReportRow], str | None]:
         rows = []

@@ -140,17 +140,28 @@ def _split(text: str, delimiter: str, width: int) -> list[str] | None:
     Return the fields of some lines of CSV, with one for the line break after those of each line.
 
     :param width: number of fields that each line should have.
-    :returns: None if a line has another number, anything is quoted, or a field may be too long.
+    :returns: None if a line has another number, a field may be too long, or some are quoted and not all, or need it.
     """
-    text = text.replace("\r\n", "\n")
-    if '"' in text or "\r" in text or len(text) > MAX_FIELD_CHARACTERS:
+    given = text.replace("\r\n", "\n").removesuffix("\n")
+    if len(text) > MAX_FIELD_CHARACTERS or "\r" in given or (unquoted := _unquoted(given, delimiter)) is None:
         return None
-    lines = text.removesuffix("\n") + "\n"
+    lines = unquoted + "\n"
     fields = lines.replace("\n", f"{delimiter}\n{delimiter}").split(delimiter)
     fields.pop()
     breaks = fields[width :: width + 1]
     is_regular = breaks.count("\n") == len(breaks) == lines.count("\n") and len(breaks) * (width + 1) == len(fields)
     return fields if is_regular else None
+
+
+def _unquoted(lines: str, delimiter: str) -> str | None:
+    """Leave out quotes that are around each field, if none has a quote, a delimiter or a line break in it."""
+    if '"' not in lines:
+        return lines
+    inner, between, around_break = lines[1:-1], f'"{delimiter}"', '"\n"'
+    if not lines.startswith('"') or not lines.endswith('"') or inner.count(delimiter) != inner.count(between):
+        return None
+    unquoted = inner.replace(between, delimiter).replace(around_break, "\n")
+    return unquoted if inner.count("\n") == inner.count(around_break) and '"' not in unquoted else None
 
 
 def _json_rows(text: io.TextIOWrapper, first: str, key: str | None) -> Iterator[tuple[str | None, Flags]]:
