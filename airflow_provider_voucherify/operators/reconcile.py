@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
-from airflow_provider_voucherify.task.bulk_parameters import is_true, read_back_of
+from airflow_provider_voucherify.task.bulk_parameters import is_true, read_back_of, state_of
 from airflow_provider_voucherify.task.conclusion import limits_of
 from airflow_provider_voucherify.task.drift_run import report_drift
 from airflow_provider_voucherify.task.parameters import Wrong, mistakes_of
@@ -42,12 +42,13 @@ class VoucherifyReconcileOperator(VoucherifyBulkUpdateOperator):
     With ``repair=True`` the task is a ``VoucherifyBulkUpdateOperator`` with ``read_back={"compare": True}``: it sends
     what is differing or missing, and nothing else, and has that operator's summary. Records that are not in the source
     are left alone in any case. All other parameters and the errors are those of that operator too; a report takes none
-    of those that are about sending alone: ``state``, ``verify`` and ``sync_mode`` of ``read_back``,
-    ``wait_for_completion=False``, ``dry_run``, and ``created``, ``not_reported`` and ``newer_runs`` of the limits.
+    of those that are about sending alone: ``verify`` and ``sync_mode`` of ``read_back``, ``on_removed`` and
+    ``max_removed_ratio`` of ``state``, ``wait_for_completion=False``, ``dry_run``, and ``created``, ``not_reported``
+    and ``newer_runs`` of the limits. In ``state`` it keeps its history, and leaves what syncs have confirmed as it is.
 
     :param resource: ``customers``, ``products`` or ``vouchers``.
     :param repair: send what differs; may be a template, such as ``{{ params.repair }}``. If it is one, the parameters
-        about sending may be given, and only a repair follows them; ``state`` may not.
+        about sending may be given, and only a repair follows them.
     """
 
     template_fields: Sequence[str] = (*VoucherifyBulkUpdateOperator.template_fields, "repair")
@@ -78,8 +79,6 @@ class VoucherifyReconcileOperator(VoucherifyBulkUpdateOperator):
         if not is_known("repair"):
             return
         yield from mistakes_of(is_true, "repair", self.repair)
-        if self.only_compares and self.state is not None:
-            yield Wrong("state= needs repair=True: a report sends nothing, so there is nothing to remember")
         if not self.may_repair:
             yield from self._wrong_for_a_report(is_known)
 
@@ -95,6 +94,11 @@ class VoucherifyReconcileOperator(VoucherifyBulkUpdateOperator):
         for name, unset in _ONLY_SENDING.items():
             if getattr(self, name) != unset:
                 yield Wrong(f"{name.removeprefix('is_')}= needs repair=True: a report sends nothing", ("repair=True,",))
+        with suppress(VoucherifyConfigurationError):
+            state = state_of(self) if is_known("state") else None
+            for name in ("on_removed", "max_removed_ratio"):
+                if state is not None and name in state.given:
+                    yield Wrong(f"{name} of state needs repair=True: a report sends nothing", ("repair=True,",))
         for parameter in filter(is_known, ("fail_if", "warn_if")):
             with suppress(VoucherifyConfigurationError):
                 given = limits_of(self, parameter).given

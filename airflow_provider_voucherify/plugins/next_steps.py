@@ -37,7 +37,7 @@ def next_steps(
     """
     again = _compare_again(state) if only_compares else _again(state, has_state=has_state)
     steps = [*_after(summary), *again]
-    return [*steps, *(_full_refresh(dag_id) if steps and has_state else [])]
+    return [*steps, *(_full_refresh(dag_id) if steps and has_state and not only_compares else [])]
 
 
 def _after(summary: SyncSummary | None) -> Iterator[Step]:

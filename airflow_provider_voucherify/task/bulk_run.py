@@ -138,7 +138,8 @@ def settle(
         )
         if verification is not None:
             verification.finish()
-            summary = summary.model_copy(update=verification.counts()).with_warning(*verification.warnings())
+            update = {**verification.counts(), "preview": verification.differences.first}
+            summary = summary.model_copy(update=update).with_warning(*verification.warnings())
             if run.folder is not None:
                 with run.folder.write(DIFFERENCES_FILE) as file:
                     file.writelines(verification.differences.lines())

@@ -10,6 +10,7 @@ from airflow_provider_voucherify.task.conclusion import with_warnings
 from airflow_provider_voucherify.task.hidden_values import errors_without_values, hiding_of
 from airflow_provider_voucherify.task.parameters import check
 from airflow_provider_voucherify.task.planning import make_plan
+from airflow_provider_voucherify.task.tracked_state import row_tracking
 from airflow_provider_voucherify.task.unsettled import planned_summary, write_unsent
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def report_drift(task: Any, run: OperatorRun) -> dict[str, Any]:
         stack.callback(differences.close)
 
         def compare(plan: ComparedPlan, found: FoundRecords) -> None:
-            drifts.append(find_drift(plan.compared(found), found, differences, names_others=task.sample is None))
+            names_others = task.sample is None
+            drifts.append(find_drift(plan.compared(found), found, differences, plan.ledger, names_others=names_others))
 
         plan = stack.enter_context(make_plan(task, run.context, hook, run, compare))
         run.metrics.source_read(plan.rows_read, plan.refused_by_key)
@@ -59,7 +61,10 @@ def report_drift(task: Any, run: OperatorRun) -> dict[str, Any]:
             with run.folder.write(DIFFERENCES_FILE) as file:
                 file.writelines(differences.lines())
             summary = summary.model_copy(update={"report_uri": run.folder.uri})
-        return run.conclude(with_warnings(task, summary))
+        summary = with_warnings(task, summary)
+        if plan.ledger is not None:
+            summary = summary.with_warning(*row_tracking(task, run.context).write_compared(plan.ledger, run.context))
+        return run.conclude(summary)
 
 
 def _summary(task: Any, plan: Plan, drift: Drift, differences: Differences) -> SyncSummary:
@@ -67,6 +72,7 @@ def _summary(task: Any, plan: Plan, drift: Drift, differences: Differences) -> S
         update={
             "dry_run": False,
             "submitted": 0,
+            "to_create": None,
             "verified": drift.verified,
             "differing": drift.differing,
             "missing": drift.missing,

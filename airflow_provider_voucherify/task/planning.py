@@ -12,7 +12,7 @@ from airflow_provider_voucherify.compat import AirflowNotFoundException, is_from
 from airflow_provider_voucherify.models.errors import VoucherifyNotFoundError
 from airflow_provider_voucherify.policies import Requests, State
 from airflow_provider_voucherify.task.bulk_parameters import is_true, mapping_rules, read_back_of, requests_of, state_of
-from airflow_provider_voucherify.task.conclusion import expected_keys_of
+from airflow_provider_voucherify.task.conclusion import expected_keys_of, only_compares
 from airflow_provider_voucherify.task.hidden_values import hiding_of, reading_without_values
 from airflow_provider_voucherify.task.operator_run import project_of
 from airflow_provider_voucherify.task.rendering import shown_again
@@ -176,13 +176,18 @@ def _ledger(task: Any, context: Context, hook: VoucherifyHook, changes: Changes)
     settings = settings_digest(project, destination, mapping_rules(task))
     mark = changes.removed.around_item if isinstance(changes.removed, Destination) else None
     state = state_of(task)
+    keeps_values = state is not None and state.keep_values
     ledger = Ledger(
         run_name(context),
         settings,
         everything=is_true("full_refresh", task.full_refresh),
-        values=destination.around_item if state is not None and state.keep_values else None,
+        values=destination.around_item if keeps_values and not only_compares(task) else None,
         mark=mark,
     )
+    if keeps_values:
+        ledger.read_back.keep_values()
+    if only_compares(task):  # which leaves the state of records as it is
+        return ledger, []
     try:
         return ledger, row_tracking(task, context).load_state(ledger, context, dry_run=task.is_dry_run)
     except BaseException:

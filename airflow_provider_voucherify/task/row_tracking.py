@@ -217,6 +217,20 @@ class RowTracking:
             context["ti"].xcom_push(key=STATE_XCOM_KEY, value=self.state_path)
         return warnings
 
+    def write_compared(self, ledger: Ledger, context: Context) -> list[str]:
+        """
+        Write down what the source is beside that which Voucherify has; the state of records stays as it is.
+
+        :returns: what needs attention, in words.
+        """
+        from msgspec.structs import replace
+
+        def outcomes() -> Iterator[RowOutcome]:
+            for one in ledger.outcomes(with_unchanged=self.tables is None):
+                yield replace(one, outcome="verified") if one.outcome == "unchanged" else one
+
+        return self.write_outcomes(outcomes, context)
+
     def write_outcomes(
         self,
         outcomes: Callable[[], Iterable[RowOutcome]],

@@ -124,13 +124,15 @@ class HistoryTables:
     def tries(self, run_key: str) -> list[dict[str, Any]]:
         """Return the tries of a run, oldest first."""
         mark = self._database.mark
-        select = f"select {', '.join(TRY_COLUMNS)} from {self._runs} where run_key = {mark} order by started_at"  # noqa: S608
         with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
+            names = self._there(cursor, TRY_COLUMNS)
+            select = f"select {', '.join(names)} from {self._runs} where run_key = {mark} order by started_at"  # noqa: S608
             cursor.execute(select, [run_key])
-            found = [dict(zip(TRY_COLUMNS, row, strict=True)) for row in cursor.fetchall()]
+            found = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
             connection.rollback()
+        unknown = dict.fromkeys(TRY_COLUMNS)
         times = ("started_at", "finished_at")
-        return [{**one, **{name: self._database.epoch(one[name]) for name in times}} for one in found]
+        return [{**unknown, **one, **{name: self._database.epoch(one[name]) for name in times}} for one in found]
 
     def of_record(self, record_id: str, most: int) -> list[dict[str, Any]]:
         """Return the last lines of a record, newest first, each with the run that wrote it."""
@@ -195,15 +197,28 @@ class HistoryTables:
 
     def _insert(self, cursor: Any, attempt: Mapping[str, Any]) -> None:
         row = {"sync_key": self._sync_key, "sync_name": self._sync_name, **attempt}
-        self._database.insert(cursor, self._runs, row, [[self._value(name, value) for name, value in row.items()]])
+        names = self._there(cursor, row)
+        self._database.insert(cursor, self._runs, names, [[self._value(name, row[name]) for name in names]])
 
     def _close(self, cursor: Any, try_id: str, columns: Mapping[str, Any]) -> int:
         """Close a row if it is open; returns how many were, which some drivers tell as -1."""
-        assignments = ", ".join(f"{name} = {self._database.mark}" for name in columns)
-        values = [self._value(name, value) for name, value in columns.items()]
+        names = self._there(cursor, columns)
+        assignments = ", ".join(f"{name} = {self._database.mark}" for name in names)
+        values = [self._value(name, columns[name]) for name in names]
         where = f"where try_id = {self._database.mark} and status = 'running'"
         cursor.execute(f"update {self._runs} set {assignments} {where}", [*values, try_id])  # noqa: S608
         return int(cursor.rowcount)
+
+    def _there(self, cursor: Any, names: Iterable[str]) -> list[str]:
+        """
+        Return those of some columns that the table of runs has.
+
+        One that an earlier version has made lacks some until a run begins that is no dry run.
+        """
+        cursor.execute(f"select * from {self._runs} where 1 = 0")  # noqa: S608
+        cursor.fetchall()
+        there = {column[0].lower() for column in cursor.description}
+        return [name for name in names if name in there]
 
     def _value(self, column: str, value: Any) -> Any:
         """Return a value as its column takes it."""

@@ -1,4 +1,4 @@
-"""Seven nights of three syncs: rows change, fail and are fixed, a key is wrong, processes die, a run is cleared."""
+"""Seven nights of three syncs and a drift report: rows change, fail and are fixed, a key is wrong, processes die."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from unittest.mock import patch
 
 from airflow.providers.common.compat.sdk import DAG
 
+from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import DropAfter, LocalVoucherify
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
 from airflow_provider_voucherify.operators.import_csv import VoucherifyImportCsvOperator
+from airflow_provider_voucherify.operators.reconcile import VoucherifyReconcileOperator
 from harness.history.clock import MovedClock
 
 APP_ID, SECRET_KEY = "local-app-id", "local-secret-key"
@@ -65,6 +67,7 @@ class Night:
     :param fixed: statements after which somebody clears the sync of customers in the morning; none: nobody does.
     :param coupons: the sync of coupons: ``runs``, or ``dies`` (and is not retried).
     :param products: whether the sync of products runs at all.
+    :param by_hand: customers that somebody has changed or added in the dashboard before it.
     """
 
     day: int
@@ -73,6 +76,7 @@ class Night:
     fixed: tuple[str, ...] = ()
     coupons: str = "runs"
     products: bool = True
+    by_hand: tuple[dict[str, Any], ...] = ()
 
 
 NIGHTS = (
@@ -93,7 +97,14 @@ NIGHTS = (
         ("UPDATE customers SET lifetime_value = -1 WHERE id IN ('c101', 'c102', 'c103', 'c104')",),
         fixed=("UPDATE customers SET lifetime_value = 0 WHERE id IN ('c101', 'c102', 'c103')",),
     ),
-    Night(11, ("UPDATE customers SET segment = 'vip' WHERE id = 'c123'",)),
+    Night(
+        11,
+        ("UPDATE customers SET segment = 'vip' WHERE id = 'c123'",),
+        by_hand=(
+            {"source_id": "c106", "metadata": {"segment": "vip"}},
+            {"source_id": "desk-1", "name": "From the desk"},
+        ),
+    ),
     Night(
         12,
         (
@@ -157,6 +168,9 @@ class Week:
     def _pass(self, night: Night) -> None:
         for statement in night.changes:
             self._execute(statement)
+        for record in night.by_hand:
+            with VoucherifyHook() as hook:
+                hook.create_customer(record)
         with ExitStack() as trouble:
             if night.trouble == "dies":
                 trouble.enter_context(self._dying())
@@ -167,6 +181,7 @@ class Week:
             self._run(self._coupons(), night, 3)
         if night.products:
             self._run(self._import(), night, 4)
+        self._run(self._drift(), night, 5)
         if night.fixed:
             for statement in night.fixed:
                 self._execute(statement)
@@ -212,6 +227,7 @@ class Week:
                 sql_conn_id="warehouse",
                 mapping=MAPPING,
                 fail_if={"failed": 3},
+                read_back={"verify": "all"},
                 state=STATE,
                 retries=1,
                 **common,
@@ -228,6 +244,22 @@ class Week:
                 sql_conn_id="warehouse",
                 metadata={"tag": "autumn"},
                 fail_if={"failed": 0, "expected_keys": ["not_found"]},
+                state=STATE,
+                retries=0,
+                **common,
+            ),
+        )
+
+    @staticmethod
+    def _drift() -> DAG:
+        return _dag(
+            "customers_drift",
+            lambda **common: VoucherifyReconcileOperator(
+                resource="customers",
+                sql="SELECT id, name, segment, lifetime_value, birthdate FROM customers ORDER BY id",
+                sql_conn_id="warehouse",
+                mapping=MAPPING,
+                fail_if={"failed": None},
                 state=STATE,
                 retries=0,
                 **common,

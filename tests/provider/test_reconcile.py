@@ -252,7 +252,7 @@ def test_products_and_vouchers_have_a_report_too(voucherify: LocalVoucherify, re
         ({"read_back": {"compare": True, "sync_mode": "update"}}, "read_back needs repair=True"),
         ({"wait_for_completion": False}, "wait_for_completion= needs repair=True"),
         ({"dry_run": True}, "dry_run= needs repair=True"),
-        ({"state": "warehouse"}, "state= needs repair=True"),
+        ({"state": {"conn_id": "books", "on_removed": "report"}}, "on_removed of state needs repair=True"),
         ({"fail_if": {"created": 1}}, "created of fail_if needs repair=True"),
         ({"warn_if": {"newer_runs": 0}}, "newer_runs of warn_if needs repair=True"),
         ({"read_back": {"verify": 3}}, "always compares"),

@@ -71,6 +71,18 @@ def test_a_run_that_fails_leaves_one_too_and_says_by_which_limit(voucherify: Loc
     assert any("failed of fail_if is 0" in text for text in texts(shown, ".//li"))
 
 
+def test_what_was_read_back_is_on_the_page(voucherify: LocalVoucherify, tmp_path: Path) -> None:
+    voucherify.next_actions(applies_records=False)
+    assert sync(tmp_path, records=[{"source_id": "c1", "name": "Ann"}], read_back={"verify": "all"}).state == "failed"
+
+    shown = page(tmp_path)
+    names, values = (texts(shown, f".//td[@class='number']{of}") for of in ("/../th", ""))
+    numbers = dict(zip(names, values, strict=True))
+    assert [numbers[name] for name in ("verified", "differing", "missing")] == ["0", "0", "1"]
+    assert any("differing of fail_if is 0" in text for text in texts(shown, ".//li"))
+    assert "What differs" in texts(shown, ".//h2")
+
+
 def test_nothing_in_a_row_becomes_part_of_the_page(voucherify: LocalVoucherify, tmp_path: Path) -> None:
     voucherify.next_actions(
         result_fields={

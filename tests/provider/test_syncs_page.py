@@ -165,6 +165,31 @@ def test_a_drift_report_shows_what_differs_and_tells_nobody_to_send_again(
     assert syncs_of(api.get("/voucherify/api/syncs", headers=headers()))["drifted"]["attention"] == [4]
 
 
+@pytest.mark.parametrize("limits", [{}, {"fail_if": {"differing": None}, "warn_if": {"differing": 0}}], ids=str)
+def test_a_run_shows_what_was_read_back_and_that_it_needs_attention(
+    api: Any, voucherify: LocalVoucherify, tmp_path: Path, limits: dict[str, Any]
+) -> None:
+    state = {"path": f"{tmp_path}/state", "outcomes": "jsonl"}
+    sync("read_back", [{"source_id": "c1", "name": "Ann"}], state=state)
+    voucherify.next_actions(applies_records=False)
+    rows = [{"source_id": "c1", "name": HOSTILE}, {"source_id": "c2"}]
+    run = sync("read_back", rows, state=state, read_back={"verify": "all"}, **limits)
+
+    told = run_page(api, run)
+
+    numbers = {name: (number, meaning) for name, number, meaning in told["numbers"]}
+    assert [numbers[name][0] for name in ("verified", "differing", "missing")] == ["0", "1", "1"]
+    assert numbers["missing"][1] == "records that were not there when they were to be read back."
+    assert told["differences"] == [["c1", "differs", "name", "Ann", HOSTILE], ["c2", "missing", "", "", ""]]
+    assert "2 of 2 records that were read back are not as they were sent" in told["summary"]["warning"]
+    assert told["instance"]["attention"] == (2 if limits else 4)
+    (one,) = run_page(api, run, "tries")["tries"]
+    assert [one[name] for name in ("verified", "differing", "missing")] == [0, 1, 1]
+    assert bool(one["exceeded"]) is not bool(limits)
+    lines = run_page(api, run, "record", record_id="c1")["lines"]
+    assert [line["outcome"] for line in lines] == ["updated", "differing", "created"]
+
+
 def test_after_a_run_in_which_nothing_went_wrong_there_is_nothing_to_do(
     api: Any, voucherify: LocalVoucherify, tmp_path: Path
 ) -> None:

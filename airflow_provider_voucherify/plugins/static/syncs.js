@@ -617,6 +617,8 @@ function Elsewhere({ place, summary, dashboard_url: dashboard, report_url: repor
   );
 }
 
+const BAD = ["failed", "refused", "differing", "missing"];
+
 const KNOWS_ROWS = ["succeeded", "failed", "refused"];
 
 // The tries as Airflow has them, until the history has told more of them.
@@ -788,7 +790,7 @@ function Record({ place }) {
               [
                 "Outcome",
                 "",
-                (line) => e(Bad, { is: ["failed", "refused"].includes(line.outcome) }, words(line.outcome)),
+                (line) => e(Bad, { is: BAD.includes(line.outcome) }, words(line.outcome)),
               ],
               ["Why", "text", (line) => [line.reason_key, line.message, line.details].filter(Boolean).join(": ")],
               [

@@ -53,11 +53,10 @@ class Differences:
         self.number += 1
         if self.number > MAX_RECORDS:
             return
-        if self._hiding is None:
-            fields: dict[str, Any] = {one.field: {"found": one.found, "sent": one.sent} for one in differences}
-        else:
+        fields = by_field(differences)
+        if self._hiding is not None:
             record_id = self._hiding.id(record_id)
-            fields = {one.field: {"found": _HIDDEN, "sent": _HIDDEN} for one in differences}
+            fields = {name: {"found": _HIDDEN, "sent": _HIDDEN} for name in fields}
         line = {"id": record_id, "change": change, "fields": fields}
         self._file.write(encode_json(line) + b"\n")
         if len(self.first) < SHOWN_RECORDS:
@@ -72,6 +71,11 @@ class Differences:
     def close(self) -> None:
         """Give the disk space back."""
         self._file.close()
+
+
+def by_field(differences: Sequence[Difference]) -> dict[str, dict[str, Any]]:
+    """Return what was found and sent of each field that differs."""
+    return {one.field: {"found": one.found, "sent": one.sent} for one in differences}
 
 
 def rows_of(first: Sequence[dict[str, Any]]) -> Iterator[tuple[str, ...]]:

@@ -84,8 +84,8 @@ class SyncSummary(BaseModel):
     :param differing: records that were read back and are otherwise.
     :param missing: records that were not there when they were to be read back.
     :param preview: the first records that differ from what Voucherify has, each with ``id``, ``change`` and ``fields``:
-        by name what was ``found`` and what would be ``sent``. ``change`` is ``create`` or ``update`` for a dry run that
-        compares, and ``missing``, ``differs`` or ``not_in_source`` for a drift report.
+        by name what was ``found`` and what was, or would be, ``sent``. ``change`` is ``create`` or ``update`` for a dry
+        run that compares, and ``missing``, ``differs`` or ``not_in_source`` where records were read back.
     :param values_not_cleared: values that Voucherify still has although the source no longer has them, since missing
         values are not sent (``null_policy``), of records that were confirmed or have not changed. None without a state.
     :param failed_async_action_ids: of the async actions, the ones that failed as a whole.

@@ -17,12 +17,13 @@ import msgspec
 from airflow_provider_voucherify.models.endpoints import BulkEndpoint
 from airflow_provider_voucherify.models.errors import VoucherifyError, VoucherifyNotFoundError
 from airflow_provider_voucherify.sync.batches.bodies import ids_of, records_of
-from airflow_provider_voucherify.sync.comparison.differences import Differences
+from airflow_provider_voucherify.sync.comparison.differences import Differences, by_field
 from airflow_provider_voucherify.sync.comparison.export_columns import METADATA, Path
 from airflow_provider_voucherify.sync.comparison.found_records import Difference, FoundRecords
 from airflow_provider_voucherify.sync.comparison.values import differing_members
 from airflow_provider_voucherify.sync.rows.encoding import encode_json
 from airflow_provider_voucherify.sync.state.ledger import Ledger
+from airflow_provider_voucherify.sync.types.outcome import ReadBackOutcome
 from airflow_provider_voucherify.sync.types.settled import Settled
 
 _SAMPLES = 1_000
@@ -40,7 +41,7 @@ class Verification:
 
     :param differences: gets the records that differ or are missing.
     :ivar error: why reading back has failed; the outcomes are kept first, and then it is raised.
-    :param ledger: learns which records Voucherify has been seen to have; None if there is none.
+    :param ledger: learns which records Voucherify has been seen to have, and how others differ; None if there is none.
     """
 
     def __init__(self, differences: Differences, ledger: Ledger | None) -> None:
@@ -85,14 +86,18 @@ class Verification:
 
     def _note(self, record_id: str, found: Sequence[Difference] | None) -> None:
         """Count a record: None if it is missing, and else the fields that differ."""
-        if found is None:
-            self.missing += 1
-            self.differences.add(record_id, "missing", ())
-        elif found:
-            self.differing += 1
-            self.differences.add(record_id, "differs", found)
-        else:
+        outcome: ReadBackOutcome = "missing" if found is None else "differing" if found else "verified"
+        if outcome == "verified":
             self.verified += 1
+            return
+        if outcome == "missing":
+            self.missing += 1
+        else:
+            self.differing += 1
+        fields = [one for one in found or () if one is not _NOT_LOOKED_AT]
+        self.differences.add(record_id, "missing" if found is None else "differs", fields)
+        if self._ledger is not None:
+            self._ledger.read_back.note(record_id, outcome, by_field(fields))
 
 
 class VerificationOfAll(Verification):
@@ -142,7 +147,7 @@ class VerificationOfAll(Verification):
             else:
                 self._note(record_id, [] if comparison == "same" else None)
         if self._ledger is not None:
-            self._ledger.note_verified(confirmed[True], confirmed[False])
+            self._ledger.read_back.note_verified(confirmed[True], confirmed[False])
 
     def _read(self, key: str) -> FoundRecords:
         if self._found is None:
@@ -192,7 +197,7 @@ class VerificationOfSome(Verification):
             confirmed[differing == []].append(record_id)
             self._note(record_id, differing)
         if self._ledger is not None:
-            self._ledger.note_verified(confirmed[True], confirmed[False])
+            self._ledger.read_back.note_verified(confirmed[True], confirmed[False])
 
     def _add(self, body: bytes, endpoint: BulkEndpoint, failed: frozenset[str]) -> None:
         for record_id, record in records_of(body, endpoint):

@@ -31,6 +31,7 @@ from airflow_provider_voucherify.sync.state import ledger_sql as sql
 from airflow_provider_voucherify.sync.state.cleared_fields import ClearedFields
 from airflow_provider_voucherify.sync.state.failing_records import FailingRecords
 from airflow_provider_voucherify.sync.state.ledger_database import LedgerDatabase, Numbers
+from airflow_provider_voucherify.sync.state.read_back_records import ReadBackRecords
 from airflow_provider_voucherify.sync.state.record_state import RecordState
 from airflow_provider_voucherify.sync.state.removed_records import RemovedRecords
 from airflow_provider_voucherify.sync.state.row_outcomes import row_outcomes
@@ -64,6 +65,7 @@ class Ledger:
     :ivar fields: those of which Voucherify has a value.
     :ivar failing: the records that failed before, and fail again.
     :ivar hiding: leaves ids and values out of the outcomes; None by default.
+    :ivar read_back: what reading back has shown.
     :ivar removed: the records that left the source.
     """
 
@@ -217,11 +219,12 @@ class Ledger:
     def supersede(self, items: Iterable[int]) -> None:
         """Write down which items (from 0) will not be sent, because a later one has the same id."""
         rows = ((item,) for item in items)
-        self._db.executemany("insert into held values (?, 'superseded', null, null)", rows)
+        self._db.executemany("insert into held(item, outcome) values (?, 'superseded')", rows)
 
     def refuse(self, item: int, key: str, message: str) -> None:
         """Write down an item (from 0) that will not be sent, because of what Voucherify has."""
-        self._db.execute("insert or replace into held values (?, 'refused', ?, ?)", (item, key, message))
+        held = "insert or replace into held(item, outcome, key, message) values (?, 'refused', ?, ?)"
+        self._db.execute(held, (item, key, message))
 
     # What is sent of it
 
@@ -308,11 +311,6 @@ class Ledger:
             ids = [record_id for record_id, answer in outcome.answers.items() if answer == word]
             self._db.execute(sql.ANSWER, {**names, "ids": msgspec.json.encode(ids).decode()})
 
-    def note_verified(self, verified: Sequence[str], others: Sequence[str]) -> None:
-        """Note which ids have been read back as they were sent, and which not: it counts, whatever answers say."""
-        for ids, statement in ((verified, sql.NOTE_VERIFIED), (others, sql.NOTE_OTHERS)):
-            self._db.execute(statement, (msgspec.json.encode(ids).decode(),))
-
     # What is known in the end
 
     def outcomes(self, *, with_unchanged: bool = True) -> Iterator[RowOutcome]:
@@ -375,6 +373,7 @@ class Ledger:
         self.fields = ClearedFields(database)
         self.hiding: Hiding | None = None
         self.failing = FailingRecords(database)
+        self.read_back = ReadBackRecords(database)
         self.removed = RemovedRecords(database)
 
     def _begin_state(self) -> None:

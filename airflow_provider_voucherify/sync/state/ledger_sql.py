@@ -41,7 +41,9 @@ create table clearing(
     primary key (content, had)
 ) without rowid;
 create table unsent(row integer primary key, id text, outcome text not null, key text, message text);
-create table held(item integer primary key, outcome text not null, key text, message text) without rowid;
+create table held(
+    item integer primary key, outcome text not null, key text, message text, details text
+) without rowid;
 create table failed_before(
     id text primary key, item integer not null, attempts integer not null, key text, message text
 ) without rowid;
@@ -51,6 +53,7 @@ create table removed(id text primary key, was_confirmed integer not null) withou
 create table doubted(id text primary key) without rowid;
 create table overtaken(id text primary key) without rowid;
 create table named(id text primary key, key text, message text, details text) without rowid;
+create table read_back(id text primary key, outcome text not null, message text, details text) without rowid;
 create table answers(
     id text primary key, outcome text not null, confirmed integer not null, counted integer not null,
     key text, message text, details text, action text not null
@@ -60,8 +63,8 @@ create table answers(
 ``of_project`` has the settings under which records were made for this sync's project, since another one does not have
 them; ``chunks`` the ids of all items, as JSON; ``rows`` the items that are not confirmed as they are; ``unsent`` the
 rows that are not items; ``proven`` the records that Voucherify has been found to have as they are; ``held`` the items
-that are not sent; ``overtaken`` ids that another run may have sent since an earlier try of this one; ``answers`` what
-Voucherify says of the ids that were.
+that are not sent; ``read_back`` the records that were read back and are not as they were sent; ``overtaken`` ids that
+another run may have sent since an earlier try of this one; ``answers`` what Voucherify says of the ids that were.
 
 ``contents`` has which fields an item has, with a value or null; ``targets`` which fields the source has a column for;
 ``standing`` the ids in the source of which Voucherify had a value that was not cleared before; and ``clearing``, of a
@@ -94,7 +97,7 @@ where held.item is null and s.failed_digest = rows.digest and s.settings = :sett
 """Records that are to be sent as they are, and have failed as they are in earlier runs."""
 
 SET_ASIDE = """
-insert or ignore into held
+insert or ignore into held(item, outcome, key, message)
 select item, 'refused', :key, 'failed ' || attempts || ' times with the same content; the last time: '
     || coalesce(message, key, 'no reason given')
 from failed_before where attempts >= :most and coalesce(key, '') not in (select value from json_each(:expected))
@@ -216,8 +219,8 @@ select item, id,
     coalesce(held.outcome, a.outcome, 'not_reported'),
     case when held.item is null then a.key else held.key end,
     case when held.item is null then a.message else held.message end,
-    case when held.item is null then a.details end,
-    case when held.item is null then a.action end,
+    case when held.item is null then a.details else held.details end,
+    case when held.item is null then nullif(a.action, '') end,
     case when held.item is null then sent.content end
 from rows left join held using (item) left join answers a using (id) left join sent using (item) order by item
 """
@@ -237,6 +240,16 @@ select null, id,
     a.message, a.details, a.action, case when :marks then :mark_begin || json_quote(id) || :mark_end end
 from removed left join answers a using (id) where was_confirmed order by id
 """
+
+OF_READ_BACK = """
+select item, id, b.outcome, null, b.message, b.details, null, null
+from rows left join held using (item) join read_back b using (id) where held.item is null order by item
+"""
+
+OF_READ_BACK_BESIDES = """
+select null, id, outcome, null, message, details from read_back where id not in (select id from rows) order by id
+"""
+"""Those that are no rows: records that are marked as removed, or that the source does not have."""
 
 COUNT_RECREATED = """
 select count(*) from answers a join earlier.state s using (id)

@@ -1,4 +1,4 @@
-"""The outcome of every row, out of a ledger: rows that were not sent, items, and records that left the source."""
+"""The outcome of every row, out of a ledger: rows that were not sent, items, and records that are not in the source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from airflow_provider_voucherify.sync.types.outcome import RowOutcome
 
 def row_outcomes(database: LedgerDatabase, *, with_unchanged: bool) -> Iterator[RowOutcome]:
     """
-    Give the outcome of every row in the order of the source, then of the records that left it.
+    Give the outcome of every row in the order of the source, then of the records that are not in it.
+
+    A record that was read back and is not as it was sent has another outcome after the one that answers tell.
 
     :param with_unchanged: give those of rows too that were not sent because they had not changed.
     """
@@ -33,13 +35,16 @@ def row_outcomes(database: LedgerDatabase, *, with_unchanged: bool) -> Iterator[
         next_unsent = unsent.fetchone()
     mark = dict(zip(("mark_begin", "mark_end"), database.around("mark") or (None, None), strict=True))
     yield from (RowOutcome(*outcome) for outcome in database.db.execute(sql.OF_REMOVED, database.names | mark))
+    yield from (RowOutcome(*outcome) for outcome in database.db.execute(sql.OF_READ_BACK_BESIDES))
 
 
 def _changed_items(database: LedgerDatabase) -> Iterator[tuple[Any, ...]]:
     """Give item, id, outcome, key, message, details, action and content of the items that are not just unchanged."""
-    if not database.number("select exists (select 1 from held)"):
+    others = {"held": sql.OF_HELD, "read_back": sql.OF_READ_BACK}
+    used = [query for table, query in others.items() if database.number(f"select exists (select 1 from {table})")]  # noqa: S608
+    if not used:
         return database.db.execute(sql.OF_ROWS)
-    return merge(database.db.execute(sql.OF_ROWS), database.db.execute(sql.OF_HELD), key=lambda row: row[0])
+    return merge(*map(database.db.execute, (sql.OF_ROWS, *used)), key=lambda row: row[0])
 
 
 def _all_items(database: LedgerDatabase) -> Iterator[tuple[Any, ...]]:
@@ -47,8 +52,8 @@ def _all_items(database: LedgerDatabase) -> Iterator[tuple[Any, ...]]:
     following = next(changed, None)
     for first, ids in database.db.execute("select first, ids from chunks order by first"):
         for item, record_id in enumerate(msgspec.json.decode(ids), first):
-            if following is not None and following[0] == item:
+            if following is None or following[0] != item:
+                yield item, record_id, "unchanged"
+            while following is not None and following[0] == item:
                 yield following
                 following = next(changed, None)
-            else:
-                yield item, record_id, "unchanged"

@@ -77,10 +77,13 @@ def _hidden_texts(outcome: str, key: str | None, message: str | None) -> tuple[s
     """
     Return key and message of a reason without what they may quote.
 
-    Voucherify's own messages may quote anything and are left out; those of this package quote values in a known way.
+    Voucherify's own messages may quote anything and are left out; those of this package quote values in a known way;
+    that of a record which differs names fields alone.
     """
     if key is not None and not _KEY.fullmatch(key):
         key = HIDDEN
+    if outcome == "differing":
+        return key, message
     if message is None or outcome not in ("refused", "superseded"):
         return key, None
     return key, _QUOTES.split(message, maxsplit=1)[0].strip() or None

@@ -23,14 +23,16 @@ Outcome = Literal[
     "not_reported",
     "removed",
 ]
+ReadBackOutcome = Literal["verified", "differing", "missing", "not_in_source"]
+
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 """All kinds, in the order in which they are shown. A summary counts each of them under its name."""
 
 COMPARED = ("verified", "differing", "missing")
-"""What the rows of a drift report are beside that which Voucherify has, in the order in which they are shown."""
+"""What records that were read back are, and rows of a drift report, in the order in which they are shown."""
 
 RUN_COUNTS = (
-    *("rows_read", "submitted", *OUTCOMES),
+    *("rows_read", "submitted", *OUTCOMES, *COMPARED, "to_create", "not_in_source"),
     *("values_not_cleared", "removed_to_mark", "requests", "bytes_sent", "resubmitted"),
 )
 """The members of a summary that the history of a sync has under the same names."""
@@ -68,15 +70,18 @@ class RowOutcome(msgspec.Struct, frozen=True, gc=False):
         ``unchanged`` (not sent, since an earlier sync has confirmed it as it is), ``not_updated`` (sent, found, and
         not written, without an error), ``failed``, ``refused`` before sending, ``superseded`` by a later row of the
         same id or by a later sync, ``not_reported`` (sent, and not mentioned in any answer), ``removed`` (left the
-        source).
+        source). A record that was read back and is not as it was sent has a second outcome, ``differing`` or
+        ``missing``.
     :param key: kind of the reason, if there is one. For a ``removed`` record ``marked`` if Voucherify has confirmed its
         mark, otherwise ``reported``.
+    :param message: of a ``differing`` record the fields that differ, as far as they were looked at.
+    :param details: of a ``differing`` record, where values are kept, what was found and sent of each, as JSON.
     :param content: the JSON that was sent, where values are kept.
     """
 
     row: int | None
     id: str | None
-    outcome: Outcome
+    outcome: Outcome | ReadBackOutcome
     key: str | None = None
     message: str | None = None
     details: str | None = None
