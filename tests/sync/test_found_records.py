@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from io import BytesIO
+from typing import Any
 
 import pytest
 
@@ -46,6 +50,42 @@ def test_a_null_is_not_the_same_where_the_export_does_not_tell(header: str) -> N
         assert found.untold == ["metadata.b"]
         item = b'{"source_id":"c1","name":"Ann","metadata":{"a":"1","b":null}}'
         assert found.compare(["c1"], [item]) == ["different"]
+
+
+MEMBERS: dict[str, Any] = {
+    "n": 12.5,
+    "yes": True,
+    "s": 'a, "b"',
+    "none": None,
+    "l": ["x", 1],
+    "o": {"k": "v"},
+    "big": 12345678901234567890,
+}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_metadata_in_one_column_is_compared_member_by_member(whole: bool) -> None:
+    """As an export may have it that was asked for all metadata."""
+    members = [("metadata",)] if whole else [("metadata", name) for name in MEMBERS]
+    with FoundRecords("source_id", [("name",), *members]) as found:
+        assert found.ask_for_all_metadata() is not whole
+        text = io.StringIO()
+        rows = [("c1", "Ann", json.dumps(MEMBERS)), ("c2", "Bo", "{}"), ("c3", "Cy", ""), ("c4", "Di", "odd")]
+        csv.writer(text).writerows([("source_id", "name", "Metadata"), *rows])
+        found.read(BytesIO(text.getvalue().encode()))
+
+        def compared(record_id: str, name: str, **metadata: Any) -> Any:
+            item = json.dumps({"source_id": record_id, "name": name, "metadata": metadata}).encode()
+            (comparison,) = found.compare([record_id], [item])
+            return comparison if comparison == "same" else [one.field for one in found.differences(record_id, item)]
+
+        assert found.untold == []
+        assert compared("c1", "Ann", **MEMBERS) == "same"
+        for name, value in {"n": 12.51, "yes": False, "s": "a", "none": 1, "l": ["x"], "o": {}, "big": 1}.items():
+            assert compared("c1", "Ann", **MEMBERS | {name: value}) == [f"metadata.{name}"]
+        assert compared("c2", "Bo", none=None) == compared("c3", "Cy", none=None) == "same"
+        assert [compared(*of_record, n=1) for of_record in (("c2", "Bo"), ("c3", "Cy"))] == [["metadata.n"]] * 2
+        assert compared("c4", "Di", n=1) == ["metadata.n"], "whatever the column has"
 
 
 @pytest.mark.parametrize("header", ["source_id,name", "Source ID,Name", "SourceId,name", "Source-ID,NAME"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from airflow_provider_voucherify.models.exported_objects import letters_of
 
 Path = tuple[str, ...]
@@ -45,33 +47,53 @@ class ExportColumns:
     :param key: of the column that identifies a record; None if there is none.
     :param places: of each path, None where there is no column, or more than one.
     :param members: of metadata's columns by the member's name, where the whole object was asked for.
+    :param one: of the one column that has all metadata as JSON, where there is none for each member.
     """
 
     key: int | None
     places: tuple[int | None, ...]
     members: dict[str, int] = field(default_factory=dict)
+    one: int | None = None
 
     @classmethod
-    def of(cls, header: Sequence[str], key: str, paths: Sequence[Path]) -> ExportColumns:
+    def of(
+        cls, header: Sequence[str], key: str, paths: Sequence[Path], *, has_all_metadata: bool = False
+    ) -> ExportColumns:
         """
         Find the columns.
 
         :param header: the first line.
         :param key: ``source_id`` or ``code``.
-        :param paths: of the fields that were asked for.
+        :param paths: of the fields that are compared.
+        :param has_all_metadata: whether all of it was asked for.
         """
         names = [letters_of(name) for name in header]
         fields = [path for path in paths if path[0] != "metadata"]
         taken = {_place(names, letters_of(key)), *(_place(names, letters_of(exported_field(path))) for path in fields)}
         rest = ["" if place in taken else name for place, name in enumerate(header)]
-        members = {}
-        if METADATA in paths:
+        members, one = {}, None
+        if has_all_metadata and [letters_of(name) for name in rest if name] == ["metadata"]:
+            one = next(place for place, name in enumerate(rest) if name)
+        elif METADATA in paths:
             members = {_member(name): place for place, name in enumerate(rest) if name}
         places = (
             _place_of_member(path, rest) if path[0] == "metadata" else _place(names, letters_of(exported_field(path)))
             for path in paths
         )
-        return cls(_place(names, letters_of(key)), tuple(places), members)
+        return cls(_place(names, letters_of(key)), tuple(places), members, one)
+
+
+def members_of(cell: str) -> dict[str, str]:
+    """Return the members of all metadata in one cell, each as a cell of its own would have it; none without JSON."""
+    try:
+        members = msgspec.json.decode(cell or "{}", type=dict[str, msgspec.Raw])
+    except msgspec.MsgspecError:
+        return {}
+    texts = {name: bytes(raw).decode() for name, raw in members.items()}
+    return {
+        name: msgspec.json.decode(text) if text.startswith('"') else "" if text == "null" else text
+        for name, text in texts.items()
+    }
 
 
 def _place(names: Sequence[str], name: str) -> int | None:

@@ -19,6 +19,7 @@ from airflow_provider_voucherify.sync.comparison.export_columns import (
     Path,
     compared_paths,
     exported_field,
+    members_of,
 )
 from airflow_provider_voucherify.sync.comparison.values import is_same
 from airflow_provider_voucherify.sync.rows.exported_rows import ExportedRows
@@ -107,7 +108,8 @@ class FoundRecords:
         rows = ExportedRows(file, self.fields)
         if rows.header is None:
             return
-        columns = ExportColumns.of(rows.header, self._key, self._paths)
+        whole = self._asks_for_all_metadata or METADATA in self._paths
+        columns = ExportColumns.of(rows.header, self._key, self._paths, has_all_metadata=whole)
         if columns.key is None:
             raise VoucherifyExportError(f"the export has no column {self._key} among its {len(rows.header)} columns")
         self.untold = [
@@ -190,6 +192,8 @@ class FoundRecords:
     def _cells(self, columns: ExportColumns) -> Callable[[Sequence[str]], Sequence[Any]]:
         """Return what takes the compared cells out of a line."""
         places, members = columns.places, columns.members
+        if columns.one is not None:
+            return self._cells_of_one_column(places, columns.one)
         if len(places) > 1 and None not in places:
             return itemgetter(*places)
 
@@ -202,6 +206,26 @@ class FoundRecords:
                 else None
                 if self._is_untold(path)
                 else ""
+                for path, place in zip(self._paths, places, strict=True)
+            ]
+
+        return cells
+
+    def _cells_of_one_column(self, places: Sequence[int | None], one: int) -> Callable[[Sequence[str]], Sequence[Any]]:
+        """Return the same where one column has all metadata."""
+
+        def cells(line: Sequence[str]) -> Sequence[Any]:
+            members = members_of(line[one])
+            return [
+                (
+                    {name: text for name, text in members.items() if text}
+                    if path == METADATA
+                    else members.get(path[1], "")
+                )
+                if path[0] == "metadata"
+                else None
+                if place is None
+                else line[place]
                 for path, place in zip(self._paths, places, strict=True)
             ]
 
