@@ -66,6 +66,8 @@ _ID = (
     .with_variant(Unicode(MAX_ID), "mssql")  # more is too long for an index
 )
 _CONTENT = Text().with_variant(mysql.LONGTEXT(), "mysql").with_variant(Unicode(), "mssql")
+_ANY_TEXT = Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), "mysql").with_variant(Unicode(), "mssql")
+"""For a table that somebody else may have made, in MySQL of a character set that has not every character."""
 
 
 def _text(name: str, characters: int, *, nullable: bool = True) -> Column[Any]:
@@ -231,7 +233,7 @@ def prepare(database: Database, connection: Any, name: str, columns: Iterable[st
 
     :returns: the columns' names as a statement has them, quoted where they need it.
     """
-    table = _table(name, *(Column(column, _CONTENT) for column in columns), indexes={})
+    table = _table(name, *(Column(column, _ANY_TEXT) for column in columns), indexes={})
     quoted = [_quoted(database, column) for column in table.columns]
     if not database.exists(connection, name):
         _create(database, connection, table)
