@@ -33,8 +33,8 @@ class ExportJournal:
     The export of a task instance, in a store that all its tries share.
 
     It counts for the try that created it and for later tries that agree with it, as the entries of
-    ``sync.sending.journal`` do, and only while the same is asked for. An export whose creation was not answered is not
-    looked for: a second one costs a call and changes nothing.
+    ``sync.sending.journal`` do, and only while the same is asked for. When it was asked for is written down before the
+    call that creates it, so that a retry can look for an export whose creation was not answered.
 
     :param store: None keeps nothing between tries.
     :param attempt: the present try.
@@ -50,13 +50,16 @@ class ExportJournal:
 
     def find(self) -> Created | None:
         """Return the export that an earlier try has created, if this one is to go on with it."""
-        kept = self._store.get(KEY) if self._store is not None else None
-        if not isinstance(kept, Mapping) or any(kept.get(name) != value for name, value in self._same.items()):
-            return None
-        of_clear = ("max_tries",) if self._is(kept, "try_number") else ("max_tries", "retries", "clear_number")
-        if kept.get("export_id") is None or not self._is(kept, *of_clear):
-            return None
-        return Created(kept["export_id"], kept["created_at"], resumed=True)
+        kept = self._kept()
+        return None if kept.get("export_id") is None else Created(kept["export_id"], kept["created_at"], resumed=True)
+
+    def asked_at(self) -> float | None:
+        """Return when an earlier try has asked for an export and got no answer; None if none has."""
+        return self._kept().get("asked_at")
+
+    def ask(self, at: float) -> None:
+        """Write down that an export is about to be asked for."""
+        self._write(export_id=None, asked_at=at)
 
     def keep(self, created: Created) -> None:
         """Write down an export that has just been created."""
@@ -65,6 +68,14 @@ class ExportJournal:
     def forget(self) -> None:
         """Let the next try create another one."""
         self._write(export_id=None)
+
+    def _kept(self) -> Mapping[str, Any]:
+        """Return what an earlier try has written down, if it counts for this one."""
+        kept = self._store.get(KEY) if self._store is not None else None
+        if not isinstance(kept, Mapping) or any(kept.get(name) != value for name, value in self._same.items()):
+            return {}
+        of_clear = ("max_tries",) if self._is(kept, "try_number") else ("max_tries", "retries", "clear_number")
+        return kept if self._is(kept, *of_clear) else {}
 
     def _is(self, kept: Mapping[str, Any], *names: str) -> bool:
         return all(kept.get(name) == self._attempt[name] for name in names)

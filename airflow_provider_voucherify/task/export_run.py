@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from tempfile import TemporaryFile
@@ -30,9 +32,11 @@ from airflow_provider_voucherify.task.resumption import timeout
 from airflow_provider_voucherify.task.run import TaskRun
 
 if TYPE_CHECKING:
+    from airflow_provider_voucherify.client.calls import Call
     from airflow_provider_voucherify.client.http import VoucherifyClient
     from airflow_provider_voucherify.compat import Context
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+    from airflow_provider_voucherify.models.exports import Export
     from airflow_provider_voucherify.sync.results.export_summary import ExportSummary
 
 EXPORT_XCOM_KEY = "voucherify_export_id"
@@ -102,18 +106,48 @@ class ExportRun(TaskRun):
         """Return the export of an earlier try, or create one."""
         from airflow_provider_voucherify.client.exports import create_export
 
+        request = create_export(**request_of(self._task))
         journal = self._journal = self._journal_of(hook)
         if (found := journal.find()) is not None:
             self._log.info("An earlier try has created the export %s; this one goes on with it", found.export_id)
             return found
         if self._is_killed():
             raise VoucherifyTaskKilledError("before it created an export")
-        created_at = time.time()
-        export = hook.get_conn().send(create_export(**request_of(self._task)))
-        created = Created(export.id, created_at)
+        if (asked_at := journal.asked_at()) is not None and (
+            created := self._not_answered(hook, request, asked_at)
+        ) is not None:
+            self._log.info("An earlier try has asked for the export %s, and got no answer", created.export_id)
+        else:
+            created_at = math.floor(time.time() * 1000) / 1000  # as exact as Voucherify's times are
+            journal.ask(created_at)
+            created = Created(hook.get_conn().send(request).id, created_at)
+            self._log.info("Created the export %s of %s objects", created.export_id, self._task.exported_object)
         journal.keep(created)
-        self._log.info("Created the export %s of %s objects", export.id, self._task.exported_object)
         return created
+
+    def _not_answered(self, hook: VoucherifyHook, request: Call[Export], asked_at: float) -> Created | None:
+        """
+        Look for an export that was asked for and whose creation was not answered.
+
+        One of the same object and with exactly the same parameters that was created since then is as good, whoever has
+        made it. If Voucherify shows parameters otherwise than they were given, none is found.
+        """
+        from airflow_provider_voucherify.client.exports import list_exports
+        from airflow_provider_voucherify.models.times import epoch
+
+        body: Any = request.body
+        asked = json.loads(b"".join(body))
+        parameters = _comparable(asked.get("parameters"))
+        try:
+            newest = hook.get_conn().send(list_exports(order="-created_at")).exports
+        except VoucherifyError as error:
+            self._log.warning("Whether an earlier try has created an export cannot be found out: %s", error)
+            return None
+        for export in newest:
+            same = export.exported_object == asked["exported_object"] and _comparable(export.parameters) == parameters
+            if same and not export.has_failed and (epoch(export.created_at) or 0) >= asked_at:
+                return Created(export.id, asked_at, resumed=True)
+        return None
 
     def _announce(self, hook: VoucherifyHook, created: Created) -> None:
         """Put the links into XCom before waiting, so that a task that is killed has them."""
@@ -237,6 +271,12 @@ class ExportRun(TaskRun):
     def _check_alive(self) -> None:
         if self._is_killed():
             raise VoucherifyTaskKilledError("while it wrote the rows of its export")
+
+
+def _comparable(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return parameters of an export with the one that has a documented default, and without those that are null."""
+    given = {name: value for name, value in (parameters or {}).items() if value is not None}
+    return {**given, "filters": {"junction": "and", **given.get("filters", {})}}
 
 
 def _read(event: Mapping[str, Any] | None) -> tuple[str, str | None, Created, float]:

@@ -27,7 +27,7 @@ from pyarrow import parquet
 
 from airflow_provider_voucherify.exceptions import VoucherifyConfigurationError, VoucherifyError
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
+from airflow_provider_voucherify.local_voucherify import DropAfter, DropBefore, LocalVoucherify, Status
 from airflow_provider_voucherify.notifications.summary import VoucherifySummaryNotifier
 from airflow_provider_voucherify.operators.export import VoucherifyExportOperator
 from airflow_provider_voucherify.storage.exported_files import ExportedFile
@@ -566,6 +566,69 @@ def test_a_retry_goes_on_with_the_export_of_an_earlier_try(
     assert len(created(shop)) == 1
     assert run.xcom("sync")["resumed"] is True
     assert read(path) == [FIELDS, *VALUES]
+
+
+@needs_store
+def test_a_retry_goes_on_with_an_export_whose_creation_was_not_answered(shop: LocalVoucherify, tmp_path: Path) -> None:
+    path, filters = str(tmp_path / "file.csv"), {"result": {"conditions": {"$is": ["FAILURE"]}}}
+    export(path=path, filters=filters)
+    shop.misbehave(EXPORTS, DropAfter())
+
+    run = export(path=path, filters=filters, retries=1)
+
+    assert run.state == "success"
+    assert len(created(shop)) == 2
+    assert run.xcom("sync")["resumed"] is True
+    assert run.xcom("sync")["export_id"] == newest_export()
+    assert read(path)[1:] == VALUES[1:2]
+
+
+@needs_store
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"fields": FIELDS[:3]},
+        {"fields": FIELDS, "order": "-id"},
+        {"fields": FIELDS, "filters": {"result": {"conditions": {"$is": ["FAILURE"]}}}},
+    ],
+    ids=str,
+)
+def test_a_retry_takes_no_other_export_for_it(
+    shop: LocalVoucherify, tmp_path: Path, other: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was asked for has never arrived; before that, and since then, others have made exports of their own."""
+    path = str(tmp_path / "file.csv")
+    export(path=path)
+    shop.misbehave(EXPORTS, DropBefore())
+
+    def by_others(_: Any) -> None:
+        with VoucherifyHook() as hook:
+            hook.create_export("redemption", **other)
+            hook.create_export("customer", fields=["source_id"])
+
+    run = export(path=path, retries=1, on_retry_callback=by_others)
+
+    assert run.state == "success"
+    assert run.xcom("sync")["resumed"] is False
+    assert run.xcom("sync")["export_id"] == newest_export()
+    assert read(path) == [FIELDS, *VALUES]
+
+
+@needs_store
+def test_without_the_list_of_exports_a_retry_makes_another_one(shop: LocalVoucherify, tmp_path: Path) -> None:
+    shop.misbehave(EXPORTS, DropAfter())
+    shop.misbehave(EXPORTS, Status(404))
+
+    run = export(path=str(tmp_path / "file.csv"), retries=1)
+
+    assert run.state == "success"
+    assert len(created(shop)) == 2
+
+
+def newest_export() -> str:
+    with VoucherifyHook() as hook:
+        export_id: str = hook.list_exports(order="-created_at").exports[0].id
+        return export_id
 
 
 @needs_store
