@@ -26,6 +26,8 @@ ExportStatus = Literal["SCHEDULED", "IN_PROGRESS", "DONE", "ERROR"]
 _SCHEDULED_FOR = 0.25
 """Part of an export's time in which it is scheduled."""
 
+_MAX_TOKENS = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class ExportScript:
@@ -96,6 +98,8 @@ class Exports:
         self._exports: dict[str, Export] = {}
         self._scripts: deque[ExportScript] = deque()
         self._secret = secrets.token_bytes(32)
+        self.tokens: deque[str] = deque(maxlen=_MAX_TOKENS)
+        """Those that were given out last."""
         self.url = ""
         """The URL that ids of exports are appended to for their files."""
 
@@ -147,7 +151,8 @@ class Exports:
 
     def _url_of(self, export: Export, now: float) -> str:
         ends = math.ceil((now + self._options.export_file_seconds) * 1000)
-        return f"{self.url}{export.id}?token={self._token(export.id, ends)}"
+        self.tokens.append(token := self._token(export.id, ends))
+        return f"{self.url}{export.id}?token={token}"
 
     def _token(self, export_id: str, ends: int) -> str:
         """Return the token of a file until a time, in milliseconds since the epoch."""

@@ -131,6 +131,11 @@ class LocalVoucherify:
         return self._project.tokens.values()
 
     @property
+    def export_tokens(self) -> list[str]:
+        """The tokens in the addresses of exports' files that were given out last, for the same tests."""
+        return list(self._project.exports.tokens)
+
+    @property
     def received(self) -> list[Received]:
         """The requests, oldest first, including those that were refused or dropped."""
         return self._requests.all()

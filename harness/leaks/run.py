@@ -1,9 +1,10 @@
 """
 ``python -m harness.leaks.run``: run whole syncs on a real Airflow, then search everything that they left for secrets.
 
-Secrets are the secret keys, the OAuth tokens and the tokens in the URLs of reports, each as it is, URL-quoted, in
-base64 (also of ``id:key``), in JSON or HTML, and in hex. Prints a table of places and secrets and exits with 1 where
-one was found. The one place that may have a secret is the connection itself: in the database it must be encrypted.
+Secrets are the secret keys, the OAuth tokens and the tokens in the URLs of reports and exports, each as it is,
+URL-quoted, in base64 (also of ``id:key``), in JSON or HTML, and in hex. Prints a table of places and secrets and
+exits with 1 where one was found. The one place that may have a secret is the connection itself: in the database it
+must be encrypted.
 
 ``--leak`` adds a task that leaks on purpose, and exits with 0 only where the search finds it.
 """
@@ -39,7 +40,7 @@ from harness.leaks.search import found_in, texts_of, unzipped
 
 APP_ID = "app-id-of-the-search"
 RUN = "run"
-SECONDS_FOR_ALL = 300
+SECONDS_FOR_ALL = 600
 OWN_TABLES = {
     "xcom": "XCom",
     "rendered_task_instance_fields": "rendered fields",
@@ -49,9 +50,13 @@ OWN_TABLES = {
     "connection": "connections",
     "log": "audit log",
 }
-FAILING = {"quoted_by_a_gateway_keys", "quoted_by_a_gateway_oauth", "crash_dump"} | {
-    f"too_many_failures_{auth}" for auth in ("keys", "oauth")
+FAILING = {"crash_dump"} | {
+    f"{task_id}_{auth}"
+    for task_id in ("quoted_by_a_gateway", "too_many_failures", "export_bad")
+    for auth in ("keys", "oauth")
 }
+PLANTED = {"secret key": {"logs of tasks", "database: XCom"}, "export token": {"logs of tasks", "database: XCom"}}
+"""Where each kind of secret is found if tasks leak on purpose."""
 
 
 @dataclass
@@ -66,6 +71,10 @@ class Search:
         """Search a text that belongs to a place."""
         self.size[place] = self.size.get(place, 0) + len(text)
         self.found.setdefault(place, set()).update(found_in(text, self.secrets, APP_ID))
+
+    def places_of(self, kind: str) -> set[str]:
+        """Return where a secret of a kind was found."""
+        return {place for place, found in self.found.items() if any(name.startswith(kind) for name, _ in found)}
 
     def table(self) -> str:
         """Return the table of places and secrets."""
@@ -94,9 +103,11 @@ def main() -> int:
         print(f"WRONG: {complaint}", file=sys.stderr)
     found = {place for place, what in search.found.items() if what}
     if arguments.leak:
-        needed = {"logs of tasks", "database: XCom"}
-        print(f"\nPlanted in {', '.join(sorted(needed))}; found in {', '.join(sorted(found)) or 'no place'}.")
-        return 0 if needed <= found and not complaints else 1
+        missed = {kind: needed - search.places_of(kind) for kind, needed in PLANTED.items()}
+        for kind, needed in PLANTED.items():
+            found_in_places = ", ".join(sorted(search.places_of(kind))) or "no place"
+            print(f"\n{kind}: planted in {', '.join(sorted(needed))}; found in {found_in_places}.")
+        return 1 if any(missed.values()) or complaints else 0
     return 1 if found or complaints else 0
 
 
@@ -114,11 +125,13 @@ def _run(folder: Path, *, leak: bool) -> tuple[Search, list[str]]:
         answer = {"access_token": bad_token, "expires_in": 900, "token_type": "Bearer", "scope": "api"}
         bad_oauth.misbehave("token", Status(200, answer), times=None)
         for server, token in ((bad_keys, ""), (bad_oauth, bad_token)):
-            for where in ("submit", "list"):
+            for where in ("submit", "list", "/v1/exports"):
                 server.misbehave(where, Status(403, _page(bad_key, token)), times=None)
-        good.misbehave("report", Status(503, _page(good_key, "")))
+        for where in ("report", "export"):
+            good.misbehave(where, Status(503, _page(good_key, "")))
         environment = {
             "AIRFLOW__CORE__FERNET_KEY": fernet_key.decode(),
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
             "AIRFLOW__METRICS__STATSD_ON": "True",
             "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
             "AIRFLOW__METRICS__STATSD_PORT": str(metrics_port),
@@ -182,6 +195,7 @@ def _secrets(good: LocalVoucherify, good_key: str, bad_key: str, bad_token: str)
         for action_id in good.actions:
             reports += (client.get_async_action(action_id).result or {}).get("reports", [])
     listed = {"secret key": [good_key, bad_key], "OAuth token": tokens}
+    listed["export token"] = good.export_tokens
     listed["report token"] = [url.partition("token=")[2] for url in reports]
     assert all(listed.values()), listed.keys()
     return {f"{kind} {number}": secret for kind, some in listed.items() for number, secret in enumerate(some)}
@@ -196,7 +210,11 @@ def _add_connections(cluster: Cluster, servers: Mapping[str, LocalVoucherify]) -
             "login": APP_ID,
             "password": server.options.secret_key,
             "extra": json.dumps(
-                {"auth_method": "oauth" if conn_id.endswith("oauth") else "api_keys", "poll_interval": 2}
+                {
+                    "auth_method": "oauth" if conn_id.endswith("oauth") else "api_keys",
+                    "scope": "customers async-actions exports",
+                    "poll_interval": 2,
+                }
             ),
         }
         for conn_id, server in servers.items()

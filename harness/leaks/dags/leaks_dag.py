@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import base64
 import os
+import time
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, task
 
+from airflow_provider_voucherify.client.exports import export_file
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkUpdateOperator
+from airflow_provider_voucherify.operators.export import VoucherifyExportOperator
+from airflow_provider_voucherify.operators.reconcile import VoucherifyReconcileOperator
 from airflow_provider_voucherify.sensors.async_action import VoucherifyAsyncActionSensor
 from airflow_provider_voucherify.task.completion import Completion
 
 Completion.worker_seconds = 0.0
 REPORTS = os.environ.get("LEAKS_REPORTS", "")
 RECORDS = [{"source_id": "c1", "name": "Ann"}, {"source_id": "c2", "birthdate": "soon"}]
+
+
+EXPORT: dict[str, Any] = {"exported_object": "customer", "fields": ["source_id", "name"]}
 
 
 def sync(task_id: str, conn_id: str, **kwargs: Any) -> VoucherifyBulkUpdateOperator:
@@ -26,7 +33,16 @@ def sync(task_id: str, conn_id: str, **kwargs: Any) -> VoucherifyBulkUpdateOpera
     )
 
 
-with DAG("leaks", schedule=None, default_args={"retries": 1, "retry_delay": timedelta(seconds=1)}):
+def exported(hook: VoucherifyHook) -> Any:
+    """Return an export that has a file."""
+    export = hook.create_export(**EXPORT)
+    while not export.is_finished:
+        time.sleep(0.5)
+        export = hook.get_export(export.id)
+    return export
+
+
+with DAG("leaks", schedule=None, default_args={"retries": 1, "retry_delay": timedelta(seconds=1)}, max_active_tasks=4):
     for auth in ("keys", "oauth"):
         deferred = {"deferrable": True, "poll_interval": 2, "fail_if": {"failed": 5}}
         sync(f"deferred_{auth}", f"good_{auth}", report_path=f"{REPORTS}/{auth}", **deferred)
@@ -40,6 +56,24 @@ with DAG("leaks", schedule=None, default_args={"retries": 1, "retry_delay": time
             fail_if={"failed": 5},
             deferrable=True,
         )
+        for name in ("good", "bad"):
+            VoucherifyExportOperator(
+                task_id=f"export_{name}_{auth}",
+                path=f"{REPORTS}/{name}_{auth}.csv",
+                voucherify_conn_id=f"{name}_{auth}",
+                deferrable=True,
+                poll_interval=2,
+                **EXPORT,
+            )
+    sync("verified", "good_keys", read_back={"verify": "all"}, fail_if={"failed": 5, "differing": 5})
+    VoucherifyReconcileOperator(
+        task_id="reconcile",
+        resource="customers",
+        records=RECORDS,
+        voucherify_conn_id="good_oauth",
+        report_path=f"{REPORTS}/drift",
+        fail_if={"failed": 5},
+    )
 
     @task
     def connection_tests() -> list[Any]:
@@ -54,8 +88,10 @@ with DAG("leaks", schedule=None, default_args={"retries": 1, "retry_delay": time
         with VoucherifyHook("good_oauth") as hook:
             client = hook.get_conn()
             client.list_async_actions()
-            print(client, vars(client), repr(client.settings), client.settings.model_dump())
-            raise RuntimeError(f"{vars(hook)} {vars(client._protocol)}")
+            export = exported(hook)
+            file = client.send(export_file(export.id))
+            print(client, vars(client), repr(client.settings), client.settings.model_dump(), export, repr(file), file)
+            raise RuntimeError(f"{vars(hook)} {vars(client._protocol)} {vars(export)} {vars(file)}")
 
     @task
     def plant() -> str:
@@ -64,7 +100,17 @@ with DAG("leaks", schedule=None, default_args={"retries": 1, "retry_delay": time
         print("planted", pair)
         return pair
 
+    @task
+    def plant_export() -> str:
+        """Show the address of an export's file."""
+        with VoucherifyHook("good_keys") as hook:
+            url = hook.get_conn().send(export_file(exported(hook).id)).url
+        assert url is not None
+        print("planted", url.get_secret_value())
+        return url.get_secret_value()
+
     connection_tests()
     crash_dump()
     if "LEAKS_PLANT" in os.environ:
         plant()
+        plant_export()
