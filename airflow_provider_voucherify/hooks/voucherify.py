@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_voucherify.compat import (
@@ -66,12 +67,11 @@ class VoucherifyHook(ApiMethods, BaseHook):
         return self._client
 
     async def get_async_conn(self) -> AsyncVoucherifyClient:
-        """Open a new asynchronous client, for a trigger; its connection lookup does not block the event loop."""
-        from airflow_provider_voucherify.client.http import AsyncVoucherifyClient
+        """Open a new asynchronous client, for a trigger; neither the lookup nor the imports block the event loop."""
         from airflow_provider_voucherify.client.redaction import without_locals
 
         with without_locals():
-            return AsyncVoucherifyClient(await _async_settings(self.voucherify_conn_id), retry=self._retry)
+            return await _async_client(self.voucherify_conn_id, self._retry)
 
     def download_report(self, url: str, file: BinaryIO) -> int:
         """
@@ -163,9 +163,15 @@ def stored_settings(voucherify_conn_id: str) -> ConnectionSettings:
         return _settings(connection)
 
 
-async def _async_settings(conn_id: str) -> ConnectionSettings:
+async def _async_client(conn_id: str, retry: RetryPolicy | None) -> AsyncVoucherifyClient:
     connection = await get_async_connection(conn_id)
-    return _settings(connection, await get_async_extra_dejson(connection))
+    return await asyncio.to_thread(_client_of, connection, await get_async_extra_dejson(connection), retry)
+
+
+def _client_of(connection: Connection, extra: dict[str, Any], retry: RetryPolicy | None) -> AsyncVoucherifyClient:
+    from airflow_provider_voucherify.client.http import AsyncVoucherifyClient
+
+    return AsyncVoucherifyClient(_settings(connection, extra), retry=retry)
 
 
 def _settings(connection: Connection, extra: dict[str, Any] | None = None) -> ConnectionSettings:

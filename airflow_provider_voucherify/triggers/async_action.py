@@ -5,33 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-import weakref
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_voucherify.models.errors import VoucherifyError
 from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL, MAX_FAILED_POLLS, pause
+from airflow_provider_voucherify.triggers.shared_poller import OPENING_SECONDS, Kind, SharedPoller, shared_poller
 
 if TYPE_CHECKING:
-    from airflow_provider_voucherify.client.http import AsyncVoucherifyClient
     from airflow_provider_voucherify.sync.waiting.waits import End, Wait
-    from airflow_provider_voucherify.triggers.poller import Poller, Watch
-
-Kind = Literal["async actions", "exports"]
-"""What is waited for: each kind has a poller of its own."""
 
 EVENT_VERSION = 2
 """Version 1 had no ``async_action_ids``: they were in its ``state``."""
 
-OPENING_SECONDS = 30.0
-"""Longest time for one attempt to open a connection: a secrets backend that hangs must not block a trigger forever."""
-
 MIN_OPENING_SECONDS = 10.0
-"""The same for a trigger whose end time is near or past, such as one that has been restarted."""
+"""The same as ``OPENING_SECONDS`` for a trigger whose end time is near or past, such as one that has been restarted."""
 
 MAX_STORED_BYTES = 48_000
 """
@@ -161,12 +151,14 @@ async def end_of(wait: Wait, voucherify_conn_id: str, log: Any, kind: Kind = "as
     """Wait through the poller that all triggers of a connection share, and return how the wait has ended."""
     from airflow_provider_voucherify.sync.waiting.waits import End
 
-    async with AsyncExitStack() as stack:
-        opened = await _open(stack, wait, voucherify_conn_id, log, kind)
-        return opened if isinstance(opened, End) else await opened.wait_for(wait, log)
+    opened = await _open(wait, voucherify_conn_id, log, kind)
+    if isinstance(opened, End):
+        return opened
+    async with opened as poller:
+        return await poller.wait_for(wait, log)
 
 
-async def _open(stack: AsyncExitStack, wait: Wait, conn_id: str, log: Any, kind: Kind) -> Poller | End:
+async def _open(wait: Wait, conn_id: str, log: Any, kind: Kind) -> SharedPoller | End:
     """
     Return the connection's poller, or how the wait ends because there is none.
 
@@ -178,7 +170,7 @@ async def _open(stack: AsyncExitStack, wait: Wait, conn_id: str, log: Any, kind:
     while True:
         try:
             timeout = max(MIN_OPENING_SECONDS, min(OPENING_SECONDS, wait.end_time - time.time()))
-            return await stack.enter_async_context(shared_poller(conn_id, timeout, kind))
+            return await shared_poller(conn_id, timeout, kind)
         except Exception as error:
             failures += 1
             reason = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
@@ -189,112 +181,3 @@ async def _open(stack: AsyncExitStack, wait: Wait, conn_id: str, log: Any, kind:
                 return End("unreachable", why)
         await asyncio.to_thread(log.warning, "Poll %d of %d failed: %s", failures, wait.max_failures, why)
         await asyncio.sleep(max(0.0, next_at - time.time()))
-
-
-@dataclass(eq=False)
-class _Shared:
-    """A connection's client and poller, and the number of triggers that use them."""
-
-    client: AsyncVoucherifyClient
-    poller: Poller
-    users: int = 0
-
-
-@dataclass(eq=False)
-class _Opening:
-    """An attempt to open a connection, and the number of triggers that wait for it."""
-
-    task: asyncio.Task[None]
-    waiting: int = 0
-
-
-@dataclass
-class _Loop:
-    """What the triggers of one event loop share, by connection id and what they wait for."""
-
-    opening: dict[tuple[str, Kind], _Opening] = field(default_factory=dict)
-    shared: dict[tuple[str, Kind], _Shared] = field(default_factory=dict)
-
-    async def wait_for(self, place: tuple[str, Kind], seconds: float) -> _Shared:
-        """
-        Return what a connection's triggers share.
-
-        Only one attempt at a time opens a connection, and it continues after those waiting for it have given up: a
-        thread that hangs in a secrets backend cannot be stopped, and a second one would hang beside it.
-        """
-        try:
-            async with asyncio.timeout(seconds) as limit:
-                while place not in self.shared:
-                    if place not in self.opening:
-                        self.opening[place] = _Opening(asyncio.create_task(self._open(place)))
-                        self.opening[place].task.add_done_callback(lambda task: task.cancelled() or task.exception())
-                    opening = self.opening[place]
-                    opening.waiting += 1
-                    try:
-                        await asyncio.wait([opening.task])
-                    finally:
-                        opening.waiting -= 1
-                    opening.task.result()
-        except TimeoutError:
-            if limit.expired():
-                raise TimeoutError(f"looking it up took more than {seconds:.0f} s") from None
-            raise
-        return self.shared[place]
-
-    async def _open(self, place: tuple[str, Kind]) -> None:
-        """Open a connection; close it again if no trigger waits for it by then."""
-        from asgiref.sync import ThreadSensitiveContext
-
-        from airflow_provider_voucherify.client.retry import RetryPolicy
-        from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-        from airflow_provider_voucherify.triggers.poller import Poller
-
-        try:
-            hook = VoucherifyHook(place[0], retry=RetryPolicy(attempts=2, max_rate_limit_wait=600))
-            async with ThreadSensitiveContext():  # its own thread, not the one that all others share
-                client = await hook.get_async_conn()
-            if self.opening[place].waiting:
-                self.shared[place] = _Shared(client, Poller(client, _watch_of(place[1])))
-            else:
-                await client.aclose()
-        finally:
-            del self.opening[place]
-
-
-def _watch_of(kind: Kind) -> Watch:
-    from airflow_provider_voucherify.sync.waiting.export_watch import ExportWatch
-    from airflow_provider_voucherify.sync.waiting.queue_watch import QueueWatch
-
-    return ExportWatch() if kind == "exports" else QueueWatch()
-
-
-_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = weakref.WeakKeyDictionary()
-
-
-@asynccontextmanager
-async def shared_poller(
-    voucherify_conn_id: str, seconds: float = OPENING_SECONDS, kind: Kind = "async actions"
-) -> AsyncIterator[Poller]:
-    """
-    Yield the poller that all triggers of a connection and a kind in this event loop share; the last one to leave closes
-    it.
-
-    A client for each trigger would cost 0.9 MB, block the loop for 20 ms, and send as many GETs as there are triggers.
-    After polling has failed for all of them the next trigger gets a new poller: the connection may have been changed.
-
-    :param seconds: how long opening the connection may take.
-    :param kind: what is waited for.
-    :raises TimeoutError: it took longer.
-    """
-    here, place = _loops.setdefault(asyncio.get_running_loop(), _Loop()), (voucherify_conn_id, kind)
-    shared = await here.wait_for(place, seconds)
-    shared.users += 1
-    try:
-        yield shared.poller
-    finally:
-        shared.users -= 1
-        if (not shared.users or shared.poller.gave_up) and here.shared.get(place) is shared:
-            del here.shared[place]
-        if not shared.users:
-            await shared.poller.aclose()
-            await shared.client.aclose()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_voucherify.models.errors import VoucherifyError
 from airflow_provider_voucherify.sync.waiting.waits import End, Wait
+from airflow_provider_voucherify.triggers.turns import in_turns
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.calls import Call
@@ -21,9 +22,6 @@ LAST_POLL_SECONDS = 30.0
 
 QUIET_SECONDS = 300.0
 """How often a trigger without news logs that it is still waiting."""
-
-WOKEN_AT_ONCE = 20
-"""Triggers woken in one turn of the event loop: if hundreds end together, each takes half a millisecond."""
 
 
 class Log(Protocol):
@@ -89,7 +87,7 @@ class Poller:
     def __init__(self, client: AsyncVoucherifyClient, watch: Watch) -> None:
         self._client = client
         self._watch = watch
-        self._news: dict[Wait, asyncio.Event] = {}
+        self._news: dict[Wait, asyncio.Future[None]] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -104,7 +102,7 @@ class Poller:
 
         :param log: gets a line for each poll that concerns the wait, and every few minutes if none does.
         """
-        news = self._news[wait] = asyncio.Event()
+        news = self._news[wait] = asyncio.get_running_loop().create_future()
         self._watch.add(wait, time.time())
         self._changed.set()
         if self._task is None or self._task.done():
@@ -118,11 +116,11 @@ class Poller:
                     return End("timeout", f"{self._watch.what} {wait.key} was not finished in time")
                 try:
                     async with asyncio.timeout(min(seconds_left, QUIET_SECONDS)):
-                        await news.wait()
+                        await news
                 except TimeoutError:
                     pass
-                news.clear()
                 if wait.end is None:
+                    news = self._news[wait] = asyncio.get_running_loop().create_future()
                     if self._task.done():
                         self._task.result()  # a bug must not pass for an action that takes long
                     await self._log_progress(wait, log)
@@ -140,7 +138,8 @@ class Poller:
 
     def _wake_all(self, _: asyncio.Task[None]) -> None:
         for news in self._news.values():
-            news.set()
+            if not news.done():
+                news.set_result(None)
 
     async def _poll_while_awaited(self) -> None:
         while (poll := self._watch.next_poll(time.time())) is not None:
@@ -162,11 +161,7 @@ class Poller:
             news = self._watch.note_error(poll, error, asked_at, time.time())
         else:
             news = self._watch.note_answer(poll, answer, asked_at, time.time())
-        for number, wait in enumerate(news, start=1):
-            if wait in self._news:
-                self._news[wait].set()
-            if number % WOKEN_AT_ONCE == 0:
-                await asyncio.sleep(0)
+        await in_turns(self._news[wait] for wait in news if wait in self._news)
 
     async def _log_progress(self, wait: Wait, log: Log) -> None:
         if (rate_limit := self._watch.rate_limit) is not None:

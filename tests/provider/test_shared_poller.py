@@ -15,12 +15,14 @@ import pytest
 from asgiref.sync import sync_to_async
 from connections import APP_ID, SECRET_KEY, connect
 
+from airflow_provider_voucherify.client.http import AsyncVoucherifyClient
 from airflow_provider_voucherify.compat import BaseHook
 from airflow_provider_voucherify.hooks import voucherify as hooks
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
 from airflow_provider_voucherify.local_voucherify import Action, Delay, LocalVoucherify, Status
 from airflow_provider_voucherify.triggers import async_action
-from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncActionTrigger, shared_poller
+from airflow_provider_voucherify.triggers.async_action import VoucherifyAsyncActionTrigger
+from airflow_provider_voucherify.triggers.shared_poller import shared_poller
 
 
 def submit(times: int) -> list[str]:
@@ -50,6 +52,7 @@ def run(main: Coroutine[Any, Any, Any]) -> Any:
 
     async def alone() -> Any:
         result = await main
+        await asyncio.sleep(0)  # who has just let somebody in leaves in its next turn
         assert asyncio.all_tasks() == {asyncio.current_task()}
         return result
 
@@ -76,9 +79,10 @@ def in_order_of(voucherify: LocalVoucherify, order: Sequence[int], seconds_each:
 
 def test_triggers_of_one_connection_share_a_poller(voucherify: LocalVoucherify) -> None:
     async def pollers() -> tuple[bool, bool]:
-        async with shared_poller("voucherify_default") as one, shared_poller("voucherify_default") as two:
+        async with await shared_poller("voucherify_default") as one, await shared_poller("voucherify_default") as two:
             same = one is two
-        async with shared_poller("voucherify_default") as three:
+        await asyncio.sleep(0)
+        async with await shared_poller("voucherify_default") as three:
             return same, three is not one
 
     assert run(pollers()) == (True, True)
@@ -86,6 +90,63 @@ def test_triggers_of_one_connection_share_a_poller(voucherify: LocalVoucherify) 
 
 def test_each_is_told_of_its_own_action(voucherify: LocalVoucherify) -> None:
     assert run(statuses([trigger(action_id) for action_id in submit(20)])) == ["finished"] * 20
+
+
+def test_those_that_wait_for_a_connection_are_let_in_some_at_a_time(
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And those that end together leave some at a time: hundreds in one turn would block the event loop."""
+    released = asyncio.Event()
+
+    async def from_a_backend(conn_id: str) -> Any:
+        await released.wait()
+        return await sync_to_async(BaseHook.get_connection)(conn_id)
+
+    monkeypatch.setattr(hooks, "get_async_connection", from_a_backend)
+    inside = 0
+
+    async def enter() -> None:
+        nonlocal inside
+        async with await shared_poller("voucherify_default"):
+            inside += 1
+            await asyncio.sleep(1)
+
+    async def most_in_a_turn() -> int:
+        waiting = [asyncio.create_task(enter()) for _ in range(200)]
+        await asyncio.sleep(0.1)
+        released.set()
+        most = before = 0
+        while inside < len(waiting):
+            await asyncio.sleep(0)
+            most, before = max(most, inside - before), inside
+        await asyncio.wait(waiting)
+        return most
+
+    assert run(most_in_a_turn()) <= 20
+
+
+def test_a_connection_that_nobody_waits_for_any_more_is_closed(
+    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[AsyncVoucherifyClient] = []
+    aclose = AsyncVoucherifyClient.aclose
+
+    async def close_and_tell(client: AsyncVoucherifyClient) -> None:
+        await aclose(client)
+        closed.append(client)
+
+    monkeypatch.setattr(AsyncVoucherifyClient, "aclose", close_and_tell)
+
+    async def give_up() -> None:
+        waiting = [asyncio.create_task(event(trigger("aa_0"))) for _ in range(3)]
+        await asyncio.sleep(0)
+        for one in waiting:
+            one.cancel()
+        await asyncio.wait(waiting)
+        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+
+    run(give_up())
+    assert len(closed) == 1
 
 
 def test_waiting_triggers_do_not_multiply_the_polls(voucherify: LocalVoucherify) -> None:
@@ -255,7 +316,7 @@ def test_a_secrets_backend_s_own_timeout_is_told_as_such(
         raise TimeoutError("the vault did not answer in 2 s")
 
     async def open_it() -> None:
-        async with shared_poller("voucherify_default"):
+        async with await shared_poller("voucherify_default"):
             pass
 
     monkeypatch.setattr(hooks, "get_async_connection", from_a_backend)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +22,7 @@ from airflow_provider_voucherify.models.errors import (
 )
 from airflow_provider_voucherify.sync.waiting.poll import Poll
 from airflow_provider_voucherify.sync.waiting.queue_watch import QueueWatch
-from airflow_provider_voucherify.sync.waiting.waits import Wait
+from airflow_provider_voucherify.sync.waiting.waits import Wait, Waits
 
 NEVER = float("inf")
 
@@ -362,6 +363,21 @@ def test_a_thousand_waits_that_end_together_cost_a_few_polls() -> None:
     assert queue.status_of(waits) == ["timeout"] * 1_000
     assert max(queue.ended_at.values()) == pytest.approx(20.0)
     assert len(queue.polls) <= 30
+
+
+def test_the_next_poll_is_found_without_going_through_all_waits() -> None:
+    """It is asked for after each wait that comes or goes: going through all would cost the square of their number."""
+    watch, waits = QueueWatch(), [Wait([f"aa_{number}"], EPOCH + number, EPOCH + 1e6 + number) for number in range(500)]
+    for wait in waits:
+        watch.add(wait, EPOCH + 1_000)
+
+    with patch.object(Waits, "__iter__", side_effect=AssertionError("goes through all waits")):
+        polls = [watch.next_poll(EPOCH)]
+        for wait in waits[:-1]:
+            watch.remove(wait)
+            polls.append(watch.next_poll(EPOCH))
+
+    assert [poll.at for poll in polls if poll is not None] == [EPOCH + 1 + number for number in range(500)]
 
 
 def test_an_action_that_has_finished_counts_as_finished_however_late_it_is() -> None:

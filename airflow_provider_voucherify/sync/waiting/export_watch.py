@@ -84,7 +84,7 @@ class ExportWatch:
     def remove(self, wait: Wait) -> None:
         """Stop polling for a wait, whether it has ended or not."""
         self._waits.pop(wait, None)
-        if not any(other.key == wait.key for other in self._waits):
+        if wait.key in self._not_listed and not any(other.key == wait.key for other in self._waits):
             self._not_listed.discard(wait.key)
 
     def progress_of(self, wait: Wait) -> str:
@@ -99,7 +99,8 @@ class ExportWatch:
         if (at := min(times.values())) > now:
             return ExportPoll(at)
         due = [wait for wait, time in times.items() if time <= now]
-        if len(self._listed()) > 1 and any(wait in self._listed() for wait in due):
+        listed = set(self._listed())
+        if len(listed) > 1 and not listed.isdisjoint(due):
             return ExportPoll(now)
         return ExportPoll(now, due[0].key)
 

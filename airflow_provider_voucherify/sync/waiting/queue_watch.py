@@ -115,7 +115,7 @@ class QueueWatch:
         if now < self._polled_at:  # the clock was set back
             self._polled_at, self._retry_at = now, _NEVER
             self._head.clock_was_set(now)
-        at = min(max(self._due(now), self._retry_at), min(wait.end_time for wait in self.waits))
+        at = min(max(self._due(now), self._retry_at), self.waits.end_time)
         if at > now:
             return Poll(at)
         action_id = self._choose(now)
@@ -133,7 +133,7 @@ class QueueWatch:
             due = self._polled_at + pauses.within(self._list_pace.pause, interval)
         else:
             due = self._polled_at + pauses.within(interval / len(self.waits), interval)
-        return max(due, min(wait.not_before for wait in self.waits))
+        return max(due, self.waits.not_before)
 
     @property
     def _goes_on(self) -> bool:

@@ -88,11 +88,33 @@ class Awaited:
     failures: int = 0
 
 
+class _Least:
+    """The smallest of some numbers, kept in order: there may be ten thousand, and it is asked for after each change."""
+
+    def __init__(self) -> None:
+        self._numbers: list[float] = []
+
+    @property
+    def number(self) -> float:
+        return self._numbers[0]
+
+    def add(self, number: float) -> None:
+        bisect.insort(self._numbers, number)
+
+    def remove(self, number: float) -> None:
+        del self._numbers[bisect.bisect_left(self._numbers, number)]
+
+
 class Waits:
-    """All waits that have not ended. Iterates over them, oldest submission first."""
+    """
+    All waits that have not ended. Iterates over them, oldest submission first.
+
+    Their times and poll intervals must not change while they are here.
+    """
 
     def __init__(self) -> None:
         self._waits: list[Wait] = []
+        self._end_times, self._not_before, self._poll_intervals = _Least(), _Least(), _Least()
         self.awaited: dict[str, Awaited] = {}
         """By id, every action that one of the waits is for."""
 
@@ -110,11 +132,24 @@ class Waits:
     @property
     def poll_interval(self) -> float:
         """The smallest poll interval of all waits."""
-        return min(wait.poll_interval for wait in self._waits)
+        return self._poll_intervals.number
+
+    @property
+    def end_time(self) -> float:
+        """The earliest end time of all waits."""
+        return self._end_times.number
+
+    @property
+    def not_before(self) -> float:
+        """The earliest time at which polling is useful for one of them."""
+        return self._not_before.number
 
     def add(self, wait: Wait) -> None:
         """Add a wait."""
         bisect.insort(self._waits, wait, key=lambda other: other.submitted_at)
+        self._end_times.add(wait.end_time)
+        self._not_before.add(wait.not_before)
+        self._poll_intervals.add(wait.poll_interval)
         for action_id in wait.unfinished:
             self.awaited.setdefault(action_id, Awaited()).waits.append(wait)
 
@@ -123,6 +158,9 @@ class Waits:
         index = self._index(wait)
         if index is not None:
             del self._waits[index]
+            self._end_times.remove(wait.end_time)
+            self._not_before.remove(wait.not_before)
+            self._poll_intervals.remove(wait.poll_interval)
             for action_id in tuple(wait.unfinished):
                 self.forget(wait, action_id)
 
