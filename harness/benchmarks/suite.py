@@ -216,10 +216,14 @@ class Suite:
         return list(measured)
 
     def triggers(self) -> dict[str, Figures]:
-        """Watch many triggers, and coroutines with a client each."""
+        """Watch many triggers, and coroutines with a client each; then let many start and end at once."""
+        still = "36000"
         return {
             "ours": self._triggers("ours", self.sizes.triggers),
             "client_each": self._triggers("client_each", self.sizes.naive_triggers),
+            "one": self._triggers("ours", 1, still),
+            "ten_thousand": self._triggers("ours", 10_000, still),
+            "rush": self._rush(2_000, 400),
         }
 
     def imports(self) -> dict[str, list[Figures]]:
@@ -283,9 +287,14 @@ class Suite:
         }.get(kind, str(self.folder / f"customers-{rows}.{kind}"))
         return asdict(Source(kind, where, rows))
 
-    def _triggers(self, kind: str, triggers: int) -> Figures:
+    def _rush(self, triggers: int, late: int) -> Figures:
+        self._say(f"rush {triggers:,}")
+        with process.serving("harness.benchmarks.server", "--queue", f"{triggers}:36000") as url:
+            return process.measured("rush", {"url": url, "triggers": triggers, "late": late, "seconds": 8})
+
+    def _triggers(self, kind: str, triggers: int, seconds_each: str = "10") -> Figures:
         self._say(f"triggers {kind} {triggers:,}")
-        with process.serving("harness.benchmarks.server", "--queue", f"{triggers}:10") as url:
+        with process.serving("harness.benchmarks.server", "--queue", f"{triggers}:{seconds_each}") as url:
             job = {"kind": kind, "url": url, "triggers": triggers, "seconds": self.sizes.trigger_seconds}
             return process.measured("triggers", job)
 

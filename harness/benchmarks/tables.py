@@ -291,7 +291,12 @@ def triggers(measured: Mapping[str, Figures], *, quick: bool) -> Judged:
     """Compare what waiting triggers cost the triggerer."""
     judged = Judged()
     lines = [["", "triggers", "peak MB above the process's", "MB per trigger", "GETs per minute", "CPU s per minute"]]
-    names = {"ours": "**this provider's triggers**", "client_each": "a client each, every 5 s"}
+    names = {
+        "ours": "**this provider's triggers**",
+        "client_each": "a client each, every 5 s",
+        "one": "this provider's, the queue does not move",
+        "ten_thousand": "this provider's, the queue does not move",
+    }
     for variant, name in names.items():
         figures = measured[variant]
         per_minute = 60 / figures["seconds"]
@@ -316,13 +321,41 @@ def triggers(measured: Mapping[str, Figures], *, quick: bool) -> Judged:
             ours["seconds"],
             margin=0.5 * quick,
         ),
+        Target("memory of 10,000 waiting triggers", _extra_mb(measured["ten_thousand"]), 60, unit=" MB", margin=0.1),
+        Target(
+            f"GETs of 10,000 triggers in {ours['seconds']} s, as with one",
+            measured["ten_thousand"]["gets"],
+            measured["one"]["gets"],
+            margin=1.0,
+        ),
     ]
     about = (
         f"Triggers of one connection in one event loop, watched for {ours['seconds']} s after they have started all at "
         "once; each waits for an action of its own in a queue that takes 10 s for one."
     )
     judged.tables.append(Table("Triggers", about, lines))
-    return judged
+    return judged + rush(measured["rush"], quick=quick)
+
+
+def rush(measured: Figures, *, quick: bool) -> Judged:
+    """Say for how long many triggers that start or end at once block their event loop."""
+    names = {
+        "start": f"{measured['triggers']:,} start at once",
+        "end": f"{measured['late']:,} of them run out of time at once",
+    }
+    lines = [["", "computed at a stretch, ms", "garbage collector, ms", "not come back for, ms", "CPU ms for one"]]
+    targets = []
+    for phase, name in names.items():
+        figures = measured[phase]
+        in_ms = [1_000 * figures[what] for what in ("computed", "collected", "blocked")]
+        lines.append([name, *(f"{ms:.0f}" for ms in in_ms), f"{figures['each']:.2f}"])
+        targets.append(Target(f"{name}: computed at a stretch", in_ms[0], 100, unit=" ms", margin=1.0 * quick))
+    about = (
+        "The worst that the event loop did before it came back to a task that beats all the time. The garbage "
+        "collector goes through all that Airflow has loaded, whoever's triggers wait, and is told by itself. The time "
+        "for which the loop did not come back has both in it, and whatever else had the processor meanwhile."
+    )
+    return Judged([Table("Triggers that start and end at once", about, lines)], targets)
 
 
 def imports(measured: Mapping[str, list[Figures]], *, quick: bool) -> Judged:
