@@ -82,6 +82,11 @@ def ask(url: str, method: str = "GET") -> dict[str, Any]:
         return said
 
 
+def busy() -> str:
+    """Say how many processes wanted a processor of late, since times on a machine that is busy are longer."""
+    return f"- On {os.cpu_count()} cores, which {os.getloadavg()[1]:.1f} processes wanted in the last five minutes."
+
+
 def resident_mb() -> float:
     """Return this process's resident memory, in MB (10**6 bytes)."""
     return _status("VmRSS")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 import sys
@@ -21,6 +22,8 @@ BEAT = 0.01
 LATE = 0.05
 """Seconds after which a thread writes down what the loop is doing."""
 
+OURS = "airflow_provider_voucherify"
+
 
 class HeartbeatTrigger(BaseTrigger):
     """
@@ -28,8 +31,9 @@ class HeartbeatTrigger(BaseTrigger):
 
     A line has ``at`` (Unix epoch seconds), ``blocked`` (the longest that the loop did not come back to this trigger, in
     seconds), ``cpu`` (the most CPU seconds that the loop's thread used meanwhile; the rest it was blocked or had no
-    processor) and ``mb`` (resident memory of the process). The file with ``.stacks`` at the end gets the stack of the
-    loop's thread whenever it is late.
+    processor), ``collected`` (the longest time that Python's garbage collector took meanwhile), ``ours`` (the longest
+    that the loop was in code called by this provider, the collector's time not counted) and ``mb`` (resident memory of
+    the process). The file with ``.stacks`` at the end gets the stack of the loop's thread whenever it is late.
 
     :param path: file to append to.
     """
@@ -57,13 +61,24 @@ class HeartbeatTrigger(BaseTrigger):
 
 
 class _Watch:
-    """A thread that looks at the loop's thread when that is late."""
+    """A thread that looks at the loop's thread while that is late, and a count of what the collector takes."""
 
     def __init__(self, path: str) -> None:
-        self.beat_at = time.monotonic()
         self.ended = False
         self._path = path
         self._thread = threading.get_ident()
+        self._collecting = 0.0
+        gc.callbacks.append(self._collector)
+        self.beat()
+
+    def beat(self) -> None:
+        """Begin anew."""
+        self.beat_at, self.collected, self.looks, self.looks_at_ours = time.monotonic(), 0.0, 0, 0
+
+    @property
+    def ours(self) -> float:
+        """Which part of the looks since the last beat found the loop in this provider."""
+        return self.looks_at_ours / self.looks if self.looks else 0.0
 
     def run(self) -> None:
         """Look until it has ended; of one delay one stack is written."""
@@ -72,23 +87,41 @@ class _Watch:
             while not self.ended:
                 time.sleep(BEAT)
                 beat_at = self.beat_at
-                if beat_at != told and time.monotonic() - beat_at > BEAT + LATE:
+                late = time.monotonic() - beat_at - BEAT
+                if late < LATE / 2:
+                    continue
+                frame = sys._current_frames().get(self._thread)
+                stack = traceback.extract_stack(frame)
+                self.looks += 1
+                self.looks_at_ours += any(OURS in f.filename for f in stack)
+                if beat_at != told and late > LATE:
                     told = beat_at
-                    frame = sys._current_frames().get(self._thread)
-                    stack = [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in traceback.extract_stack(frame)]
-                    file.write(json.dumps({"at": time.time(), "stack": stack[-12:]}) + "\n")
+                    shown = [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in stack[-12:]]
+                    file.write(json.dumps({"at": time.time(), "stack": shown}) + "\n")
+
+    def _collector(self, phase: str, _: object) -> None:
+        if phase == "start":
+            self._collecting = time.monotonic()
+        else:
+            self.collected += time.monotonic() - self._collecting
 
 
 async def _second(watch: _Watch) -> dict[str, float]:
     end = time.monotonic() + 1
-    blocked = cpu = 0.0
+    worst = {"blocked": 0.0, "cpu": 0.0, "collected": 0.0, "ours": 0.0}
     while (before := time.monotonic()) < end:
         cpu_before = time.thread_time()
-        watch.beat_at = before
+        watch.beat()
         await asyncio.sleep(BEAT)
-        blocked = max(blocked, time.monotonic() - before - BEAT)
-        cpu = max(cpu, time.thread_time() - cpu_before)
-    return {"at": time.time(), "blocked": blocked, "cpu": cpu, "mb": _resident_mb()}
+        blocked = time.monotonic() - before - BEAT
+        beat = {
+            "blocked": blocked,
+            "cpu": time.thread_time() - cpu_before,
+            "collected": watch.collected,
+            "ours": watch.ours * max(0.0, blocked - watch.collected),
+        }
+        worst = {name: max(worst[name], beat[name]) for name in worst}
+    return {"at": time.time(), **worst, "mb": _resident_mb()}
 
 
 def _resident_mb() -> float:
@@ -97,13 +130,21 @@ def _resident_mb() -> float:
 
 
 class SleepingTrigger(BaseTrigger):
-    """Waits for nothing at all, as a yardstick: what remains is what the triggerer itself does."""
+    """
+    Waits for a time and nothing else, as a yardstick: what remains is what the triggerer itself does.
+
+    :param until: Unix epoch seconds.
+    """
+
+    def __init__(self, until: float) -> None:
+        super().__init__()
+        self.until = until
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and no arguments."""
-        return "harness.load.heartbeat.SleepingTrigger", {}
+        """Return the class path and the arguments of an equal trigger."""
+        return "harness.load.heartbeat.SleepingTrigger", {"until": self.until}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Sleep."""
-        await asyncio.sleep(36_000)
+        await asyncio.sleep(self.until - time.time())
         yield TriggerEvent({})

@@ -6,10 +6,11 @@ metadata database as a worker would leave them; a heartbeat trigger (``harness.l
 measures. A third of the actions finish one after the other, a fifth of the tasks run out of time at the same moment,
 the rest wait to the end.
 
-``--seconds N`` measures for another time, ``--quick`` for 40 seconds, ``--write`` writes ``docs/load.md``, ``--floor``
-measures as many triggers that only sleep, for what the triggerer itself does. Exits with 1 where a target is missed
-(``--quick``: missed by far while tasks wait or end, for a machine that does other things meanwhile; the start of all
-triggers, of which Airflow makes 50 a second, is shown and not judged then).
+Before that as many triggers that only sleep start, and as many of them end at once: what the triggerer itself does.
+The target is about what this provider does, so it is judged by where the loop was found while it was late.
+
+``--seconds N`` measures for another time, ``--quick`` for 40 seconds, ``--write`` writes ``docs/load.md``. Exits with 1
+where a target is missed (``--quick``: missed by far, for a machine that does other things meanwhile).
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from airflow_provider_voucherify.local_voucherify import LocalVoucherify
 from harness import ROOT
 from harness.cluster import Cluster
 from harness.load import INSTANCES
+from harness.process import busy
 
 WAITING = INSTANCES - 1
 ENDING = WAITING // 3
@@ -42,7 +44,10 @@ LATE = WAITING // 5
 RUN = "run"
 POLL_INTERVAL = 60.0
 MAX_BLOCKED = 0.1
-"""Seconds for which the loop may be blocked."""
+"""Seconds for which this provider may block the loop."""
+
+FLOOR_SECONDS = 40.0
+"""For how long triggers that only sleep are measured."""
 
 MAX_GROWTH_MB = 10.0
 """How much more memory there may be in the last third of the waiting than in the second."""
@@ -65,18 +70,38 @@ class Phase:
 
     def row(self) -> str:
         """Return a line of the table."""
-        ms = [1_000 * self.worst(what) for what in ("blocked", "cpu")]
+        ms = [1_000 * self.worst(what) for what in ("blocked", "cpu", "collected", "ours")]
         usual = 1_000 * statistics.median([beat["blocked"] for beat in self.beats] or [0.0])
         mb = [beat["mb"] for beat in self.beats] or [0.0]
         return (
-            f"| {self.name} | {len(self.beats)} s | {ms[0]:.0f} ms | {ms[1]:.0f} ms | {usual:.1f} ms "
+            f"| {self.name} | {len(self.beats)} s | {' | '.join(f'{each:.0f} ms' for each in ms)} | {usual:.1f} ms "
             f"| {mb[0]:.0f} to {mb[-1]:.0f} MB |"
         )
 
 
+@dataclass(frozen=True)
+class Measured:
+    """
+    One run.
+
+    :param running_at: when the triggerer had taken all triggers, Unix epoch seconds.
+    :param late: the stacks of the loop's thread when it was late after that.
+    :param ended: number of waits that ended.
+    :param gets: number of GETs after the start; ``all_gets`` has those before.
+    """
+
+    phases: tuple[Phase, Phase, Phase, Phase]
+    running_at: float
+    late: list[list[str]]
+    ended: int
+    gets: int
+    all_gets: int
+
+
 HEADER = (
-    "| phase | length | longest blocking | of it CPU | in a usual second | memory of the triggerer's process |\n"
-    "|---|---|---|---|---|---|"
+    "| phase | length | longest blocking | CPU at most | garbage collector at most | in this provider at most "
+    "| blocking in a usual second | memory of the triggerer's process |\n"
+    "|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -85,14 +110,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--floor", action="store_true")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     seconds = 40.0 if arguments.quick else arguments.seconds
-    with tempfile.TemporaryDirectory(prefix="voucherify-load-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        lines, misses = _measure(folder, seconds, FACTOR_IF_QUICK if arguments.quick else 1, arguments.floor)
+    factor = FACTOR_IF_QUICK if arguments.quick else 1
+    floor = _in_a_folder(lambda folder: _measure(folder, FLOOR_SECONDS, floor=True))
+    measured = _in_a_folder(lambda folder: _measure(folder, seconds, floor=False))
+    lines, misses = _judge(measured, floor, factor)
     print("\n".join(lines))
     for miss in misses:
         print(f"MISSED: {miss}", file=sys.stderr)
@@ -101,7 +125,14 @@ def main() -> int:
     return 1 if misses else 0
 
 
-def _measure(folder: Path, seconds: float, factor: float, floor: bool) -> tuple[list[str], list[str]]:
+def _in_a_folder(measure: Callable[[Path], Measured]) -> Measured:
+    with tempfile.TemporaryDirectory(prefix="voucherify-load-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        return measure(folder)
+
+
+def _measure(folder: Path, seconds: float, *, floor: bool) -> Measured:
     beats_file = folder / "beats.jsonl"
     key = Fernet.generate_key()
     with LocalVoucherify(app_id="app", secret_key="secret-of-load", action_seconds=36_000) as voucherify:
@@ -131,7 +162,14 @@ def _measure(folder: Path, seconds: float, factor: float, floor: bool) -> tuple[
             gets = _gets(voucherify)
     beats = [json.loads(line) for line in beats_file.read_text().splitlines()]
     stacks = [json.loads(line) for line in Path(f"{beats_file}.stacks").read_text().splitlines()]
-    return _judge(beats, stacks, running_at, end_time, ended, gets - gets_before, gets, factor, floor)
+    phases = (
+        Phase("all triggers start", [beat for beat in beats if beat["at"] < running_at]),
+        Phase("waiting, actions finish", [b for b in beats if running_at <= b["at"] < end_time - 2]),
+        Phase(f"{LATE} run out of time at once", [b for b in beats if end_time - 2 <= b["at"] < end_time + 12]),
+        Phase("waiting", [b for b in beats if b["at"] >= end_time + 12]),
+    )
+    late = [stack["stack"] for stack in stacks if stack["at"] >= running_at]
+    return Measured(phases, running_at, late, ended, gets - gets_before, gets)
 
 
 def _seconds_to_start() -> float:
@@ -152,10 +190,10 @@ def _defer(cluster: Cluster, ids: list[str], end_time: float, beats: str, fernet
     now = time.time()
     triggers: list[tuple[str, dict[str, Any]]] = [("harness.load.heartbeat.HeartbeatTrigger", {"path": beats})]
     for number in range(WAITING):
-        if not ids:
-            triggers.append(("harness.load.heartbeat.SleepingTrigger", {}))
-            continue
         ends = end_time if number >= WAITING - LATE else now + 36_000
+        if not ids:
+            triggers.append(("harness.load.heartbeat.SleepingTrigger", {"until": ends}))
+            continue
         kwargs = {
             "voucherify_conn_id": "voucherify_default",
             "async_action_ids": [ids[number]],
@@ -199,52 +237,41 @@ def _gets(voucherify: LocalVoucherify) -> int:
     return sum(request.method == "GET" for request in voucherify.received)
 
 
-def _judge(
-    beats: list[dict[str, float]],
-    stacks: list[dict[str, Any]],
-    running_at: float,
-    end_time: float,
-    ended: int,
-    gets: int,
-    all_gets: int,
-    factor: float,
-    floor: bool,
-) -> tuple[list[str], list[str]]:
-    phases = [
-        Phase("all triggers start", [beat for beat in beats if beat["at"] < running_at]),
-        Phase("waiting, actions finish", [b for b in beats if running_at <= b["at"] < end_time - 2]),
-        Phase(f"{LATE} run out of time at once", [b for b in beats if end_time - 2 <= b["at"] < end_time + 12]),
-        Phase("waiting", [b for b in beats if b["at"] >= end_time + 12]),
-    ]
-    lines = [HEADER, *(phase.row() for phase in phases), ""]
-    counted = [beat for beat in beats if beat["at"] >= running_at]
+def _judge(measured: Measured, floor: Measured, factor: float) -> tuple[list[str], list[str]]:
+    start, waits, ends, after = measured.phases
+    asleep = {0: "as many that only sleep start", 2: f"{LATE} that only sleep end at once"}
+    rows = [replace(floor.phases[at], name=name).row() for at, name in asleep.items()]
+    lines = [HEADER, start.row(), rows[0], waits.row(), ends.row(), rows[1], after.row(), ""]
+    counted = [beat for phase in measured.phases for beat in phase.beats if beat["at"] >= measured.running_at]
     third = len(counted) // 3
     growth = statistics.median(b["mb"] for b in counted[-third:]) - statistics.median(
         b["mb"] for b in counted[third : 2 * third]
     )
     length = counted[-1]["at"] - counted[0]["at"]
-    budget = 2 * (ended + 1) + length / POLL_INTERVAL
+    budget = 2 * (measured.ended + 1) + length / POLL_INTERVAL
     lines += [
-        f"- Waits that ended: {ended:,} of {WAITING:,}.",
-        f"- GETs while waiting: {gets:,}, the budget is {budget:,.0f} (two for each end, one each {POLL_INTERVAL:.0f} "
-        f"s); {all_gets:,} with those while the triggers started.",
+        f"- Waits that ended: {measured.ended:,} of {WAITING:,}.",
+        f"- GETs while waiting: {measured.gets:,}, the budget is {budget:,.0f} (two for each end, one each "
+        f"{POLL_INTERVAL:.0f} s); {measured.all_gets:,} with those while the triggers started.",
         f"- Memory in the last third beside the second: {growth:+.1f} MB.",
+        busy(),
     ]
-    late = Counter(_place(stack["stack"]) for stack in stacks if stack["at"] >= running_at)
-    if late:
+    if measured.late:
+        late = Counter(map(_place, measured.late))
         places = "; ".join(f"{place} ({count})" for place, count in late.most_common(5))
-        lines.append(f"- Where the loop was when it was more than 50 ms late: {places}.")
+        lines.append(f"- Where the loop was when it was more than 50 ms late while tasks waited: {places}.")
     misses = []
-    judged = () if floor else phases[1:] if factor > 1 else phases
-    for phase in judged:
-        if phase.worst("blocked") > MAX_BLOCKED * factor and phase.worst("cpu") > MAX_BLOCKED * factor / 2:
-            misses.append(f"{phase.name}: blocked for {1_000 * phase.worst('blocked'):.0f} ms")
+    for phase in measured.phases:
+        if phase.worst("ours") > MAX_BLOCKED * factor:
+            misses.append(f"{phase.name}: this provider blocked for {1_000 * phase.worst('ours'):.0f} ms")
     if growth > MAX_GROWTH_MB * factor:
         misses.append(f"memory grew by {growth:.1f} MB")
-    if gets > budget * factor and not floor:
-        misses.append(f"{gets} GETs")
-    if ended < LATE and not floor:
-        misses.append(f"only {ended} waits ended")
+    if measured.gets > budget * factor:
+        misses.append(f"{measured.gets} GETs")
+    if measured.ended < LATE:
+        misses.append(f"only {measured.ended} waits ended")
+    if not misses:
+        lines.append(f"- **Met**: this provider never blocked the loop for more than {1_000 * MAX_BLOCKED:.0f} ms.")
     return lines, misses
 
 
@@ -259,7 +286,10 @@ def _write(lines: list[str]) -> None:
         "# Load\n\n"
         f"{WAITING:,} deferred tasks of this provider wait in one real triggerer (PostgreSQL, one process, one\n"
         "event loop) for ten minutes, against the local Voucherify. A heartbeat trigger in the same loop measures\n"
-        "for how long the loop did not come back to it. `make load` makes this page; the target is 100 ms.\n\n"
+        "for how long the loop did not come back to it, and a thread looks where it is meanwhile. `make load` makes\n"
+        "this page; the target is that this provider blocks the loop for 100 ms at most. What Airflow itself does is\n"
+        "in the lines of as many triggers that only sleep: it reads and writes messages for all of them at once, and\n"
+        "writes log lines in the loop. Python's garbage collector goes through all that Airflow has loaded.\n\n"
     )
     (ROOT / "docs" / "load.md").write_text(text + "\n".join(lines) + "\n", encoding="utf-8")
 
