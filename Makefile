@@ -62,6 +62,7 @@ test-versions: $(INSTALLED)
 test-drivers: $(DRIVERS)
 	$(PY) -m pytest tests/sync/test_rows_in_memory.py
 	$(PY) -m pytest tests/provider/test_mysql.py tests/provider/test_duckdb.py tests/provider/test_outcome_tables.py
+	$(PY) -m pytest tests/provider/test_exported_table.py tests/provider/test_read_back_in_history.py -k "mariadb or duckdb"
 	$(PY) -m pytest tests/provider/test_database.py tests/provider/test_bulk_load.py tests/provider/test_state_table.py
 	$(PY) -m pytest tests/provider/test_nightly_changes.py -k mariadb
 	$(PY) -m pytest tests/readme/test_history_queries.py -k MariaDB

@@ -127,6 +127,7 @@ def test_no_next_step_tells_to_send_again_what_was_not_sent(stocked: LocalVouche
     steps = next_steps("drift", "failed", drifted, has_state=False, only_compares=True)
     assert [step.lines for step in steps] == ["repair=True", None]
     assert "sends nothing" in steps[1].text
+    assert next_steps("drift", "failed", drifted, has_state=True, only_compares=True) == steps
     assert next_steps("drift", "success", same, has_state=False, only_compares=True) == []
 
 
