@@ -104,6 +104,7 @@ def _compare(
     from airflow_provider_voucherify.sync.comparison.found_records import FoundRecords
 
     with FoundRecords(plan.destination.endpoint.key, plan.compared_paths, plan.samples()) as found:
+        found.expect(plan.records())
         if plan.rows_read or if_empty:
             reader = run.reader(hook.get_conn())
             reader.wait_for_updates()

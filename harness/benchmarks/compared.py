@@ -68,6 +68,7 @@ def _compare(source: Source, export: BinaryIO) -> dict[str, Any]:
     process.forget_peak()
     with _plan(source, compares=True) as plan:
         with FoundRecords("source_id", plan.compared_paths, plan.samples()) as found:
+            found.expect(plan.records())
             found.read(export)
             plan.compare(found)
         sent = sum(batch.records for batch in plan.batches)

@@ -87,6 +87,7 @@ def run(
         plan.read(from_records(rows, "source_id"))
         if isinstance(plan, ComparedPlan):
             found = stack.enter_context(FoundRecords("source_id", plan.compared_paths, plan.samples()))
+            found.expect(plan.records())
             reader.fetch(found)
             plan.compare(found)
         sync = Submission(plan, client, Journal(None, Attempt()), 1).run()

@@ -7,10 +7,14 @@ import io
 import json
 from io import BytesIO
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from airflow_provider_voucherify.models.errors import VoucherifyExportError
+from airflow_provider_voucherify.sync.comparison import found_records
 from airflow_provider_voucherify.sync.comparison.found_records import FoundRecords
 from airflow_provider_voucherify.sync.comparison.values import differing_members, is_same
 
@@ -35,6 +39,59 @@ def test_of_a_record_that_is_there_twice_the_last_line_counts(export: str, numbe
 
         assert found.number == number
         assert found.compare(["a"], [ITEM]) == [comparison]
+
+
+@pytest.mark.parametrize("lines", ["a,y\na,x\n", "a,x\na,y\n", "a,y\na,x\na,z\n"])
+def test_of_a_record_that_is_expected_and_there_twice_both_lines_count(lines: str) -> None:
+    """What is just as it is expected is not kept, so that nobody knows which line was the last."""
+    with FoundRecords("source_id", [("name",)], [ITEM]) as found:
+        found.expect([ITEM])
+        found.read(BytesIO(f"source_id,name\n{lines}b,x\n".encode()))
+
+        for _ in range(2):
+            assert found.compare(["a", "c"], [ITEM, b'{"source_id":"c"}']) == ["different", "absent"]
+            assert found.number == 2
+
+
+NAMES = st.sampled_from(["", "x", "y", 'say "x"', "1"])
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+NUMBERS = st.one_of(st.integers(), FLOATS, st.sampled_from(["x", "", " 1", "01"]))
+RECORDS = st.dictionaries(st.sampled_from("abcdefgh"), st.tuples(NAMES, NUMBERS), max_size=8)
+
+
+@given(RECORDS, RECORDS, st.sampled_from([0, 2, 1_000]))
+def test_what_is_remembered_makes_no_difference(sent: dict, others: dict, most: int) -> None:  # type: ignore[type-arg]
+    """However many records are compared in memory, and whatever is exported: the way over the disk says the same."""
+    exported = {**{one: sent[one] for one in sent if one < "d"}, **others}
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["source_id", "name", "metadata.n"])
+    writer.writerows([one, name, number] for one, (name, number) in exported.items())
+    items = [
+        json.dumps({"source_id": one, "name": name, "metadata": {"n": number}}, separators=(",", ":")).encode()
+        for one, (name, number) in sent.items()
+    ]
+    said = []
+    for remembered in (0, most):
+        with (
+            patch.object(found_records, "_MAX_REMEMBERED", remembered),
+            FoundRecords("source_id", [("name",), ("metadata", "n")], items[:3]) as found,
+        ):
+            found.expect(items)
+            found.read(BytesIO(text.getvalue().encode()))
+            for one in sent:
+                found.note_present([one])
+            said.append((found.compare(list(sent), items), found.number, list(found.others())))
+
+    assert said[0] == said[1]
+    comparisons, number, not_in_source = said[0]
+    assert number == len(exported)
+    assert set(not_in_source) == exported.keys() - sent.keys()
+    for one, comparison in zip(sent, comparisons, strict=True):
+        if one not in exported:
+            assert comparison == "absent"
+        elif exported[one] == sent[one] and type(exported[one][1]) is type(sent[one][1]) is not str:
+            assert comparison == "same"
 
 
 def found_in(text: str, *paths: tuple[str, ...]) -> FoundRecords:

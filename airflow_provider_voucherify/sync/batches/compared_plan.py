@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress, count
+from itertools import chain, compress, count
 from operator import and_
 from typing import Any
 
@@ -82,8 +82,16 @@ class ComparedPlan(Plan):
 
     def samples(self) -> list[bytes]:
         """Return the JSON of some records that could be sent."""
+        return next(self._blocks_of_records(), [])
+
+    def records(self) -> Iterator[bytes]:
+        """Give the JSON of all records that could be sent."""
+        return chain.from_iterable(self._blocks_of_records())
+
+    def _blocks_of_records(self) -> Iterator[list[bytes]]:
         begin, end = (text.encode() for text in self.destination.around_item)
-        return [begin + item + end for item in next(self._spool.all_blocks(), [])]
+        blocks = self._spool.all_blocks()
+        return ([begin + item + end for item in items] for items in blocks) if begin else blocks
 
     @property
     def differences(self) -> Differences | None:
@@ -117,21 +125,21 @@ class ComparedPlan(Plan):
         self._differences = differences
         to_send, absent, present = bytearray(self._spool.count), bytearray(self._spool.count), 0
         for some in self.compared(found):
-            same = [
-                comparison == "same" and self._compares and place not in some.superseded
-                for place, comparison in enumerate(some.comparisons)
-            ]
+            same = [comparison == "same" and self._compares for comparison in some.comparisons]
+            for place in some.superseded:
+                same[place] = False
             if self.ledger is not None and self._compares:
                 self.ledger.add_records(some.ids, some.items, same)
-            for place, comparison in enumerate(some.comparisons):
-                if place in some.superseded:
+            unchanged = sum(same)
+            self.unchanged += unchanged
+            present += unchanged
+            for place, comparison in enumerate(some.comparisons) if unchanged < len(same) else ():
+                if same[place] or place in some.superseded:
                     continue
                 number = some.first + place
                 absent[number] = comparison == "absent"
                 present += comparison != "absent"
-                if same[place]:
-                    self.unchanged += 1
-                elif (why := self._why_refused(comparison)) is not None:
+                if (why := self._why_refused(comparison)) is not None:
                     self._refuse_item(why, number, some.ids[place], some.records[place])
                 else:
                     to_send[number] = True

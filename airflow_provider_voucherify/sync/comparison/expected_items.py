@@ -18,8 +18,8 @@ from airflow_provider_voucherify.sync.comparison.export_columns import METADATA,
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII).fullmatch
 _WORDS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_MAX_REMEMBERED = 10_000
 _encode_lines = msgspec.json.Encoder().encode_lines
+_decode_numbers = msgspec.json.Decoder(list[int | float]).decode
 
 
 class ExpectedItems:
@@ -37,23 +37,28 @@ class ExpectedItems:
             for path in paths:
                 if (value := _value(sample, path)) is not None:
                     kinds.setdefault(path, type(value))
-        self._make = None if METADATA in paths else _compiled(key, paths, kinds)
+        self._numeric = [place for place, path in enumerate(paths) if kinds.get(path) in (int, float)]
+        self._make = None if METADATA in paths else _compiled(key, paths, kinds, self._numeric)
 
     def of(self, ids: Sequence[str], cells: Sequence[Sequence[str | None]]) -> list[bytes]:
         """Return the items of some records; empty ones, if items cannot be told from cells."""
         if self._make is None:
             return [b""] * len(ids)
-        return _encode_lines(self._make(zip(ids, cells, strict=True))).split(b"\n")[:-1]
+        numbers = [_numbers([line[place] for line in cells]) for place in self._numeric]
+        return _encode_lines(self._make(zip(ids, cells, *numbers, strict=True))).split(b"\n")[:-1]
 
 
-class _Numbers(dict[str | None, Any]):
-    """Cells to what they are written as in an item: a number as it is, and what is none as text."""
-
-    def __missing__(self, cell: str | None) -> Any:
-        if len(self) > _MAX_REMEMBERED:
-            self.clear()
-        written = self[cell] = msgspec.Raw(cell.encode()) if cell and _NUMBER(cell) else cell
-        return written
+def _numbers(cells: Sequence[str | None]) -> Sequence[Any]:
+    """Return what cells of numbers are written as in items: those that are none as text."""
+    try:
+        text = ",".join(cells)  # type: ignore[arg-type]
+        numbers = _decode_numbers(f"[{text}]")
+    except (TypeError, msgspec.DecodeError):
+        pass
+    else:
+        if len(numbers) == len(cells) and not any(map(text.__contains__, " \t\r\n")):
+            return numbers
+    return [msgspec.Raw(cell.encode()) if cell and _NUMBER(cell) else cell for cell in cells]
 
 
 def _value(record: Any, path: Path) -> Any:
@@ -62,10 +67,16 @@ def _value(record: Any, path: Path) -> Any:
     return record
 
 
-def _compiled(key: str, paths: Sequence[Path], kinds: dict[Path, type]) -> Callable[[Any], list[Any]]:
-    """Return the function that makes structs of ids and cells; only numbers go into its code, no names or values."""
-    names: dict[str, Any] = {"numbers": _Numbers(), "words": _WORDS}
-    written = {int: "numbers[c{0}]", float: "numbers[c{0}]", bool: "words.get(c{0}, c{0})"}
+def _compiled(
+    key: str, paths: Sequence[Path], kinds: dict[Path, type], numeric: Sequence[int]
+) -> Callable[[Any], list[Any]]:
+    """
+    Return the function that makes structs; only numbers go into its code, no names or values.
+
+    It is given of each line its id, its cells, and what the ``numeric`` ones are written as.
+    """
+    names: dict[str, Any] = {"words": _WORDS}
+    written = {int: "n{0}", float: "n{0}", bool: "words.get(c{0}, c{0})"}
     by_first: dict[str, list[int]] = {}
     for place, path in enumerate(paths):
         by_first.setdefault(path[0], []).append(place)
@@ -82,8 +93,9 @@ def _compiled(key: str, paths: Sequence[Path], kinds: dict[Path, type]) -> Calla
         values.append(value)
     names["record"] = _struct("record", members)
     unpacked = f"({', '.join(f'c{place}' for place in range(len(paths)))},)" if paths else "_"
+    each = ", ".join(["i", unpacked, *(f"n{place}" for place in numeric)])
     record = f"record({', '.join(values)})"
-    make: Callable[[Any], list[Any]] = eval(f"lambda lines: [{record} for i, {unpacked} in lines]", names)  # noqa: S307
+    make: Callable[[Any], list[Any]] = eval(f"lambda lines: [{record} for {each} in lines]", names)  # noqa: S307
     return make
 
 

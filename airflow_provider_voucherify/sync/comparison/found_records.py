@@ -28,8 +28,9 @@ from airflow_provider_voucherify.sync.types.unnamed_database import UnnamedDatab
 Comparison = Literal["same", "different", "absent"]
 """What a record is beside that which Voucherify has of it; absent, if Voucherify has none."""
 
-_ROWS_PER_INSERT = 1_000
-_KIBIBYTES_OF_CACHE = 65_536
+_KIBIBYTES_OF_CACHE = 16_384
+_MAX_REMEMBERED = 1_000_000
+"""How many records are compared in memory, which takes a tenth of a gigabyte; others take a way over the disk."""
 
 _CREATE = "create table found(id text not null, expected integer not null, cells text not null)"
 _ONLY_LAST = "delete from found where rowid not in (select max(rowid) from found group by id)"
@@ -66,7 +67,6 @@ class FoundRecords:
     :param key: ``source_id`` or ``code``.
     :param paths: of the fields that are compared, in the order that items have them; none if only the ids matter.
     :param samples: some of the items that will be compared.
-    :ivar number: how many there are.
     :ivar untold: fields that the export has no column for, or several: all records that have them are different.
     """
 
@@ -80,7 +80,11 @@ class FoundRecords:
         self._db.execute(_CREATE)
         self._db.execute("create table present(id text primary key) without rowid")
         self._asks_for_all_metadata = False
-        self.number = 0
+        self._sent: set[int] = set()
+        self._same: set[int] = set()
+        self._unlike: set[int] | None = set()
+        self._twice: set[str] = set()
+        self._on_disk = 0
         self.untold: list[str] = []
 
     @property
@@ -96,6 +100,15 @@ class FoundRecords:
         before = self.fields
         self._asks_for_all_metadata = True
         return self.fields != before
+
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return len(self._same) + self._on_disk - len(self._twice)
+
+    def expect(self, items: Iterable[bytes]) -> None:
+        """Remember what will be compared, before ``read``: a record that is just so need not be written to disk."""
+        self._sent.update(map(hash, islice(items, _MAX_REMEMBERED)))
 
     def read(self, file: IO[bytes]) -> None:
         """
@@ -117,31 +130,49 @@ class FoundRecords:
             for path, place in zip(self._paths, columns.places, strict=True)
             if place is None and self._is_untold(path)
         ]
-        lines = iter(rows)
         self._db.execute("begin")
-        while some := list(islice(lines, _ROWS_PER_INSERT)):
+        for some in rows.chunks():
             self._insert(some, columns)
         self._db.execute("create index of_found on found(id, expected)")
         self._db.execute("commit")
         twice = "select exists (select 1 from found group by id having count(*) > 1)"
         if self._db.execute(twice).fetchone()[0]:
             self._db.execute(_ONLY_LAST)
-        self.number = int(self._db.execute("select count(*) from found").fetchone()[0])
+        self._on_disk = int(self._db.execute("select count(*) from found").fetchone()[0])
+        self._unlike = None
+        if self._on_disk <= _MAX_REMEMBERED:
+            self._unlike = {hash(record_id) for (record_id,) in self._db.execute("select id from found")}
 
     def compare(self, ids: Sequence[str], items: Sequence[bytes]) -> list[Comparison]:
         """
         Say of some records, by their ids, what they are beside those that Voucherify has.
 
+        A record that an export has twice is the same if both are, so that it is sent in doubt.
+
         :param items: the JSON of each record that is sent.
         """
+        comparisons: list[Comparison] = ["same"] * len(ids)
+        same = list(map(self._same.__contains__, map(hash, items)))
+        unlike = self._unlike
+        on_disk = [True] * len(ids) if unlike is None else list(map(unlike.__contains__, map(hash, ids)))
+        if all(same) and not any(on_disk):
+            return comparisons
+        places = [place for place in range(len(ids)) if on_disk[place] or not same[place]]
+        others = self._compare_with_disk([ids[place] for place in places], [items[place] for place in places])
+        for place, comparison in zip(places, others, strict=True):
+            if not same[place]:
+                comparisons[place] = comparison
+            elif comparison != "absent":
+                self._twice.add(ids[place])
+                comparisons[place] = comparison
+        return comparisons
+
+    def _compare_with_disk(self, ids: Sequence[str], items: Sequence[bytes]) -> list[Comparison]:
         encoded = msgspec.json.encode(ids).decode()
         expected: list[int | None] = msgspec.json.decode(self._db.execute(_FIND_EXPECTED, (encoded,)).fetchone()[0])
-        hashes = list(map(hash, items))
-        if expected == hashes:
-            return ["same"] * len(ids)
         comparisons: list[Comparison] = [
             "absent" if one is None else "same" if one == made else "different"
-            for one, made in zip(expected, hashes, strict=True)
+            for one, made in zip(expected, map(hash, items), strict=True)
         ]
         unlike = [place for place, comparison in enumerate(comparisons) if comparison == "different"]
         found = self._find([ids[place] for place in unlike])
@@ -185,7 +216,12 @@ class FoundRecords:
         key = itemgetter(columns.key)
         lines = list(filter(key, lines))
         ids, cells = list(map(key, lines)), list(map(self._cells(columns), lines))
-        expected = map(hash, [b""] * len(ids) if self.untold else self._expected.of(ids, cells))
+        expected = list(map(hash, [b""] * len(ids) if self.untold else self._expected.of(ids, cells)))
+        if same := self._sent.intersection(expected):
+            self._same |= same
+            unlike = [place for place, made in enumerate(expected) if made not in same]
+            ids, cells = [ids[place] for place in unlike], [cells[place] for place in unlike]
+            expected = [expected[place] for place in unlike]
         encoded = _encode_lines(cells).decode().split("\n")
         self._db.executemany("insert into found values (?, ?, ?)", zip(ids, expected, encoded, strict=False))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, islice
 from typing import IO
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, VoucherifyExportError
@@ -27,7 +28,7 @@ class ExportedRows:
 
     :param file: CSV with a header, or nothing at all, read once.
     :param fields: that the export was asked for.
-    :param check: called every thousand rows; what it raises ends the reading.
+    :param check: called after every thousand rows; what it raises ends the reading.
     :ivar header: the first line as it is; None if there is not even that.
     :ivar columns: what the columns are called.
     :ivar count: number of rows so far.
@@ -44,30 +45,35 @@ class ExportedRows:
         self.columns = column_names(self.header, fields) if self.header else tuple(fields)
 
     def __iter__(self) -> Iterator[list[str]]:
+        return chain.from_iterable(self.chunks())
+
+    def chunks(self) -> Iterator[list[list[str]]]:
+        """Give the rows, a thousand at a time."""
         width = len(self.columns)
         with self._readable():
-            for row in self._reader:
-                if len(row) != width:
-                    if row:
-                        raise VoucherifyExportError(f"{self._place} has {len(row)} values for {width} columns")
-                    if width > 1:
-                        continue
-                    row = [""]
-                self.count += 1
-                if self.count % ROWS_PER_CHECK == 0:
-                    self._check()
-                yield row
+            while rows := list(islice(self._reader, ROWS_PER_CHECK)):
+                if set(map(len, rows)) != {width}:
+                    rows = list(self._checked(rows, width))
+                self.count += len(rows)
+                self._check()
+                yield rows
 
-    @property
-    def _place(self) -> str:
-        return f"the row that ends in line {self._reader.line_num:,} of the export"
+    def _checked(self, rows: Iterable[list[str]], width: int) -> Iterator[list[str]]:
+        for number, row in enumerate(rows, self.count + 1):
+            if len(row) == width:
+                yield row
+            elif row:
+                raise VoucherifyExportError(f"row {number:,} of the export has {len(row)} values for {width} columns")
+            elif width == 1:
+                yield [""]
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
         try:
             yield
         except csv.Error as error:
-            raise VoucherifyExportError(f"{self._place} is not valid CSV: {error}") from None
+            line = f"the row that ends in line {self._reader.line_num:,} of the export"
+            raise VoucherifyExportError(f"{line} is not valid CSV: {error}") from None
         except VoucherifyConfigurationError as error:
             raise VoucherifyExportError(str(error)) from None
 
