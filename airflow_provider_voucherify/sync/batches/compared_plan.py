@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, compress, count
 from operator import and_
@@ -12,7 +12,6 @@ import msgspec
 
 from airflow_provider_voucherify.policies import ReadBack
 from airflow_provider_voucherify.sync.batches.plan import Plan
-from airflow_provider_voucherify.sync.batches.spool import Spool
 from airflow_provider_voucherify.sync.comparison.differences import Differences
 from airflow_provider_voucherify.sync.comparison.export_columns import Path
 from airflow_provider_voucherify.sync.comparison.found_records import Comparison, FoundRecords
@@ -85,13 +84,12 @@ class ComparedPlan(Plan):
         return next(self._blocks_of_records(), [])
 
     def records(self) -> Iterator[bytes]:
-        """Give the JSON of all records that could be sent."""
+        """Give the JSON of all records that could be sent, of each id the last one."""
         return chain.from_iterable(self._blocks_of_records())
 
     def _blocks_of_records(self) -> Iterator[list[bytes]]:
         begin, end = (text.encode() for text in self.destination.around_item)
-        blocks = self._spool.all_blocks()
-        return ([begin + item + end for item in items] for items in blocks) if begin else blocks
+        return ([begin + item + end for item in items] if begin else items for items in self._spool.blocks())
 
     @property
     def differences(self) -> Differences | None:
@@ -100,13 +98,11 @@ class ComparedPlan(Plan):
 
     def compared(self, found: FoundRecords) -> Iterator[ComparedItems]:
         """Compare all that could be sent with what Voucherify has of ``compared_paths``, about a thousand at a time."""
-        ids_in = _ids_in(self._spool)
         begin, end = (text.encode() for text in self.destination.around_item)
         superseded = iter(self._spool.superseded)
         skip = next(superseded, None)
         first = 0
-        for items in self._spool.all_blocks():
-            ids = ids_in(items)
+        for ids, items in self._spool.all_blocks():
             records = [begin + item + end for item in items] if begin else items
             out = set()
             while skip is not None and skip < first + len(items):
@@ -185,13 +181,3 @@ class ComparedPlan(Plan):
         self._refused.add_record(Failure("refused", record_id, why.key, str(why)), msgspec.json.decode(item))
         if self.ledger is not None:
             self.ledger.refuse(number, why.key, str(why))
-
-
-def _ids_in(spool: Spool) -> Callable[[Sequence[bytes]], list[str]]:
-    """Return a function that reads the ids of items."""
-    if spool.destination.sends_ids:
-        decode: Any = msgspec.json.Decoder(list[str]).decode
-        return lambda items: decode(b"[" + b",".join(items) + b"]")
-    record = msgspec.defstruct("record", [("id", str)], rename={"id": spool.destination.endpoint.key}, gc=False)
-    decode = msgspec.json.Decoder(list[record]).decode  # type: ignore[valid-type]
-    return lambda items: [one.id for one in decode(b"[" + b",".join(items) + b"]")]

@@ -272,9 +272,9 @@ class Spool:
         )
         return first, second
 
-    def all_blocks(self) -> Iterator[list[bytes]]:
-        """Yield all items, superseded ones too, about a thousand at a time."""
-        return map(self._lines, self._blocks)
+    def all_blocks(self) -> Iterator[tuple[list[str], list[bytes]]]:
+        """Yield the ids of ``add`` and their items, superseded ones too, about a thousand at a time."""
+        return ((self._ids.read(*block.ids), self._lines(block)) for block in self._blocks)
 
     def blocks(self) -> Iterator[list[bytes]]:
         """Yield the items that are not superseded, about a thousand at a time."""

@@ -107,7 +107,11 @@ class FoundRecords:
         return len(self._same) + self._on_disk - len(self._twice)
 
     def expect(self, items: Iterable[bytes]) -> None:
-        """Remember what will be compared, before ``read``: a record that is just so need not be written to disk."""
+        """
+        Remember what will be compared, before ``read``: a record that is just so need not be written to disk.
+
+        :param items: the JSON of records, of each id one.
+        """
         self._sent.update(map(hash, islice(items, _MAX_REMEMBERED)))
 
     def read(self, file: IO[bytes]) -> None:
