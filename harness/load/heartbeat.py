@@ -32,8 +32,9 @@ class HeartbeatTrigger(BaseTrigger):
     A line has ``at`` (Unix epoch seconds), ``blocked`` (the longest that the loop did not come back to this trigger, in
     seconds), ``cpu`` (the most CPU seconds that the loop's thread used meanwhile; the rest it was blocked or had no
     processor), ``collected`` (the longest time that Python's garbage collector took meanwhile), ``ours`` (the longest
-    that the loop was in code called by this provider, the collector's time not counted) and ``mb`` (resident memory of
-    the process). The file with ``.stacks`` at the end gets the stack of the loop's thread whenever it is late.
+    that the loop was in code called by this provider, without the collector's time and that in which the thread was
+    ready to run and had no processor) and ``mb`` (resident memory of the process). The file with ``.stacks`` at the end
+    gets the stack of the loop's thread whenever it is late.
 
     :param path: file to append to.
     """
@@ -67,6 +68,7 @@ class _Watch:
         self.ended = False
         self._path = path
         self._thread = threading.get_ident()
+        self._scheduling = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
         self._collecting = 0.0
         gc.callbacks.append(self._collector)
         self.beat()
@@ -74,6 +76,10 @@ class _Watch:
     def beat(self) -> None:
         """Begin anew."""
         self.beat_at, self.collected, self.looks, self.looks_at_ours = time.monotonic(), 0.0, 0, 0
+
+    def queued(self) -> float:
+        """Return for how many seconds the loop's thread has been ready to run and had no processor, all in all."""
+        return int(self._scheduling.read_text(encoding="ascii").split()[1]) / 1e9
 
     @property
     def ours(self) -> float:
@@ -110,7 +116,7 @@ async def _second(watch: _Watch) -> dict[str, float]:
     end = time.monotonic() + 1
     worst = {"blocked": 0.0, "cpu": 0.0, "collected": 0.0, "ours": 0.0}
     while (before := time.monotonic()) < end:
-        cpu_before = time.thread_time()
+        cpu_before, queued_before = time.thread_time(), watch.queued()
         watch.beat()
         await asyncio.sleep(BEAT)
         blocked = time.monotonic() - before - BEAT
@@ -118,7 +124,7 @@ async def _second(watch: _Watch) -> dict[str, float]:
             "blocked": blocked,
             "cpu": time.thread_time() - cpu_before,
             "collected": watch.collected,
-            "ours": watch.ours * max(0.0, blocked - watch.collected),
+            "ours": watch.ours * max(0.0, blocked - watch.collected - (watch.queued() - queued_before)),
         }
         worst = {name: max(worst[name], beat[name]) for name in worst}
     return {"at": time.time(), **worst, "mb": _resident_mb()}

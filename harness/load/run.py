@@ -7,7 +7,8 @@ measures. A third of the actions finish one after the other, a fifth of the task
 the rest wait to the end.
 
 Before that as many triggers that only sleep start, and as many of them end at once: what the triggerer itself does.
-The target is about what this provider does, so it is judged by where the loop was found while it was late.
+The target is about what this provider does, so it is judged by where the loop was found while it was late, without the
+time in which it had no processor.
 
 ``--seconds N`` measures for another time, ``--quick`` for 40 seconds, ``--write`` writes ``docs/load.md``. Exits with 1
 where a target is missed (``--quick``: missed by far, for a machine that does other things meanwhile).

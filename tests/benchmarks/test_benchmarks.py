@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib.util
+import threading
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -87,3 +92,36 @@ def test_the_plot_is_an_image_with_a_bar_for_each_variant() -> None:
 
     texts = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
     assert texts[1:] == ["this & that", "2.0", "other", "20.0"]
+
+
+def test_the_heartbeat_tells_what_this_provider_blocks_from_what_others_do(tmp_path: Path) -> None:
+    """By the files of the frames that it finds in the loop while that is late."""
+    from harness.load import heartbeat
+
+    folder = tmp_path / "airflow_provider_voucherify"
+    folder.mkdir()
+    (folder / "blocks.py").write_text("import time\ndef sleep(): time.sleep(0.3)\n")
+    spec = importlib.util.spec_from_file_location("blocks", folder / "blocks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    ours = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(ours)
+
+    async def seconds() -> list[dict[str, float]]:
+        watch = heartbeat._Watch(str(tmp_path / "stacks"))
+        looking = threading.Thread(target=watch.run)
+        looking.start()
+        told = []
+        for block in (ours.sleep, lambda: time.sleep(0.3)):
+            beating = asyncio.create_task(heartbeat._second(watch))
+            await asyncio.sleep(0.1)
+            block()
+            told.append(await beating)
+        watch.ended = True
+        await asyncio.to_thread(looking.join)
+        heartbeat.gc.callbacks.remove(watch._collector)
+        return told
+
+    of_ours, of_others = asyncio.run(seconds())
+    assert of_ours["blocked"] >= of_ours["ours"] > 0.0
+    assert of_others["blocked"] > of_others["ours"]
