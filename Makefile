@@ -19,7 +19,7 @@ DRIVERS := $(VENV)/.installed-drivers
 
 .PHONY: help demo docs test test-drivers test-cluster test-browser test-versions screenshots syncs-page probe-page crash crash-quick scale-out \
   scale-out-check scale-out-quick bench bench-quick lint types build install constraints clean faults faults-check faults-random history secrets \
-  secrets-leak fuzz load load-quick
+  secrets-leak fuzz load load-quick small-syncs
 .DELETE_ON_ERROR:
 
 ## help: what can be made
@@ -131,6 +131,10 @@ load: $(INSTALLED)
 ## load-quick: the same for 40 seconds; fails where a target is missed by far
 load-quick: $(INSTALLED)
 	$(PY) -m harness.loopback_only $(PY) -m harness.load.run --quick
+
+## small-syncs: where each second of a sync of 1,000 rows goes, on a real Airflow; writes docs/small-syncs.md
+small-syncs: $(INSTALLED)
+	$(PY) -m harness.loopback_only $(PY) -m harness.small_sync.run --write
 
 ## docs: the documentation as a site in build/site; a warning is an error, and so is a page that needs another host
 docs: $(DOCS_INSTALLED)

@@ -1,0 +1,1 @@
+"""Where the seconds of a small sync go, on a real Airflow."""

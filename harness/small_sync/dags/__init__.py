@@ -1,0 +1,1 @@
+"""The DAGs whose seconds are counted."""
