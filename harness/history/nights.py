@@ -32,6 +32,14 @@ MAPPING = {
     "segment": "metadata.segment",
     "lifetime_value": "metadata.lifetime_value",
 }
+
+CUSTOMERS: dict[str, Any] = {
+    "resource": "customers",
+    "sql": "SELECT id, name, segment, lifetime_value, birthdate FROM customers ORDER BY id",
+    "sql_conn_id": "warehouse",
+    "mapping": MAPPING,
+}
+
 SCHEMAS = {
     "customer": {
         "properties": {
@@ -222,10 +230,7 @@ class Week:
         return _dag(
             "nightly_customers",
             lambda **common: VoucherifyBulkUpdateOperator(
-                resource="customers",
-                sql="SELECT id, name, segment, lifetime_value, birthdate FROM customers ORDER BY id",
-                sql_conn_id="warehouse",
-                mapping=MAPPING,
+                **CUSTOMERS,
                 fail_if={"failed": 3},
                 read_back={"verify": "all"},
                 state=STATE,
@@ -255,10 +260,7 @@ class Week:
         return _dag(
             "customers_drift",
             lambda **common: VoucherifyReconcileOperator(
-                resource="customers",
-                sql="SELECT id, name, segment, lifetime_value, birthdate FROM customers ORDER BY id",
-                sql_conn_id="warehouse",
-                mapping=MAPPING,
+                **CUSTOMERS,
                 fail_if={"failed": None},
                 state=STATE,
                 retries=0,

@@ -143,6 +143,7 @@ def test_metadata_in_one_column_is_compared_member_by_member(whole: bool) -> Non
         assert compared("c2", "Bo", none=None) == compared("c3", "Cy", none=None) == "same"
         assert [compared(*of_record, n=1) for of_record in (("c2", "Bo"), ("c3", "Cy"))] == [["metadata.n"]] * 2
         assert compared("c4", "Di", n=1) == ["metadata.n"], "whatever the column has"
+        assert compared("c4", "Di", none=None) == ["metadata.none"], "nobody knows whether it is null"
 
 
 @pytest.mark.parametrize("header", ["source_id,name", "Source ID,Name", "SourceId,name", "Source-ID,NAME"])

@@ -345,6 +345,14 @@ def test_a_sensor_counts_no_more_records_than_the_action_itself() -> None:
     assert settle(action(result), None, upserts=True, report=in_columns(rows)).records == 4
 
 
+def test_a_sensor_counts_all_records_of_a_report_even_if_the_action_counts_fewer() -> None:
+    result = {"done_count": 0, "failed_count": 1, "errors": [error("b")]}
+
+    outcome = settle(action(result), None, upserts=True, report=in_columns(report(a=UPDATED, b=MISSING, c=UPDATED)))
+
+    assert (outcome.records, outcome.failed, outcome.not_reported) == (3, 1, 2)
+
+
 def test_the_status_in_an_error_of_the_general_form_is_not_an_id() -> None:
     refused = [{"code": 400, "key": "invalid_payload"}] * 3
 

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from array import array
 from collections.abc import Iterable
-from typing import IO
+
+from airflow_provider_voucherify.sync.batches.growing_file import GrowingFile
 
 _HASHES_PER_READ = 65_536
 _MAX_PARTITIONS = 256
+_BYTES_PER_HASH = array("q").itemsize
 
 
 class IdHashes:
     """The hashes of ids, in order."""
 
     def __init__(self) -> None:
-        self._file = _file()
-        self._count = 0
+        self._file = GrowingFile()
 
     def add(self, ids: Iterable[str]) -> None:
         """Append the hashes of ids."""
-        hashes = array("q", map(hash, ids))
-        hashes.tofile(self._file)
-        self._count += len(hashes)
+        self._file.add(array("q", map(hash, ids)))
 
     def read(self, first: int, number: int) -> array[int]:
         """Read some of the hashes, from the given one on."""
@@ -31,20 +28,21 @@ class IdHashes:
 
     def seen_twice(self) -> set[int]:
         """Return the hashes that come more than once."""
-        partitions = min(_MAX_PARTITIONS, self._count // _HASHES_PER_READ + 1)
+        count = self._file.size // _BYTES_PER_HASH
+        partitions = min(_MAX_PARTITIONS, count // _HASHES_PER_READ + 1)
         if partitions == 1:
-            return _repeated(self.read(0, self._count))
+            return _repeated(self.read(0, count))
         twice: set[int] = set()
-        files: list[IO[bytes]] = [_file() for _ in range(partitions)]
+        files = [GrowingFile() for _ in range(partitions)]
         try:
-            for start in range(0, self._count, _HASHES_PER_READ):
+            for start in range(0, count, _HASHES_PER_READ):
                 parts: list[list[int]] = [[] for _ in range(partitions)]
                 for hashed in self.read(start, _HASHES_PER_READ):
                     parts[hashed % partitions].append(hashed)
                 for part, file in zip(parts, files, strict=True):
-                    array("q", part).tofile(file)
+                    file.add(array("q", part))
             for file in files:
-                twice |= _repeated(_read(file, 0, self._count))
+                twice |= _repeated(_read(file, 0, count))
         finally:
             for file in files:
                 file.close()
@@ -55,18 +53,9 @@ class IdHashes:
         self._file.close()
 
 
-def _file() -> IO[bytes]:
-    return tempfile.TemporaryFile(prefix="voucherify-")
-
-
-def _read(file: IO[bytes], first: int, number: int) -> array[int]:
-    """Read at most ``number`` 64-bit numbers of a file, from the one with index ``first``."""
-    file.flush()
-    numbers: array[int] = array("q")
-    size = os.fstat(file.fileno()).st_size
-    length = min(number * numbers.itemsize, size - first * numbers.itemsize)
-    numbers.frombytes(os.pread(file.fileno(), length, first * numbers.itemsize))
-    return numbers
+def _read(file: GrowingFile, first: int, number: int) -> array[int]:
+    """Read at most ``number`` hashes of a file, from the one with index ``first``."""
+    return array("q", file.read(first * _BYTES_PER_HASH, number * _BYTES_PER_HASH))
 
 
 def _repeated(hashes: array[int]) -> set[int]:

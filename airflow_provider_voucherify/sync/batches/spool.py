@@ -11,25 +11,28 @@ inside an item, so a block is split into items only if one matters: at the end o
 
 from __future__ import annotations
 
-import os
-import tempfile
 from array import array
 from bisect import bisect_right
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import attrgetter, lt
-from typing import IO, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
+
+import msgspec
 
 from airflow_provider_voucherify.client.calls import Body, Call, bulk
 from airflow_provider_voucherify.sync.batches.bodies import digest_of, ids_of
 from airflow_provider_voucherify.sync.batches.destination import Destination
-from airflow_provider_voucherify.sync.batches.id_file import IdFile
+from airflow_provider_voucherify.sync.batches.growing_file import GrowingFile
 from airflow_provider_voucherify.sync.batches.id_hashes import IdHashes
 
 _BYTES_PER_READ = 262_144
 _ITEMS_PER_WRITE = 1_000
 _BYTES_PER_BLOCK = 1024 * 1024
+
+_encode_ids = msgspec.json.Encoder().encode_lines
+_decode_ids = msgspec.json.Decoder(str).decode_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +115,8 @@ class Spool:
     def __init__(self, destination: Destination) -> None:
         self.destination = destination
         self.count = 0
-        self._items: IO[bytes] = tempfile.TemporaryFile(prefix="voucherify-")  # noqa: SIM115
-        self._ids = IdFile()
-        self._hashes = IdHashes()
+        self._items, self._ids, self._hashes = GrowingFile(), GrowingFile(), IdHashes()
         self._blocks: list[_Block] = []
-        self._size = 0
         self._ascending = True
         self._last: Any = None
         self._superseded: list[int] = []
@@ -138,7 +138,7 @@ class Spool:
             self._hash_earlier()
         if not self._ascending:
             self._hashes.add(ids)
-        self._add(lines, len(ids), (self._ids.size, self._ids.add(ids)))
+        self._add(lines, len(ids), self._ids.add(_encode_ids(ids)))
 
     def add_distinct(self, lines: bytes, count: int) -> None:
         """
@@ -157,7 +157,7 @@ class Spool:
     @property
     def sendable_bytes(self) -> int:
         """Bytes of the items that are not superseded, including a separator after each."""
-        return self._size - self._superseded_bytes
+        return self._items.size - self._superseded_bytes
 
     def find_superseded(self) -> int:
         """
@@ -171,7 +171,7 @@ class Spool:
         first = 0
         for block, hashes in self._blocks_with_hashes():
             if not twice.isdisjoint(hashes):
-                lines, ids = self._lines(block), self._ids.read(*block.ids)
+                lines, ids = self._lines(block), self._ids_in(block)
                 for place, hashed in enumerate(hashes):
                     if hashed in twice:
                         record_id = ids[place]
@@ -274,7 +274,7 @@ class Spool:
 
     def all_blocks(self) -> Iterator[tuple[list[str], list[bytes]]]:
         """Yield the ids of ``add`` and their items, superseded ones too, about a thousand at a time."""
-        return ((self._ids.read(*block.ids), self._lines(block)) for block in self._blocks)
+        return ((self._ids_in(block), self._lines(block)) for block in self._blocks)
 
     def blocks(self) -> Iterator[list[bytes]]:
         """Yield the items that are not superseded, about a thousand at a time."""
@@ -300,7 +300,7 @@ class Spool:
                 block = self._blocks[number]
                 after = min(end, block.offset + block.length)
                 if block.ids[1] and after - offset == block.length:
-                    ids += self._ids.read(*block.ids)
+                    ids += self._ids_in(block)
                 else:
                     items = self.read(offset, after - offset - 1).replace(b"\n", b",")
                     form = self.destination.form
@@ -310,8 +310,7 @@ class Spool:
 
     def read(self, offset: int, length: int) -> bytes:
         """Read from the items' file; safe to call from several threads."""
-        self._items.flush()
-        return os.pread(self._items.fileno(), length, offset)
+        return self._items.read(offset, length)
 
     def close(self) -> None:
         """Free the disk space."""
@@ -325,8 +324,7 @@ class Spool:
         self.close()
 
     def _add(self, lines: bytes, count: int, ids: tuple[int, int]) -> None:
-        self._items.write(lines)
-        block = _Block(self._size, len(lines), count, ids)
+        block = _Block(*self._items.add(lines), count, ids)
         if self._blocks:
             last = self._blocks[-1]
             is_small = last.items + count <= _ITEMS_PER_WRITE and last.length + len(lines) <= _BYTES_PER_BLOCK
@@ -335,7 +333,6 @@ class Spool:
                 block = _Block(last.offset, last.length + len(lines), last.items + count, of_both)
                 self._blocks.pop()
         self._blocks.append(block)
-        self._size += len(lines)
         self.count += count
 
     def _batch(self, items: Sequence[_Block], number: int) -> Batch:
@@ -356,7 +353,10 @@ class Spool:
     def _hash_earlier(self) -> None:
         """Add the hashes that were not needed while the ids ascended."""
         for block in self._blocks:
-            self._hashes.add(self._ids.read(*block.ids))
+            self._hashes.add(self._ids_in(block))
+
+    def _ids_in(self, block: _Block) -> list[str]:
+        return _decode_ids(self._ids.read(*block.ids))
 
     def _lines(self, block: _Block) -> list[bytes]:
         return self.read(block.offset, block.length).split(b"\n")[:-1]

@@ -82,13 +82,21 @@ class ExportColumns:
         )
         return cls(_place(names, letters_of(key)), tuple(places), members, one)
 
+    def metadata_in(self, line: Sequence[str]) -> dict[str, str] | None:
+        """Return the cells of all members of metadata that a line has a value of; None if they cannot be read."""
+        if self.one is not None:
+            members = _members_of(line[self.one])
+        else:
+            members = {name: line[place] for name, place in self.members.items()}
+        return None if members is None else {name: text for name, text in members.items() if text}
 
-def members_of(cell: str) -> dict[str, str]:
-    """Return the members of all metadata in one cell, each as a cell of its own would have it; none without JSON."""
+
+def _members_of(cell: str) -> dict[str, str] | None:
+    """Return the members of all metadata in one cell, each as a cell of its own would have it; None without JSON."""
     try:
         members = msgspec.json.decode(cell or "{}", type=dict[str, msgspec.Raw])
     except msgspec.MsgspecError:
-        return {}
+        return None
     texts = {name: bytes(raw).decode() for name, raw in members.items()}
     return {
         name: msgspec.json.decode(text) if text.startswith('"') else "" if text == "null" else text

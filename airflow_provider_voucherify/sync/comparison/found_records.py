@@ -19,7 +19,6 @@ from airflow_provider_voucherify.sync.comparison.export_columns import (
     Path,
     compared_paths,
     exported_field,
-    members_of,
 )
 from airflow_provider_voucherify.sync.comparison.values import is_same
 from airflow_provider_voucherify.sync.rows.exported_rows import ExportedRows
@@ -31,6 +30,9 @@ Comparison = Literal["same", "different", "absent"]
 _KIBIBYTES_OF_CACHE = 16_384
 _MAX_REMEMBERED = 1_000_000
 """How many records are compared in memory, which takes about 80 MB; others take a way over the disk."""
+
+_MAX_UNLIKE = 100_000
+"""Of how many records on disk the ids are known without looking there."""
 
 _CREATE = "create table found(id text not null, expected integer not null, cells text not null)"
 _ONLY_LAST = "delete from found where rowid not in (select max(rowid) from found group by id)"
@@ -62,7 +64,8 @@ class FoundRecords:
     """
     What Voucherify has of one resource. A context manager; closing it frees the disk.
 
-    Memory does not grow with the records. One without the key (a customer without ``source_id``) can be in no source.
+    Memory grows with the first million records that are expected, and no further. One without the key (a customer
+    without ``source_id``) can be in no source.
 
     :param key: ``source_id`` or ``code``.
     :param paths: of the fields that are compared, in the order that items have them; none if only the ids matter.
@@ -144,7 +147,7 @@ class FoundRecords:
             self._db.execute(_ONLY_LAST)
         self._on_disk = int(self._db.execute("select count(*) from found").fetchone()[0])
         self._unlike = None
-        if self._on_disk <= _MAX_REMEMBERED:
+        if self._on_disk <= _MAX_UNLIKE:
             self._unlike = {hash(record_id) for (record_id,) in self._db.execute("select id from found")}
 
     def compare(self, ids: Sequence[str], items: Sequence[bytes]) -> list[Comparison]:
@@ -232,43 +235,22 @@ class FoundRecords:
 
     def _cells(self, columns: ExportColumns) -> Callable[[Sequence[str]], Sequence[Any]]:
         """Return what takes the compared cells out of a line."""
-        places, members = columns.places, columns.members
-        if columns.one is not None:
-            return self._cells_of_one_column(places, columns.one)
-        if len(places) > 1 and None not in places:
+        places = columns.places
+        if len(places) > 1 and None not in places and columns.one is None:
             return itemgetter(*places)
 
-        def cells(line: Sequence[str]) -> Sequence[Any]:
-            return [
-                {name: line[place] for name, place in members.items() if line[place]}
-                if path == METADATA
-                else line[place]
-                if place is not None
-                else None
-                if self._is_untold(path)
-                else ""
-                for path, place in zip(self._paths, places, strict=True)
-            ]
-
-        return cells
-
-    def _cells_of_one_column(self, places: Sequence[int | None], one: int) -> Callable[[Sequence[str]], Sequence[Any]]:
-        """Return the same where one column has all metadata."""
+        def cell(path: Path, place: int | None, line: Sequence[str], metadata: dict[str, str] | None) -> Any:
+            if path == METADATA:
+                return metadata
+            if columns.one is not None and path[0] == "metadata":
+                return None if metadata is None else metadata.get(path[1], "")
+            if place is not None:
+                return line[place]
+            return None if self._is_untold(path) else ""
 
         def cells(line: Sequence[str]) -> Sequence[Any]:
-            members = members_of(line[one])
-            return [
-                (
-                    {name: text for name, text in members.items() if text}
-                    if path == METADATA
-                    else members.get(path[1], "")
-                )
-                if path[0] == "metadata"
-                else None
-                if place is None
-                else line[place]
-                for path, place in zip(self._paths, places, strict=True)
-            ]
+            metadata = columns.metadata_in(line)
+            return [cell(path, place, line, metadata) for path, place in zip(self._paths, places, strict=True)]
 
         return cells
 

@@ -65,12 +65,13 @@ class _Tally:
         self.has_report = False
         self.others = 0
         self.others_written = 0
-        self._action, self._key, self._upserts = action, key, upserts
-        self._knows_ids = ids is not None
+        self._action, self._key, self.upserts = action, key, upserts
+        self.knows_ids = ids is not None
         self._records = records
         self._max_records = MAX_RECORDS if records is None else max(records, len(self.answers))
         self._max_entries = max(1_000, ENTRIES_PER_RECORD * self._max_records)
         self._strangers: set[str] = set()
+        self._only_in_errors: set[str] = set()
         self.too_many = False
 
     def take_errors(self, result: BulkResult) -> None:
@@ -146,19 +147,25 @@ class _Tally:
                 self.answers[record_id] = ""
 
     @property
+    def reported(self) -> int:
+        """Number of ids in the report, if it is not known what was sent."""
+        return len(self.answers) - len(self._only_in_errors)
+
+    @property
     def _sent(self) -> Collection[str] | None:
-        return self.answers if self._knows_ids else None
+        return self.answers if self.knows_ids else None
 
     def _fail(self, record_id: str | None, reason: Failure) -> None:
         if record_id is not None and self._is_ours(record_id):
             self.named.setdefault(record_id, replace(reason, id=record_id))
+            self._only_in_errors.add(record_id)
             self.answers[record_id] = "failed"
         elif record_id is None or self._is_new_stranger(record_id):
             self.unnamed += 1
             self.reason = self.reason or reason
 
     def _is_ours(self, record_id: str) -> bool:
-        return record_id in self.answers or (not self._knows_ids and len(self.answers) < self._max_records)
+        return record_id in self.answers or (not self.knows_ids and len(self.answers) < self._max_records)
 
     def _is_new_stranger(self, record_id: str) -> bool:
         """Whether an id that was not sent appears for the first time: it may stand for a record that was sent."""
@@ -169,7 +176,7 @@ class _Tally:
         return True
 
     def _take_rows(self, rows: Iterable[ReportRows]) -> None:
-        answers, statuses = self.answers, _STATUSES[self._upserts]
+        answers, statuses = self.answers, _STATUSES[self.upserts]
         for ids, flags in rows:
             said = list(map(statuses.__getitem__, flags))
             before: list[str | None] = list(map(answers.get, ids))  # type: ignore[arg-type]
@@ -184,10 +191,11 @@ class _Tally:
             self.others += 1
             self.others_written += status in WRITTEN
             return
+        self._only_in_errors.discard(record_id)
         before = self.answers.get(record_id, "")
         self.answers[record_id] = worse = _worse(before, status)
         if worse == "failed" != before:
-            self.named[record_id] = _not_written(self._action, record_id, self._upserts)
+            self.named[record_id] = _not_written(self._action, record_id, self.upserts)
 
 
 def settle(
@@ -219,7 +227,7 @@ def settle(
     tally.take_report(tally.rows_in(result) if report is None else report)
     # An error without an id and a row of the report may be about the same record, so they are not added.
     failed = max(in_errors, len(tally.named), result.failed_count or 0)
-    count = sent if sent is not None else _size(result, max(len(tally.answers), failed))
+    count = sent if sent is not None else _size(result, tally.reported, max(len(tally.answers), failed))
     if tally.too_many:
         failed = count
     as_a_whole = _failed_as_a_whole(action, result, failed, has_report=tally.has_report)
@@ -235,7 +243,7 @@ def settle(
     if not_updated and failed > len(tally.named):
         not_updated = tally.blame(failed - len(tally.named))
         answers = Counter(tally.answers.values())
-    outcome = _balanced(count, failed, tally, answers, not_updated, result, upserts=upserts, knows_ids=ids is not None)
+    outcome = _balanced(count, failed, result.done_count, not_updated, answers, tally)
     outcome = replace(outcome, failed_as_a_whole=as_a_whole, others=0 if sent is None else tally.others)
     if ids is None:
         return outcome
@@ -337,24 +345,16 @@ def _whole(action: AsyncAction) -> Failure:
     return Failure("failed", None, "async_action_failed", why, None, action.id)
 
 
-def _size(result: BulkResult, named: int) -> int:
-    """Return the number of records of an action that another task has sent: its own count, if it counts both kinds."""
+def _size(result: BulkResult, reported: int, named: int) -> int:
+    """Return the number of records of an action of others: its own count, or what the report has if that is more."""
     counted = (result.done_count or 0) + (result.failed_count or 0)
     if counted and result.done_count is not None and result.failed_count is not None:
-        return counted
+        return max(counted, reported)
     return max(counted, named)
 
 
 def _balanced(
-    count: int,
-    failed: int,
-    tally: _Tally,
-    answers: Counter[str],
-    not_updated: int,
-    result: BulkResult,
-    *,
-    upserts: bool,
-    knows_ids: bool,
+    count: int, failed: int, done: int | None, not_updated: int, answers: Counter[str], tally: _Tally
 ) -> ActionOutcome:
     """
     Make the parts add up to ``count``: failures first, then what was written; the rest is not reported.
@@ -366,14 +366,13 @@ def _balanced(
     failed = min(failed, count)
     room = count - failed  # what is left for everything that has not failed
     written = sum(answers[word] for word in WRITTEN)
-    done = result.done_count
-    if done is not None and knows_ids:
+    if done is not None and tally.knows_ids:
         done = max(0, done - tally.others_written)
     updated: int | None = None
     created: int | None = None
     if tally.has_report:
         # The smaller of what the rows say and what the action counts as done.
-        certain = written if knows_ids else max(0, written - tally.others_written)
+        certain = written if tally.knows_ids else max(0, written - tally.others_written)
         not_updated = min(not_updated, room if done is None else max(0, min(room, done - certain)))
         succeeded = min(certain if done is None else min(certain, done), room - not_updated)
         if not answers["succeeded"] and (succeeded == written or not (answers["updated"] and answers["created"])):
@@ -385,7 +384,7 @@ def _balanced(
         succeeded = min((done or 0) - not_updated, room - not_updated) if fits else 0
     if succeeded == 0:
         updated = created = 0
-    if not upserts and created is None:
+    if not tally.upserts and created is None:
         created = 0
     return ActionOutcome(
         succeeded=succeeded,
