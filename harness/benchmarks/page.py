@@ -20,7 +20,7 @@ PLOT = "performance.svg"
 COLOURS = {"ours": "#3b4cca", **dict.fromkeys(("read", *FLOORS), "#6b8e23")}
 PEER_COLOUR = "#b0b7c3"
 PACKAGES = ("apache-airflow", "httpx", "msgspec", "pydantic")
-PEERS = ("voucherify", "requests", "msgspec", "orjson", "psycopg2-binary")
+PEERS = ("voucherify", "dlt", "airbyte-cdk", "requests", "msgspec", "orjson", "psycopg2-binary")
 
 
 def surroundings(command: str, peers_python: str) -> str:
@@ -66,6 +66,8 @@ requests and bytes and throws bodies away. CPU is that of the sending process, a
 it included. Variants take turns; figures are medians, ratios those of the same round. Times are those after a thousand
 rows have been sent, so imports do not count; these rows are compared, and all variants send the same. "Peak MB" is
 above the process's memory after its imports. Where a slow variant sends fewer rows, its time is scaled to a million.
+dlt and Airbyte's CDK have a destination as their documentation writes one, which posts with `requests`; Airbyte's is
+given messages in its own process, without the JSON that its platform pipes from a source to a destination.
 
 {tables_and_targets(judged)}
 """

@@ -7,6 +7,10 @@ The floor below which nothing can go, and what people use or write today. Runs i
 * ``sdk_100`` and ``sdk_largest``: the official SDK, a model for each record, as its documentation shows.
 * ``http_operator``: what a task of ``HttpOperator`` does with chunks: dicts, ``json.dumps``, ``requests``.
 * ``xcom``: the same with the whole list passed from one task to another as JSON before.
+* ``dlt`` and ``airbyte``: see ``pipelines``.
+
+What sends also says what the variant itself tells of its rows: by name ``actions``, how many async actions it knows of,
+and of rows ``read``, ``arrived`` and ``failed``, where it counts them.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -41,8 +46,13 @@ Decode = Callable[[bytes], Any]
 Build = Callable[[Any], dict[str, Any]]
 
 
-def sender(variant: str) -> Sender:
-    """Import what a variant needs and return what sends a source's rows to a URL."""
+def sender(variant: str, folder: Path, chunk: int = largest_chunk()) -> Sender:
+    """
+    Import what a variant needs and return what sends a source's rows to a URL.
+
+    :param folder: for what a variant keeps.
+    :param chunk: records of a request, where a variant sends as many as fit.
+    """
     match variant:
         case "read":
             return _read
@@ -57,11 +67,16 @@ def sender(variant: str) -> Sender:
         case "sdk_100":
             return _sdk(100)
         case "sdk_largest":
-            return _sdk(largest_chunk())
+            return _sdk(chunk)
         case "http_operator":
-            return _http_operator(through_xcom=False)
+            return _http_operator(chunk, through_xcom=False)
         case "xcom":
-            return _http_operator(through_xcom=True)
+            return _http_operator(chunk, through_xcom=True)
+        case "dlt" | "airbyte":
+            from harness.benchmarks import pipelines
+
+            make = {"dlt": pipelines.dlt_sender, "airbyte": pipelines.airbyte_sender}[variant]
+            return make(_pages, _poster(), chunk, folder)
         case "metadata_records":
             return _metadata_records()
     raise ValueError(variant)
@@ -139,48 +154,64 @@ def _sdk(chunk: int) -> Sender:
             metadata={"tier": tier, "ltv": ltv, "orders": orders, "vip": vip, "last_order": last_order},
         )
 
-    def send(source: Source, url: str) -> None:
+    def send(source: Source, url: str) -> dict[str, float]:
         client = ApiClient(Configuration(host=url))
         client.set_default_header("X-App-Id", "app")
         client.set_default_header("X-App-Token", "secret")
         api = CustomersApi(client)
+        answers: list[Any] = []
         with _rows(source, json.loads) as (batches, _):
             for rows in _chunks((row for batch in batches for row in batch), chunk):
-                api.update_customers_in_bulk([model(row) for row in rows])
+                answers.append(api.update_customers_in_bulk([model(row) for row in rows]).async_action_id)
+        return {"actions": len(answers)}
 
     return send
 
 
-def _http_operator(*, through_xcom: bool) -> Sender:
-    import requests
+def _http_operator(chunk: int, *, through_xcom: bool) -> Sender:
+    post = _poster()
 
-    def send(source: Source, url: str) -> None:
+    def send(source: Source, url: str) -> dict[str, float]:
         with _records(source, json.loads) as batches:
             records: Iterable[dict[str, Any]] = (record for batch in batches for record in batch)
             if through_xcom:
                 pushed = json.dumps(list(records), default=str)
                 records = json.loads(pushed)
                 del pushed
-            for chunk in _chunks(records, largest_chunk()):
-                _post(requests, url, chunk)
+            answers = [post(url, some) for some in _chunks(records, chunk)]
+        return {"actions": len(answers)}
 
     return send
 
 
 def _metadata_records() -> Sender:
     """One metadata for all ids, as records of a bulk update."""
-    import requests
+    post = _poster()
 
     def send(source: Source, url: str) -> None:
         for rows in _chunks(dicts(source.rows), 100_000):
-            _post(requests, url, [{"source_id": r["source_id"], "metadata": {"audience": "spring"}} for r in rows])
+            post(url, [{"source_id": r["source_id"], "metadata": {"audience": "spring"}} for r in rows])
 
     return send
 
 
-def _post(requests: Any, url: str, records: list[dict[str, Any]]) -> None:
-    answer = requests.post(url + PATH, data=json.dumps(records, default=str), headers=HEADERS, timeout=60)
-    answer.raise_for_status()
+def _poster() -> Callable[[str, list[dict[str, Any]]], str]:
+    """Return what posts records as one writes it by hand, and gives the async action's id."""
+    import requests
+
+    def post(url: str, records: list[dict[str, Any]]) -> str:
+        answer = requests.post(url + PATH, data=json.dumps(records, default=str), headers=HEADERS, timeout=60)
+        answer.raise_for_status()
+        return str(answer.json()["async_action_id"])
+
+    return post
+
+
+@contextmanager
+def _pages(source: Source) -> Iterator[Iterator[list[Any]]]:
+    """Give rows, 1,000 at a time."""
+    with _rows(source, json.loads) as (pages, _):
+        yield pages
 
 
 @contextmanager

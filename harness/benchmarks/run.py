@@ -3,8 +3,8 @@
 
 ``--quick`` takes fewer rows and rounds, and measures three things at a time. ``--check`` exits with 1 where a target is
 missed by more than its margin, and is so again when its part is measured alone. ``--only`` names parts: row_path,
-collecting, memory, requests, waiting, triggers, imports, operator, changes, compared. A whole run that is not quick
-writes ``docs/performance.md``; others write to ``.bench/``.
+known, collecting, memory, requests, waiting, triggers, imports, operator, changes, compared. A whole run that is not
+quick writes ``docs/performance.md``; others write to ``.bench/``.
 
 The official SDK and other peers live in an environment of their own, ``.bench/``, which ``make bench`` makes.
 """
@@ -20,14 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from harness.benchmarks import nights, page, tables
+from harness.benchmarks import known, nights, page, tables
 from harness.benchmarks.suite import FULL, QUICK, Suite
 from harness.benchmarks.tables import Judged, Target
 from harness.process import ROOT, MeasurementError
 
 PARTS = (
-    *("row_path", "collecting", "memory", "requests", "waiting", "triggers", "imports", "operator", "changes"),
-    "compared",
+    *("row_path", "known", "collecting", "memory", "requests", "waiting", "triggers", "imports", "operator"),
+    *("changes", "compared"),
 )
 
 
@@ -86,6 +86,7 @@ def _measure(
         "operator": suite.operator,
         "changes": suite.changes,
         "compared": suite.compared,
+        "known": suite.known,
         "triggers": suite.triggers,
         "collecting": suite.collecting,
         "memory": suite.memory,
@@ -102,6 +103,7 @@ def _measure(
 
     judges: dict[str, Callable[[], Judged]] = {
         "row_path": lambda: tables.row_path(sending.result(), quick=quick),
+        "known": lambda: known.table(got("known")),
         "collecting": lambda: tables.collecting(got("collecting"), suite.sizes, quick=quick),
         "memory": lambda: tables.memory(got("memory"), suite.sizes, quick=quick),
         "requests": lambda: tables.requests(sending.result(), got("requests"), suite.sizes),

@@ -9,7 +9,9 @@ thousand rows, with everything imported that a variant imports first.
 from __future__ import annotations
 
 import json
+import os
 import time
+from pathlib import Path
 
 from harness import process
 from harness.benchmarks.rows import Source
@@ -26,7 +28,7 @@ def main() -> None:
     else:
         from harness.benchmarks import peers
 
-        send = peers.sender(variant)
+        send = peers.sender(variant, Path(os.environ["AIRFLOW_HOME"]))
     if job["source"]["kind"] == "postgres":
         import psycopg2  # noqa: F401
     base = process.resident_mb()

@@ -43,10 +43,11 @@ class Sizes:
 
     :param rows: of the main comparison, from SQLite and PostgreSQL.
     :param other_rows: of the sources that are no database.
-    :param slow_rows: of the official SDK; scaled to a million in the tables. Whole chunks of the largest size.
+    :param slow_rows: of the official SDK and of tools for pipelines; scaled to a million in the tables. Whole chunks of
+        the largest size.
     :param xcom_rows: of the list that goes through XCom; scaled too.
     :param rounds: interleaved rounds of the main comparison.
-    :param slow_rounds: rounds of the SDK, its import included, and of XCom.
+    :param slow_rounds: rounds of these, the SDK's import included, and of XCom.
     :param peers_on_postgres: whether PostgreSQL's rows are also sent by every peer.
     :param memory: rows of the memory table.
     :param growth: between which two of them memory must not grow.
@@ -55,6 +56,7 @@ class Sizes:
     :param naive_triggers: how many have a client each.
     :param import_rounds: fresh interpreters per import.
     :param operator_rows: of the runs under ``dag.test()``.
+    :param known: of whom is measured what they know of their rows afterwards; not of all that know the same.
     :param nights: rows of two nights, of which few change; the last number for a file and PostgreSQL alone.
     """
 
@@ -73,6 +75,7 @@ class Sizes:
     import_rounds: int
     operator_rows: tuple[int, int]
     nights: tuple[int, int, int]
+    known: tuple[str, ...]
     ids: int = 1_000_000
     triggers: int = 1_000
 
@@ -93,6 +96,7 @@ FULL = Sizes(
     import_rounds=5,
     operator_rows=(100_000, 1_000_000),
     nights=(100_000, 200_000, 1_000_000),
+    known=("ours", "http_operator", "sdk_largest", "dlt", "airbyte"),
 )
 QUICK = Sizes(
     rows=100_000,
@@ -110,6 +114,7 @@ QUICK = Sizes(
     import_rounds=5,
     operator_rows=(100_000, 300_000),
     nights=(50_000, 100_000, 300_000),
+    known=("ours", "dlt"),
 )
 
 
@@ -161,12 +166,13 @@ class Suite:
         """Send the same rows in every way, in rounds: by source and variant, the figures of each round."""
         sizes = self.sizes
         floors = ["read", *FLOORS, "ours"]
-        peers = ["http_operator", "xcom", "sdk_100", "sdk_largest"]
+        peers = ["http_operator", "xcom", "sdk_100", "sdk_largest", "dlt", "airbyte"]
         plans: dict[Kind, list[str]] = dict.fromkeys(("records", "jsonl", "csv"), floors)
         for kind in self.databases:
             everything = kind == "sqlite" or sizes.peers_on_postgres
             plans[kind] = [*floors, *peers] if everything else floors
-        rows = {"xcom": sizes.xcom_rows, "sdk_100": sizes.slow_rows, "sdk_largest": sizes.slow_rows}
+        slow = dict.fromkeys(("sdk_100", "sdk_largest", "dlt", "airbyte"), sizes.slow_rows)
+        rows = {"xcom": sizes.xcom_rows, **slow}
         measured: dict[Kind, dict[str, list[Figures]]] = {}
         for kind in (*self.databases, "records", "jsonl", "csv"):
             variants = plans[kind]
@@ -267,6 +273,12 @@ class Suite:
         job = {"rows": self.sizes.nights[-2:], "warehouse": str(self.folder / "customers.sqlite")}
         measured: Any = process.measured("compared", job)
         return list(measured)
+
+    def known(self) -> dict[str, dict[str, Figures]]:
+        """Let rows fail, requests be refused and processes be killed: by variant, what it knows, and what is true."""
+        from harness.benchmarks.known import known
+
+        return known(self.sizes.known, self.peers_python, self.folder, self._say)
 
     def _send(self, variant: str, kind: Kind, rows: int) -> Figures:
         self._say(f"{kind} {variant} {rows:,}")

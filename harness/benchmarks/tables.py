@@ -30,6 +30,8 @@ VARIANTS = {
     "xcom": "the same, the whole list through XCom",
     "sdk_100": "official SDK, 100 per request",
     "sdk_largest": f"official SDK, {largest_chunk():,} per request",
+    "dlt": f"dlt, a custom destination, {largest_chunk():,} per request",
+    "airbyte": f"Airbyte's CDK, a destination, {largest_chunk():,} per request",
 }
 
 

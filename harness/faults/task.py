@@ -70,12 +70,17 @@ class Ended:
 
     :param tries: the errors of its tries, oldest first; None for the one that succeeded.
     :param summary: its summary, None where there is none.
-    :param outcomes: what it says of each row, by id; None where it says nothing.
+    :param rows: what it says of each row; None where it says nothing.
     """
 
     tries: list[BaseException | None]
     summary: dict[str, Any] | None
-    outcomes: Mapping[str, str] | None
+    rows: list[dict[str, Any]] | None
+
+    @property
+    def outcomes(self) -> Mapping[str, str] | None:
+        """Return what it says of each row by id."""
+        return None if self.rows is None else {row["id"]: row["outcome"] for row in self.rows}
 
     @property
     def state(self) -> str:
@@ -89,15 +94,25 @@ class Task:
 
     :param connection: the Voucherify connection, as a dict.
     :param settings: parameters of the operator.
+    :param store: the task state store, None for an empty one.
+    :param try_number: of the first try.
     """
 
-    def __init__(self, folder: Path, connection: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        connection: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        store: Store | None = None,
+        *,
+        try_number: int = 1,
+    ) -> None:
         os.environ[CONNECTION] = json.dumps(connection)
         self._state = folder / "state"
         kept = {"path": str(self._state), "outcomes": "jsonl"}
         self._settings = {"state": kept, "full_refresh": True, **settings}
-        self._store = Store()
-        self._instance = TaskInstance(max_tries=99)
+        self._store = store or Store()
+        self._instance = TaskInstance(max_tries=99, try_number=try_number)
         forget_processes()
 
     def run(self, tries: int, before: Callable[[int], None] = lambda number: None) -> Ended:
@@ -121,7 +136,7 @@ class Task:
             self._instance.try_number += 1
             if errors[-1] is None or isinstance(errors[-1], AirflowFailException):
                 break
-        return Ended(errors, summary, self._read_outcomes())
+        return Ended(errors, summary, self._read_rows())
 
     def _try(self) -> dict[str, Any]:
         operator = VoucherifyBulkUpdateOperator(task_id="sync", resource="customers", **self._settings)
@@ -135,12 +150,9 @@ class Task:
         }
         return operator.execute(context)
 
-    def _read_outcomes(self) -> dict[str, str] | None:
+    def _read_rows(self) -> list[dict[str, Any]] | None:
         files = [*self._state.rglob("outcomes/*/try=*")]
-        if not files:
-            return None
-        rows = [json.loads(line) for line in files[0].read_text().splitlines()]
-        return {row["id"]: row["outcome"] for row in rows}
+        return [json.loads(line) for line in files[0].read_text().splitlines()] if files else None
 
 
 def forget_processes() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import sys
 import threading
 import time
 import xml.etree.ElementTree as ET
@@ -14,7 +15,9 @@ import httpx
 import pytest
 
 from harness import process
+from harness.benchmarks import known
 from harness.benchmarks.page import plot_svg
+from harness.benchmarks.rows import write_sqlite
 from harness.benchmarks.server import Actions
 from harness.benchmarks.tables import Target
 from harness.benchmarks.waiting import one_after_the_other, poll_each
@@ -58,6 +61,39 @@ def test_the_digest_is_of_the_records_not_of_their_bytes() -> None:
 
     assert digest('[{"b": "ë", "a": 1}]'.encode(), b'[{"a": 2}]') == together
     assert digest(b'[{"a":1,"b":"e"},{"a":2}]') != together
+
+
+def test_what_a_killed_process_sends_twice_is_counted(tmp_path: Path) -> None:
+    write_sqlite(tmp_path / "customers.sqlite", known.ROWS)
+    source = {"kind": "sqlite", "where": str(tmp_path / "customers.sqlite"), "rows": known.ROWS}
+    job = {"variant": "http_operator", "source": source, "folder": str(tmp_path)}
+
+    assert known.play("killed", job, sys.executable) == {
+        "ends": "success",
+        "actions": 10,
+        "true_arrived": known.ROWS,
+        "twice": 6 * known.CHUNK,
+        "posts": 16,
+    }
+
+
+def test_what_is_said_of_rows_is_set_beside_what_is_true() -> None:
+    wrong = {"ends": "success", "true_arrived": 9_880}
+    rest = {"refused": {"true_arrived": 5_000}, "killed": {"true_arrived": 10_000, "twice": 2_000, "posts": 12}}
+    judged = known.table(
+        {
+            "ours": {"wrong": {**wrong, "read": 10_000, "arrived": 9_880, "failed": 120, "named": 119}, **rest},
+            "dlt": {"wrong": {**wrong, "read": 10_000, "arrived": 10_000, "failed": 0}, **rest},
+            "http_operator": {"wrong": {**wrong, "actions": 10}, **rest},
+        }
+    )
+
+    _, truth, ours, dlt, posting = judged.tables[0].lines
+    assert truth[2:5] == ["10,000", "9,880", "120"]
+    assert ours[2:] == ["10,000", "9,880", "120", "119", "0", "–", "0"]
+    assert dlt[2:] == ["10,000", "10,000", "0", "–", "0", "–", "120"]
+    assert posting[2:] == ["–", "–", "–", "–", "10,000", "10", "0"]
+    assert [target.missed_by for target in judged.targets] == [1, 0, 0]
 
 
 def test_the_queue_is_first_in_first_out() -> None:
