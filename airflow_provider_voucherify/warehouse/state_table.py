@@ -7,10 +7,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from types import NoneType
 from typing import Any
 
 from airflow_provider_voucherify.sync.rows.chunks import Chunk
-from airflow_provider_voucherify.sync.state.record_state import RecordState
+from airflow_provider_voucherify.sync.state.record_state import RecordState, StateColumns
 from airflow_provider_voucherify.sync.types.text import short_digest
 from airflow_provider_voucherify.warehouse import schema
 from airflow_provider_voucherify.warehouse import state_sql as sql
@@ -51,9 +52,9 @@ class StateTable:
         self._of_sync = blake2b(f"{sync_name}\n{resource}\n".encode("utf-8", "surrogatepass"), digest_size=16)
         self.strangers = 0
 
-    def states(self) -> Iterator[RecordState]:
+    def states(self) -> Iterator[StateColumns]:
         """Give the state of every record of the sync, but for what Voucherify has confirmed last of it."""
-        database, key = self._database, self._key
+        database = self._database
         times = ("confirmed_at", "failing_since")
         columns = [database.time_column(name) if name in times else name for name in sql.AS_READ]
         select = (
@@ -64,11 +65,11 @@ class StateTable:
         epoch = lru_cache(1_000)(database.epoch)
         with query(database.conn_id, select, (sync_key(self._sync_name, self._resource),)) as chunks:
             for chunk in chunks:
-                for record_key, record_id, *row in chunk.rows if isinstance(chunk, Chunk) else ():
-                    if record_id is None or key(record_id) != record_key:
-                        self.strangers += 1
-                    else:
-                        yield _record_state(record_id, row, epoch)
+                rows = chunk.rows if isinstance(chunk, Chunk) else ()
+                own = [row for row in rows if row[1] is not None and self._key(row[1]) == row[0]]
+                self.strangers += len(rows) - len(own)
+                if own:
+                    yield _columns(own, epoch)
 
     def of_record(self, record_id: str) -> dict[str, Any] | None:
         """Return the state of one record; ``is_certain`` if Voucherify has it as it was in the source last."""
@@ -214,21 +215,19 @@ def sync_key(sync_name: str, resource: str) -> str:
     return short_digest(f"{sync_name}\n{resource}")
 
 
-def _record_state(record_id: str, row: Sequence[Any], epoch: Callable[[Any], float | None]) -> RecordState:
-    """Return the state that the rest of a row of ``AS_READ`` tells; some drivers have decimal numbers alone."""
-    settings, digest, failed, attempts, outcome, key, message, run, confirmed_at, fields, not_cleared, since = row
-    return RecordState(
-        record_id,
-        settings,
-        digest if digest is None or type(digest) is int else int(digest),
-        failed if failed is None or type(failed) is int else int(failed),
-        attempts if type(attempts) is int else int(attempts),
-        outcome,
-        key,
-        message,
-        run,
-        None if confirmed_at is None else epoch(confirmed_at),
-        fields,
-        not_cleared,
-        None if since is None else epoch(since),
+def _columns(rows: Sequence[Sequence[Any]], epoch: Callable[[Any], float | None]) -> StateColumns:
+    """Return the states that the database gives in rows of a key and ``AS_READ``."""
+    _, ids, settings, *numbers, outcome, key, message, run, confirmed_at, fields, not_cleared, since = zip(
+        *rows, strict=True
     )
+    return (
+        *(ids, settings, *map(_integers, numbers), outcome, key, message, run),
+        *(list(map(epoch, confirmed_at)), fields, not_cleared, list(map(epoch, since))),
+    )
+
+
+def _integers(column: Sequence[Any]) -> Sequence[int | None]:
+    """Return a column of whole numbers; some drivers have decimal numbers alone."""
+    if set(map(type, column)) <= {int, NoneType}:
+        return column
+    return [value if value is None else int(value) for value in column]

@@ -10,6 +10,9 @@ from pathlib import Path
 import database_servers
 import pytest
 
+from airflow_provider_voucherify.sync.state.record_state import RecordState
+from airflow_provider_voucherify.warehouse.state_table import StateTable
+
 
 def connection_of(request: pytest.FixtureRequest, folder: Path) -> str:
     """Return the connection, as JSON, of the database that a fixture's parameter names: a file, or a server."""
@@ -19,6 +22,11 @@ def connection_of(request: pytest.FixtureRequest, folder: Path) -> str:
         return json.dumps({"conn_type": request.param, "host": str(folder / f"books.{request.param}")})
     server: str = request.getfixturevalue(request.param)
     return server
+
+
+def states_in(table: StateTable) -> list[RecordState]:
+    """Return the state of every record that a table gives, without its content."""
+    return [RecordState(*state) for columns in table.states() for state in zip(*columns, strict=True)]
 
 
 @pytest.fixture(scope="session")

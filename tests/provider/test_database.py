@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from database_fixtures import connection_of
+from database_fixtures import connection_of, states_in
 
 from airflow_provider_voucherify.sync.state.record_state import RecordState
 from airflow_provider_voucherify.sync.types.outcome import RowOutcome
@@ -87,7 +87,7 @@ def test_the_tables_of_a_state_are_made_written_and_read(database: Database) -> 
                              "map_index": -1, "try_number": 1, "started_at": 1.0, "dry_run": False})  # fmt: skip
         tables.write("t", "run", lambda: [RowOutcome(1, "b", "updated")], states)
 
-    assert sorted(tables.state.states(), key=lambda state: state.id) == sorted(states(), key=lambda state: state.id)
+    assert sorted(states_in(tables.state), key=lambda state: state.id) == sorted(states(), key=lambda state: state.id)
     assert database.hook.get_first("SELECT count(*) FROM made_changelog")[0] == 1
     for table in ("runs", "changelog", "state", "schema"):
         database.hook.run(f"DROP TABLE made_{table}")

@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 import pytest
 from airflow.providers.common.compat.sdk import BaseHook
+from database_fixtures import states_in
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.state.record_state import RecordState
@@ -58,7 +59,7 @@ def test_a_column_that_tables_of_an_earlier_version_lack_is_added(server: None, 
 
     for table, column in (("runs", "not_updated"), ("changelog", "content"), ("state", "confirmed_at")):
         hook.get_records(f"SELECT {column} FROM {name}_{table}")
-    assert len(list(tables.state.states())) == RECORDS
+    assert len(states_in(tables.state)) == RECORDS
 
 
 def test_tables_of_a_build_before_the_first_version_are_refused(server: None, request: pytest.FixtureRequest) -> None:
@@ -92,7 +93,7 @@ def test_times_are_times(server: None, request: pytest.FixtureRequest) -> None:
     assert lines == RECORDS
     (at,) = hook.get_first(f"SELECT max(written_at) FROM {name}_changelog")
     assert before - 1 <= (Database.epoch(at) or 0) <= time.time() + 1
-    assert {state.confirmed_at for state in tables.state.states()} == {1_790_000_000.0}
+    assert {state.confirmed_at for state in states_in(tables.state)} == {1_790_000_000.0}
 
 
 def test_tasks_that_are_deferred_at_the_same_time_all_keep_what_they_sent(
@@ -181,7 +182,7 @@ def test_runs_of_one_sync_that_end_at_the_same_time_all_write_theirs(
         for night in range(20):
             warnings = list(tasks.map(write, (f"sync/{night}/a", f"sync/{night}/b")))
             assert sorted(warnings) == [[], [CONTESTED]], "whoever comes second finds what the first has confirmed"
-            assert {state.digest for state in tables.state.states()} == {None}
+            assert {state.digest for state in states_in(tables.state)} == {None}
             BaseHook.get_hook("books").run(f"DELETE FROM {name}_state")
 
     (runs,) = BaseHook.get_hook("books").get_records(f"SELECT count(DISTINCT try_id) FROM {name}_changelog")
@@ -210,7 +211,7 @@ def test_a_run_that_is_about_to_send_waits_for_one_that_writes_and_then_has_the_
         connection.commit()
         announcing.result()
 
-    assert {state.digest for state in tables.state.states()} == {None}
+    assert {state.digest for state in states_in(tables.state)} == {None}
     assert list(tables.state.sent_by_others(ids, "sync/2")) == []
 
 
@@ -230,7 +231,7 @@ def test_what_cannot_be_written_whole_is_not_written(server: None, request: pyte
     with pytest.raises(ConnectionError):
         tables.write("sync/2", "sync/2", outcomes, breaks_off)
 
-    assert [state.run for state in tables.state.states()] == ["sync/1"] * RECORDS
+    assert [state.run for state in states_in(tables.state)] == ["sync/1"] * RECORDS
     runs = BaseHook.get_hook("books").get_records(f"SELECT DISTINCT try_id FROM {name}_changelog")
     assert [run for (run,) in runs] == ["sync/1"]
 
@@ -298,7 +299,7 @@ def test_an_id_that_the_database_cannot_keep_has_no_state_and_no_ghost(
         lambda: (RecordState(i, "settings", 7, None, 0, "updated", None, "見", "sync/1", 1.0) for i in IDS),
     )
 
-    assert sorted(state.id for state in tables.state.states()) == sorted(kept)
+    assert sorted(state.id for state in states_in(tables.state)) == sorted(kept)
     assert tables.state.strangers == 0
     assert ("cannot keep" in "".join(warnings)) == (kept != IDS)
     names = BaseHook.get_hook("books").get_records(f"SELECT record_id FROM {name}_changelog ORDER BY entry_number")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import BaseHook
-from database_fixtures import connection_of
+from database_fixtures import connection_of, states_in
 from msgspec.structs import replace
 
 from airflow_provider_voucherify.sync.state.record_state import RecordState
@@ -72,7 +72,7 @@ def write(state: StateTable, run: str, *states: RecordState) -> tuple[int, int]:
 
 
 def read(state: StateTable) -> dict[str, RecordState]:
-    return {one.id: one for one in state.states()}
+    return {one.id: one for one in states_in(state)}
 
 
 def contents(name: str) -> dict[str, str | None]:

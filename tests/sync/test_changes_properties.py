@@ -20,6 +20,7 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from airflow_provider_voucherify.client.calls import Call
 from airflow_provider_voucherify.models.async_action import AsyncAction, AsyncActionList
@@ -304,7 +305,7 @@ def test_the_json_of_a_bare_id_and_of_a_mark_has_the_metadata_that_they_get(tmp_
     destination = metadata_destination("customers", {"audience": "spring"})
     with Ledger("run", "settings", values=destination.around_item, mark=mark.around_item) as ledger:
         unmarked = RecordState('b"', "settings", 1, None, 0, "updated", None, None, "before", 1.0)
-        ledger.load_state([unmarked])
+        ledger.load_state([[[value] for value in astuple(unmarked)[:-1]]])
         with Plan(destination, ledger=ledger, changes=Changes(removed=mark)) as plan:
             plan.read(from_records(["a'"], "source_id", takes_ids=True))
 

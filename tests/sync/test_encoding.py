@@ -16,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.sync.batches.destination import Destination, metadata_destination, update_destination
+from airflow_provider_voucherify.sync.batches.plan import Plan
 from airflow_provider_voucherify.sync.rows.chunks import Chunk
 from airflow_provider_voucherify.sync.rows.mapping import MappingRules
+from airflow_provider_voucherify.sync.state.ledger import Ledger
 
 ReadRows = Callable[..., Any]
 
@@ -115,6 +117,16 @@ def tables(draw: st.DrawFn) -> tuple[str, list[str], list[tuple[Any, ...]]]:
     return resource, columns, rows
 
 
+def fields_of_rows(
+    destination: Destination, rules: MappingRules, columns: Sequence[str], chunks: Sequence[Any]
+) -> list[Any]:
+    """Return which fields the ledger says that each record has, with a value or null."""
+    with Ledger("run", "settings") as ledger, Plan(destination, rules, ledger=ledger) as plan:
+        plan.read(iter([Chunk(tuple(columns), rows) for rows in chunks]))
+        found = ledger._db.execute("select id, name from rows left join contents on number = content order by item")
+        return found.fetchall()
+
+
 @settings(max_examples=500)
 @given(tables(), st.sampled_from(["omit", "send", "some"]), st.sampled_from(["records", "metadata", "ids"]))
 def test_rows_together_give_what_each_gives_alone(
@@ -134,6 +146,8 @@ def test_rows_together_give_what_each_gives_alone(
 
     assert read_in(read, destination, rules, columns, [rows]) == alone
     assert read_in(read, destination, rules, columns, [rows[:8], [*rows[8:]]]) == alone
+    fields = fields_of_rows(destination, rules, columns, [[row] for row in rows])
+    assert fields_of_rows(destination, rules, columns, [rows]) == fields
 
 
 @pytest.mark.parametrize("resource", ["customers", "vouchers"])

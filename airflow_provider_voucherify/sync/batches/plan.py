@@ -20,11 +20,7 @@ from airflow_provider_voucherify.sync.batches.refused_rows import RefusedRows
 from airflow_provider_voucherify.sync.batches.shapes import Shape, Shapes
 from airflow_provider_voucherify.sync.batches.spool import Batch, Spool
 from airflow_provider_voucherify.sync.rows.chunks import BadLine, BlankRows, Chunk, Rows
-from airflow_provider_voucherify.sync.rows.encoding import (
-    EncodedRows,
-    UnfitRowsError,
-    encode_json,
-)
+from airflow_provider_voucherify.sync.rows.encoding import EncodedRows, UnfitRowsError, encode_json
 from airflow_provider_voucherify.sync.rows.failure_lines import Attempts, EarlierFailures
 from airflow_provider_voucherify.sync.rows.mapping import (
     MappingRules,
@@ -298,15 +294,18 @@ class Plan:
         lines: list[bytes] = []
         ids: list[str] = []
         keys: list[Any] | None = []
+        made_of: list[Any] = []
         for encoded in self._encoded(shape, chunk.columns, chunk.rows):
             lines.append(encoded.lines)
             ids += encoded.ids
+            made_of += encoded.made_of
             keys = None if keys is None or encoded.keys is None else [*keys, *encoded.keys]
         self._odd_ids.look_at(ids)
         joined = b"".join(lines)
         self._spool.add(joined, ids, keys)
         if self.ledger is not None and self._keeps_items:
-            self.ledger.add_records(ids, joined.split(b"\n")[:-1])
+            items = joined.split(b"\n")[:-1]
+            self.ledger.add_records(ids, items, form=lambda place: shape.form(made_of[place]))
 
     def _take_failed(self, chunk: Chunk) -> None:
         """Take lines of a ``failures.jsonl``, except records that failed too often or were updated since."""
@@ -371,7 +370,8 @@ class Plan:
             self.rows_read += 1
             try:
                 record = shape.builder.build(row)
-                yield EncodedRows(self._line(record), (record[shape.builder.key],), None)
+                line = self._line(record)
+                yield EncodedRows(line, (record[shape.builder.key],), None, (line,))
             except RefusedRowError as why:
                 self._refuse(why, shape.builder.record_id(row), dict(zip(columns, row, strict=True)))
 

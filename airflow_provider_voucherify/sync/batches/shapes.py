@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.models.spelling import did_you_mean
@@ -40,6 +41,10 @@ class Shape:
     def encoder(self) -> RowsEncoder | None:
         """Encodes many rows at once; made when there are many."""
         return rows_encoder(self.builder, self.columns, ids_only=self.ids_only)
+
+    def form(self, made_of: Any) -> Hashable:
+        """Return what is the same for all items that have the same fields, null or not, of ``EncodedRows.made_of``."""
+        return made_of if self.encoder is None or type(made_of) is bytes else self.encoder.form(made_of)
 
 
 class Shapes:

@@ -11,7 +11,7 @@ builder's records would give.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from types import GenericAlias
@@ -44,11 +44,13 @@ class EncodedRows:
     :param lines: the items, each followed by a line break.
     :param ids: of the items' records.
     :param keys: the rows' values for the ids, if they are text or whole numbers, which can be compared.
+    :param made_of: what each item was made of, for ``RowsEncoder.form``; the item itself if it was not made by one.
     """
 
     lines: bytes
     ids: Sequence[str]
     keys: Sequence[Any] | None
+    made_of: Sequence[Any]
 
 
 class RowsEncoder:
@@ -61,13 +63,19 @@ class RowsEncoder:
     :param builder: has the targets of the columns.
     :param columns: how many values a row has.
     :param ids_only: the items are bare ids and not records.
+    :ivar form: of ``EncodedRows.made_of``, what is the same for all rows whose items have the same fields, null or not.
     """
+
+    form: Callable[[Any], Hashable]
 
     def __init__(self, builder: RecordBuilder, columns: int, *, ids_only: bool) -> None:
         self._builder = builder
         self._columns = columns
         self._ids_only = ids_only
         self._id_of: Callable[[Any], str] = attrgetter("key")
+        self._targets_by_name: dict[str, list[Target]] = {}
+        for target in builder.targets:
+            self._targets_by_name.setdefault(target.path[0], []).append(target)
         self._native: dict[int, Any] = {builder.key_column: str}
         if not ids_only:
             self._native |= {target.column: native for target in builder.targets if (native := self._type_of(target))}
@@ -93,7 +101,7 @@ class RowsEncoder:
         # Looking for one character first is faster, and most chunks have no backslash.
         if not all(map(str.strip, ids)) or (b"\\" in lines and b"\\u0000" in lines):
             raise UnfitRowsError
-        return EncodedRows(lines, ids, keys)
+        return EncodedRows(lines, ids, keys, records)
 
     def _fits(self, rows: Sequence[Row]) -> bool:
         try:
@@ -147,6 +155,7 @@ class RowsEncoder:
         unpacked = ", ".join(f"c{column}" if column in used else "_" for column in range(self._columns))
         # Only column numbers go into the code, never names or values.
         self._make = eval(f"lambda rows: [{made} for ({unpacked},) in rows]", names)  # noqa: S307
+        self.form = eval(f"lambda record: {None if self._ids_only else self._form()}", {"form": _form})  # noqa: S307
 
     def _key(self, names: dict[str, Any]) -> str:
         column = self._builder.key_column
@@ -159,10 +168,7 @@ class RowsEncoder:
     def _record(self, key: str, names: dict[str, Any]) -> str:
         """Return the expression that makes a record, and add the functions that it calls to ``names``."""
         members = [_Member("key", self._builder.key, key)]
-        by_name: dict[str, list[Target]] = {}
-        for target in self._builder.targets:
-            by_name.setdefault(target.path[0], []).append(target)
-        for name, targets in by_name.items():
+        for name, targets in self._targets_by_name.items():
             first = targets[0]
             attribute = f"f{first.column}"
             if len(first.path) == 2:
@@ -189,6 +195,21 @@ class RowsEncoder:
             return made
         otherwise = "refuse()" if name in self._builder.required else "None"
         return f"({made} if {' or '.join(present)} else {otherwise})"
+
+    def _form(self) -> str:
+        """Return the expression for the form of a record."""
+        forms = []
+        for targets in self._targets_by_name.values():
+            value = f"record.f{targets[0].column}"
+            if len(targets[0].path) == 2:
+                members = ", ".join(f"made.f{target.column} is None" for target in targets)
+                forms.append(f"(made := {value}) is not None and ({members},)")
+            else:
+                forms.append(f"form({value})" if self._may_be_object(targets[0].column) else f"{value} is None")
+        return f"({', '.join(forms)},)" if forms else "None"
+
+    def _may_be_object(self, column: int) -> bool:
+        return self._native.get(column) not in (_Scalar | None, str | None, _Integer | None)
 
     def _value(self, column: int, convert: Callable[[Any], Any], names: dict[str, Any]) -> str:
         if column in self._native:
@@ -229,6 +250,10 @@ def _call(function: str, members: Sequence[_Member], names: dict[str, Any]) -> s
 def _present(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return a converter that passes None through."""
     return lambda value: None if value is None else convert(value)
+
+
+def _form(value: Any) -> Hashable:
+    return (*value, *[inner is None for inner in value.values()]) if type(value) is dict else value is None
 
 
 def _refuse() -> Any:

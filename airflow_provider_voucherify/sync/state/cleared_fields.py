@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -14,7 +14,7 @@ from airflow_provider_voucherify.sync.state import ledger_sql as sql
 from airflow_provider_voucherify.sync.state.ledger_database import LedgerDatabase
 from airflow_provider_voucherify.sync.state.record_state import NotCleared
 
-_decode_lines = msgspec.json.Decoder().decode_lines
+_decode = msgspec.json.Decoder().decode
 
 
 class ClearedFields:
@@ -32,16 +32,23 @@ class ClearedFields:
         """
         self._db.executemany("insert or ignore into targets values (?, ?)", targets)
 
-    def contents(self, items: Sequence[bytes]) -> Sequence[int | None]:
-        """Return the numbers of what each item has for fields; an item that is a bare id has none."""
+    def contents(
+        self, items: Sequence[bytes], places: Iterable[int], form: Callable[[int], Hashable] | None = None
+    ) -> Sequence[int | None]:
+        """
+        Return the numbers of what the items at some places have for fields; an item that is a bare id has none.
+
+        :param form: gives, for the place of an item, what all that have the same fields share.
+        """
         number = self._database.numbers("contents")
-        known: dict[Any, int | None] = {}
+        known: dict[Hashable, int | None] = {}
         numbers: list[int | None] = []
-        for record in _decode_lines(b"\n".join(items)):
-            fields = _fields_of(record) if type(record) is dict else None
-            if fields not in known:
-                known[fields] = None if fields is None else number(json.dumps(fields))
-            numbers.append(known[fields])
+        for place in places:
+            shared = items[place] if form is None else form(place)
+            if shared not in known:
+                record = _decode(items[place])
+                known[shared] = number(json.dumps(_fields_of(record))) if type(record) is dict else None
+            numbers.append(known[shared])
         return numbers
 
     def compare(self) -> None:

@@ -20,19 +20,19 @@ from __future__ import annotations
 import json
 import time
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import starmap
-from typing import IO, Self
+from typing import IO, Any, Self
 
 import msgspec
 
 from airflow_provider_voucherify.sync.state import ledger_sql as sql
 from airflow_provider_voucherify.sync.state.cleared_fields import ClearedFields
 from airflow_provider_voucherify.sync.state.failing_records import FailingRecords
-from airflow_provider_voucherify.sync.state.ledger_database import LedgerDatabase, Numbers
+from airflow_provider_voucherify.sync.state.ledger_database import LedgerDatabase
 from airflow_provider_voucherify.sync.state.read_back_records import ReadBackRecords
-from airflow_provider_voucherify.sync.state.record_state import RecordState
+from airflow_provider_voucherify.sync.state.record_state import RecordState, StateColumns
 from airflow_provider_voucherify.sync.state.removed_records import RemovedRecords
 from airflow_provider_voucherify.sync.state.row_outcomes import row_outcomes
 from airflow_provider_voucherify.sync.types.failure import Failure
@@ -127,19 +127,9 @@ class Ledger:
 
     # What earlier syncs have left
 
-    def load_state(self, states: Iterable[RecordState]) -> None:
-        """Take over the state of earlier syncs, record by record, but for what Voucherify confirmed last of each."""
-        settings, runs, fields = (Numbers(self._database.numbers(name)) for name in ("settings", "runs", "fields"))
-        rows = (
-            (
-                *(s.id, s.digest, settings[s.settings], runs[s.run], s.failed_digest, s.attempts, s.outcome),
-                *(s.key, s.message, None if s.confirmed_at is None else round(s.confirmed_at * 1000)),
-                *(fields[s.fields], fields[s.not_cleared]),
-                None if s.failing_since is None else round(s.failing_since * 1000),
-            )
-            for s in states
-        )
-        self._db.executemany(sql.LOAD_STATE, rows)
+    def load_state(self, states: Iterable[StateColumns]) -> None:
+        """Take over the state of earlier syncs, but for what Voucherify confirmed last of each record."""
+        self._database.load_state(states)
         self._begin_state()
 
     def use_state(self, file: IO[bytes]) -> None:
@@ -172,11 +162,19 @@ class Ledger:
 
     # What the source has
 
-    def add_records(self, ids: Sequence[str], items: Sequence[bytes], same: Sequence[bool] | None = None) -> None:
+    def add_records(
+        self,
+        ids: Sequence[str],
+        items: Sequence[bytes],
+        same: Sequence[bool] | None = None,
+        form: Callable[[int], Hashable] | None = None,
+    ) -> None:
         """
         Write down records that could be sent, in the order of the source.
 
         :param same: which of them Voucherify has as they are; None if only the state of earlier syncs tells.
+        :param form: gives, for the place of an item, what is the same for all that have the same fields, null or not;
+            by default the item itself, which is slow.
         """
         if not ids:
             return
@@ -199,10 +197,8 @@ class Ledger:
             if confirmed == digests:
                 return
             new = [place for place, digest in enumerate(confirmed) if digest != digests[place]]
-        contents = self.fields.contents([items[place] for place in new])
-        rows = (
-            (first + place, ids[place], digests[place], content) for place, content in zip(new, contents, strict=True)
-        )
+        columns: list[Sequence[Any]] = [[column[place] for place in new] for column in (ids, digests)]
+        rows = zip([first + place for place in new], *columns, self.fields.contents(items, new, form), strict=True)
         self._db.executemany("insert into rows values (?, ?, ?, ?)", rows)
         if self._around is not None:
             begin, end = self._around

@@ -5,13 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import IO, Any, Literal
 
 from airflow_provider_voucherify.sync.state import ledger_sql as sql
+from airflow_provider_voucherify.sync.state.record_state import StateColumns
 from airflow_provider_voucherify.sync.types.unnamed_database import UnnamedDatabase
 
 _MAX_REMEMBERED_NUMBERS = 1_000
+
+
+@lru_cache(1_000)
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)
 
 
 class Numbers(dict[str | None, int | None]):
@@ -82,6 +89,17 @@ class LedgerDatabase:
         """Return how many items the source has had so far."""
         last = "select first + json_array_length(ids) from chunks order by first desc limit 1"
         return self.number(f"select coalesce(({last}), 0)")
+
+    def load_state(self, states: Iterable[StateColumns]) -> None:
+        """Take over the states of some records."""
+        number = {name: Numbers(self.numbers(name)).__getitem__ for name in ("settings", "runs", "fields")}
+        for ids, settings, digests, failed, attempts, outcomes, keys, messages, runs, at, fields, kept, since in states:
+            columns = (
+                *(ids, digests, map(number["settings"], settings), map(number["runs"], runs), failed, attempts),
+                *(outcomes, keys, messages, map(_milliseconds, at)),
+                *(map(number["fields"], fields), map(number["fields"], kept), map(_milliseconds, since)),
+            )
+            self.db.executemany(sql.LOAD_STATE, zip(*columns, strict=True))
 
     def use_state(self, file: IO[bytes]) -> None:
         """

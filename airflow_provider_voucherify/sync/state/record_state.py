@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import msgspec
 
@@ -47,6 +48,10 @@ class RecordState(msgspec.Struct, frozen=True, gc=False):
     not_cleared: str | None = None
     failing_since: float | None = None
     content: str | None = None
+
+
+StateColumns = Sequence[Sequence[Any]]
+"""The states of some records: a column for each field of ``RecordState`` in its order, but for the content."""
 
 
 @dataclass(frozen=True, slots=True)
