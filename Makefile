@@ -18,7 +18,7 @@ PEERS := .bench/.installed
 DRIVERS := $(VENV)/.installed-drivers
 
 .PHONY: help demo docs test test-drivers test-cluster test-browser test-versions screenshots syncs-page probe-page crash crash-quick scale-out \
-  scale-out-check scale-out-quick bench bench-quick lint types build install constraints clean faults faults-check faults-random history secrets \
+  scale-out-check scale-out-quick bench bench-quick bench-growth lint types build install constraints clean faults faults-check faults-random history secrets \
   secrets-leak fuzz load load-quick small-syncs
 .DELETE_ON_ERROR:
 
@@ -111,6 +111,10 @@ bench: $(INSTALLED) $(PEERS)
 ## bench-quick: the same with fewer rows; fails where a target is missed by far
 bench-quick: $(INSTALLED) $(PEERS)
 	$(PY) -m harness.benchmarks.run --quick --check
+
+## bench-growth: two nights of ten million rows, with tables; half an hour, 20 GB; writes docs/ten-million-rows.md
+bench-growth: $(INSTALLED)
+	$(PY) -m harness.benchmarks.growth
 
 ## secrets: whole syncs on a real Airflow with PostgreSQL, then a search for secrets in everything that they left
 secrets: $(INSTALLED)

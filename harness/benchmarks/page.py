@@ -23,15 +23,18 @@ PACKAGES = ("apache-airflow", "httpx", "msgspec", "pydantic")
 PEERS = ("voucherify", "dlt", "airbyte-cdk", "requests", "msgspec", "orjson", "psycopg2-binary")
 
 
-def surroundings(command: str, peers_python: str) -> str:
-    """Say on what machine, with which versions, when and by which command the figures came about."""
+def surroundings(command: str, peers_python: str | None = None) -> str:
+    """
+    Say on what machine, with which versions, when and by which command the figures came about.
+
+    :param peers_python: the interpreter of the peers' environment; None where there are no peers.
+    """
     ours = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    peers = ", ".join(f"{name} {number}" for name, number in _peers(peers_python).items())
     lines = [
         ("Machine", f"{os.cpu_count()} × {_cpu_model()}, {_memory_gb():.0f} GB, {platform.system()}"),
         ("Python", f"{platform.python_version()}, SQLite {sqlite3.sqlite_version}, {_postgres()}"),
         ("Provider with", ours),
-        ("Peers", peers),
+        *([("Peers", _peers(peers_python))] if peers_python else []),
         ("Date", datetime.now(UTC).strftime("%Y-%m-%d")),
         ("Command", f"`{command}`"),
     ]
@@ -108,10 +111,10 @@ def plot_svg(bars: Sequence[tuple[str, float, str]]) -> str:
     )
 
 
-def _peers(python: str) -> dict[str, str]:
+def _peers(python: str) -> str:
     code = f"from importlib.metadata import version\nfor name in {PEERS}: print(name, version(name))"
     said = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout
-    return dict(line.split() for line in said.splitlines())
+    return ", ".join(said.splitlines())
 
 
 def _cpu_model() -> str:
