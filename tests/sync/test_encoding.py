@@ -6,6 +6,7 @@ import datetime
 import enum
 import re
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
@@ -170,6 +171,36 @@ def test_vouchers_with_empty_metadata_are_refused(read: ReadRows, empty: Any) ->
     done = read("vouchers", iter([Chunk(("code", "metadata"), [(f"v{number}", empty) for number in range(20)])]))
 
     assert (done.refused, done.reasons[0][0]) == (20, "nothing_to_send")
+
+
+def test_which_members_an_object_has_is_told_of_dicts_of_a_class_of_their_own_too() -> None:
+    """A driver that gives ``OrderedDict`` for a STRUCT: the state tells of each record what Voucherify has of it."""
+    rows = [(f"c{number}", OrderedDict({"tier": "gold"} if number % 2 else {"city": "X"})) for number in range(20)]
+
+    fields = fields_of_rows(update_destination("customers"), MappingRules(), ["source_id", "metadata"], [rows])
+
+    assert [said for _, said in fields[:2]] == ['[["metadata.city"], []]', '[["metadata.tier"], []]']
+
+
+@pytest.mark.parametrize("number", [3, 20])
+def test_a_whole_address_is_text_and_of_known_fields_however_many_rows_there_are(read: ReadRows, number: int) -> None:
+    """A STRUCT whose postal code is a number, and one of a field that the API does not have."""
+    rows: list[tuple[Any, ...]] = [(f"c{place}", {"city": "X", "postal_code": 12345}) for place in range(number)]
+    rows[1] = ("c1", {"city": "X", "zip": "12345"})
+
+    done = read("customers", iter([Chunk(("source_id", "address"), rows)]))
+
+    assert done.records[0]["address"] == {"city": "X", "postal_code": "12345"}
+    assert [key for key, _ in done.reasons] == ["invalid_value"]
+
+
+@pytest.mark.parametrize("number", [3, 20])
+def test_an_id_of_an_enumeration_is_its_number_however_many_rows_there_are(read: ReadRows, number: int) -> None:
+    places = list(enum.Enum("Places", [f"P{place}" for place in range(number)], type=int, start=100))
+
+    done = read("customers", iter([Chunk(("source_id", "tier"), [(place, "gold") for place in places])]))
+
+    assert [record["source_id"] for record in done.records] == [str(100 + place) for place in range(number)]
 
 
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "é", "class", "a b", "0", "key", "self"])

@@ -122,7 +122,7 @@ class RowsEncoder:
                 return str | None
             case Field(type="integer"):
                 return _Integer | None
-            case Field(type="object", fields={}):
+            case Field(type="object", fields=fields) if not fields:
                 members = GenericAlias(dict, (str, _Scalar | None if target.convert is to_object else _Scalar))
                 filled = Annotated[members, Meta(min_length=1)]  # type: ignore[valid-type]
                 return filled if required else filled | None
@@ -162,7 +162,7 @@ class RowsEncoder:
         native = self._native.get(column)
         if native is str:
             return f"c{column}"
-        names["key"] = str if native is _Integer else to_string
+        names["key"] = int.__repr__ if native is _Integer else to_string  # the digits of an enumeration's members, too
         return f"key(c{column})"
 
     def _record(self, key: str, names: dict[str, Any]) -> str:
@@ -253,7 +253,7 @@ def _present(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _form(value: Any) -> Hashable:
-    return (*value, *[inner is None for inner in value.values()]) if type(value) is dict else value is None
+    return (*value, *[inner is None for inner in value.values()]) if isinstance(value, dict) else value is None
 
 
 def _refuse() -> Any:
