@@ -305,7 +305,7 @@ class Plan:
         self._spool.add(joined, ids, keys)
         if self.ledger is not None and self._keeps_items:
             items = joined.split(b"\n")[:-1]
-            self.ledger.add_records(ids, items, form=lambda place: shape.form(made_of[place]))
+            self.ledger.add_records(ids, items, fields_key=lambda place: shape.fields_key(made_of[place]))
 
     def _take_failed(self, chunk: Chunk) -> None:
         """Take lines of a ``failures.jsonl``, except records that failed too often or were updated since."""

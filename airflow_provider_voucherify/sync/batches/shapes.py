@@ -42,9 +42,9 @@ class Shape:
         """Encodes many rows at once; made when there are many."""
         return rows_encoder(self.builder, self.columns, ids_only=self.ids_only)
 
-    def form(self, made_of: Any) -> Hashable:
-        """Return what is the same for all items that have the same fields, null or not, of ``EncodedRows.made_of``."""
-        return made_of if self.encoder is None or type(made_of) is bytes else self.encoder.form(made_of)
+    def fields_key(self, made_of: Any) -> Hashable:
+        """Return a key of one of ``EncodedRows.made_of``: items share it if they have the same fields, null or not."""
+        return made_of if self.encoder is None or type(made_of) is bytes else self.encoder.fields_key(made_of)
 
 
 class Shapes:

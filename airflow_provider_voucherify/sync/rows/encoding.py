@@ -44,7 +44,7 @@ class EncodedRows:
     :param lines: the items, each followed by a line break.
     :param ids: of the items' records.
     :param keys: the rows' values for the ids, if they are text or whole numbers, which can be compared.
-    :param made_of: what each item was made of, for ``RowsEncoder.form``; the item itself if it was not made by one.
+    :param made_of: what each item was made of, for ``RowsEncoder.fields_key``; the item itself if no encoder made it.
     """
 
     lines: bytes
@@ -63,10 +63,10 @@ class RowsEncoder:
     :param builder: has the targets of the columns.
     :param columns: how many values a row has.
     :param ids_only: the items are bare ids and not records.
-    :ivar form: of ``EncodedRows.made_of``, what is the same for all rows whose items have the same fields, null or not.
+    :ivar fields_key: makes a key of one of ``EncodedRows.made_of``: items with the same fields, null or not, share it.
     """
 
-    form: Callable[[Any], Hashable]
+    fields_key: Callable[[Any], Hashable]
 
     def __init__(self, builder: RecordBuilder, columns: int, *, ids_only: bool) -> None:
         self._builder = builder
@@ -155,7 +155,8 @@ class RowsEncoder:
         unpacked = ", ".join(f"c{column}" if column in used else "_" for column in range(self._columns))
         # Only column numbers go into the code, never names or values.
         self._make = eval(f"lambda rows: [{made} for ({unpacked},) in rows]", names)  # noqa: S307
-        self.form = eval(f"lambda record: {None if self._ids_only else self._form()}", {"form": _form})  # noqa: S307
+        fields_key = None if self._ids_only else self._fields_key()
+        self.fields_key = eval(f"lambda record: {fields_key}", {"names_and_nulls": _names_and_nulls})  # noqa: S307
 
     def _key(self, names: dict[str, Any]) -> str:
         column = self._builder.key_column
@@ -196,17 +197,18 @@ class RowsEncoder:
         otherwise = "refuse()" if name in self._builder.required else "None"
         return f"({made} if {' or '.join(present)} else {otherwise})"
 
-    def _form(self) -> str:
-        """Return the expression for the form of a record."""
-        forms = []
+    def _fields_key(self) -> str:
+        """Return the expression for the key of a record's fields."""
+        parts = []
         for targets in self._targets_by_name.values():
             value = f"record.f{targets[0].column}"
             if len(targets[0].path) == 2:
                 members = ", ".join(f"made.f{target.column} is None" for target in targets)
-                forms.append(f"(made := {value}) is not None and ({members},)")
+                parts.append(f"(made := {value}) is not None and ({members},)")
             else:
-                forms.append(f"form({value})" if self._may_be_object(targets[0].column) else f"{value} is None")
-        return f"({', '.join(forms)},)" if forms else "None"
+                is_object = self._may_be_object(targets[0].column)
+                parts.append(f"names_and_nulls({value})" if is_object else f"{value} is None")
+        return f"({', '.join(parts)},)" if parts else "None"
 
     def _may_be_object(self, column: int) -> bool:
         return self._native.get(column) not in (_Scalar | None, str | None, _Integer | None)
@@ -252,7 +254,8 @@ def _present(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else convert(value)
 
 
-def _form(value: Any) -> Hashable:
+def _names_and_nulls(value: Any) -> Hashable:
+    """Return which members an object has, and which of them are null; of any other value, whether it is null."""
     return (*value, *[inner is None for inner in value.values()]) if isinstance(value, dict) else value is None
 
 

@@ -33,22 +33,22 @@ class ClearedFields:
         self._db.executemany("insert or ignore into targets values (?, ?)", targets)
 
     def contents(
-        self, items: Sequence[bytes], places: Iterable[int], form: Callable[[int], Hashable] | None = None
+        self, items: Sequence[bytes], places: Iterable[int], fields_key: Callable[[int], Hashable] | None = None
     ) -> Sequence[int | None]:
         """
         Return the numbers of what the items at some places have for fields; an item that is a bare id has none.
 
-        :param form: gives, for the place of an item, what all that have the same fields share.
+        :param fields_key: gives, for the place of an item, a key that items share if they have the same fields.
         """
         number = self._database.numbers("contents")
         known: dict[Hashable, int | None] = {}
         numbers: list[int | None] = []
         for place in places:
-            shared = items[place] if form is None else form(place)
-            if shared not in known:
+            key = items[place] if fields_key is None else fields_key(place)
+            if key not in known:
                 record = _decode(items[place])
-                known[shared] = number(json.dumps(_fields_of(record))) if type(record) is dict else None
-            numbers.append(known[shared])
+                known[key] = number(json.dumps(_fields_of(record))) if type(record) is dict else None
+            numbers.append(known[key])
         return numbers
 
     def compare(self) -> None:

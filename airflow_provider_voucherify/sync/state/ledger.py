@@ -167,14 +167,14 @@ class Ledger:
         ids: Sequence[str],
         items: Sequence[bytes],
         same: Sequence[bool] | None = None,
-        form: Callable[[int], Hashable] | None = None,
+        fields_key: Callable[[int], Hashable] | None = None,
     ) -> None:
         """
         Write down records that could be sent, in the order of the source.
 
         :param same: which of them Voucherify has as they are; None if only the state of earlier syncs tells.
-        :param form: gives, for the place of an item, what is the same for all that have the same fields, null or not;
-            by default the item itself, which is slow.
+        :param fields_key: gives, for the place of an item, a key that items share if they have the same fields, with a
+            value or null; by default the item itself, which is slow.
         """
         if not ids:
             return
@@ -198,7 +198,8 @@ class Ledger:
                 return
             new = [place for place, digest in enumerate(confirmed) if digest != digests[place]]
         columns: list[Sequence[Any]] = [[column[place] for place in new] for column in (ids, digests)]
-        rows = zip([first + place for place in new], *columns, self.fields.contents(items, new, form), strict=True)
+        contents = self.fields.contents(items, new, fields_key)
+        rows = zip([first + place for place in new], *columns, contents, strict=True)
         self._db.executemany("insert into rows values (?, ?, ?, ?)", rows)
         if self._around is not None:
             begin, end = self._around
