@@ -125,7 +125,7 @@ class HistoryTables:
         """Return the tries of a run, oldest first."""
         mark = self._database.mark
         with closing(self._database.transaction()) as connection, closing(connection.cursor()) as cursor:
-            names = self._there(cursor, TRY_COLUMNS)
+            names = self._existing(cursor, TRY_COLUMNS)
             select = f"select {', '.join(names)} from {self._runs} where run_key = {mark} order by started_at"  # noqa: S608
             cursor.execute(select, [run_key])
             found = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
@@ -197,28 +197,28 @@ class HistoryTables:
 
     def _insert(self, cursor: Any, attempt: Mapping[str, Any]) -> None:
         row = {"sync_key": self._sync_key, "sync_name": self._sync_name, **attempt}
-        names = self._there(cursor, row)
+        names = self._existing(cursor, row)
         self._database.insert(cursor, self._runs, names, [[self._value(name, row[name]) for name in names]])
 
     def _close(self, cursor: Any, try_id: str, columns: Mapping[str, Any]) -> int:
         """Close a row if it is open; returns how many were, which some drivers tell as -1."""
-        names = self._there(cursor, columns)
+        names = self._existing(cursor, columns)
         assignments = ", ".join(f"{name} = {self._database.mark}" for name in names)
         values = [self._value(name, columns[name]) for name in names]
         where = f"where try_id = {self._database.mark} and status = 'running'"
         cursor.execute(f"update {self._runs} set {assignments} {where}", [*values, try_id])  # noqa: S608
         return int(cursor.rowcount)
 
-    def _there(self, cursor: Any, names: Iterable[str]) -> list[str]:
+    def _existing(self, cursor: Any, names: Iterable[str]) -> list[str]:
         """
-        Return those of some columns that the table of runs has.
+        Return the columns, of those named, that the table of runs has.
 
-        One that an earlier version has made lacks some until a run begins that is no dry run.
+        One made by an earlier version lacks some until a run begins that is not a dry run.
         """
         cursor.execute(f"select * from {self._runs} where 1 = 0")  # noqa: S608
         cursor.fetchall()
-        there = {column[0].lower() for column in cursor.description}
-        return [name for name in names if name in there]
+        existing = {column[0].lower() for column in cursor.description}
+        return [name for name in names if name in existing]
 
     def _value(self, column: str, value: Any) -> Any:
         """Return a value as its column takes it."""

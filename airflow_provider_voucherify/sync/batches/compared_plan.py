@@ -129,7 +129,9 @@ class ComparedPlan(Plan):
             unchanged = sum(same)
             self.unchanged += unchanged
             present += unchanged
-            for place, comparison in enumerate(some.comparisons) if unchanged < len(same) else ():
+            if unchanged == len(same):
+                continue
+            for place, comparison in enumerate(some.comparisons):
                 if same[place] or place in some.superseded:
                     continue
                 number = some.first + place

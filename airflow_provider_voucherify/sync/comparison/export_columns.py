@@ -47,17 +47,17 @@ class ExportColumns:
     :param key: of the column that identifies a record; None if there is none.
     :param places: of each path, None where there is no column, or more than one.
     :param members: of metadata's columns by the member's name, where the whole object was asked for.
-    :param one: of the one column that has all metadata as JSON, where there is none for each member.
+    :param all_metadata: of the column that has all metadata as JSON, where no member has a column of its own.
     """
 
     key: int | None
     places: tuple[int | None, ...]
     members: dict[str, int] = field(default_factory=dict)
-    one: int | None = None
+    all_metadata: int | None = None
 
     @classmethod
     def of(
-        cls, header: Sequence[str], key: str, paths: Sequence[Path], *, has_all_metadata: bool = False
+        cls, header: Sequence[str], key: str, paths: Sequence[Path], *, asked_for_all_metadata: bool = False
     ) -> ExportColumns:
         """
         Find the columns.
@@ -65,34 +65,34 @@ class ExportColumns:
         :param header: the first line.
         :param key: ``source_id`` or ``code``.
         :param paths: of the fields that are compared.
-        :param has_all_metadata: whether all of it was asked for.
+        :param asked_for_all_metadata: whether the export was asked for all of it, and not for single members.
         """
         names = [letters_of(name) for name in header]
         fields = [path for path in paths if path[0] != "metadata"]
         taken = {_place(names, letters_of(key)), *(_place(names, letters_of(exported_field(path))) for path in fields)}
         rest = ["" if place in taken else name for place, name in enumerate(header)]
-        members, one = {}, None
-        if has_all_metadata and [letters_of(name) for name in rest if name] == ["metadata"]:
-            one = next(place for place, name in enumerate(rest) if name)
+        members, all_metadata = {}, None
+        if asked_for_all_metadata and [letters_of(name) for name in rest if name] == ["metadata"]:
+            all_metadata = next(place for place, name in enumerate(rest) if name)
         elif METADATA in paths:
             members = {_member(name): place for place, name in enumerate(rest) if name}
         places = (
             _place_of_member(path, rest) if path[0] == "metadata" else _place(names, letters_of(exported_field(path)))
             for path in paths
         )
-        return cls(_place(names, letters_of(key)), tuple(places), members, one)
+        return cls(_place(names, letters_of(key)), tuple(places), members, all_metadata)
 
     def metadata_in(self, line: Sequence[str]) -> dict[str, str] | None:
         """Return the cells of all members of metadata that a line has a value of; None if they cannot be read."""
-        if self.one is not None:
-            members = _members_of(line[self.one])
+        if self.all_metadata is not None:
+            members = _members_of(line[self.all_metadata])
         else:
             members = {name: line[place] for name, place in self.members.items()}
         return None if members is None else {name: text for name, text in members.items() if text}
 
 
 def _members_of(cell: str) -> dict[str, str] | None:
-    """Return the members of all metadata in one cell, each as a cell of its own would have it; None without JSON."""
+    """Return the members of all metadata in one cell, each as a cell of its own would have it; None if not JSON."""
     try:
         members = msgspec.json.decode(cell or "{}", type=dict[str, msgspec.Raw])
     except msgspec.MsgspecError:

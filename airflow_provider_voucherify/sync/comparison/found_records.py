@@ -29,10 +29,10 @@ Comparison = Literal["same", "different", "absent"]
 
 _KIBIBYTES_OF_CACHE = 16_384
 _MAX_REMEMBERED = 1_000_000
-"""How many records are compared in memory, which takes about 80 MB; others take a way over the disk."""
+"""How many records are compared in memory, which takes about 90 MB; the others are compared on disk."""
 
-_MAX_UNLIKE = 100_000
-"""Of how many records on disk the ids are known without looking there."""
+_MAX_KNOWN_IDS = 100_000
+"""With at most that many records on disk, the hashes of their ids are in memory: others are not looked up on disk."""
 
 _CREATE = "create table found(id text not null, expected integer not null, cells text not null)"
 _ONLY_LAST = "delete from found where rowid not in (select max(rowid) from found group by id)"
@@ -84,10 +84,10 @@ class FoundRecords:
         self._db.execute("create table present(id text primary key) without rowid")
         self._asks_for_all_metadata = False
         self._is_found: dict[int, bool] = {}
-        self._as_expected = 0
-        self._unlike: set[int] | None = set()
+        self._number_as_expected = 0
+        self._ids_on_disk: set[int] | None = set()
         self._twice: set[str] = set()
-        self._on_disk = 0
+        self._number_on_disk = 0
         self.untold: list[str] = []
 
     @property
@@ -107,11 +107,11 @@ class FoundRecords:
     @property
     def number(self) -> int:
         """How many there are."""
-        return self._as_expected + self._on_disk - len(self._twice)
+        return self._number_as_expected + self._number_on_disk - len(self._twice)
 
     def expect(self, items: Iterable[bytes]) -> None:
         """
-        Remember what will be compared, before ``read``: a record that is just so need not be written to disk.
+        Remember, before ``read``, what will be compared: a record that is exported as it is here is not kept on disk.
 
         :param items: the JSON of records, of each id one.
         """
@@ -128,8 +128,8 @@ class FoundRecords:
         rows = ExportedRows(file, self.fields)
         if rows.header is None:
             return
-        whole = self._asks_for_all_metadata or METADATA in self._paths
-        columns = ExportColumns.of(rows.header, self._key, self._paths, has_all_metadata=whole)
+        asked_for_all = self._asks_for_all_metadata or METADATA in self._paths
+        columns = ExportColumns.of(rows.header, self._key, self._paths, asked_for_all_metadata=asked_for_all)
         if columns.key is None:
             raise VoucherifyExportError(f"the export has no column {self._key} among its {len(rows.header)} columns")
         self.untold = [
@@ -145,26 +145,26 @@ class FoundRecords:
         twice = "select exists (select 1 from found group by id having count(*) > 1)"
         if self._db.execute(twice).fetchone()[0]:
             self._db.execute(_ONLY_LAST)
-        self._on_disk = int(self._db.execute("select count(*) from found").fetchone()[0])
-        self._unlike = None
-        if self._on_disk <= _MAX_UNLIKE:
-            self._unlike = {hash(record_id) for (record_id,) in self._db.execute("select id from found")}
+        self._number_on_disk = int(self._db.execute("select count(*) from found").fetchone()[0])
+        self._ids_on_disk = None
+        if self._number_on_disk <= _MAX_KNOWN_IDS:
+            self._ids_on_disk = {hash(record_id) for (record_id,) in self._db.execute("select id from found")}
 
     def compare(self, ids: Sequence[str], items: Sequence[bytes]) -> list[Comparison]:
         """
         Say of some records, by their ids, what they are beside those that Voucherify has.
 
-        A record that an export has twice is the same if both are, so that it is sent in doubt.
+        A record that an export has twice is the same only if both of its lines are: in doubt it is sent.
 
         :param items: the JSON of each record that is sent.
         """
         comparisons: list[Comparison] = ["same"] * len(ids)
         same = [self._is_found.get(made, False) for made in map(hash, items)]
-        unlike = self._unlike
-        on_disk = [True] * len(ids) if unlike is None else list(map(unlike.__contains__, map(hash, ids)))
-        if all(same) and not any(on_disk):
+        known = self._ids_on_disk
+        may_be_on_disk = [True] * len(ids) if known is None else list(map(known.__contains__, map(hash, ids)))
+        if all(same) and not any(may_be_on_disk):
             return comparisons
-        places = [place for place in range(len(ids)) if on_disk[place] or not same[place]]
+        places = [place for place in range(len(ids)) if may_be_on_disk[place] or not same[place]]
         others = self._compare_with_disk([ids[place] for place in places], [items[place] for place in places])
         for place, comparison in zip(places, others, strict=True):
             if not same[place]:
@@ -225,7 +225,7 @@ class FoundRecords:
         ids, cells = list(map(key, lines)), list(map(self._cells(columns), lines))
         expected = list(map(hash, [b""] * len(ids) if self.untold else self._expected.of(ids, cells)))
         if same := self._is_found.keys() & expected:
-            self._as_expected += sum(not self._is_found[made] for made in same)
+            self._number_as_expected += sum(not self._is_found[made] for made in same)
             self._is_found.update(dict.fromkeys(same, True))
             unlike = [place for place, made in enumerate(expected) if made not in same]
             ids, cells = [ids[place] for place in unlike], [cells[place] for place in unlike]
@@ -236,13 +236,13 @@ class FoundRecords:
     def _cells(self, columns: ExportColumns) -> Callable[[Sequence[str]], Sequence[Any]]:
         """Return what takes the compared cells out of a line."""
         places = columns.places
-        if len(places) > 1 and None not in places and columns.one is None:
+        if len(places) > 1 and None not in places and columns.all_metadata is None:
             return itemgetter(*places)
 
         def cell(path: Path, place: int | None, line: Sequence[str], metadata: dict[str, str] | None) -> Any:
             if path == METADATA:
                 return metadata
-            if columns.one is not None and path[0] == "metadata":
+            if columns.all_metadata is not None and path[0] == "metadata":
                 return None if metadata is None else metadata.get(path[1], "")
             if place is not None:
                 return line[place]

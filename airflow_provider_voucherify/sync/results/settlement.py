@@ -176,14 +176,14 @@ class _Tally:
         return True
 
     def _take_rows(self, rows: Iterable[ReportRows]) -> None:
-        answers, statuses = self.answers, _STATUSES[self.upserts]
+        answers, status_of = self.answers, _STATUSES[self.upserts]
         for ids, flags in rows:
-            said = list(map(statuses.__getitem__, flags))
+            statuses = list(map(status_of.__getitem__, flags))
             before: list[str | None] = list(map(answers.get, ids))  # type: ignore[arg-type]
-            if before.count("") == len(ids) == len(set(ids)) and "failed" not in said:  # the usual case, made fast
-                answers.update(zip(ids, said, strict=True))  # type: ignore[arg-type]
+            if before.count("") == len(ids) == len(set(ids)) and "failed" not in statuses:  # the usual case, made fast
+                answers.update(zip(ids, statuses, strict=True))  # type: ignore[arg-type]
                 continue
-            for record_id, status in zip(ids, said, strict=True):
+            for record_id, status in zip(ids, statuses, strict=True):
                 self._take_row(record_id, status)
 
     def _take_row(self, record_id: str | None, status: str) -> None:
