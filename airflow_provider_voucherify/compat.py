@@ -1,4 +1,8 @@
-"""The Airflow names that this package uses, imported in this one place so that other versions can follow."""
+"""
+The Airflow names that this package uses, imported in this one place so that other versions can follow.
+
+Triggers alone import their base class, which has not moved, themselves: a DAG file does not need it.
+"""
 
 from __future__ import annotations
 

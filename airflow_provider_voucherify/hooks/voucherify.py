@@ -67,7 +67,7 @@ class VoucherifyHook(ApiMethods, BaseHook):
         return self._client
 
     async def get_async_conn(self) -> AsyncVoucherifyClient:
-        """Open a new asynchronous client, for a trigger; neither the lookup nor the imports block the event loop."""
+        """Open a new asynchronous client, for a trigger, without blocking the event loop."""
         from airflow_provider_voucherify.client.redaction import without_locals
 
         with without_locals():

@@ -67,7 +67,7 @@ _ID = (
 )
 _CONTENT = Text().with_variant(mysql.LONGTEXT(), "mysql").with_variant(Unicode(), "mssql")
 _ANY_TEXT = Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), "mysql").with_variant(Unicode(), "mssql")
-"""For a table that somebody else may have made, in MySQL of a character set that has not every character."""
+"""For a table that somebody else may have made, in MySQL with a character set that lacks some characters."""
 
 
 def _text(name: str, characters: int, *, nullable: bool = True) -> Column[Any]:

@@ -52,7 +52,7 @@ def run(main: Coroutine[Any, Any, Any]) -> Any:
 
     async def alone() -> Any:
         result = await main
-        await asyncio.sleep(0)  # who has just let somebody in leaves in its next turn
+        await asyncio.sleep(0)  # the task that opened the connection leaves one turn later
         assert asyncio.all_tasks() == {asyncio.current_task()}
         return result
 

@@ -273,7 +273,7 @@ class Spool:
         return first, second
 
     def all_blocks(self) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Yield the ids of ``add`` and their items, superseded ones too, about a thousand at a time."""
+        """Yield ids and items of what ``add`` took, superseded ones too, about a thousand at a time."""
         return ((self._ids_in(block), self._lines(block)) for block in self._blocks)
 
     def blocks(self) -> Iterator[list[bytes]]:

@@ -29,7 +29,7 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 """All kinds, in the order in which they are shown. A summary counts each of them under its name."""
 
 COMPARED = ("verified", "differing", "missing")
-"""What records that were read back are, and rows of a drift report, in the order in which they are shown."""
+"""What a record that was read back, or a row of a drift report, can be, in the order in which they are shown."""
 
 RUN_COUNTS = (
     *("rows_read", "submitted", *OUTCOMES, *COMPARED, "to_create", "not_in_source"),

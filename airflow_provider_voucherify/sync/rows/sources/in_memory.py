@@ -230,7 +230,7 @@ class _GivenRows:
 
 
 class _Filling:
-    """Says when some rows are enough for a chunk: every so many rows, one is weighed."""
+    """Says when some rows are enough for a chunk; weighs one in ``_ROWS_PER_STEP``."""
 
     def __init__(self) -> None:
         self.weighs_at = _ROWS_PER_STEP
