@@ -59,6 +59,7 @@ class SharedPoller:
     client: AsyncVoucherifyClient
     poller: Poller
     users: int = 0
+    closing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Poller:
         return self.poller
@@ -69,8 +70,12 @@ class SharedPoller:
         if (not self.users or self.poller.gave_up) and shared.get(self.place) is self:
             del shared[self.place]
         if not self.users:
-            await self.poller.aclose()
-            await self.client.aclose()
+            self.closing = asyncio.create_task(self._close())
+            await asyncio.shield(self.closing)  # Airflow cancels a trigger once a second, until it has ended
+
+    async def _close(self) -> None:
+        await self.poller.aclose()
+        await self.client.aclose()
 
 
 @dataclass(eq=False)

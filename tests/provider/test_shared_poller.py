@@ -52,7 +52,8 @@ def run(main: Coroutine[Any, Any, Any]) -> Any:
 
     async def alone() -> Any:
         result = await main
-        await asyncio.sleep(0)  # the task that opened the connection leaves one turn later
+        if left := asyncio.all_tasks() - {asyncio.current_task()}:  # the task that opened it leaves soon
+            await asyncio.wait(left, timeout=1)
         assert asyncio.all_tasks() == {asyncio.current_task()}
         return result
 
@@ -125,18 +126,24 @@ def test_those_that_wait_for_a_connection_are_let_in_some_at_a_time(
     assert run(most_in_a_turn()) <= 20
 
 
-def test_a_connection_that_nobody_waits_for_any_more_is_closed(
-    voucherify: LocalVoucherify, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    closed: list[AsyncVoucherifyClient] = []
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> list[AsyncVoucherifyClient]:
+    """Return the clients that have been closed, of which each takes a moment."""
+    clients: list[AsyncVoucherifyClient] = []
     aclose = AsyncVoucherifyClient.aclose
 
     async def close_and_tell(client: AsyncVoucherifyClient) -> None:
+        await asyncio.sleep(0.05)
         await aclose(client)
-        closed.append(client)
+        clients.append(client)
 
     monkeypatch.setattr(AsyncVoucherifyClient, "aclose", close_and_tell)
+    return clients
 
+
+def test_a_connection_that_nobody_waits_for_any_more_is_closed(
+    voucherify: LocalVoucherify, closed: list[AsyncVoucherifyClient]
+) -> None:
     async def give_up() -> None:
         waiting = [asyncio.create_task(event(trigger("aa_0"))) for _ in range(3)]
         await asyncio.sleep(0)
@@ -212,6 +219,24 @@ def test_one_that_is_cancelled_leaves_the_others_waiting(voucherify: LocalVouche
 
     assert status == "finished"
     assert set(polls) == {f"/v1/async-actions/{ids[1]}"}
+
+
+def test_a_trigger_that_is_cancelled_again_and_again_closes_its_connection(
+    voucherify: LocalVoucherify, closed: list[AsyncVoucherifyClient]
+) -> None:
+    """Airflow's triggerer cancels a trigger that is not needed any more once a second, until it has ended."""
+    [action_id] = submit(1)
+    voucherify.misbehave("poll", Delay(60), times=None)
+
+    async def cancel_until_it_ends() -> None:
+        waiting = asyncio.create_task(event(trigger(action_id)))
+        await asyncio.sleep(0.2)
+        while not waiting.done():
+            waiting.cancel()
+            await asyncio.sleep(0)
+
+    run(cancel_until_it_ends())
+    assert len(closed) == 1
 
 
 def test_a_poll_that_hangs_keeps_nobody_from_leaving(voucherify: LocalVoucherify) -> None:
