@@ -100,6 +100,21 @@ def found_in(text: str, *paths: tuple[str, ...]) -> FoundRecords:
     return found
 
 
+@pytest.mark.parametrize(
+    ("sent", "cell"),
+    [(b"5.0", "5.0000000000000000001"), (b"9007199254740992.0", "9007199254740993.0"), (b"0.0", "1e-400")],
+    ids=["a fraction", "a large number", "a small number"],
+)
+def test_a_number_of_more_digits_than_a_double_has_is_another_one(sent: bytes, cell: str) -> None:
+    """Whole numbers are compared digit by digit, also where both make the same double and all cells are numbers."""
+    item = b'{"source_id":"a","metadata":{"n":' + sent + b"}}"
+    with FoundRecords("source_id", [("metadata", "n")], [item]) as found:
+        found.expect([item])
+        found.read(BytesIO(f"source_id,metadata.n\na,{cell}\nb,1.5\n".encode()))
+
+        assert found.compare(["a"], [item]) == ["different"]
+
+
 @pytest.mark.parametrize("header", ["source_id,name,metadata.a", "source_id,name,metadata.a,b,metadata.b"])
 def test_a_null_is_not_the_same_where_the_export_does_not_tell(header: str) -> None:
     line = ",".join(["c1", "Ann", "1", "", ""][: header.count(",") + 1])

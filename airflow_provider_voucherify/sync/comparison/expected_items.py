@@ -17,6 +17,9 @@ import msgspec
 from airflow_provider_voucherify.sync.comparison.export_columns import METADATA, Path
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII).fullmatch
+_MAX_CHARACTERS = 15
+"""Of a number with a fraction: more digits than these can be another number than the double that is made of them."""
+
 _WORDS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _encode_lines = msgspec.json.Encoder().encode_lines
 _decode_numbers = msgspec.json.Decoder(list[int | float]).decode
@@ -56,7 +59,8 @@ def _numbers(cells: Sequence[str | None]) -> Sequence[Any]:
     except (TypeError, msgspec.DecodeError):
         pass
     else:
-        if len(numbers) == len(cells) and not any(map(text.__contains__, " \t\r\n")):
+        is_exact = "." not in text or max(map(len, text.split(","))) <= _MAX_CHARACTERS
+        if is_exact and len(numbers) == len(cells) and not any(map(text.__contains__, " \t\r\neE")):
             return numbers
     return [msgspec.Raw(cell.encode()) if cell and _NUMBER(cell) else cell for cell in cells]
 
