@@ -8,7 +8,6 @@ August 2026). The rest of this package takes paths, key fields, body shapes and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
 
 Resource = Literal["customers", "products", "vouchers"]
@@ -31,7 +30,7 @@ class Field(NamedTuple):
 
     type: FieldType
     nullable: bool = False
-    fields: Mapping[str, Field] = MappingProxyType({})
+    fields: Mapping[str, Field] = {}
 
 
 class BulkEndpoint(NamedTuple):

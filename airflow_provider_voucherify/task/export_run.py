@@ -276,7 +276,8 @@ class ExportRun(TaskRun):
 def _comparable(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return parameters of an export with the one that has a documented default, and without those that are null."""
     given = {name: value for name, value in (parameters or {}).items() if value is not None}
-    return {**given, "filters": {"junction": "and", **given.get("filters", {})}}
+    filters = given.get("filters", {})
+    return {**given, "filters": {"junction": "and", **filters} if isinstance(filters, Mapping) else filters}
 
 
 def _read(event: Mapping[str, Any] | None) -> tuple[str, str | None, Created, float]:

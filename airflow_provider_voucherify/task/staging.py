@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Protocol, Self
 from airflow_provider_voucherify.models.errors import VoucherifyError
 
 if TYPE_CHECKING:
+    from airflow_provider_voucherify.sync.batches.growing_file import GrowingFile
     from airflow_provider_voucherify.sync.batches.plan import Plan
     from airflow_provider_voucherify.sync.rows.failure_lines import EarlierFailures
     from airflow_provider_voucherify.sync.state.ledger import Ledger
@@ -73,13 +74,16 @@ class StagedRecords:
     def __init__(self, folder: Folder, name: str, batches: int = 0) -> None:
         self._folder = folder
         self._name = f"{_STAGED}{name}"
-        self._refused, self._set_aside, self._failed_before, self._ledger, self._state = (
-            f"{self._name}/{file}"
-            for file in ("refused.jsonl", "set_aside.jsonl", "failed_before.sqlite", "ledger.sqlite", "state.sqlite")
+        self._ids, self._refused, self._set_aside = (
+            f"{self._name}/{file}.jsonl" for file in ("ids", "refused", "set_aside")
+        )
+        self._failed_before, self._ledger, self._state = (
+            f"{self._name}/{file}.sqlite" for file in ("failed_before", "ledger", "state")
         )
         self._bodies = [f"{self._name}/{number:05}.json" for number in range(1, batches + 1)]
-        self._ids = [f"{self._name}/{number:05}.ids.json" for number in range(1, batches + 1)]
         self._fetched: EarlierFailures | None = None
+        self._fetched_ids: GrowingFile | None = None
+        self._places_of_ids: list[tuple[int, int]] = []
         self._is_kept = False
 
     def __enter__(self) -> Self:
@@ -89,8 +93,9 @@ class StagedRecords:
         """Remove what was staged, unless it is to be kept, and free the disk space."""
         if not self._is_kept:
             self.discard()
-        if self._fetched is not None:
-            self._fetched.close()
+        for fetched in (self._fetched, self._fetched_ids):
+            if fetched is not None:
+                fetched.close()
 
     def keep(self) -> None:
         """Keep it: the task is deferred again, and needs it when it resumes."""
@@ -115,9 +120,9 @@ class StagedRecords:
         for batch in plan.batches:
             with self._folder.write(self._bodies[batch.number - 1]) as file:
                 file.writelines(batch.body())
-            with self._folder.write(self._ids[batch.number - 1]) as file:
-                file.write(encode(batch.ids()))
-        for name, lines in ((self._refused, plan.refused_lines()), (self._set_aside, plan.set_aside_lines())):
+        ids = (encode(batch.ids()) + b"\n" for batch in plan.batches)
+        refused, set_aside = plan.refused_lines(), plan.set_aside_lines()
+        for name, lines in ((self._ids, ids), (self._refused, refused), (self._set_aside, set_aside)):
             with self._folder.write(name) as file:
                 file.writelines(lines)
         if plan.failed_before:
@@ -169,7 +174,14 @@ class StagedRecords:
         """
         from msgspec.json import decode
 
-        return decode(self._read(self._ids[number - 1]), type=list[str])
+        from airflow_provider_voucherify.sync.batches.growing_file import GrowingFile
+
+        if self._fetched_ids is None:
+            self._fetched_ids = GrowingFile()
+            self._places_of_ids = list(map(self._fetched_ids.add, self._folder.lines(self._ids)))
+        if number > len(self._places_of_ids):
+            raise self._lost()
+        return decode(self._fetched_ids.read(*self._places_of_ids[number - 1]), type=list[str])
 
     def body(self, number: int) -> bytes:
         """

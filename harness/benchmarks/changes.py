@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from harness import process
 from harness.benchmarks import provider
-from harness.benchmarks.rows import COLUMNS, Source, cursor
+from harness.benchmarks.rows import COLUMNS
 
 CHANGED_OF_A_HUNDRED = 1
 
@@ -51,7 +53,7 @@ def _two_nights(rows: int, warehouse: str, folder: Path | None) -> dict[str, Any
     state = {"conn_id": "books", "table": f"rows_{rows}"} if folder is None else {"path": str(folder / f"{rows}")}
     first = _night(rows, state, 0)
     cpu = time.process_time()
-    _read(Source("sqlite", warehouse, rows))
+    _read(warehouse, _select(rows, 1))
     reading = time.process_time() - cpu
     second = _night(rows, state, 1)
     files = [] if folder is None else (folder / f"{rows}").rglob("state")
@@ -67,10 +69,8 @@ def _two_nights(rows: int, warehouse: str, folder: Path | None) -> dict[str, Any
 def _night(rows: int, state: dict[str, Any], night: int) -> dict[str, Any]:
     from airflow.sdk import DAG
 
-    orders = f"orders + {night} * (rowid % 100 < {CHANGED_OF_A_HUNDRED}) AS orders"
-    columns = ", ".join(orders if name == "orders" else name for name in COLUMNS)
     with DAG(f"changes_{rows}_{night}", schedule=None) as dag:
-        provider.changes_operator(f"SELECT {columns} FROM customers LIMIT {rows}", "warehouse", state)
+        provider.changes_operator(_select(rows, night), "warehouse", state)
     process.forget_peak()
     began, cpu = time.monotonic(), time.process_time()
     summary: dict[str, Any] = provider.run_dag(dag).xcom("sync")
@@ -84,9 +84,16 @@ def _night(rows: int, state: dict[str, Any], night: int) -> dict[str, Any]:
     }
 
 
-def _read(source: Source) -> None:
-    with cursor(source) as opened:
-        while opened.fetchmany(1_000):
+def _select(rows: int, night: int) -> str:
+    orders = f"orders + {night} * (rowid % 100 < {CHANGED_OF_A_HUNDRED}) AS orders"
+    columns = ", ".join(orders if name == "orders" else name for name in COLUMNS)
+    return f"SELECT {columns} FROM customers LIMIT {rows}"
+
+
+def _read(warehouse: str, select: str) -> None:
+    with closing(sqlite3.connect(warehouse)) as connection:
+        cursor = connection.execute(select)
+        while cursor.fetchmany(1_000):
             pass
 
 

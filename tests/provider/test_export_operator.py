@@ -615,6 +615,24 @@ def test_a_retry_takes_no_other_export_for_it(
 
 
 @needs_store
+def test_exports_of_others_with_odd_parameters_are_in_nobodys_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY) as server:
+        connect(monkeypatch, server)
+        server.misbehave(EXPORTS, DropBefore())
+
+        def by_others(_: Any) -> None:
+            with VoucherifyHook() as hook:
+                hook.create_export("redemption", fields=FIELDS, filters=[])  # type: ignore[arg-type]
+
+        run = export(path=str(tmp_path / "file.csv"), retries=1, on_retry_callback=by_others)
+
+    assert run.state == "success"
+    assert run.xcom("sync")["resumed"] is False
+
+
+@needs_store
 def test_without_the_list_of_exports_a_retry_makes_another_one(shop: LocalVoucherify, tmp_path: Path) -> None:
     shop.misbehave(EXPORTS, DropAfter())
     shop.misbehave(EXPORTS, Status(404))
@@ -659,7 +677,7 @@ def test_a_file_that_is_not_csv_leaves_the_old_one(
     from airflow_provider_voucherify.client.http import VoucherifyClient
 
     def truncated(_: Any, __: str, file: Any) -> int:
-        return int(file.write(b"id,date,result,tier\nr_1,2026,SUCCESS,gold\nr_2,20"))
+        return int(file.write(b"id,date,result,tier\n\n\nr_1,2026,SUCCESS,gold\n\nr_2,20"))
 
     monkeypatch.setattr(VoucherifyClient, "download_export", truncated)
     (tmp_path / "file.csv").write_text("old")

@@ -53,19 +53,17 @@ class ExportedRows:
         with self._readable():
             while rows := list(islice(self._reader, ROWS_PER_CHECK)):
                 if set(map(len, rows)) != {width}:
-                    rows = list(self._checked(rows, width))
+                    # A blank line is a row only where it can be one: of one column, with an empty value.
+                    rows = [row or [""] for row in rows if row or width == 1]
+                    self._check_widths(rows, width)
                 self.count += len(rows)
                 self._check()
                 yield rows
 
-    def _checked(self, rows: Iterable[list[str]], width: int) -> Iterator[list[str]]:
+    def _check_widths(self, rows: Iterable[list[str]], width: int) -> None:
         for number, row in enumerate(rows, self.count + 1):
-            if len(row) == width:
-                yield row
-            elif row:
+            if len(row) != width:
                 raise VoucherifyExportError(f"row {number:,} of the export has {len(row)} values for {width} columns")
-            elif width == 1:
-                yield [""]
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
