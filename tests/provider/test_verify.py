@@ -11,8 +11,9 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 from connections import APP_ID, SECRET_KEY, connect
 from dags import DagRunResult, run_dag
+from installed import needs_store
 
-from airflow_provider_voucherify.local_voucherify import LocalVoucherify
+from airflow_provider_voucherify.local_voucherify import LocalVoucherify, Status
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.operators.bulk import VoucherifyBulkMetadataOperator, VoucherifyBulkUpdateOperator
 
@@ -138,6 +139,39 @@ def test_a_retry_after_an_export_that_failed_sends_nothing_twice(voucherify: Loc
     run = sync("again", customers(3), read_back={"verify": "all"}, retries=1, retry_delay=timedelta(0))
     assert run.state == "success"
     assert counts(run, "succeeded", "verified") == (3, 3)
+
+
+@needs_store
+@pytest.mark.parametrize("verify", ["all", 20])
+@pytest.mark.parametrize("is_put_right", [True, False])
+def test_a_record_that_a_retry_sends_again_counts_once_though_its_first_report_is_gone(
+    monkeypatch: pytest.MonkeyPatch, verify: Any, is_put_right: bool
+) -> None:
+    """Only that report tells which codes there were not: for the next try all of them may be what it has sent."""
+    with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY, missing_vouchers="done") as server:
+        connect(monkeypatch, server)
+        for code in ("v1", "v2"):
+            server.add_voucher(code)
+
+        def put_right(_: Any) -> None:
+            if is_put_right:
+                server.add_voucher("v3")
+
+        server.misbehave("report", Status(404), after=2, times=1)
+        run = sync(
+            "again",
+            [{"code": f"v{number}", "tier": "a"} for number in (1, 2, 3)],
+            resource="vouchers",
+            read_back={"verify": verify},
+            on_retry="resend_failed",
+            on_retry_callback=put_right,
+            retries=1,
+            retry_delay=timedelta(0),
+        )
+
+    assert len(server.requests("POST", "/v1/vouchers/bulk/async")) == 2
+    assert counts(run, "submitted", "succeeded", "failed") == ((3, 3, 0) if is_put_right else (3, 2, 1))
+    assert counts(run, "verified", "differing", "missing") == ((3, 0, 0) if is_put_right else (2, 0, 0))
 
 
 def test_a_deferrable_task_needs_a_place_for_what_it_has_sent() -> None:

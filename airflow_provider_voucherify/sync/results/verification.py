@@ -36,7 +36,7 @@ class Verification:
     What reading back has shown. Listens to settled batches; ``finish`` after the last one.
 
     Records that failed are left out: that Voucherify does not have them is known. Of a batch of which it is not known
-    what was sent nothing can be verified.
+    what was sent nothing can be verified. A record that a retry has sent again is looked at once, in the later batch.
 
     :param differences: gets the records that differ or are missing.
     :ivar error: why reading back has failed; the outcomes are kept first, and then it is raised.
@@ -48,22 +48,35 @@ class Verification:
         self.verified = self.differing = self.missing = self.unknown = 0
         self.error: VoucherifyError | None = None
         self._ledger = ledger
+        self._waiting: list[tuple[Settled, set[str]]] = []
 
     def add(self, settled: Settled) -> None:
         """Look at one batch, unless reading back has failed."""
+        ids, failed = settled.whole.answers.keys(), _failed(settled)
+        for _, only_there in self._waiting:
+            only_there.difference_update(ids)
         if settled.body is None or settled.endpoint is None:
             self.unknown += settled.outcome.records
-        elif self.error is None:
-            with self._noting_errors():
-                self._add(settled.body(), settled.endpoint, _failed(settled))
+        elif len(failed) < settled.whole.records - settled.outcome.records:
+            # The report that named those sent again is gone: they are known once the later batches are.
+            self._waiting.append((settled, set(ids)))
+        else:
+            self._look_at(settled, failed)
 
     def finish(self) -> None:
         """Look at what is left."""
+        for settled, only_there in self._waiting:
+            self._look_at(settled, _failed(settled) | (settled.whole.answers.keys() - only_there))
 
     def warnings(self) -> Iterator[str]:
         """Say what could not be verified."""
         if self.unknown:
             yield f"{self.unknown:,} records could not be verified, since it is not known what was sent of them"
+
+    def _look_at(self, settled: Settled, left_out: frozenset[str]) -> None:
+        if self.error is None and settled.body is not None and settled.endpoint is not None:
+            with self._noting_errors():
+                self._add(settled.body(), settled.endpoint, left_out)
 
     @contextmanager
     def _noting_errors(self) -> Iterator[None]:
@@ -80,7 +93,7 @@ class Verification:
         """Give the disk space back."""
         self.differences.close()
 
-    def _add(self, body: bytes, endpoint: BulkEndpoint, failed: frozenset[str]) -> None:
+    def _add(self, body: bytes, endpoint: BulkEndpoint, left_out: frozenset[str]) -> None:
         raise NotImplementedError
 
     def _note(self, record_id: str, found: Sequence[Difference] | None) -> None:
@@ -130,13 +143,13 @@ class VerificationOfAll(Verification):
         if self._found is not None:
             self._found.close()
 
-    def _add(self, body: bytes, endpoint: BulkEndpoint, failed: frozenset[str]) -> None:
+    def _add(self, body: bytes, endpoint: BulkEndpoint, left_out: frozenset[str]) -> None:
         found = self._read(endpoint.key)
         ids, items = ids_of(body, endpoint), items_of(body, endpoint)
         comparisons = found.compare(ids, items)
         confirmed: dict[bool, list[str]] = {True: [], False: []}
         for record_id, item, comparison in zip(ids, items, comparisons, strict=True):
-            if record_id in failed:
+            if record_id in left_out:
                 continue
             confirmed[comparison == "same"].append(record_id)
             if comparison == "different":
@@ -176,6 +189,7 @@ class VerificationOfSome(Verification):
 
     def finish(self) -> None:
         """Read the sample."""
+        super().finish()
         with self._noting_errors():
             self._read_sample()
 
@@ -197,9 +211,9 @@ class VerificationOfSome(Verification):
         if self._ledger is not None:
             self._ledger.read_back.note_verified(confirmed[True], confirmed[False])
 
-    def _add(self, body: bytes, endpoint: BulkEndpoint, failed: frozenset[str]) -> None:
+    def _add(self, body: bytes, endpoint: BulkEndpoint, left_out: frozenset[str]) -> None:
         for record_id, record in records_of(body, endpoint):
-            if record_id in failed:
+            if record_id in left_out:
                 continue
             self._seen += 1
             if len(self._sample) < self._size:
