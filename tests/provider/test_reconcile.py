@@ -87,8 +87,8 @@ def test_a_report_says_what_differs_and_sends_nothing(
     lines = [json.loads(line) for line in (tmp_path / "differences.jsonl").read_text().splitlines()]
     assert lines == summary["preview"]
     assert {line["id"]: line["change"] for line in lines} == {
-        "c3": "differs",
-        "c4": "differs",
+        "c3": "differing",
+        "c4": "differing",
         "c20": "missing",
         **dict.fromkeys(["c6", "c7", "c8", "c9"], "not_in_source"),
     }
@@ -96,7 +96,7 @@ def test_a_report_says_what_differs_and_sends_nothing(
     (failed,) = map(json.loads, (tmp_path / "failures.jsonl").read_text().splitlines())
     assert failed["_failure"]["key"] == "missing_key"
     log = task_log()
-    assert re.search(r"^c3 +differs +metadata.segment +silver +gold$", log, re.MULTILINE)
+    assert re.search(r"^c3 +differing +metadata.segment +silver +gold$", log, re.MULTILINE)
     assert "To send" not in log
 
 

@@ -155,7 +155,7 @@ def test_a_drift_report_shows_what_differs_and_tells_nobody_to_send_again(
     told = run_page(api, run)
 
     assert told["instance"]["parts"] == {"verified": 1, "differing": 1, "missing": 1}
-    assert told["differences"] == [["c2", "differs", "name", "Bo", HOSTILE], ["c3", "missing", "", "", ""]]
+    assert told["differences"] == [["c2", "differing", "name", "Bo", HOSTILE], ["c3", "missing", "", "", ""]]
     assert told["read_back"] == "At Voucherify: 1 as in the source, 1 different, 1 missing"
     assert not [name for name, *_ in told["numbers"] if name == "preview"]
     assert told["next_steps"] == [
@@ -180,7 +180,7 @@ def test_a_run_shows_what_was_read_back_and_that_it_needs_attention(
     numbers = {name: (number, meaning) for name, number, meaning in told["numbers"]}
     assert [numbers[name][0] for name in ("verified", "differing", "missing")] == ["0", "1", "1"]
     assert numbers["missing"][1] == "records that were not there when they were to be read back."
-    assert told["differences"] == [["c1", "differs", "name", "Ann", HOSTILE], ["c2", "missing", "", "", ""]]
+    assert told["differences"] == [["c1", "differing", "name", "Ann", HOSTILE], ["c2", "missing", "", "", ""]]
     assert "2 of 2 records that were read back are not as they were sent" in told["summary"]["warning"]
     assert told["instance"]["attention"] == (2 if limits else 4)
     (one,) = run_page(api, run, "tries")["tries"]

@@ -285,7 +285,7 @@ def test_reading_back_finds_each_damage_and_nothing_else(servers: Any, damage: s
     assert [line["id"] for line in differences] == ["c7"]
     is_lost = damage not in DAMAGES
     assert (summary.verified, summary.differing, summary.missing) == (19, int(not is_lost), int(is_lost))
-    assert differences[0]["change"] == ("missing" if is_lost else "differs")
+    assert differences[0]["change"] == ("missing" if is_lost else "differing")
     if not is_lost:
         names = {name.partition(".")[0] for name in differences[0]["fields"]}
         assert names == {DAMAGES[damage][0].partition(".")[0]}

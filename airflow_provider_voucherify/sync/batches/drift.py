@@ -60,9 +60,9 @@ def find_drift(
                 continue
             looks = comparison == "different" and differences.has_room
             fields = found.differences(some.ids[place], some.records[place]) if looks else ()
-            differences.add(some.ids[place], "missing" if comparison == "absent" else "differs", fields)
+            outcome: ReadBackOutcome = "missing" if comparison == "absent" else "differing"
+            differences.add(some.ids[place], outcome, fields)
             if ledger is not None:
-                outcome: ReadBackOutcome = "missing" if comparison == "absent" else "differing"
                 ledger.read_back.hold(some.first + place, outcome, by_field(fields))
     for record_id in found.others():
         if not (names_others and differences.has_room):

@@ -48,7 +48,8 @@ class Differences:
         """
         Add a record, if there is room for it.
 
-        :param change: what it is, in one word: ``create``, ``update``, ``differs``, ``missing``, ``not_in_source``.
+        :param change: ``create``, ``update``, or what reading back has shown: ``differing``, ``missing`` or
+            ``not_in_source``.
         """
         self.number += 1
         if self.number > MAX_RECORDS:

@@ -23,6 +23,7 @@ from airflow_provider_voucherify.sync.comparison.found_records import Difference
 from airflow_provider_voucherify.sync.comparison.values import differing_members
 from airflow_provider_voucherify.sync.rows.encoding import encode_json
 from airflow_provider_voucherify.sync.state.ledger import Ledger
+from airflow_provider_voucherify.sync.types.outcome import ReadBackOutcome
 from airflow_provider_voucherify.sync.types.settled import Settled
 
 _SAMPLES = 1_000
@@ -101,14 +102,15 @@ class Verification:
         if found is not None and not found:
             self.verified += 1
             return
-        if found is None:
+        outcome: ReadBackOutcome = "missing" if found is None else "differing"
+        if outcome == "missing":
             self.missing += 1
         else:
             self.differing += 1
         fields = [one for one in found or () if one is not _NOT_LOOKED_AT]
-        self.differences.add(record_id, "missing" if found is None else "differs", fields)
+        self.differences.add(record_id, outcome, fields)
         if self._ledger is not None:
-            self._ledger.read_back.note(record_id, "missing" if found is None else "differing", by_field(fields))
+            self._ledger.read_back.note(record_id, outcome, by_field(fields))
 
 
 class VerificationOfAll(Verification):
