@@ -5,30 +5,20 @@ from __future__ import annotations
 import asyncio
 import weakref
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_voucherify.triggers.turns import in_turns
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.http import AsyncVoucherifyClient
-    from airflow_provider_voucherify.triggers.poller import Poller
+    from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
+    from airflow_provider_voucherify.triggers.poller import Poller, Watch
 
 Kind = Literal["async actions", "exports"]
 """What is waited for: each kind has a poller of its own."""
 
 OPENING_SECONDS = 30.0
 """Longest time for one attempt to open a connection: a secrets backend that hangs must not block a trigger forever."""
-
-_IMPORTED_IN_A_THREAD = (
-    "asgiref.sync",
-    "airflow_provider_voucherify.client.http",
-    "airflow_provider_voucherify.hooks.voucherify",
-    "airflow_provider_voucherify.sync.waiting.export_watch",
-    "airflow_provider_voucherify.sync.waiting.queue_watch",
-    "airflow_provider_voucherify.triggers.poller",
-)
-"""What polling needs, and what takes longer to import than an event loop may be blocked."""
 
 
 async def shared_poller(
@@ -142,9 +132,19 @@ class _Loop:
 
 
 async def _client_and_poller(conn_id: str, kind: Kind) -> tuple[AsyncVoucherifyClient, Poller]:
-    await asyncio.to_thread(lambda: [import_module(module) for module in _IMPORTED_IN_A_THREAD])
+    hook, watch, poller_of = await asyncio.to_thread(_prepared, conn_id, kind)
     from asgiref.sync import ThreadSensitiveContext
 
+    async with ThreadSensitiveContext():  # its own thread, not the one that all others share
+        client = await hook.get_async_conn()
+    return client, poller_of(client, watch)
+
+
+def _prepared(conn_id: str, kind: Kind) -> tuple[VoucherifyHook, Watch, type[Poller]]:
+    """Import all that polling needs, in a thread: it takes longer than an event loop may be blocked."""
+    import asgiref.sync  # noqa: F401
+
+    import airflow_provider_voucherify.client.http  # noqa: F401
     from airflow_provider_voucherify.client.retry import RetryPolicy
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
     from airflow_provider_voucherify.sync.waiting.export_watch import ExportWatch
@@ -152,9 +152,7 @@ async def _client_and_poller(conn_id: str, kind: Kind) -> tuple[AsyncVoucherifyC
     from airflow_provider_voucherify.triggers.poller import Poller
 
     hook = VoucherifyHook(conn_id, retry=RetryPolicy(attempts=2, max_rate_limit_wait=600))
-    async with ThreadSensitiveContext():  # its own thread, not the one that all others share
-        client = await hook.get_async_conn()
-    return client, Poller(client, ExportWatch() if kind == "exports" else QueueWatch())
+    return hook, ExportWatch() if kind == "exports" else QueueWatch(), Poller
 
 
 _loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = weakref.WeakKeyDictionary()
