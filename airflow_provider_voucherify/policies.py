@@ -141,7 +141,7 @@ class Limits(Policy):
         not tell created from updated records, those that it does tell count, and a warning says so.
     :param not_reported: records that were sent although no answer says what became of them.
     :param superseded: rows that were left out because a later row has the same id. Without a limit ``warn_if`` warns
-        if it is half of the rows, as with a wrong key column.
+        if it is more than half of the rows, as with a wrong key column.
     :param newer_runs: later runs of the same task that may have sent their rows already, which this one would
         overwrite with older ones. Retries and clears check this, and from their first try on backfills, manual runs,
         and runs of a DAG with ``catchup``. Default: None for ``fail_if``, which fails before anything is sent, and 0

@@ -60,7 +60,8 @@ def write(folder: Path, judged: Sequence[Judged], surrounded: str) -> None:
     text = f"""# Performance
 
 What the provider costs, beside the least that is possible and what people use or write today. `make bench` measures
-everything anew and writes this page.
+everything anew and writes this page. A sync that remembers its records, with `state`, costs more than one that only
+sends: the tables "Only what changed" and "State in a file and in tables" say how much.
 
 {surrounded}
 

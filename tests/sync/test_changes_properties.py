@@ -254,6 +254,22 @@ def test_a_value_that_became_empty_and_was_not_cleared_is_counted_every_night(
             assert bool(summary.warning) == bool(summary.values_not_cleared)
 
 
+def test_a_policy_that_is_set_already_is_not_advised(tmp_path: Path) -> None:
+    voucherify = Voucherify()
+
+    def night(number: int, metadata: dict[str, Any], null_policy: str) -> str:
+        rows = from_records([{"source_id": "c1", "metadata": metadata}], "source_id")
+        summary, _ = run_rows(number, rows, voucherify, tmp_path / "state", null_policy=null_policy)
+        return summary.warning or ""
+
+    assert night(1, {"v": 1, "x": 1}, "omit") == ""
+    assert "null_policy={'metadata': 'send'} sends null" in night(2, {"v": 1}, "omit")
+    told = night(3, {"v": 1}, "send")
+    assert "metadata.x (1); a member that metadata no longer has is cleared if it is there with null" in told
+    assert "null_policy" not in told
+    assert night(4, {"v": 1, "x": None}, "send") == ""
+
+
 @settings(max_examples=100)
 @given(st.lists(st.tuples(SOURCES, st.sampled_from(ANSWERS)), min_size=1, max_size=6), st.booleans())
 def test_since_when_a_record_fails_and_what_was_confirmed_last_is_kept(

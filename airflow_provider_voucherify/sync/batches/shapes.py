@@ -17,6 +17,7 @@ from airflow_provider_voucherify.sync.rows.mapping import (
     absent_columns,
     check_columns,
     compile_mapping,
+    sends_null,
     unnamed_columns,
 )
 from airflow_provider_voucherify.sync.rows.record_builder import RecordBuilder, RefusedRowError
@@ -111,7 +112,10 @@ class Shapes:
             self._warn_of_padded(chunk.columns[to.column] for to in builder.targets)
         self.paths.update((tuple(to.path), None) for to in builder.targets)
         if self._ledger is not None:
-            self._ledger.fields.note_targets((".".join(to.path), chunk.columns[to.column]) for to in builder.targets)
+            named = ((".".join(to.path), chunk.columns[to.column]) for to in builder.targets)
+            self._ledger.fields.note_targets(
+                (path, column, sends_null(rules.null_policy, column)) for path, column in named
+            )
         return Shape(builder, len(chunk.columns), self._destination.sends_ids)
 
     def _rules_for(self, chunk: Chunk) -> MappingRules:

@@ -100,7 +100,9 @@ def failure_line(
     if at is not None:
         reason["at"] = round(at, 3)
     if attempts is not None:
-        reason |= {"attempts": attempts.number, "at": round(attempts.at, 3), "history": list(attempts.history)}
+        reason |= {"attempts": attempts.number, "history": list(attempts.history)}
+        if attempts.at:
+            reason["at"] = round(attempts.at, 3)
     for name in ("message", "details"):
         if name in reason:
             reason[name] = shortened(reason[name])

@@ -24,13 +24,13 @@ class ClearedFields:
         self._database = database
         self._db = database.db
 
-    def note_targets(self, targets: Iterable[tuple[str, str]]) -> None:
+    def note_targets(self, targets: Iterable[tuple[str, str, bool]]) -> None:
         """
         Write down what the source has columns for.
 
-        :param targets: path of a field and name of its column.
+        :param targets: path of a field, name of its column, and whether its ``null_policy`` is ``send``.
         """
-        self._db.executemany("insert or ignore into targets values (?, ?)", targets)
+        self._db.executemany("insert or ignore into targets values (?, ?, ?)", targets)
 
     def contents(
         self, items: Sequence[bytes], places: Iterable[int], fields_key: Callable[[int], Hashable] | None = None
@@ -82,7 +82,9 @@ class ClearedFields:
         records: Counter[str] = Counter()
         for names, number in self._db.execute(sql.NOT_CLEARED):
             records.update(dict.fromkeys((path for path in json.loads(names) if _is_of(path, columns)), number))
-        return NotCleared(dict(records.most_common()), {path: _column(path, columns) for path in records})
+        names = {path: _column(path, columns) for path in records}
+        null = {name for (name,) in self._db.execute("select column_name from targets where sends_null")}
+        return NotCleared(dict(records.most_common()), names, null)
 
     def _columns(self) -> dict[str, str]:
         return dict(self._db.execute("select path, column_name from targets"))

@@ -34,7 +34,7 @@ create table chunks(first integer primary key, ids text not null);
 create table rows(item integer primary key, id text not null, digest integer not null, content integer);
 create table sent(item integer primary key, content text not null);
 create table contents(number integer primary key, name text not null unique);
-create table targets(path text primary key, column_name text not null) without rowid;
+create table targets(path text primary key, column_name text not null, sends_null integer not null) without rowid;
 create table standing(id text primary key) without rowid;
 create table clearing(
     content integer, had integer, became integer, not_cleared integer, at_most integer, alone integer,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -61,10 +61,12 @@ class NotCleared:
 
     :param records: of how many records, by the path of the field, the most frequent first.
     :param columns: name of the column that a field comes from, by its path.
+    :param null: the columns whose ``null_policy`` is ``send``.
     """
 
     records: Mapping[str, int]
     columns: Mapping[str, str]
+    null: Collection[str] = ()
 
     @property
     def values(self) -> int:
@@ -78,11 +80,20 @@ class NotCleared:
         shown = [f"{path} ({number:,})" for path, number in islice(self.records.items(), MAX_FIELDS)]
         more = len(self.records) - len(shown)
         fields = ", ".join(shown) + (f" and {more} more fields" if more else "")
-        clear = {self.columns[path]: "send" for path in self.records if path.startswith(("metadata.", "address"))}
-        stay = any(not path.startswith(("metadata.", "address")) for path in self.records)
-        how = f"null_policy={dict(islice(clear.items(), MAX_FIELDS))} sends null for them" if clear else ""
-        not_all = "the API takes null in metadata and in the address only" if stay else ""
+        in_objects = [path for path in self.records if path.startswith(("metadata.", "address"))]
+        clear = {self.columns[path]: "send" for path in in_objects if self.columns[path] not in self.null}
+        sent = dict.fromkeys(self.columns[path] for path in in_objects if self.columns[path] in self.null)
+        advice = []
+        if clear:
+            advice.append(f"null_policy={dict(islice(clear.items(), MAX_FIELDS))} sends null for them")
+        if sent:
+            objects = ", ".join(islice(sent, MAX_FIELDS))
+            advice.append(f"a member that {objects} no longer has is cleared if it is there with null")
+        if len(in_objects) < len(self.records):
+            advice.append("the API takes null in metadata and in the address only")
+        if in_objects:
+            advice.append("whether metadata and an address keep members that are not sent is not documented")
         return (
             f"Voucherify still has {self.values:,} values that the source no longer has, as missing values are "
-            f"not sent: {fields}; {', and '.join(filter(None, (how, not_all)))}"
+            f"not sent: {fields}; {', and '.join(advice)}"
         )
