@@ -211,6 +211,18 @@ def _show_preview(task: Any, run: OperatorRun, differences: Differences) -> None
             file.writelines(differences.lines())
 
 
+def _reads(task: Any, plan: Plan) -> dict[str, int]:
+    """Return about how many calls read back what Voucherify has, by path: three for an export."""
+    from airflow_provider_voucherify.models.endpoints import EXPORTS_PATH
+
+    read_back = read_back_of(task)
+    exports = 3 * (read_back.looks_first + (read_back.verify == "all"))
+    reads = {EXPORTS_PATH: exports} if exports else {}
+    if isinstance(read_back.verify, int):
+        reads[f"/v1/{task.resource}/…"] = min(read_back.verify, sum(batch.records for batch in plan.batches))
+    return reads
+
+
 def dry_run(task: Any, run: OperatorRun, plan: Plan) -> dict[str, Any]:
     """Log what would be sent and what it would cost, and return it; this needs no connection."""
     from airflow_provider_voucherify.sync.batches.estimate import estimate
@@ -221,7 +233,8 @@ def dry_run(task: Any, run: OperatorRun, plan: Plan) -> dict[str, Any]:
         limits = (extra.rate_limit, extra.bulk_rate_limit)
     except AirflowNotFoundException:
         limits = (None, None)
-    cost = estimate(plan.requests_by_endpoint, plan.bytes_to_send, *limits, waits=task.wait_for_completion)
+    requests, waits = plan.requests_by_endpoint, task.wait_for_completion
+    cost = estimate(requests, plan.bytes_to_send, *limits, waits=waits, reads=_reads(task, plan))
     summary = planned_summary(plan, task.resource).model_copy(update=cost.as_summary_fields())
     differences = getattr(plan, "differences", None)
     if differences is not None:

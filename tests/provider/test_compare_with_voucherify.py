@@ -198,6 +198,25 @@ def test_a_dry_run_says_what_would_change(
     assert [call for call in received_after(stocked, start) if call[0] == "POST"] == [("POST", "/v1/exports")]
 
 
+@pytest.mark.parametrize(
+    ("read_back", "reads"),
+    [
+        ({"compare": True, "verify": "all"}, {"/v1/exports": 6}),
+        ({"sync_mode": "update", "verify": 1}, {"/v1/exports": 3, "/v1/customers/…": 1}),
+    ],
+)
+def test_a_dry_run_counts_the_calls_that_read_back(
+    stocked: LocalVoucherify, read_back: dict[str, Any], reads: dict[str, int], task_log: Callable[[], str]
+) -> None:
+    task_log()
+    rows = [customer(1, segment="silver"), customer(2, segment="silver")]
+    run = sync("counted", rows, read_back=read_back, dry_run=True)
+
+    calls = {path: number for path, number in run.xcom("sync")["requests_by_endpoint"].items() if path in reads}
+    assert calls == reads
+    assert "reading back from /v1/exports: about" in task_log()
+
+
 def test_a_dry_run_with_hidden_values_shows_none(stocked: LocalVoucherify, task_log: Callable[[], str]) -> None:
     task_log()
     summary = compare("hidden", [customer(2, segment="silver")], dry_run=True, hide_values=True)

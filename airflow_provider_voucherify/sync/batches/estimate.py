@@ -24,6 +24,7 @@ class Estimate:
 
     :param requests: bulk requests by path.
     :param polls: approximate number of GETs of async actions: polls while waiting, and one for each result.
+    :param reads: approximate number of calls that read back what Voucherify has, by path.
     :param bytes: bytes of all bodies.
     :param limit: the limit on all API calls; ``is_assumed`` says that it is the vendor's and not the connection's.
     :param bulk_limit: the limit on bulk calls; None if the connection sets none.
@@ -31,6 +32,7 @@ class Estimate:
 
     requests: Mapping[str, int]
     polls: int
+    reads: Mapping[str, int]
     bytes: int
     limit: CallLimit
     is_assumed: bool
@@ -39,7 +41,7 @@ class Estimate:
     @property
     def calls(self) -> int:
         """All API calls."""
-        return sum(self.requests.values()) + self.polls
+        return sum(self.requests.values()) + self.polls + sum(self.reads.values())
 
     @property
     def quota_share(self) -> float:
@@ -69,7 +71,7 @@ class Estimate:
         """Return the estimate's members of a ``SyncSummary``."""
         polls = {ASYNC_ACTIONS_PATH: self.polls} if self.polls else {}
         return {
-            "requests_by_endpoint": {**self.requests, **polls},
+            "requests_by_endpoint": {**self.requests, **polls, **self.reads},
             "quota_share": self.quota_share,
             "estimated_minutes": self.minutes,
         }
@@ -80,6 +82,7 @@ class Estimate:
         lines += [f"  POST {path}: {number:,}" for path, number in self.requests.items()]
         if self.polls:
             lines.append(f"  GET {ASYNC_ACTIONS_PATH}/…: about {self.polls:,}")
+        lines += [f"  reading back from {path}: about {number:,}" for path, number in self.reads.items()]
         limits = f"{self.limit} API calls"
         if self.is_assumed:
             limits += " (the vendor's Business plan, since the connection has no rate_limit)"
@@ -97,6 +100,7 @@ def estimate(
     bulk_limit: CallLimit | None,
     *,
     waits: bool,
+    reads: Mapping[str, int] | None = None,
 ) -> Estimate:
     """
     Estimate what a sync will cost.
@@ -107,7 +111,8 @@ def estimate(
     :param bulk_limit: the connection's limit on bulk calls, if it has one.
     :param waits: whether the task waits for the outcome. Then every action's result is fetched, and before that the
         actions are polled: a few times at first, then about three times for every ten actions.
+    :param reads: calls that read back what Voucherify has, by path.
     """
     actions = sum(requests.values())
     polls = math.ceil(_POLLS_PER_ACTION * actions) + _FIRST_POLLS if waits and actions else 0
-    return Estimate(dict(requests), polls, size, limit or BUSINESS_PLAN, limit is None, bulk_limit)
+    return Estimate(dict(requests), polls, reads or {}, size, limit or BUSINESS_PLAN, limit is None, bulk_limit)
