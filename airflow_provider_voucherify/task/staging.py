@@ -177,8 +177,9 @@ class StagedRecords:
         from airflow_provider_voucherify.sync.batches.growing_file import GrowingFile
 
         if self._fetched_ids is None:
-            self._fetched_ids = GrowingFile()
-            self._places_of_ids = list(map(self._fetched_ids.add, self._folder.lines(self._ids)))
+            fetched = GrowingFile()
+            self._places_of_ids = list(map(fetched.add, self._folder.lines(self._ids)))
+            self._fetched_ids = fetched
         if number > len(self._places_of_ids):
             raise self._lost()
         return decode(self._fetched_ids.read(*self._places_of_ids[number - 1]), type=list[str])

@@ -69,12 +69,8 @@ def _two_nights(rows: int, warehouse: Path, folder: Path) -> nights.Figures:
 
 def _judged(measured: list[nights.Figures]) -> Judged:
     both = nights.nights({"postgres": measured}, quick=False)
-    about = (
-        "In the first night every row is new, in the second one in a hundred has changed. Seconds are from the task's "
-        "begin to its end, Airflow's own included; CPU and memory (above the process's) are those of the task, without "
-        "the server's."
-    )
-    return Judged([replace(both.tables[0], title="Two nights", about=about)], both.targets + _targets(measured))
+    table = replace(both.tables[0], title="Two nights", about=nights.WHAT_IS_COUNTED)
+    return Judged([table], both.targets + _targets(measured))
 
 
 def _targets(measured: list[nights.Figures]) -> list[Target]:

@@ -22,6 +22,12 @@ PLACES = {
     "duckdb": "tables in DuckDB",
 }
 
+WHAT_IS_COUNTED = (
+    "In the first night every row is new, in the second one in a hundred has changed. Seconds are from the task's "
+    "begin to its end, Airflow's own included; CPU and memory (above the process's) are those of the task, without the "
+    "server's."
+)
+
 
 @contextmanager
 def place(name: str, folder: Path) -> Iterator[dict[str, Any] | None]:
@@ -99,10 +105,8 @@ def nights(measured: Mapping[str, Sequence[Figures]], *, quick: bool) -> Judged:
             ),
         ]
     about = (
-        "The same two nights with the state in a file and in tables, on the same machine as the database's server: in "
-        "the first every row is new, in the second one in a hundred has changed. Seconds are from the task's begin to "
-        "its end, Airflow's own included; CPU and memory (above the process's) are those of the task, without the "
-        "server's."
+        "The same two nights with the state in a file and in tables, on the same machine as the database's server. "
+        + WHAT_IS_COUNTED
     )
     judged.tables.append(Table("State in a file and in tables", about, lines))
     return judged
