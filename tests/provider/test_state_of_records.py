@@ -54,7 +54,7 @@ def strict_voucherify(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalVoucheri
         yield server
 
 
-def night(records: list[dict[str, Any]], dag_id: str = "nightly", **kwargs: Any) -> DagRunResult:
+def night(records: list[dict[str, Any]] | None, dag_id: str = "nightly", **kwargs: Any) -> DagRunResult:
     resource = kwargs.pop("resource", "customers")
     operator = VoucherifyBulkMetadataOperator if resource == "vouchers" else VoucherifyBulkUpdateOperator
     with DAG(dag_id, schedule=None) as dag:
@@ -416,6 +416,20 @@ def test_a_row_whose_id_says_nothing_could_be_anyone_s(
     assert (second["refused"], second["unchanged"], second["submitted"]) == (1, 1, 0)
     assert "rows without an id, which could belong to any record" in second["warning"]
     assert not voucherify.customers["c2"].get("metadata")
+
+
+def test_a_line_that_could_be_anyone_s_is_named(
+    voucherify: LocalVoucherify, books: dict[str, Any], tmp_path: Path
+) -> None:
+    books = with_state(books, **MARKS)
+    night([{"source_id": "c1"}, {"source_id": "c2"}], **books)
+    source = tmp_path / "customers.jsonl"
+    source.write_text('{"source_id": "c1"}\n\n{"source_id": "c\n[]\n')
+
+    second = night(None, path=str(source), **books).xcom("sync")
+
+    assert (second["refused"], second["unchanged"], second["submitted"]) == (2, 1, 0)
+    assert "no record counts as removed (2; the first is row 2: line 3 is not valid JSON: " in second["warning"]
 
 
 def test_a_state_that_is_gone_is_told_if_there_were_runs(voucherify: LocalVoucherify, tables: dict[str, Any]) -> None:

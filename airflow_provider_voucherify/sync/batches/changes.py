@@ -46,8 +46,12 @@ def find_removed(ledger: Ledger, changes: Changes, rows_read: int, warn: Callabl
     if not rows_read:
         warn("the source has no rows at all, so no record counts as removed")
         return 0
-    if ledger.has_rows_without_id:
-        warn("there are rows without an id, which could belong to any record, so no record counts as removed")
+    without_id, first, why = ledger.rows_without_id
+    if without_id:
+        warn(
+            "there are rows without an id, which could belong to any record, so no record counts as removed "
+            f"({without_id:,}; the first is row {first:,}: {why})"
+        )
         return 0
     removed, known = ledger.removed.find(to_be_marked=isinstance(changes.removed, Destination))
     ratio = changes.max_removed_ratio

@@ -244,9 +244,11 @@ class Ledger:
         return self._items - self._database.number(sql.NOT_SIMPLY_UNCHANGED)
 
     @property
-    def has_rows_without_id(self) -> bool:
-        """Whether there are rows of which nobody can say whose they are."""
-        return bool(self._database.number("select exists (select 1 from unsent where id is null)"))
+    def rows_without_id(self) -> tuple[int, int, str]:
+        """How many rows there are of which nobody can say whose they are; which is the first, and why it is refused."""
+        rows = "select count(*), coalesce(min(row), 0), coalesce(message, key, '') from unsent where id is null"
+        number, first, why = self._db.execute(rows).fetchone()
+        return number, first, why
 
     @property
     def has_to_send(self) -> bool:
