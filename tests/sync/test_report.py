@@ -25,6 +25,8 @@ FLAGS = st.none() | st.booleans()
 ROWS = st.lists(st.tuples(IDS, FLAGS, FLAGS), max_size=8)
 WORDS = {True: ("true", "TRUE", "1", "yes"), False: ("false", "False", "0", "no"), None: ("", "null", "maybe")}
 
+JSON_LINE = '{"source_id": "c{}", "found": true, "updated": false}\n'
+
 
 def read(content: bytes, key: str = "source_id") -> list[ReportRow]:
     file = io.BytesIO(content)
@@ -32,6 +34,16 @@ def read(content: bytes, key: str = "source_id") -> list[ReportRow]:
     rows = list(one_by_one(read_report(file, key)))
     assert not file.closed
     return rows
+
+
+def read_to_mistake(content: bytes) -> tuple[list[ReportRow], str | None]:
+    rows = []
+    try:
+        for row in one_by_one(read_report(io.BytesIO(content), "source_id")):
+            rows.append(row)
+    except VoucherifyReportError as error:
+        return rows, str(error)
+    return rows, None
 
 
 def as_rows(rows: Sequence[tuple[Any, Any, Any]]) -> list[ReportRow]:
@@ -93,20 +105,11 @@ def test_however_csv_is_read_it_says_the_same(
     rows = [(delimiter.join(f"{quote}{field}{quote}" for field in fields), end) for fields, end in lines]
     text = "".join(line + end for line, end in [(delimiter.join(header), "\n"), *rows])
 
-    def said() -> tuple[list[ReportRow], str | None]:
-        rows = []
-        try:
-            for row in one_by_one(read_report(io.BytesIO(text.encode()), "source_id")):
-                rows.append(row)
-        except VoucherifyReportError as error:
-            return rows, str(error)
-        return rows, None
-
-    together = said()
+    together = read_to_mistake(text.encode())
     with patch.object(report, "_CHARACTERS_PER_READ", at_once):
-        in_pieces = said()
+        in_pieces = read_to_mistake(text.encode())
         with patch.object(report, "_split", return_value=None):
-            line_by_line = said()
+            line_by_line = read_to_mistake(text.encode())
 
     assert together == in_pieces == line_by_line
 
@@ -178,6 +181,21 @@ def test_odd_but_readable_reports(content: str, rows: list[Any]) -> None:
 def test_a_report_that_cannot_be_relied_on_is_an_error(content: bytes, said: str) -> None:
     with pytest.raises(VoucherifyReportError, match=said):
         read(content)
+
+
+@pytest.mark.parametrize("row", ["c{},true,false\n", '"c{}",true,false\n', "ł{},true,false\n", JSON_LINE], ids=repr)
+@pytest.mark.parametrize("byte", [b"\xff", b"\xe4c"], ids=repr)
+@pytest.mark.parametrize(("number", "at_once"), [(1, 14), (1, 16), (3_000, 32 * 1024)])
+def test_rows_before_a_byte_that_is_not_utf_8_are_read(row: str, byte: bytes, number: int, at_once: int) -> None:
+    head = "" if row == JSON_LINE else "source_id,found,updated\n"
+    broken = row.encode().replace(b"{}", byte)
+    content = (head + "".join(row.replace("{}", str(place)) for place in range(number))).encode() + broken
+
+    with patch.object(report, "_CHARACTERS_PER_READ", at_once):
+        rows, mistake = read_to_mistake(content + row.encode() * 3_000)
+
+    assert [one[1:] for one in rows] == [(True, False)] * number
+    assert mistake == f"the report cannot be read: byte 0x{byte.hex()[:2]} cannot be decoded"
 
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))

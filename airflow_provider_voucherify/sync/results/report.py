@@ -69,10 +69,13 @@ def read_report(file: BinaryIO, key: str | None) -> Iterator[ReportRows]:
     head = file.read(4)
     file.seek(0)
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if head.startswith(mark)), "utf-8")
-    text = io.TextIOWrapper(file, encoding=encoding, newline="")
+    text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
     try:
         first = _skip_blanks(text)
         yield from (_in_chunks(_json_rows(text, first, key)) if first in ("{", "[") else _csv_rows(text, key))
+    except UnicodeEncodeError as error:
+        byte = ord(error.object[error.start]) & 0xFF
+        raise VoucherifyReportError(f"the report cannot be read: byte 0x{byte:02x} cannot be decoded") from None
     except (UnicodeError, csv.Error, msgspec.DecodeError, RecursionError) as error:
         raise VoucherifyReportError(f"the report cannot be read: {error}") from None
     finally:
@@ -96,7 +99,16 @@ def _lines(text: TextIO) -> Iterator[str]:
     while line := text.readline(MAX_LINE_CHARACTERS + 1):
         if len(line) > MAX_LINE_CHARACTERS:
             raise VoucherifyReportError(f"the report has a line of more than {MAX_LINE_CHARACTERS:,} characters")
+        if not line.isascii():
+            line.encode()  # raises what ``surrogateescape`` has put off, so that the lines before could be read
         yield line
+
+
+def _is_decoded(text: str) -> bool:
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _csv_rows(text: io.TextIOWrapper, key: str | None) -> Iterator[ReportRows]:
@@ -122,8 +134,8 @@ def _csv_rows(text: io.TextIOWrapper, key: str | None) -> Iterator[ReportRows]:
                 yield values[record_id] or None, flags["" if found is None else values[found], values[updated]]
 
     while piece := text.read(_CHARACTERS_PER_READ):
-        piece += next(_lines(text), "")
-        fields = _split(piece, delimiter, width)
+        piece += text.readline(MAX_LINE_CHARACTERS + 1)
+        fields = _split(piece, delimiter, width) if _is_decoded(piece) else None
         if fields is None:
             yield from _in_chunks(lines_from(piece))
             return
