@@ -188,6 +188,34 @@ def test_what_has_no_json_form_is_refused_with_the_column(read: ReadRows, value:
     assert re.search(why, message)
 
 
+CYCLE: list[Any] = []
+CYCLE.append(CYCLE)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "why"),
+    [
+        ("m", {"a": [1, {"b": float("nan")}]}, "must be a finite number (actual value is nan) (member 'a[1].b')"),
+        ("m", [[1], (b"x",)], "hex or to text (member '[1][0]')"),
+        ("m", {"a": {"b": {1: "x"}}}, "has a member whose name is an integer, not a string (member 'a.b')"),
+        ("m", {"ok": 1, "\udfff": 1}, "which UTF-8 cannot carry"),
+        ("m", float("inf"), "must be a finite number (actual value is inf)"),
+        ("m", {"a" * 99: 2**64}, f"is an integer of more than 64 bits (member '{'a' * 59}…')"),
+        ("m", CYCLE, f"must not be nested more than 32 deep (member '{'[0]' * 19}[0…')"),
+        ("metadata", '{"a": {"b": [-Infinity]}}', "(actual value is -inf) (member 'a.b[0]')"),
+        ("metadata", [b"x"], "metadata must be an object, not a list"),
+        ("metadata", '{"a": 1, "a": 2}', "is JSON with two members 'a'"),
+        ("address", {"city": "Łódź", "town": b"x"}, "hex or to text (member 'town')"),
+        ("name", {"a": b"x"}, "name must be a string, not an object"),
+    ],
+    ids=shown,
+)
+def test_the_member_that_is_refused_is_named(read: ReadRows, field: str, value: Any, why: str) -> None:
+    _, message = read("customers", [{"source_id": "c", field: value}]).reason
+
+    assert message.endswith(why)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "sent"),
     [

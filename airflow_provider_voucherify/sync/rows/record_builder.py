@@ -10,7 +10,13 @@ from typing import Any
 from airflow_provider_voucherify.models.endpoints import Field
 from airflow_provider_voucherify.models.errors import PortableError
 from airflow_provider_voucherify.sync.rows.metadata_rules import METADATA_VALIDATION_FAILED, RefusedMetadataError
-from airflow_provider_voucherify.sync.rows.values import Converter, RefusedValueError, is_missing, to_string
+from airflow_provider_voucherify.sync.rows.values import (
+    Converter,
+    RefusedValueError,
+    is_missing,
+    refused_member,
+    to_string,
+)
 
 Row = Sequence[Any]
 Record = dict[str, Any]
@@ -102,7 +108,7 @@ class RecordBuilder:
             except RefusedMetadataError as why:
                 raise RefusedRowError(METADATA_VALIDATION_FAILED, str(why)) from None
             except RefusedValueError as why:
-                raise RefusedRowError("invalid_value", f"{target.label} {why}") from None
+                raise RefusedRowError("invalid_value", f"{target.label} {why}{refused_member(value, why)}") from None
         for name in objects:
             if not record[name]:
                 del record[name]

@@ -229,6 +229,31 @@ def has_json_form(value: Any) -> bool:
     return True
 
 
+def refused_member(value: Any, why: RefusedValueError) -> str:
+    """Name the member of an object or list for which it is refused, as the end of a message; empty if it is none."""
+    path = _path_of_refused(value, str(why)).removeprefix(".")
+    return f" (member {_shown(path)})" if path else ""
+
+
+def _path_of_refused(value: Any, why: str, depth: int = 0) -> str:
+    try:
+        value = _plain(value)
+        if isinstance(value, str) and depth == 0:
+            value = _from_json(value)
+        is_list = isinstance(value, list | tuple)
+        if depth == MAX_DEPTH or not (is_list or isinstance(value, Mapping)):
+            return ""
+        for name, item in enumerate(value) if is_list else value.items():
+            step = f"[{name}]" if is_list else f".{_member_name(name)}"
+            try:
+                to_metadata(item, depth + 1)
+            except RefusedValueError as found:
+                return step + _path_of_refused(item, why, depth + 1) if str(found) == why else ""
+    except RefusedValueError:
+        pass
+    return ""
+
+
 def _plain(value: Any) -> Any:
     """Unwrap NumPy scalars and arrays, and data frames' missing values inside lists."""
     if type(value) in _COMMON:
