@@ -27,7 +27,7 @@ from pyarrow import parquet
 
 from airflow_provider_voucherify.exceptions import VoucherifyConfigurationError, VoucherifyError
 from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
-from airflow_provider_voucherify.local_voucherify import DropAfter, DropBefore, LocalVoucherify, Status
+from airflow_provider_voucherify.local_voucherify import DropAfter, DropBefore, LocalVoucherify, Malformed, Status
 from airflow_provider_voucherify.notifications.summary import VoucherifySummaryNotifier
 from airflow_provider_voucherify.operators.export import VoucherifyExportOperator
 from airflow_provider_voucherify.storage.exported_files import ExportedFile
@@ -615,21 +615,20 @@ def test_a_retry_takes_no_other_export_for_it(
 
 
 @needs_store
-def test_exports_of_others_with_odd_parameters_are_in_nobodys_way(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    with LocalVoucherify(app_id=APP_ID, secret_key=SECRET_KEY) as server:
-        connect(monkeypatch, server)
-        server.misbehave(EXPORTS, DropBefore())
+def test_exports_of_others_with_odd_parameters_are_in_nobodys_way(shop: LocalVoucherify, tmp_path: Path) -> None:
+    odd = {"exported_object": "redemption", "created_at": "2099-01-01T00:00:00.000Z", "status": "DONE"}
+    exports = [
+        {**odd, "id": f"exp_{number}", "parameters": parameters}
+        for number, parameters in enumerate([None, {"fields": FIELDS, "filters": ["odd"]}, {"filters": "odd"}])
+    ]
+    shop.misbehave(EXPORTS, DropBefore())
+    shop.misbehave(EXPORTS, Malformed(json.dumps({"exports": exports}).encode()))
 
-        def by_others(_: Any) -> None:
-            with VoucherifyHook() as hook:
-                hook.create_export("redemption", fields=FIELDS, filters=[])  # type: ignore[arg-type]
-
-        run = export(path=str(tmp_path / "file.csv"), retries=1, on_retry_callback=by_others)
+    run = export(path=str(tmp_path / "file.csv"), retries=1)
 
     assert run.state == "success"
     assert run.xcom("sync")["resumed"] is False
+    assert read(str(tmp_path / "file.csv")) == [FIELDS, *VALUES]
 
 
 @needs_store
