@@ -60,12 +60,10 @@ test-versions: $(INSTALLED)
 
 ## test-drivers: the tests of MySQL, DuckDB and Polars, which need MariaDB, the headers of its client and a C compiler
 test-drivers: $(DRIVERS)
-	$(PY) -m pytest tests/sync/test_rows_in_memory.py
-	$(PY) -m pytest tests/provider/test_mysql.py tests/provider/test_duckdb.py tests/provider/test_outcome_tables.py
-	$(PY) -m pytest tests/provider/test_exported_table.py tests/provider/test_read_back_in_history.py -k "mariadb or duckdb"
-	$(PY) -m pytest tests/provider/test_database.py tests/provider/test_bulk_load.py tests/provider/test_state_table.py
-	$(PY) -m pytest tests/provider/test_nightly_changes.py -k mariadb
-	$(PY) -m pytest tests/readme/test_history_queries.py -k MariaDB
+	$(PY) -m pytest --numprocesses logical --dist worksteal tests/sync/test_rows_in_memory.py $(addprefix tests/provider/test_,mysql.py \
+	  duckdb.py outcome_tables.py database.py bulk_load.py state_table.py)
+	$(PY) -m pytest --numprocesses logical --dist worksteal -k "mariadb or duckdb" $(addprefix tests/provider/test_,exported_table.py \
+	  read_back_in_history.py nightly_changes.py) tests/readme/test_history_queries.py
 
 ## crash: interrupt a sync at nineteen moments, five times each, on a real Airflow with PostgreSQL, and count what arrived
 crash: $(INSTALLED)
