@@ -141,7 +141,7 @@ class Limits(Policy):
         not tell created from updated records, those that it does tell count, and a warning says so.
     :param not_reported: records that were sent although no answer says what became of them.
     :param superseded: rows that were left out because a later row has the same id. Without a limit ``warn_if`` warns
-        if it is more than half of the rows, as with a wrong key column.
+        if it is half of the rows or more, as with a wrong key column.
     :param newer_runs: later runs of the same task that may have sent their rows already, which this one would
         overwrite with older ones. Retries and clears check this, and from their first try on backfills, manual runs,
         and runs of a DAG with ``catchup``. Default: None for ``fail_if``, which fails before anything is sent, and 0
@@ -165,11 +165,6 @@ class Limits(Policy):
     expected_keys: Collection[str] = ()
     differing: int | None = UNLESS_GIVEN
     rows_below: int | None = None
-
-    @property
-    def allowing_differences(self) -> Limits:
-        """The same with any number of ``differing``, unless one is given."""
-        return replace(self, differing=_none_if_default(self.differing))
 
     @property
     def counts_failed(self) -> bool:
@@ -249,8 +244,9 @@ class ReadBack(Policy):
     """
     What is read back from Voucherify: what it has before something is sent, and what it has afterwards.
 
-    Either is one export (``POST /v1/exports``) for all records, however many there are: three API calls, and with OAuth
-    the scope ``exports``. ``sync.comparison.values`` says how values compare.
+    Either is one export (``POST /v1/exports``) for all records, however many there are: three API calls and the polls
+    between them, before something is sent also a look at what is still queued, and with OAuth the scope ``exports``.
+    ``sync.comparison.values`` says how values compare.
 
     :param compare: send only what differs from what Voucherify has, of the fields that the rows have. So what has been
         changed in the dashboard is set right, what is not sent is known to be there, what is created is known, and

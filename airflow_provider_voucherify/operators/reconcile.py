@@ -25,7 +25,7 @@ class VoucherifyReconcileOperator(VoucherifyBulkUpdateOperator):
     Says what differs between a source and Voucherify, and sets it right if it is told to.
 
     Reads and checks the rows as ``VoucherifyBulkUpdateOperator`` does, reads back by an export what Voucherify has of
-    their fields (three API calls, however many records there are; with OAuth that needs the scope ``exports``), and
+    their fields (a few API calls, however many records there are; with OAuth that needs the scope ``exports``), and
     compares them as ``sync.comparison.values`` says. Without ``repair`` nothing is sent.
 
     Returns the summary: of the rows ``verified`` are the same at Voucherify, ``differing`` are otherwise and

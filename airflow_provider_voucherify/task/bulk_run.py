@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -211,15 +212,21 @@ def _show_preview(task: Any, run: OperatorRun, differences: Differences) -> None
             file.writelines(differences.lines())
 
 
-def _reads(task: Any, plan: Plan) -> dict[str, int]:
-    """Return about how many calls read back what Voucherify has, by path: three for an export."""
-    from airflow_provider_voucherify.models.endpoints import EXPORTS_PATH
+def _reads(task: Any, plan: Plan) -> Counter[str]:
+    """Return about how many calls read back what Voucherify has, by path."""
+    from airflow_provider_voucherify.models.endpoints import ASYNC_ACTIONS_PATH, EXPORTS_PATH
+    from airflow_provider_voucherify.sync.batches.compared_plan import ComparedPlan
+    from airflow_provider_voucherify.task.read_back import CALLS_PER_EXPORT
 
-    read_back = read_back_of(task)
-    exports = 3 * (read_back.looks_first + (read_back.verify == "all"))
-    reads = {EXPORTS_PATH: exports} if exports else {}
-    if isinstance(read_back.verify, int):
-        reads[f"/v1/{task.resource}/…"] = min(read_back.verify, sum(batch.records for batch in plan.batches))
+    reads: Counter[str] = Counter()
+    if isinstance(plan, ComparedPlan) and plan.rows_read:
+        reads.update({ASYNC_ACTIONS_PATH: 1, EXPORTS_PATH: CALLS_PER_EXPORT})
+    if records := sum(batch.records for batch in plan.batches):
+        verify = read_back_of(task).verify
+        if verify == "all":
+            reads[EXPORTS_PATH] += CALLS_PER_EXPORT
+        elif verify is not None:
+            reads[f"/v1/{task.resource}/…"] = min(verify, records)
     return reads
 
 

@@ -45,16 +45,18 @@ def limits_of(task: Any, parameter: str) -> Limits:
 
 def fail_limits(task: Any) -> Limits:
     """Return what makes a task fail, with the defaults of ``fail_if``."""
-    limits = limits_of(task, "fail_if")
-    return (limits.allowing_differences if only_compares(task) else limits).to_fail
+    return _limits_for(task, "fail_if", differing_of_report=None).to_fail
 
 
 def warn_limits(task: Any) -> Limits:
     """Return what makes a task warn, with the defaults of ``warn_if``."""
-    limits = limits_of(task, "warn_if")
-    if only_compares(task) and "differing" not in limits.given:
-        limits = replace(limits, differing=0)
-    return limits.to_warn
+    return _limits_for(task, "warn_if", differing_of_report=0).to_warn
+
+
+def _limits_for(task: Any, parameter: str, *, differing_of_report: int | None) -> Limits:
+    limits = limits_of(task, parameter)
+    is_default = only_compares(task) and "differing" not in limits.given
+    return replace(limits, differing=differing_of_report) if is_default else limits
 
 
 def only_compares(task: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What Voucherify has, read back by an export: three calls, however many records there are."""
+"""What Voucherify has, read back by an export: a few calls, however many records there are."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.comparison.found_records import FoundRecords
 
 log = logging.getLogger(__name__)
+
+CALLS_PER_EXPORT = 4
+"""API calls that an export takes at least: one creates it, one finds it finished, and two download it."""
 
 
 class ExportReader:

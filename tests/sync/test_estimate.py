@@ -70,15 +70,26 @@ def test_nothing_to_send_costs_nothing() -> None:
     assert cost.as_summary_fields() == {"requests_by_endpoint": {}, "quota_share": 0.0, "estimated_minutes": 0.0}
 
 
-@given(COUNTS, COUNTS, LIMITS, LIMITS, st.booleans())
+READS = st.dictionaries(st.sampled_from(["/v1/exports", "/v1/async-actions", "/v1/customers/…"]), st.integers(1, 900))
+
+
+@given(COUNTS, COUNTS, LIMITS, LIMITS, st.booleans(), READS)
 def test_what_holds_for_every_estimate(
-    updates: int, metadata: int, limit: CallLimit | None, bulk_limit: CallLimit | None, waits: bool
+    updates: int,
+    metadata: int,
+    limit: CallLimit | None,
+    bulk_limit: CallLimit | None,
+    waits: bool,
+    reads: dict[str, int],
 ) -> None:
-    cost = estimate({PATH: updates, OTHER: metadata}, 0, limit, bulk_limit, waits=waits)
-    more = estimate({PATH: updates + 1, OTHER: metadata}, 0, limit, bulk_limit, waits=waits)
-    split = estimate({PATH: updates + metadata}, 0, limit, bulk_limit, waits=waits)
+    cost = estimate({PATH: updates, OTHER: metadata}, 0, limit, bulk_limit, waits=waits, reads=reads)
+    more = estimate({PATH: updates + 1, OTHER: metadata}, 0, limit, bulk_limit, waits=waits, reads=reads)
+    split = estimate({PATH: updates + metadata}, 0, limit, bulk_limit, waits=waits, reads=reads)
+    unread = estimate({PATH: updates, OTHER: metadata}, 0, limit, bulk_limit, waits=waits)
 
     assert cost.calls == sum(cost.as_summary_fields()["requests_by_endpoint"].values())
+    assert cost.calls == unread.calls + sum(reads.values())
+    assert f"Estimate: {cost.calls:,} API calls" in cost.text()
     assert cost.quota_share < more.quota_share
     assert cost.minutes <= more.minutes
     assert (cost.calls, cost.minutes, cost.quota_share) == (split.calls, split.minutes, split.quota_share)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -69,9 +70,9 @@ class Estimate:
 
     def as_summary_fields(self) -> dict[str, Any]:
         """Return the estimate's members of a ``SyncSummary``."""
-        polls = {ASYNC_ACTIONS_PATH: self.polls} if self.polls else {}
+        calls = Counter(self.requests) + Counter(self.reads) + Counter({ASYNC_ACTIONS_PATH: self.polls})
         return {
-            "requests_by_endpoint": {**self.requests, **polls, **self.reads},
+            "requests_by_endpoint": dict(calls),
             "quota_share": self.quota_share,
             "estimated_minutes": self.minutes,
         }

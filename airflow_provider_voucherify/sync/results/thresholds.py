@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
 
 UNUSUAL_SHARE = 0.5
-"""Share of superseded rows above which a summary warns, if no limit is set."""
+"""Share of superseded rows from which on a summary warns, if no limit is set."""
 
 
 def exceeded_limits(summary: SyncSummary, limits: Limits, parameter: str) -> list[str]:
