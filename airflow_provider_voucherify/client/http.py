@@ -7,7 +7,7 @@ import copy
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from typing import Any, BinaryIO, Concatenate, ParamSpec, Self, TypeVar
@@ -72,14 +72,6 @@ _sync_token_locks: dict[tuple[str, ...], threading.Lock] = {}
 def _sync(call: Callable[P, Call[T]]) -> Callable[Concatenate[VoucherifyClient, P], T]:
     def method(self: VoucherifyClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.send(call(*args, **kwargs))
-
-    method.__doc__ = call.__doc__
-    return method
-
-
-def _async(call: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncVoucherifyClient, P], Coroutine[Any, Any, T]]:
-    async def method(self: AsyncVoucherifyClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.send(call(*args, **kwargs))
 
     method.__doc__ = call.__doc__
     return method
@@ -289,7 +281,7 @@ class VoucherifyClient:
 
 class AsyncVoucherifyClient:
     """
-    The asynchronous twin of ``VoucherifyClient``, with the same methods as coroutines.
+    The asynchronous twin of ``VoucherifyClient``: it sends the same calls, and iterates over the same listings.
 
     Belongs to the event loop in which it is first used. It serves waiting triggers, so it offers no download.
     """
@@ -323,14 +315,6 @@ class AsyncVoucherifyClient:
                 else:
                     for record in step:
                         yield record
-
-    bulk = _async(calls.bulk)
-    bulk_update = _async(calls.bulk_update)
-    bulk_metadata_update = _async(calls.bulk_metadata_update)
-    get_async_action = _async(calls.get_async_action)
-    list_async_actions = _async(calls.list_async_actions)
-    get_metadata_schema = _async(calls.get_metadata_schema)
-    list_metadata_schemas = _async(calls.list_metadata_schemas)
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -169,7 +169,6 @@ CSV_IMPORT_ENDPOINTS: dict[str, CsvImportEndpoint] = {
 ASYNC_ACTIONS_PATH = "/v1/async-actions"
 ASYNC_ACTIONS_SCOPE = "async-actions"
 EXPORTS_PATH = "/v1/exports"
-EXPORTS_SCOPE = "exports"
 OAUTH_TOKEN_PATH = "/v1/oauth/token"
 METADATA_SCHEMAS_PATH = "/v1/metadata-schemas"
 METADATA_SCHEMAS_SCOPE = "metadata-schemas"

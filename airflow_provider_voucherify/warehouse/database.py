@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random
@@ -161,10 +160,3 @@ def _may_be_accepted_later(error: BaseException) -> bool:
     """Say whether an error is a refusal of the database, by the names that PEP 249 gives every driver's errors."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     return "DatabaseError" in kinds and not kinds & {"ProgrammingError", "DataError", "NotSupportedError"}
-
-
-def some_of(items: Iterable[Any], number: int) -> Iterator[list[Any]]:
-    """Give items in lists of at most that many."""
-    rest = iter(items)
-    while some := list(islice(rest, number)):
-        yield some

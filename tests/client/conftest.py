@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from openapi import assert_valid_requests
 
+from airflow_provider_voucherify.client import calls
 from airflow_provider_voucherify.client.http import AsyncVoucherifyClient, VoucherifyClient
 from airflow_provider_voucherify.client.retry import RetryPolicy
 from airflow_provider_voucherify.client.settings import ConnectionSettings
@@ -69,7 +70,7 @@ def settings_for() -> Callable[..., ConnectionSettings]:
 
 
 class AsyncFace:
-    """The asynchronous client, with methods that wait for its coroutines."""
+    """The asynchronous client with the methods of the other one, which wait for its coroutines."""
 
     def __init__(self, client: AsyncVoucherifyClient, runner: asyncio.Runner) -> None:
         self.client = client
@@ -84,6 +85,8 @@ class AsyncFace:
         return self._runner.run(collect())
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
+        if (call := getattr(calls, name, None)) is not None:
+            return lambda *args, **kwargs: self._runner.run(self.client.send(call(*args, **kwargs)))
         coroutine_of = getattr(self.client, name)
         return lambda *args, **kwargs: self._runner.run(coroutine_of(*args, **kwargs))
 
