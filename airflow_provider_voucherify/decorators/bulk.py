@@ -68,6 +68,8 @@ def _decorated(operator: Any, decorator: str) -> Any:
                 raise VoucherifyConfigurationError(
                     "the rows must come from a plain function or generator, not an async one"
                 )
+            if given := sorted(_SOURCES & kwargs.keys()):
+                raise VoucherifyConfigurationError(f"{', '.join(given)}: the function gives the rows")
             super().__init__(python_callable=python_callable, records=(), **kwargs)
 
         def execute(self, context: Context) -> Any:

@@ -11,13 +11,12 @@ from airflow_provider_voucherify.models.errors import VoucherifyConfigurationErr
 from airflow_provider_voucherify.models.exported_objects import EXPORTED_OBJECTS
 from airflow_provider_voucherify.models.spelling import did_you_mean
 from airflow_provider_voucherify.policies import TABLE
-from airflow_provider_voucherify.task.conclusion import limits_of
 from airflow_provider_voucherify.task.parameters import (
     Wrong,
     mistakes_of,
-    wrong_booleans,
-    wrong_durations,
+    wrong_deferring,
     wrong_paths,
+    wrong_times,
 )
 
 _RENDERED_TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:\d\d")
@@ -26,7 +25,7 @@ _RENDERED_TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:
 _OF_TIMES = ("$after", "$before")
 
 
-class Destination(Protocol):
+class ExportDestination(Protocol):
     """Where the rows of an export go."""
 
     def check(self) -> None:
@@ -36,7 +35,7 @@ class Destination(Protocol):
         """Write rows, which are there when the block is left."""
 
 
-def destination_of(task: Any) -> Destination:
+def destination_of(task: Any) -> ExportDestination:
     """Return where the rows go."""
     if task.path is not None:
         from airflow_provider_voucherify.storage.exported_files import ExportedFile
@@ -69,12 +68,8 @@ def wrong_export(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
         yield from _wrong_fields(task, is_known)
     yield from _wrong_filters(task, is_known)
     yield from _wrong_destination(task, is_known)
-    for name in filter(is_known, ("fail_if", "warn_if")):
-        yield from mistakes_of(limits_of, task, name)
-    yield from wrong_booleans(task, "deferrable")
-    if task.poll_interval is not None:
-        yield from wrong_durations(task, "poll_interval")
-    yield from wrong_durations(task, "completion_timeout")
+    yield from wrong_deferring(task, is_known)
+    yield from wrong_times(task)
 
 
 def _wrong_fields(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:

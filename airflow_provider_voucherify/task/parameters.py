@@ -110,25 +110,35 @@ def wrong_durations(task: object, *names: str) -> Iterator[Wrong]:
 
 
 def wrong_waiting(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
-    """Say what is wrong with the parameters that an operator shares with the sensor."""
-    for name in filter(is_known, ("fail_if", "warn_if")):
-        yield from mistakes_of(limits_of, task, name)
+    """Say what is wrong with the parameters that an operator which updates shares with the sensor."""
+    yield from wrong_deferring(task, is_known)
     if not all(map(callable, as_list(task.on_failed_records_callback))):
         yield Wrong(
             "on_failed_records_callback must be a notifier, a callable, or a list of them, not "
             f"{task.on_failed_records_callback!r:.200}"
         )
-    yield from wrong_booleans(task, "deferrable", "hide_values")
     yield from wrong_paths(task, is_known, "report_path")
 
 
-def wrong_submitting(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
-    """Say what is wrong with the parameters that all operators share."""
-    yield from wrong_waiting(task, is_known)
-    yield from wrong_booleans(task, "wait_for_completion")
+def wrong_deferring(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
+    """Say what is wrong with the parameters that all operators and the sensor share."""
+    for name in filter(is_known, ("fail_if", "warn_if")):
+        yield from mistakes_of(limits_of, task, name)
+    yield from wrong_booleans(task, "deferrable", "hide_values")
+
+
+def wrong_times(task: Any) -> Iterator[Wrong]:
+    """Say what is wrong with how long an operator waits, and how often it looks."""
     if task.poll_interval is not None:
         yield from wrong_durations(task, "poll_interval")
     yield from wrong_durations(task, "completion_timeout")
+
+
+def wrong_submitting(task: Any, is_known: Callable[[str], bool]) -> Iterator[Wrong]:
+    """Say what is wrong with the parameters that all operators which update share."""
+    yield from wrong_waiting(task, is_known)
+    yield from wrong_booleans(task, "wait_for_completion")
+    yield from wrong_times(task)
 
 
 def mistakes_of(check: Callable[..., Any], *arguments: Any) -> Iterator[Wrong]:

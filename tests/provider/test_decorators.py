@@ -328,10 +328,9 @@ def test_an_async_function_or_a_second_source_is_refused_when_the_dag_is_parsed(
     def plain() -> list[str]:
         return ["c1"]
 
-    with pytest.raises(VoucherifyConfigurationError, match="exactly one source"):
-        voucherify_bulk_update_task(resource="customers", path="x.csv")(plain)()
-    with pytest.raises(TypeError, match="records"):
-        voucherify_bulk_update_task(resource="customers", records=[{"source_id": "c1"}])(plain)()
+    for source in ({"path": "x.csv"}, {"records": []}, {"sql_conn_id": "warehouse"}, {"sql_parameters": []}):
+        with pytest.raises(VoucherifyConfigurationError, match=f"{next(iter(source))}: the function gives the rows"):
+            voucherify_bulk_update_task(resource="customers", **source)(plain)()
 
 
 def test_a_function_that_returns_nothing_is_asked_for_its_return(

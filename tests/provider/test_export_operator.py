@@ -364,6 +364,7 @@ def test_all_wrong_parameters_at_once() -> None:
         ({"path": None, "table": "a;drop", "conn_id": "x"}, "table must be the name of a table"),
         ({"path": None, "table": "a", "conn_id": "x", "merge_on": "code"}, "merge_on must be one of the fields"),
         ({"filters": [1]}, "filters must be a dict"),
+        ({"hide_values": "no"}, "hide_values must be True or False"),
         ({"filters": {"date": {"conditions": {"$is": "x"}}}}, "$is of date in filters must be a condition"),
     ],
 )

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -271,17 +270,22 @@ def test_wrong_parameters_are_told_when_the_dag_is_parsed(arguments: dict[str, A
 
 def test_a_report_that_has_no_right_to_exports_says_so(stocked: LocalVoucherify) -> None:
     stocked.misbehave("/v1/exports", Status(403))
-    assert reconcile("forbidden", ROWS[:2]).state == "failed"
+    run = reconcile("forbidden", ROWS[:2])
+    assert run.state == "failed"
+    assert "403" in run.xcom("reconcile", "voucherify_error")["error_message"]
     assert not sent(stocked)[10:]
 
 
-def test_its_lineage_reads_voucherify(voucherify: LocalVoucherify) -> None:
-    from airflow_provider_voucherify.task.lineage import _compared, _outputs
+@pytest.mark.parametrize("repair", [False, True])
+def test_in_its_lineage_voucherify_is_what_a_report_reads_and_what_a_repair_writes(
+    voucherify: LocalVoucherify, repair: bool
+) -> None:
+    with DAG("lineage", schedule=None):
+        task = VoucherifyReconcileOperator(task_id="reconcile", resource="customers", records=[], repair=repair)
 
-    task = SimpleNamespace(
-        only_compares=True, summary=None, resource="customers", voucherify_conn_id="voucherify_default"
-    )
-    (dataset,) = _compared(task)
+    lineage = task.get_openlineage_facets_on_failure(None)
+
+    (dataset,) = lineage.outputs if repair else lineage.inputs
+    assert not (lineage.inputs if repair else lineage.outputs)
     assert dataset.name == "customers"
     assert dataset.namespace.startswith("voucherify://")
-    assert _outputs(task) == []

@@ -134,11 +134,13 @@ def test_an_export_that_fails_is_told(voucherify: LocalVoucherify) -> None:
     assert "export" in run.xcom("sync", "voucherify_error")["error_message"]
 
 
+@needs_store
 def test_a_retry_after_an_export_that_failed_sends_nothing_twice(voucherify: LocalVoucherify) -> None:
     voucherify.next_exports(status="ERROR")
     run = sync("again", customers(3), read_back={"verify": "all"}, retries=1, retry_delay=timedelta(0))
     assert run.state == "success"
     assert counts(run, "succeeded", "verified") == (3, 3)
+    assert len(voucherify.requests("POST", "/v1/customers/bulk/async")) == 1
 
 
 @needs_store
