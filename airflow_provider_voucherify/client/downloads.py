@@ -12,7 +12,7 @@ import httpx
 from airflow_provider_voucherify.client.answer_bodies import Unpacking
 from airflow_provider_voucherify.client.rate_limits import RateLimit
 from airflow_provider_voucherify.client.redaction import redacted_url
-from airflow_provider_voucherify.client.retry import Outcome, RetryPolicy, seconds_until_retry
+from airflow_provider_voucherify.client.retry import CallOutcome, RetryPolicy, seconds_until_retry
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.client.steps import Answer, NoAnswer
 from airflow_provider_voucherify.models.errors import VoucherifyExportError, VoucherifyReportError
@@ -126,9 +126,9 @@ class Download:
     def wait_after(self, answer: Answer | NoAnswer) -> float:
         """Return the seconds to wait before starting again, or raise."""
         if isinstance(answer, Answer):
-            outcome = Outcome(answer.status, rate_limit=RateLimit.from_headers(answer.headers))
+            outcome = CallOutcome(answer.status, rate_limit=RateLimit.from_headers(answer.headers))
         else:
-            outcome = Outcome(None)
+            outcome = CallOutcome(None)
         status = outcome.status
         self._failures += status != 429
         wait = seconds_until_retry(

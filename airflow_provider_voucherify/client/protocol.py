@@ -26,7 +26,7 @@ from airflow_provider_voucherify.client.rate_limits import Bucket, CallLimit, Ra
 from airflow_provider_voucherify.client.redaction import redact
 from airflow_provider_voucherify.client.retry import (
     RETRIED_STATUSES,
-    Outcome,
+    CallOutcome,
     RetryPolicy,
     WaitAllowance,
     seconds_until_retry,
@@ -94,9 +94,9 @@ class Protocol:
                 continue
             answer = self._without_secrets(answer, token or "", *call.secrets)
             if isinstance(answer, NoAnswer):
-                outcome = Outcome(None, sent=answer.sent)
+                outcome = CallOutcome(None, sent=answer.sent)
             else:
-                outcome = Outcome(answer.status, rate_limit=RateLimit.from_headers(answer.headers))
+                outcome = CallOutcome(answer.status, rate_limit=RateLimit.from_headers(answer.headers))
             failures += outcome.status != 429
             perhaps_accepted |= outcome.sent and (outcome.status is None or outcome.status in RETRIED_STATUSES)
             now = self._clock()
@@ -251,7 +251,9 @@ class Protocol:
         error.advice = advice(error, self.settings)
         return error
 
-    def _explain(self, call: Call[Any], answer: Answer | NoAnswer, outcome: Outcome, wait: float, now: float) -> None:
+    def _explain(
+        self, call: Call[Any], answer: Answer | NoAnswer, outcome: CallOutcome, wait: float, now: float
+    ) -> None:
         if outcome.status == 429:
             kind = outcome.rate_limit.type or "rate"
             until = _utc(now + wait)

@@ -39,7 +39,7 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CallOutcome:
     """
     The outcome of sending a request once.
 
@@ -54,7 +54,7 @@ class Outcome:
 
 
 def seconds_until_retry(
-    policy: RetryPolicy, outcome: Outcome, *, safe: bool, failures: int, waited: float, now: float
+    policy: RetryPolicy, outcome: CallOutcome, *, safe: bool, failures: int, waited: float, now: float
 ) -> float | None:
     """
     Return the seconds to wait before sending the same request again, or None to give up.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -98,7 +99,7 @@ class VoucherifyAsyncActionSensor(BaseSensorOperator, metaclass=CheckedWhenParse
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         fail_if: Limits | Mapping[str, Any] | None = None,
         warn_if: Limits | Mapping[str, Any] | None = None,
-        state: str | State | Mapping[str, Any] | None = None,
+        state: State | Mapping[str, Any] | str | os.PathLike[str] | None = None,
         report_path: str | None = None,
         on_failed_records_callback: Callback | Sequence[Callback] | None = None,
         hide_values: bool = False,

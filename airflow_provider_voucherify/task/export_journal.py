@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from airflow_provider_voucherify.sync.sending.journal import Attempt, StateStore
+    from airflow_provider_voucherify.sync.sending.journal import StateStore, Try
 
 KEY = "voucherify_export"
 VERSION = 1
@@ -42,7 +42,7 @@ class ExportJournal:
     :param request: what is asked for.
     """
 
-    def __init__(self, store: StateStore | None, attempt: Attempt, project: str, request: Mapping[str, Any]) -> None:
+    def __init__(self, store: StateStore | None, attempt: Try, project: str, request: Mapping[str, Any]) -> None:
         self._store = store
         self._attempt = asdict(attempt)
         asked = hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()[:16]

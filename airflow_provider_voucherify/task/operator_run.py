@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_voucherify.hooks.voucherify import VoucherifyHook
     from airflow_provider_voucherify.sync.batches.plan import Plan
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
-    from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
+    from airflow_provider_voucherify.sync.sending.journal import Journal, Try
     from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
     from airflow_provider_voucherify.sync.types.settled import Listener, Settled
     from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
@@ -264,12 +264,12 @@ def end_time_of(task: Any, submitted_at: float, started: float) -> float:
     return end_time
 
 
-def attempt_of(task: Any, context: Context) -> Attempt:
+def attempt_of(task: Any, context: Context) -> Try:
     """Return what distinguishes a retry from a try after a clear."""
-    from airflow_provider_voucherify.sync.sending.journal import Attempt
+    from airflow_provider_voucherify.sync.sending.journal import Try
 
     ti, clears = context["ti"], getattr(context["dag_run"], "clear_number", 0)
-    return Attempt(ti.try_number, ti.max_tries, int(task.retries or 0), clears or 0)
+    return Try(ti.try_number, ti.max_tries, int(task.retries or 0), clears or 0)
 
 
 def project_digest(hook: VoucherifyHook) -> str:

@@ -294,9 +294,9 @@ class RowTracking:
     def _state_file(path: str) -> str:
         """Say which state a file has, by its first line; an empty text where there is none."""
         from airflow_provider_voucherify.storage.files import first_line
-        from airflow_provider_voucherify.sync.state.state_file import state_of
+        from airflow_provider_voucherify.sync.state.state_file import name_of_state
 
-        return state_of(first_line(path))
+        return name_of_state(first_line(path))
 
 
 def sync_name(context: Context) -> str:

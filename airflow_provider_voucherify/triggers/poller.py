@@ -15,7 +15,7 @@ from airflow_provider_voucherify.triggers.turns import in_turns
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.calls import Call
     from airflow_provider_voucherify.client.http import AsyncVoucherifyClient
-    from airflow_provider_voucherify.sync.waiting.poll import RateLimit
+    from airflow_provider_voucherify.sync.waiting.poll import PollLimit
 
 LAST_POLL_SECONDS = 30.0
 """How long a wait may outlast its end time for its last poll, which a rate limit may delay."""
@@ -51,7 +51,7 @@ class Watch(Protocol):
 
     what: str
     gave_up: bool
-    rate_limit: RateLimit | None
+    rate_limit: PollLimit | None
 
     def add(self, wait: Wait, now: float) -> None:
         """Poll for a wait from now on."""

@@ -19,7 +19,7 @@ from airflow_provider_voucherify.sync.batches.destination import metadata_destin
 from airflow_provider_voucherify.sync.batches.plan import Plan
 from airflow_provider_voucherify.sync.rows.chunks import Rows
 from airflow_provider_voucherify.sync.rows.sources import from_cursor, from_file, from_records
-from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
+from airflow_provider_voucherify.sync.sending.journal import Journal, Try
 from airflow_provider_voucherify.sync.sending.submission import Submission
 from harness import process
 from harness.benchmarks.rows import COLUMNS, Sender, Source, cursor, dicts
@@ -53,7 +53,7 @@ def update_customers(source: Source, url: str) -> None:
     """Read a source and post bulk updates, the way the operator does before it waits."""
     with _rows(source) as rows, Plan(update_destination("customers")) as plan, _client(url) as client:
         plan.read(rows)
-        Submission(plan, client, Journal(None, Attempt()), max_in_flight=2).run()
+        Submission(plan, client, Journal(None, Try()), max_in_flight=2).run()
 
 
 def confirm_customers(source: Source, url: str, *, tracked: bool = False) -> dict[str, float]:
@@ -71,7 +71,7 @@ def confirm_customers(source: Source, url: str, *, tracked: bool = False) -> dic
     with Plan(update_destination("customers"), ledger=ledger) as plan, _client(url) as client:
         with _rows(source) as rows:
             plan.read(rows)
-        sync = Submission(plan, client, Journal(None, Attempt()), max_in_flight=2).run()
+        sync = Submission(plan, client, Journal(None, Try()), max_in_flight=2).run()
         peak = process.peak_mb()
         process.forget_peak()
         cpu, base = time.process_time(), process.resident_mb()
@@ -90,7 +90,7 @@ def tag_customers(source: Source, url: str) -> None:
     rows = from_records(ids, "source_id", takes_ids=True)
     with Plan(metadata_destination("customers", {"audience": "spring"})) as plan, _client(url) as client:
         plan.read(rows)
-        Submission(plan, client, Journal(None, Attempt()), max_in_flight=2).run()
+        Submission(plan, client, Journal(None, Try()), max_in_flight=2).run()
 
 
 @contextmanager

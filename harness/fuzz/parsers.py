@@ -15,7 +15,7 @@ import msgspec
 
 from airflow_provider_voucherify.client import auth, calls
 from airflow_provider_voucherify.client.rate_limits import CallLimit, RateLimit
-from airflow_provider_voucherify.client.retry import Outcome, RetryPolicy, seconds_until_retry
+from airflow_provider_voucherify.client.retry import CallOutcome, RetryPolicy, seconds_until_retry
 from airflow_provider_voucherify.models.endpoints import CSV_IMPORT_ENDPOINTS
 from airflow_provider_voucherify.models.errors import (
     VoucherifyConfigurationError,
@@ -118,7 +118,7 @@ def rate_limit_headers(content: bytes) -> None:
     headers = dict(zip(HEADERS, texts, strict=False))
     limit = RateLimit.from_headers(headers)
     for status in (429, 503):
-        outcome = Outcome(status, rate_limit=limit)
+        outcome = CallOutcome(status, rate_limit=limit)
         wait = seconds_until_retry(RetryPolicy(), outcome, safe=True, failures=1, waited=0.0, now=NOW)
         assert wait is None or (math.isfinite(wait) and 0 <= wait <= RetryPolicy().max_rate_limit_wait)
     for text in texts:

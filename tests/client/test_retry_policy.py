@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_voucherify.client.rate_limits import CYCLE, RateLimit
-from airflow_provider_voucherify.client.retry import RETRIED_STATUSES, Outcome, RetryPolicy, seconds_until_retry
+from airflow_provider_voucherify.client.retry import RETRIED_STATUSES, CallOutcome, RetryPolicy, seconds_until_retry
 
 NOW = 1_800_000_000.0
 TYPES = st.sampled_from([None, "api_calls", "bulk_api_calls", "webhook_calls", "other"])
@@ -27,13 +27,13 @@ LIMITS = st.builds(
     type=TYPES,
 )
 OUTCOMES = st.builds(
-    Outcome, status=st.none() | st.integers(300, 599), sent=st.booleans(), rate_limit=LIMITS
-) | st.builds(Outcome, status=st.just(429), rate_limit=LIMITS)
+    CallOutcome, status=st.none() | st.integers(300, 599), sent=st.booleans(), rate_limit=LIMITS
+) | st.builds(CallOutcome, status=st.just(429), rate_limit=LIMITS)
 
 
 @given(POLICIES, OUTCOMES, st.booleans(), st.integers(1, 50), st.floats(0, 5_000))
 def test_a_wait_is_a_finite_time_or_the_end(
-    policy: RetryPolicy, outcome: Outcome, safe: bool, failures: int, waited: float
+    policy: RetryPolicy, outcome: CallOutcome, safe: bool, failures: int, waited: float
 ) -> None:
     wait = seconds_until_retry(policy, outcome, safe=safe, failures=failures, waited=waited, now=NOW)
 
@@ -50,14 +50,14 @@ def test_a_wait_is_a_finite_time_or_the_end(
 
 @given(POLICIES, st.integers(300, 599).filter(lambda status: status != 429), LIMITS)
 def test_an_unsafe_call_that_was_answered_is_never_repeated(policy: RetryPolicy, status: int, limit: RateLimit) -> None:
-    outcome = Outcome(status, rate_limit=limit)
+    outcome = CallOutcome(status, rate_limit=limit)
 
     assert seconds_until_retry(policy, outcome, safe=False, failures=1, waited=0, now=NOW) is None
 
 
 @given(POLICIES, LIMITS)
 def test_the_billing_cycle_is_never_waited_for(policy: RetryPolicy, limit: RateLimit) -> None:
-    outcome = Outcome(429, rate_limit=replace(limit, type=CYCLE))
+    outcome = CallOutcome(429, rate_limit=replace(limit, type=CYCLE))
 
     assert seconds_until_retry(policy, outcome, safe=True, failures=0, waited=0, now=NOW) is None
 
@@ -65,7 +65,7 @@ def test_the_billing_cycle_is_never_waited_for(policy: RetryPolicy, limit: RateL
 @given(POLICIES, st.sampled_from([None, *RETRIED_STATUSES]))
 def test_pauses_between_attempts_do_not_shrink(policy: RetryPolicy, status: int | None) -> None:
     pauses = [
-        seconds_until_retry(policy, Outcome(status), safe=True, failures=n, waited=0, now=NOW)
+        seconds_until_retry(policy, CallOutcome(status), safe=True, failures=n, waited=0, now=NOW)
         for n in range(1, policy.attempts)
     ]
 
@@ -89,7 +89,7 @@ def test_a_limit_that_stays_reached_is_not_hammered(limit: RateLimit, answers_pe
     """Also not by a clock that runs ahead of the vendor's, for which ``X-Rate-Limit-Retry`` is always past."""
     waited, answers = 0.0, 0
     while waited < 3_600 and answers < 10_000:
-        outcome = Outcome(429, rate_limit=limit)
+        outcome = CallOutcome(429, rate_limit=limit)
         wait = seconds_until_retry(RetryPolicy(), outcome, safe=False, failures=0, waited=waited, now=NOW)
         assert wait is not None
         waited, answers = waited + wait, answers + 1
@@ -98,7 +98,7 @@ def test_a_limit_that_stays_reached_is_not_hammered(limit: RateLimit, answers_pe
 
 
 def test_the_default_outlasts_an_hour_and_no_more_than_that() -> None:
-    hour = Outcome(429, rate_limit=RateLimit(retry_after=3_600.0))
+    hour = CallOutcome(429, rate_limit=RateLimit(retry_after=3_600.0))
 
     assert seconds_until_retry(RetryPolicy(), hour, safe=False, failures=0, waited=0, now=NOW) == 3_600
     assert seconds_until_retry(RetryPolicy(), hour, safe=False, failures=0, waited=3_600, now=NOW) is None

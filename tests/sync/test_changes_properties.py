@@ -34,7 +34,7 @@ from airflow_provider_voucherify.sync.rows.chunks import Rows
 from airflow_provider_voucherify.sync.rows.failure_lines import EarlierFailures
 from airflow_provider_voucherify.sync.rows.mapping import MappingRules
 from airflow_provider_voucherify.sync.rows.sources import from_cursor, from_records
-from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
+from airflow_provider_voucherify.sync.sending.journal import Journal, Try
 from airflow_provider_voucherify.sync.sending.submission import Submission
 from airflow_provider_voucherify.sync.state.ledger import Ledger, RowOutcome
 from airflow_provider_voucherify.sync.state.record_state import RecordState
@@ -150,7 +150,7 @@ def run_rows(
         plan.read(rows)
         ledger.doubt()
         keep(ledger, state)
-        sync = Submission(plan, voucherify, Journal(None, Attempt()), 1).run()
+        sync = Submission(plan, voucherify, Journal(None, Try()), 1).run()
         sent = Sent(plan, plan.failed_before)
         summary = collect_outcomes(sync, voucherify, resource="customers", sent=sent, ledger=ledger)
         outcomes = list(ledger.outcomes())

@@ -33,7 +33,7 @@ from airflow_provider_voucherify.sync.results.summary import SyncSummary
 from airflow_provider_voucherify.sync.results.verification import VerificationOfAll, VerificationOfSome
 from airflow_provider_voucherify.sync.rows.mapping import MappingRules
 from airflow_provider_voucherify.sync.rows.sources import from_records
-from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
+from airflow_provider_voucherify.sync.sending.journal import Journal, Try
 from airflow_provider_voucherify.sync.sending.submission import Submission
 from airflow_provider_voucherify.task.read_back import ExportReader, stored_record
 from airflow_provider_voucherify.task.staging import PlannedRecords
@@ -90,7 +90,7 @@ def run(
             found.expect(plan.records())
             reader.fetch(found)
             plan.compare(found)
-        sync = Submission(plan, client, Journal(None, Attempt()), 1).run()
+        sync = Submission(plan, client, Journal(None, Try()), 1).run()
         for action_id in sync.async_action_ids:
             while not client.get_async_action(action_id).is_finished:
                 pass

@@ -27,7 +27,7 @@ from airflow_provider_voucherify.sync.results.collect_import import collect_impo
 from airflow_provider_voucherify.sync.results.finished import UnfinishedActionsError
 from airflow_provider_voucherify.sync.results.settlement import settle
 from airflow_provider_voucherify.sync.results.summary import SyncSummary
-from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
+from airflow_provider_voucherify.sync.sending.journal import Journal, Try
 from airflow_provider_voucherify.sync.sending.submission import RowsWithoutIdsError, Submission
 from airflow_provider_voucherify.sync.types.counts import Counts
 from airflow_provider_voucherify.sync.types.settled import Settled
@@ -292,7 +292,7 @@ class TestSubmission:
 
             def submit(content: bytes = CUSTOMERS, max_tries: int = 1, max_bytes: int = 29) -> SubmittedSync:
                 file = stack.enter_context(csv_file(content, max_bytes=max_bytes))
-                return Submission(file, client, Journal(store, Attempt(max_tries=max_tries))).run()
+                return Submission(file, client, Journal(store, Try(max_tries=max_tries))).run()
 
             yield submit
 

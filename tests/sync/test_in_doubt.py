@@ -20,7 +20,7 @@ from airflow_provider_voucherify.sync.batches.plan import Plan
 from airflow_provider_voucherify.sync.results.collect import collect_outcomes
 from airflow_provider_voucherify.sync.results.summary import SyncSummary
 from airflow_provider_voucherify.sync.rows.sources import from_records
-from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
+from airflow_provider_voucherify.sync.sending.journal import Journal, Try
 from airflow_provider_voucherify.sync.sending.submission import Submission
 from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
 
@@ -52,7 +52,7 @@ class Project:
         """Try once; a later try finds what an earlier one has left."""
         with Plan(update_destination("customers")) as plan:
             plan.read(from_records(OURS, "source_id"))
-            return Submission(plan, self.client, Journal(self.store, Attempt())).run()
+            return Submission(plan, self.client, Journal(self.store, Try())).run()
 
     def lose(self, fault: Any) -> None:
         """Send the batch, and lose its answer."""
@@ -164,7 +164,7 @@ def test_that_a_batch_was_sent_twice_is_not_forgotten_if_its_action_fails(projec
     here = project()
     here.lose(DropAfter())
     action_id = here.send().async_action_ids[0]
-    Journal(here.store, Attempt()).rejected(action_id)
+    Journal(here.store, Try()).rejected(action_id)
 
     sync = here.send()
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
-from airflow_provider_voucherify.sync.sending.journal import ENTRIES_PER_PAGE, Attempt, Journal, JournalEntry
+from airflow_provider_voucherify.sync.sending.journal import ENTRIES_PER_PAGE, Journal, JournalEntry, Try
 
-FIRST = Attempt(try_number=1, max_tries=2, retries=2, clear_number=0)
+FIRST = Try(try_number=1, max_tries=2, retries=2, clear_number=0)
 RETRY = replace(FIRST, try_number=2)
 PROJECT = "https://api.voucherify.io app"
 
@@ -35,7 +35,7 @@ def store() -> Store:
     return written(Store(), FIRST, 2)
 
 
-def written(store: Store, attempt: Attempt, batches: int, project: str = PROJECT) -> Store:
+def written(store: Store, attempt: Try, batches: int, project: str = PROJECT) -> Store:
     journal = Journal(store, attempt, project)
     for number in range(batches):
         journal.intend(JournalEntry(f"digest {number}", 10))
@@ -43,7 +43,7 @@ def written(store: Store, attempt: Attempt, batches: int, project: str = PROJECT
     return store
 
 
-def known(store: Store, attempt: Attempt, project: str | None = PROJECT) -> list[str | None]:
+def known(store: Store, attempt: Try, project: str | None = PROJECT) -> list[str | None]:
     return [entry.async_action_id for entry in Journal(store, attempt, project)]
 
 
@@ -54,16 +54,16 @@ def test_a_retry_knows_what_was_sent(store: Store) -> None:
 @pytest.mark.parametrize(
     ("attempt", "why", "in_doubt"),
     [
-        (Attempt(2, max_tries=3, retries=2, clear_number=1), "the task was cleared", False),
-        (Attempt(2, max_tries=3, retries=2, clear_number=0), "the task was cleared", False),
+        (Try(2, max_tries=3, retries=2, clear_number=1), "the task was cleared", False),
+        (Try(2, max_tries=3, retries=2, clear_number=0), "the task was cleared", False),
         # `retries` lowered by as much as there were tries: a clear gives the old sum
-        (Attempt(2, max_tries=2, retries=1, clear_number=1), "tasks of this run were cleared", True),
-        (Attempt(2, max_tries=2, retries=1, clear_number=0), "retries have changed", True),
+        (Try(2, max_tries=2, retries=1, clear_number=1), "tasks of this run were cleared", True),
+        (Try(2, max_tries=2, retries=1, clear_number=0), "retries have changed", True),
         # another task of the run was cleared, or this one while it ran
-        (Attempt(2, max_tries=2, retries=2, clear_number=1), "tasks of this run were cleared", True),
+        (Try(2, max_tries=2, retries=2, clear_number=1), "tasks of this run were cleared", True),
     ],
 )
-def test_after_a_clear_nothing_was_sent(store: Store, attempt: Attempt, why: str, in_doubt: bool) -> None:
+def test_after_a_clear_nothing_was_sent(store: Store, attempt: Try, why: str, in_doubt: bool) -> None:
     journal = Journal(store, attempt, PROJECT)
 
     assert list(journal) == []
@@ -134,4 +134,4 @@ def test_a_journal_that_cannot_be_read_is_an_error(damage: Any, page: int) -> No
 def test_a_clear_ends_the_trouble_with_another_version_s_journal(store: Store) -> None:
     store.values["voucherify_journal_0"] = {"version": 1, "max_tries": 2, "entries": [["digest 0", 10, 1.0]]}
 
-    assert known(store, Attempt(2, max_tries=3, retries=2, clear_number=1)) == []
+    assert known(store, Try(2, max_tries=3, retries=2, clear_number=1)) == []

@@ -23,7 +23,7 @@ from airflow_provider_voucherify.sync.batches.destination import BatchLimits, up
 from airflow_provider_voucherify.sync.batches.plan import Plan
 from airflow_provider_voucherify.sync.rows.mapping import MappingRules
 from airflow_provider_voucherify.sync.rows.sources import from_records
-from airflow_provider_voucherify.sync.sending.journal import Attempt, Journal
+from airflow_provider_voucherify.sync.sending.journal import Journal, Try
 from airflow_provider_voucherify.sync.sending.submission import Submission
 from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
 
@@ -117,7 +117,7 @@ def attempt(
         return Submission(
             plan,
             voucherify,
-            Journal(store, Attempt(max_tries=max_tries)),
+            Journal(store, Try(max_tries=max_tries)),
             max_in_flight,
             clock=lambda: voucherify.now,
         ).run()

@@ -60,7 +60,8 @@ class SyncSummary(BaseModel):
     ``rows_read = verified + differing + missing + refused + superseded``. Before the outcome is known
     (``wait_for_completion=False``, ``dry_run=True``) the counts of what Voucherify did are None.
 
-    :param resource: ``customers``, ``products`` or ``vouchers``; None if a sensor could not tell.
+    :param resource: ``customers``, ``products`` or ``vouchers``, of a CSV import also ``skus``; None if a sensor could
+        not tell.
     :param rows_read: rows of the source; None for a sensor, which does not read it.
     :param blank_rows: rows of a file without any value, and empty lines, which were skipped and count nowhere else.
     :param submitted: records sent.
@@ -85,7 +86,7 @@ class SyncSummary(BaseModel):
     :param missing: records that were not there when they were to be read back.
     :param preview: the first records that differ from what Voucherify has, each with ``id``, ``change`` and ``fields``:
         by name what was ``found`` and what was, or would be, ``sent``. ``change`` is ``create`` or ``update`` for a dry
-        run that compares, and ``missing``, ``differs`` or ``not_in_source`` where records were read back.
+        run that compares, and ``missing``, ``differing`` or ``not_in_source`` where records were read back.
     :param values_not_cleared: values that Voucherify still has although the source no longer has them, since missing
         values are not sent (``null_policy``), of records that were confirmed or have not changed. None without a state.
     :param failed_async_action_ids: of the async actions, the ones that failed as a whole.

@@ -44,7 +44,7 @@ class StateStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class Try:
     """
     One try of a task instance, and what distinguishes a retry from a try after a clear.
 
@@ -96,7 +96,7 @@ class Journal:
     :raises VoucherifyConfigurationError: another version of this package wrote the store's content.
     """
 
-    def __init__(self, store: StateStore | None, attempt: Attempt, project: str | None = None) -> None:
+    def __init__(self, store: StateStore | None, attempt: Try, project: str | None = None) -> None:
         self._store = store
         self._attempt = attempt
         self._project = project

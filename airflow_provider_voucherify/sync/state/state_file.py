@@ -32,7 +32,7 @@ def write_state(ledger: Ledger, resource: str, sync_name: str, file: IO[bytes]) 
     :param resource: of the records.
     :param sync_name: whose state it is.
 
-    :returns: what tells the file from every other, as ``state_of`` reads it.
+    :returns: what tells the file from every other, as ``name_of_state`` reads it.
     """
     head: dict[str, object] = {
         "format": FORMAT,
@@ -55,7 +55,7 @@ def read_state(ledger: Ledger, resource: str, sync_name: str, file: IO[bytes]) -
     :param resource: of the records.
     :param sync_name: whose state it has to be.
 
-    :returns: what tells the file from every other, as ``state_of`` reads it.
+    :returns: what tells the file from every other, as ``name_of_state`` reads it.
     :raises ValueError: the file is damaged or of another version; the ledger's state is empty then.
     :raises VoucherifyConfigurationError: it is the state of another sync or resource. Two syncs that share a file would
         take each other's records for removed.
@@ -79,7 +79,7 @@ def read_state(ledger: Ledger, resource: str, sync_name: str, file: IO[bytes]) -
     return _name_of(head)
 
 
-def state_of(line: bytes) -> str:
+def name_of_state(line: bytes) -> str:
     """Return what tells a file of state from every other, by its first line; an empty text if it is none."""
     try:
         return _name_of(_head(line))

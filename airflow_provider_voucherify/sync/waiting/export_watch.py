@@ -22,7 +22,7 @@ from airflow_provider_voucherify.models.errors import (
 )
 from airflow_provider_voucherify.models.exports import Export, ExportList
 from airflow_provider_voucherify.sync.waiting import pauses
-from airflow_provider_voucherify.sync.waiting.poll import RateLimit
+from airflow_provider_voucherify.sync.waiting.poll import PollLimit
 from airflow_provider_voucherify.sync.waiting.waits import End, Wait
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class ExportWatch:
     def __init__(self) -> None:
         self.gave_up = False
         """Whether polling has failed for all waits, so that the next one should open a new connection."""
-        self.rate_limit: RateLimit | None = None
+        self.rate_limit: PollLimit | None = None
         """The rate limit that the last poll hit; None if it hit none."""
         self._waits: dict[Wait, None] = {}
         self._retry_at = _NEVER
@@ -135,7 +135,7 @@ class ExportWatch:
         """
         polled = self._polled(poll)
         until = allowed_again_at(error, now)
-        self.rate_limit = None if until is None else RateLimit(until, str(error))
+        self.rate_limit = None if until is None else PollLimit(until, str(error))
         if self.rate_limit is not None:
             self._retry_at = max(self.rate_limit.until, now + pauses.SHORTEST_PAUSE)
         elif is_transient(error):

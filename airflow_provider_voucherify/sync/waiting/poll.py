@@ -41,7 +41,7 @@ class Poll:
 
 
 @dataclass(frozen=True, slots=True)
-class RateLimit:
+class PollLimit:
     """
     A rate limit that forbids polling for now.
 

@@ -22,7 +22,7 @@ from airflow_provider_voucherify.models.errors import (
 from airflow_provider_voucherify.models.times import epoch
 from airflow_provider_voucherify.sync.waiting import pauses
 from airflow_provider_voucherify.sync.waiting.action_list import CLOCKS, ListPace, ListSweep, Reading, max_pages
-from airflow_provider_voucherify.sync.waiting.poll import Poll, RateLimit
+from airflow_provider_voucherify.sync.waiting.poll import Poll, PollLimit
 from airflow_provider_voucherify.sync.waiting.queue_head import QueueHead
 from airflow_provider_voucherify.sync.waiting.waits import End, Wait, Waits
 
@@ -66,7 +66,7 @@ class QueueWatch:
         self.waits = Waits()
         self.gave_up = False
         """Whether polling has failed for all waits, so that the next one should open a new connection."""
-        self.rate_limit: RateLimit | None = None
+        self.rate_limit: PollLimit | None = None
         """The rate limit that the last poll hit; None if it hit none."""
         self._head = QueueHead()
         self._news: dict[Wait, None] = {}
@@ -230,7 +230,7 @@ class QueueWatch:
         """
         action_id = poll.async_action_id
         until = allowed_again_at(error, now)
-        self.rate_limit = None if until is None else RateLimit(until, str(error))
+        self.rate_limit = None if until is None else PollLimit(until, str(error))
         if action_id is None and self.rate_limit is None:
             self._note_list_failure(error)
         self._list_failed = action_id is None and self.rate_limit is None
@@ -347,7 +347,7 @@ class QueueWatch:
         for wait in tuple(self._verifying):
             self._end(wait, End("finished"))
 
-    def _note_rate_limit(self, rate_limit: RateLimit, action_id: str | None, now: float) -> None:
+    def _note_rate_limit(self, rate_limit: PollLimit, action_id: str | None, now: float) -> None:
         """Postpone everything; a reading of the list starts again afterwards, since its pages will be out of date."""
         self._reading = None
         self._retry_at = max(rate_limit.until, now + pauses.SHORTEST_PAUSE)
