@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_voucherify.client import calls
 from airflow_provider_voucherify.client.http import AsyncVoucherifyClient, VoucherifyClient
 from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.local_voucherify import Delay, LocalVoucherify
@@ -35,7 +36,7 @@ def call_from_tasks(settings: ConnectionSettings) -> None:
     async def call() -> None:
         async with AsyncVoucherifyClient(settings) as client, asyncio.TaskGroup() as tasks:
             for _ in range(CALLERS):
-                tasks.create_task(client.list_async_actions())
+                tasks.create_task(client.send(calls.list_async_actions()))
 
     asyncio.run(call())
 
@@ -72,7 +73,9 @@ def test_those_who_wait_for_a_token_get_on_when_it_cannot_be_had(
 
     async def call() -> list[Any]:
         async with AsyncVoucherifyClient(settings) as client:
-            return await asyncio.gather(*(client.list_async_actions() for _ in range(CALLERS)), return_exceptions=True)
+            return await asyncio.gather(
+                *(client.send(calls.list_async_actions()) for _ in range(CALLERS)), return_exceptions=True
+            )
 
     outcomes = asyncio.run(call())
     assert [type(outcome) for outcome in outcomes] == [VoucherifyBadRequestError] * CALLERS

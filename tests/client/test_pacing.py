@@ -59,7 +59,7 @@ def test_callers_share_what_is_left_and_then_wait(
 ) -> None:
     server = start(api_calls=(7, 0.5), retry_header=retry_header)
 
-    call_at_once(settings_for(server), 20, lambda client, _: client.list_async_actions())
+    call_at_once(settings_for(server), 20, lambda client, _: client.send(calls.list_async_actions()))
 
     assert statuses(server) == [200] * 20
 
@@ -86,7 +86,7 @@ def test_whatever_bulk_calls_count_as_nobody_runs_into_a_limit(
     call_at_once(
         settings,
         6,
-        lambda client, n: client.list_async_actions() if n % 2 else client.bulk_update("customers", []),
+        lambda client, n: client.send(calls.list_async_actions() if n % 2 else calls.bulk_update("customers", [])),
     )
 
     assert sorted(statuses(server)) == [200] * 4 + [202] * 4
@@ -246,10 +246,10 @@ def test_a_call_that_was_cancelled_keeps_nobody_waiting(start: Start, settings_f
 
     async def call() -> None:
         async with AsyncVoucherifyClient(settings_for(server)) as client:
-            await client.list_async_actions()
+            await client.send(calls.list_async_actions())
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(client.list_async_actions(), 0.2)
-            await asyncio.wait_for(client.list_async_actions(), 5)
+                await asyncio.wait_for(client.send(calls.list_async_actions()), 0.2)
+            await asyncio.wait_for(client.send(calls.list_async_actions()), 5)
 
     asyncio.run(call())
 
