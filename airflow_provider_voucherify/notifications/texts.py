@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from airflow_provider_voucherify.compat import NO_PAGES, Pages, redact
 from airflow_provider_voucherify.models.errors import VoucherifyError
+from airflow_provider_voucherify.sync.types.text import counted
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.results.export_summary import ExportSummary
@@ -172,8 +173,8 @@ def slack_text(text: str) -> str:
     """
     lines = [escape(_cut(printable(line)).replace("`", "'"), quote=False) for line in text.splitlines()]
     shown = sum(length <= MOST_CHARACTERS_FOR_SLACK for length in accumulate(len(line) + 1 for line in lines))
-    kept = lines[:shown] if shown == len(lines) else [*lines[:shown], f"… and {len(lines) - shown} more lines"]
-    return "```\n" + "\n".join(kept) + "\n```"
+    more = [f"… and {counted(len(lines) - shown, 'more line')}"] if shown < len(lines) else []
+    return "```\n" + "\n".join([*lines[:shown], *more]) + "\n```"
 
 
 def slack_links(pages: Mapping[str, str | None]) -> str:

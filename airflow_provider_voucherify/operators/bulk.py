@@ -14,7 +14,7 @@ from airflow_provider_voucherify.links.async_action import EXTRA_LINKS, UI_COLOR
 from airflow_provider_voucherify.policies import Limits, ReadBack, Requests, State
 from airflow_provider_voucherify.task.bulk_parameters import wrong_bulk
 from airflow_provider_voucherify.task.bulk_run import REFUSED_XCOM_KEY, dry_run, prepare, prepare_retry, settle, submit
-from airflow_provider_voucherify.task.conclusion import Callback, fail_limits, limits_of, warn_limits, with_warnings
+from airflow_provider_voucherify.task.conclusion import Callback, fail_limits, warn_limits, with_unasked, with_warnings
 from airflow_provider_voucherify.task.hidden_values import errors_without_values
 from airflow_provider_voucherify.task.lineage import openlineage_facets
 from airflow_provider_voucherify.task.newer_runs import check_newer_runs
@@ -386,15 +386,7 @@ class VoucherifyBulkMetadataOperator(_BulkOperator):
         return "bulk" if self.metadata is not None else self.plan
 
     def _keep_rows(self, context: Context, ledger: Ledger | None, summary: SyncSummary) -> SyncSummary:
-        created = summary.created_at_least if summary.created is None else summary.created
-        is_limited = any(limits_of(self, name).created is not None for name in ("fail_if", "warn_if"))
-        if created and not is_limited:
-            known = "at least " if summary.created is None else ""
-            summary = summary.with_warning(
-                f"{known}{created:,} {self.resource} did not exist and were created with nothing but metadata; "
-                "created of fail_if or warn_if says how many may be"
-            )
-        return super()._keep_rows(context, ledger, summary)
+        return super()._keep_rows(context, ledger, with_unasked(self, summary))
 
     def _takes_ids(self) -> bool:
         return self.metadata is not None and self.mapping is None

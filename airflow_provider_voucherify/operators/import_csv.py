@@ -20,6 +20,7 @@ from airflow_provider_voucherify.models.errors import (
 )
 from airflow_provider_voucherify.models.numbers import check_number
 from airflow_provider_voucherify.policies import Limits, Requests, State
+from airflow_provider_voucherify.sync.types.text import counted
 from airflow_provider_voucherify.task.conclusion import Callback, with_warnings
 from airflow_provider_voucherify.task.hidden_values import errors_without_values, hiding_of, reading_without_values
 from airflow_provider_voucherify.task.lineage import openlineage_facets
@@ -177,9 +178,9 @@ class VoucherifyImportCsvOperator(BaseOperator, metaclass=CheckedWhenParsed):
                 run.folder.prepare()
             with reading_without_values(self, of_text_files=True):
                 file = stack.enter_context(self._file())
-            self.log.info("Read %s rows, to be sent in %d requests", f"{file.rows:,}", len(file.batches))
+            self.log.info("Read %s, to be sent in %s", counted(file.rows, "row"), counted(len(file.batches), "request"))
             if file.blank_rows:
-                self.log.info("Skipped %s rows without any value", f"{file.blank_rows:,}")
+                self.log.info("Skipped %s without any value", counted(file.blank_rows, "row"))
             run.metrics.source_read(file.rows, {})
             hook = stack.enter_context(run.hook())
             sync = self._submit(run, file, hook)

@@ -13,6 +13,8 @@ from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow_provider_voucherify.sync.types.text import counted
+
 if TYPE_CHECKING:
     from airflow_provider_voucherify.client.settings import ConnectionSettings
     from airflow_provider_voucherify.probe.rounds import Own
@@ -146,7 +148,8 @@ def _publish(settings: ConnectionSettings, output: str, run: Run, calls: int, le
     print(without_secrets(table(answers), settings))
     content = observed(answers, run.facts, settings, calls=calls, left=left)
     Path(output).write_text(content, encoding="utf-8")
-    print(f"\n{calls} calls were made. The answers are in {output}, without credentials; please send it to us.")
+    made = counted(calls, "call was", "calls were")
+    print(f"\n{made} made. The answers are in {output}, without credentials; please send it to us.")
 
 
 def _plan(settings: ConnectionSettings, arguments: Namespace) -> Iterator[str]:
@@ -157,7 +160,7 @@ def _plan(settings: ConnectionSettings, arguments: Namespace) -> Iterator[str]:
     records = {own for one in new_rounds() for own in one.own}
     yield f"Nothing was done. With --yes the probe asks the project at {settings.base_url}:"
     yield from (f"- {question.name} ({question.asked})" for question in QUESTIONS)
-    yield f"It makes at most {min(arguments.max_calls, MAX_CALLS)} API calls, and takes some minutes."
+    yield f"It makes at most {counted(min(arguments.max_calls, MAX_CALLS), 'API call')}, and takes some minutes."
     yield f"It creates up to {len(records)} records whose ids begin with probe- and a random number, and removes them."
     if region is not None:
         yield f"One of the calls goes to {region}, with the same credentials."

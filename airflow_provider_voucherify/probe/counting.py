@@ -25,6 +25,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyUnexpectedAnswerError,
 )
 from airflow_provider_voucherify.probe.facts import Answered, Limits, Missing
+from airflow_provider_voucherify.sync.types.text import counted
 
 
 class CallsUsedUpError(PortableError):
@@ -55,7 +56,7 @@ class Counter:
         :raises CallsUsedUpError: it must not be sent.
         """
         if self.left <= 0:
-            raise CallsUsedUpError(f"{self.sent} of {self.allowed} calls are used up")
+            raise CallsUsedUpError(f"used up: {self.sent} of {counted(self.allowed, 'call')}")
         self.sent += 1
 
 

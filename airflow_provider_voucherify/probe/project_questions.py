@@ -12,6 +12,7 @@ import msgspec
 from airflow_provider_voucherify.models.times import epoch
 from airflow_provider_voucherify.probe.answers import Observation, Question, failed, outcome, refusal
 from airflow_provider_voucherify.probe.facts import Answered, Facts, NoReading
+from airflow_provider_voucherify.sync.types.text import counted
 
 _REPORT, _WRONG, _RATES = "The report", "Requests that are wrong", "Rate limits"
 _DAY = 86_400.0
@@ -37,8 +38,7 @@ def _report_host(facts: Facts) -> Observation:
     if not facts.answered("report").member["files"]:
         return Observation("no_report", "the result has no report")
     report = _report(facts)
-    files = "1 file" if report["files"] == 1 else f"{report['files']} files"
-    return Observation(report["kind"], f"{report['host']}, {files}")
+    return Observation(report["kind"], f"{report['host']}, {counted(report['files'], 'file')}")
 
 
 def _report_credentials(facts: Facts) -> Observation:
@@ -93,7 +93,9 @@ def _report_expiry(facts: Facts) -> Observation:
     ended = epoch(facts.action("customers/bulk").get("updated_at"))
     if till is None:
         return Observation("not_told", "no reports_available_till")
-    return Observation("told", "" if ended is None else f"{(till - ended) / _DAY:.0f} days after the action ended")
+    if ended is None:
+        return Observation("told", "")
+    return Observation("told", f"{counted(round((till - ended) / _DAY), 'day')} after the action ended")
 
 
 def _queue(facts: Facts) -> Observation:

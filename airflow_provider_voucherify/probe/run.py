@@ -12,6 +12,7 @@ from airflow_provider_voucherify.client.settings import ConnectionSettings
 from airflow_provider_voucherify.probe.counting import CountingClient
 from airflow_provider_voucherify.probe.facts import Answered, Facts, Missing, NoReading
 from airflow_provider_voucherify.probe.rounds import CALLS_WHILE_REMOVING, Own, Round, Step
+from airflow_provider_voucherify.sync.types.text import counted
 
 FIRST = "the first call"
 MAX_REPORT_TEXT = 400
@@ -98,7 +99,7 @@ class Run:
         new = one.own - self._own.keys()
         why = None
         if counter.left < one.calls + len(new):
-            why = f"it takes {one.calls + len(new)} calls, and {max(0, counter.left)} are left"
+            why = f"it takes {counted(one.calls + len(new), 'call')}, with {max(0, counter.left)} left"
         elif one.needs_records and not self._own:
             why = "it is about records that were not made"
         if why is not None:

@@ -14,6 +14,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyError,
     VoucherifyRecordsRejectedError,
 )
+from airflow_provider_voucherify.sync.types.text import counted
 from airflow_provider_voucherify.task.bulk_parameters import read_back_of, requests_of
 from airflow_provider_voucherify.task.conclusion import keep_summary, with_warnings
 from airflow_provider_voucherify.task.hidden_values import hiding_of
@@ -78,7 +79,7 @@ def submit(task: Any, run: OperatorRun, plan: Plan, hook: VoucherifyHook) -> Sub
     from airflow_provider_voucherify.sync.sending.submission import Submission
 
     run.warn_without_store()
-    task.log.info("::group::Sending %d requests", len(plan.batches))
+    task.log.info("::group::Sending %s", counted(len(plan.batches), "request"))
     try:
         journal = run.journal_to_go_on(hook)
         client = hook.get_conn()

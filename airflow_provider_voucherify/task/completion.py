@@ -15,6 +15,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyTransportError,
     is_transient,
 )
+from airflow_provider_voucherify.sync.types.text import counted
 from airflow_provider_voucherify.sync.waiting.pauses import action_to_poll, pause
 from airflow_provider_voucherify.task.parameters import poll_interval_of
 from airflow_provider_voucherify.task.resumption import timeout
@@ -290,7 +291,7 @@ class Completion:
         if not last.is_finished:
             return False
         if unfinished := unfinished_in_list(self._client, others, last):
-            self._log.warning("%d async actions submitted before it are unfinished", len(unfinished))
+            self._log.warning("Submitted before it and unfinished: %s", counted(len(unfinished), "async action"))
         return not unfinished
 
     def _note(self, answer: AsyncAction | object) -> None:
@@ -310,7 +311,7 @@ class Completion:
         if limited is not None:
             self._log.warning("Waiting in the triggerer for a rate limit: %s", limited)
         else:
-            self._log.info("Waiting in the triggerer for %d async actions", len(self._sync.batches))
+            self._log.info("Waiting in the triggerer for %s", counted(len(self._sync.batches), "async action"))
         return self._deferral(waiting_for, limited)
 
     def _fits_a_trigger(self) -> bool:
@@ -318,8 +319,8 @@ class Completion:
         fits = self._deferral(self._sync.async_action_ids).trigger().fits
         if not fits:
             self._log.warning(
-                "Airflow may not be able to store a trigger with %d async actions, so this worker waits for them",
-                len(self._sync.batches),
+                "Airflow may not be able to store a trigger with %s, so this worker waits itself",
+                counted(len(self._sync.batches), "async action"),
             )
         return fits
 

@@ -17,6 +17,7 @@ from airflow_provider_voucherify.sync.results.thresholds import (
     expected_keys,
     limit_warnings,
 )
+from airflow_provider_voucherify.sync.types.text import counted
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
@@ -74,6 +75,19 @@ def with_warnings(task: Any, summary: SyncSummary) -> SyncSummary:
     expected = expected_failures(summary, expected_keys_of(task))
     summary = summary.model_copy(update={"expected_by_key": expected})
     return summary.with_warning(*limit_warnings(summary, fail_limits(task), warn_limits(task)))
+
+
+def with_unasked(task: Any, summary: SyncSummary) -> SyncSummary:
+    """Return the summary of an update of metadata alone, with a warning if it created records and none limits that."""
+    created = summary.created_at_least if summary.created is None else summary.created
+    if not created or any(limits_of(task, name).created is not None for name in ("fail_if", "warn_if")):
+        return summary
+    known = "at least " if summary.created is None else ""
+    one = task.resource.removesuffix("s")
+    new = counted(created, f"{one} did not exist and was", f"{task.resource} did not exist and were")
+    return summary.with_warning(
+        f"{known}{new} created with nothing but metadata; created of fail_if or warn_if says how many may be"
+    )
 
 
 def conclude(

@@ -22,6 +22,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyTransportError,
     is_permanent,
 )
+from airflow_provider_voucherify.sync.types.text import counted
 from airflow_provider_voucherify.task.completion import KILLED_SECONDS, Completion, after_exit
 from airflow_provider_voucherify.task.conclusion import keep_summary, limits_of
 from airflow_provider_voucherify.task.export_journal import Created, ExportJournal
@@ -256,7 +257,7 @@ class ExportRun(TaskRun):
         for parameter in ("fail_if", "warn_if"):
             fewest = limits_of(self._task, parameter).rows_below
             if fewest is not None and rows < fewest:
-                yield f"the export has {rows:,} rows, and rows_below of {parameter} is {fewest:,}"
+                yield f"the export has {counted(rows, 'row')}, and rows_below of {parameter} is {fewest:,}"
 
     def _fail_if_too_few(self, summary: ExportSummary) -> None:
         """Fail before the rows take the place of the old ones."""

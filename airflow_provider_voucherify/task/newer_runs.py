@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import get_task_states
 from airflow_provider_voucherify.exceptions import VoucherifyNewerRunError
+from airflow_provider_voucherify.sync.types.text import counted
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
@@ -27,8 +28,8 @@ def check_newer_runs(context: Context, to_fail: int | None, to_warn: int | None,
     if (to_fail, to_warn) == (None, None) or not may_be_late(context) or not (newer := newer_runs(context)):
         return
     message = (
-        f"{len(newer)} runs of this task, the last of them {newer[-1]}, may be later than this one, and have sent "
-        "their rows already"
+        f"{counted(len(newer), 'run')} of this task (the last is {newer[-1]}) may be later than this one, and have "
+        "sent rows already"
     )
     if to_fail is not None and len(newer) > to_fail:
         raise VoucherifyNewerRunError(f"{message}; they would be overwritten")

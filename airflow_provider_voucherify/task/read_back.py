@@ -15,6 +15,7 @@ from airflow_provider_voucherify.models.errors import (
     VoucherifyExportError,
     VoucherifyTaskKilledError,
 )
+from airflow_provider_voucherify.sync.types.text import counted
 from airflow_provider_voucherify.task.completion import KILLED_SECONDS
 from airflow_provider_voucherify.task.parameters import poll_interval_of, seconds
 
@@ -63,8 +64,8 @@ class ExportReader:
             size = self._client.download_export(export.id, file)
             found.read(file)
         log.info(
-            "Voucherify has %s %s (%s bytes, %.0f s)",
-            *(f"{found.number:,}", self._resource, f"{size:,}", time.monotonic() - started),
+            "Voucherify has %s (%s bytes, %.0f s)",
+            *(counted(found.number, self._resource.removesuffix("s")), f"{size:,}", time.monotonic() - started),
         )
 
     def wait_for_updates(self) -> None:
@@ -82,7 +83,7 @@ class ExportReader:
             return sum((one.type or "").startswith(kind) and not one.is_finished for one in actions)
 
         if waits_for := queued():
-            log.info("Waiting for %d updates of %s that are queued", waits_for, self._resource)
+            log.info("Waiting for %s of %s", counted(waits_for, "queued update"), self._resource)
             self._wait(queued, lambda number: not number)
 
     def _create(self, found: FoundRecords) -> Export:

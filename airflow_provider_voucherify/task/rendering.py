@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.compat import BaseOperator, partial_of_expand_kwargs
 from airflow_provider_voucherify.policies import Policy
+from airflow_provider_voucherify.sync.types.text import counted
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.compat import Context
@@ -52,7 +53,7 @@ class HiddenRecords:
         self.records = records
 
     def __repr__(self) -> str:
-        return f"<{_count(self.records)} records, not shown>"
+        return f"<{_number_of(self.records)}, not shown>"
 
 
 class HiddenParameters:
@@ -80,11 +81,12 @@ def shown_again(field: Any) -> Any:
     return field.parameters if isinstance(field, HiddenParameters) else field
 
 
-def _count(records: Any) -> str:
+def _number_of(records: Any) -> str:
     """Count records, if that is quick: those of a mapped task are not fetched for it."""
     if isinstance(records, list | tuple):
         are_rows = [isinstance(one, list) and bool(one) and isinstance(one[0], Mapping) for one in records]
-        return f"{sum(len(one) if joined else 1 for one, joined in zip(records, are_rows, strict=True)):,}"
+        number = sum(len(one) if joined else 1 for one, joined in zip(records, are_rows, strict=True))
+        return counted(number, "record")
     if isinstance(records, Sequence) or not isinstance(records, Collection):
-        return "an unknown number of"
-    return f"{len(records):,}"
+        return "an unknown number of records"
+    return counted(len(records), "record")

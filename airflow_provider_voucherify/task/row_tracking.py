@@ -17,7 +17,7 @@ from airflow_provider_voucherify.storage.files import check_writable, fetch, rep
 from airflow_provider_voucherify.storage.history_folder import HistoryFolder
 from airflow_provider_voucherify.storage.paths import path_text
 from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
-from airflow_provider_voucherify.sync.types.text import short_digest
+from airflow_provider_voucherify.sync.types.text import counted, short_digest
 from airflow_provider_voucherify.task.history import History, run_name, try_id
 from airflow_provider_voucherify.task.staging import Folder
 from airflow_provider_voucherify.warehouse.outcome_tables import CONTESTED, OutcomeTables
@@ -147,8 +147,8 @@ class RowTracking:
     def _doubts_about_tables(tables: OutcomeTables, ledger: Ledger) -> Iterator[str]:
         if tables.state.strangers:
             yield (
-                f"{tables.state.strangers} rows of the state of earlier syncs are not used: the database has changed "
-                "their ids, or they are those of a sync whose name it takes for this one's"
+                f"{counted(tables.state.strangers, 'row')} of the state of earlier syncs cannot be used: the database "
+                "has changed ids, or takes the name of another sync for this one's"
             )
         elif not ledger.known and tables.history.has_runs_of_others(short_digest(ledger.run)):
             yield GONE
@@ -194,8 +194,8 @@ class RowTracking:
         warnings: list[str] = []
         if recreated := ledger.count_recreated():
             warnings.append(
-                f"{recreated} records that an earlier sync had confirmed were created anew: they had been deleted at "
-                "Voucherify, with what it knew of them"
+                f"{counted(recreated, 'record')} that an earlier sync had confirmed had to be created anew: deleted at "
+                "Voucherify in between, with all that was known there"
             )
         if self.tables is not None:
             ledger.update_state()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_voucherify.sync.types.text import counted
+
 if TYPE_CHECKING:
     from airflow_provider_voucherify.storage.report_folder import StorageReportFolder
     from airflow_provider_voucherify.sync.batches.plan import Plan
@@ -15,23 +17,23 @@ if TYPE_CHECKING:
 def log_plan(plan: Plan, log: Any) -> None:
     """Log what was read, what of it is refused, and what is to be sent."""
     log.info(
-        "Read %s rows: %s refused, %s superseded by a later row, %s unchanged",
-        f"{plan.rows_read:,}",
+        "Read %s: %s refused, %s superseded by a later row, %s unchanged",
+        counted(plan.rows_read, "row"),
         f"{plan.refused:,}",
         f"{plan.superseded:,}",
         f"{plan.unchanged:,}",
     )
     if plan.blank_rows:
-        log.info("Skipped %s rows without any value", f"{plan.blank_rows:,}")
+        log.info("Skipped %s without any value", counted(plan.blank_rows, "row"))
     log.info(
-        "To send: %s records in %s requests (%s bytes) to %s",
-        f"{sum(batch.records for batch in plan.batches):,}",
-        f"{len(plan.batches):,}",
+        "To send: %s in %s (%s bytes) to %s",
+        counted(sum(batch.records for batch in plan.batches), "record"),
+        counted(len(plan.batches), "request"),
         f"{plan.bytes_to_send:,}",
         " and ".join(f"{path} ({count:,})" for path, count in plan.requests_by_endpoint.items()) or "nowhere",
     )
     for key, count in plan.refused_by_key.items():
-        log.warning("%s rows refused: %s", f"{count:,}", key)
+        log.warning("%s refused: %s", counted(count, "row"), key)
     if not plan.batches:
         log.info("There is nothing to send")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_voucherify.models.errors import VoucherifyError
+from airflow_provider_voucherify.sync.types.text import counted
 from airflow_provider_voucherify.sync.waiting.pauses import DEFAULT_POLL_INTERVAL, MAX_FAILED_POLLS, pause
 from airflow_provider_voucherify.triggers.shared_poller import OPENING_SECONDS, Kind, SharedPoller, shared_poller
 
@@ -131,7 +132,7 @@ class VoucherifyAsyncActionTrigger(BaseTrigger):
         )
         if wait.async_action_ids:
             end = await end_of(wait, self.voucherify_conn_id, self.log)
-            line = f"Stopped waiting for {len(wait.async_action_ids)} async actions: {end.status}"
+            line = f"Stopped waiting for {counted(len(wait.async_action_ids), 'async action')}: {end.status}"
         else:
             end = End("finished")
             line = f"Waiting until {time.strftime('%H:%M:%S', time.gmtime(self.not_before))} UTC"

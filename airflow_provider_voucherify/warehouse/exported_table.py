@@ -16,6 +16,7 @@ from typing import Any
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
 from airflow_provider_voucherify.sync.rows.exported_rows import ExportedRows, without_doubles
+from airflow_provider_voucherify.sync.types.text import counted
 from airflow_provider_voucherify.warehouse import schema
 from airflow_provider_voucherify.warehouse.bulk_load import dialect_of
 from airflow_provider_voucherify.warehouse.database import Database
@@ -83,7 +84,7 @@ class ExportedTable:
         cursor.execute(f"select count(*) - count(distinct {key}) from {staging}")  # noqa: S608
         if without_one := cursor.fetchone()[0]:
             raise VoucherifyConfigurationError(
-                f"merge_on: {without_one} rows of the export have no {key} of their own; choose a column that "
+                f"merge_on: {key} does not identify {counted(without_one, 'row')} of the export; choose a column that "
                 "identifies each row, such as id"
             )
         cursor.execute(f"delete from {self._table} where {key} in (select {key} from {staging})")  # noqa: S608

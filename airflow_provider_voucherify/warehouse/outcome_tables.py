@@ -9,6 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError
+from airflow_provider_voucherify.sync.types.text import counted
 from airflow_provider_voucherify.warehouse import schema
 from airflow_provider_voucherify.warehouse.database import Database
 from airflow_provider_voucherify.warehouse.history_tables import HistoryTables
@@ -127,6 +128,7 @@ class OutcomeTables:
         warnings = [CONTESTED] if contested else []
         if left_out:
             warnings.append(
-                f"{left_out} records have ids that {self._table}_state cannot keep, so they are sent with every sync"
+                f"{self._table}_state cannot keep the id of {counted(left_out, 'record')}, so every sync sends such "
+                "records"
             )
         return warnings

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from airflow_provider_voucherify.compat import AirflowFailException
+from airflow_provider_voucherify.sync.types.text import counted
 from harness import ROOT
 from harness.faults.cases import Case
 from harness.faults.clock import JumpingClock
@@ -57,9 +58,9 @@ def run_case(case: Case, clock: JumpingClock) -> Row:
         given_away = place.credentials_given_away
     megabytes = max(0.0, peak_mb() - base)
     violations = [
-        *([f"{judgement.lost} records lost"] if judgement.lost else []),
-        *([f"{judgement.twice} records sent twice"] if judgement.twice else []),
-        *([f"{requests} requests"] if requests > case.most_requests else []),
+        *([f"{counted(judgement.lost, 'record')} lost"] if judgement.lost else []),
+        *([f"{counted(judgement.twice, 'record')} sent twice"] if judgement.twice else []),
+        *([counted(requests, "request")] if requests > case.most_requests else []),
         *([f"{megabytes:.0f} MB"] if megabytes > case.most_megabytes else []),
         *(["credentials given to another host"] if given_away else []),
         *(["does not recover"] if afterwards and ended.state == "failed" else []),

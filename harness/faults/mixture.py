@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+from airflow_provider_voucherify.sync.types.text import counted
 from harness.faults.cases import FAULTS, SCRIPTED, Place
 from harness.faults.scene import Scene, counts, judge, scene
 
@@ -51,9 +52,9 @@ def run_sync(seed: int, tries: int) -> tuple[Counter[str], list[str]]:
             }
         )
     violations = [
-        *([f"{judgement.lost} records lost"] if judgement.lost else []),
-        *([f"{judgement.twice} records sent twice"] if judgement.twice else []),
-        *([f"{place.requests} requests"] if place.requests > MOST_REQUESTS else []),
+        *([f"{counted(judgement.lost, 'record')} lost"] if judgement.lost else []),
+        *([f"{counted(judgement.twice, 'record')} sent twice"] if judgement.twice else []),
+        *([counted(place.requests, "request")] if place.requests > MOST_REQUESTS else []),
         *(["no summary"] if ended.summary is None else []),
     ]
     if violations:

@@ -14,6 +14,7 @@ from typing import Any
 
 from airflow_provider_voucherify.local_voucherify import Action, LocalVoucherify
 from airflow_provider_voucherify.sync.types.outcome import confirmed_by
+from airflow_provider_voucherify.sync.types.text import counted
 from harness.faults.task import Ended, Task
 from harness.faults.tls import front_door
 from harness.faults.wire import free_port
@@ -177,5 +178,5 @@ def counts(summary: Mapping[str, Any]) -> str:
         told = {"written": summary["succeeded"], **told}
     shown = [f"{count} {name.replace('_', ' ')}" for name, count in told.items()]
     if summary["resubmitted"]:
-        shown.append(f"{summary['resubmitted']} requests again")
+        shown.append(f"{counted(summary['resubmitted'], 'request')} again")
     return ", ".join(shown) or json.dumps(None)

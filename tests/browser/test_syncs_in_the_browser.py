@@ -228,7 +228,7 @@ def test_a_night_that_failed_early_and_one_that_was_cleared(visit: Visit, runs: 
     page.get_by_label("Run:").select_option(runs["failed"])
     tries = page.get_by_role("table", name="Tries").get_by_role("row")
     expect(tries).to_have_count(3 if AIRFLOW >= (3, 2) else 2)  # Airflow 3.1's dag.test() runs no failed task again
-    expect(tries.nth(1)).to_contain_text("1 of 2 rows failed or were refused")
+    expect(tries.nth(1)).to_contain_text("1 of 2 rows failed or was refused")
     expect(page.get_by_text("clear the task in Airflow")).to_be_visible()
 
 

@@ -145,7 +145,7 @@ def test_the_link_of_a_task_that_was_killed_while_it_waited(
     expect(link).to_have_attribute("href", f"{voucherify.base_url}/v1/async-actions")
 
     page.goto(f"{run}/tasks/sync/rendered_templates")
-    expect(page.get_by_text("<1 records, not shown>")).to_be_visible()
+    expect(page.get_by_text("<1 record, not shown>")).to_be_visible()
     expect(page.get_by_text("row-do-not-show")).to_have_count(0)
     expect(page.get_by_text(voucherify.options.secret_key)).to_have_count(0)
 

@@ -38,6 +38,13 @@ def test_one_metadata_for_all_ids(voucherify: LocalVoucherify, resource: str, id
     assert said in result.xcom("tag")["warning"]
 
 
+def test_one_that_did_not_exist_is_told_in_the_singular(voucherify: LocalVoucherify) -> None:
+    result = run(records=["a"], metadata={"season": "winter"})
+
+    said = "1 customer did not exist and was created with nothing but metadata; created of fail_if or warn_if"
+    assert result.xcom("tag")["warning"].startswith(said)
+
+
 def test_vouchers_are_found_or_reported_as_failed_never_created(voucherify: LocalVoucherify) -> None:
     voucherify.add_voucher("KNOWN", metadata={"old": 1})
 

@@ -397,4 +397,4 @@ def test_rows_do_not_go_into_the_metadata_database(voucherify: LocalVoucherify) 
     with create_session() as session:
         rendered = session.query(RenderedTaskInstanceFields).filter_by(run_id=run.dag_run.run_id).one()
         assert "do-not-store" not in json.dumps(rendered.rendered_fields)
-        assert rendered.rendered_fields["records"] == "<1 records, not shown>"
+        assert rendered.rendered_fields["records"] == "<1 record, not shown>"

@@ -122,12 +122,12 @@ def test_rows_of_another_task_are_not_stored_with_the_rendered_fields(voucherify
     op_args, op_kwargs = of_sync["op_args"], of_sync["op_kwargs"]
     if AIRFLOW < (3, 2):  # which stores as text what has something else than JSON in it
         assert (op_args, op_kwargs) == (
-            "[<1 records, not shown>]",
-            "{'more': <1 records, not shown>, 'prefix': 'shop-'}",
+            "[<1 record, not shown>]",
+            "{'more': <1 record, not shown>, 'prefix': 'shop-'}",
         )
     else:
-        assert op_args == ["<1 records, not shown>"]
-        assert op_kwargs == {"more": "<1 records, not shown>", "prefix": "shop-"}
+        assert op_args == ["<1 record, not shown>"]
+        assert op_kwargs == {"more": "<1 record, not shown>", "prefix": "shop-"}
 
 
 class Order(NamedTuple):
@@ -164,7 +164,7 @@ def test_rows_inside_of_an_argument_are_not_stored_with_the_rendered_fields(vouc
     stored = json.dumps(rendered_fields(run))
     assert "do-not-store" not in stored
     assert "country" in stored
-    assert stored.count("<1 records, not shown>") == 4
+    assert stored.count("<1 record, not shown>") == 4
 
 
 def test_it_is_deferred_and_the_function_runs_once(

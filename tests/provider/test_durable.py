@@ -84,7 +84,7 @@ def test_a_batch_whose_answer_was_lost_is_sent_again_and_what_it_created_is_unkn
     assert len(voucherify.actions) == 4
     summary = run.xcom("sync")
     assert (summary["resubmitted"], summary["succeeded"], summary["created"]) == (1, 6, None)
-    assert "1 requests (2 records) may have reached Voucherify twice" in summary["warning"]
+    assert "1 request (2 records) may have reached Voucherify twice" in summary["warning"]
 
 
 @needs_store

@@ -423,7 +423,7 @@ class TestASmallerLimit:
 
         assert run.state == "failed"
         assert list(small.customers) == ["c1"]
-        assert "Too large for Voucherify: rows from 2 on (1 records, 3,019 bytes)" in task_log()
+        assert "Too large for Voucherify: rows from 2 on (1 record, 3,019 bytes)" in task_log()
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_a_summary_notifier_tells_of_each_task_of_a_mapped_one(voucherify: Local
 
     [context] = told
     first, second, third, *failures = context["voucherify_text"].split("\n\n")
-    assert first.startswith("map_index=0: Voucherify customers: 1 rows - 1 created")
+    assert first.startswith("map_index=0: Voucherify customers: 1 row - 1 created")
     assert second == "map_index=1: ended before it knew what became of its rows, see its log"
     assert third.startswith("map_index=2: Voucherify customers: 2 rows - 1 created, 1 refused\n- 1 refused, invalid_v")
     assert failures == []

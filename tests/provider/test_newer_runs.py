@@ -62,7 +62,7 @@ def test_a_late_retry_warns_or_fails(
 
     assert late.task_state("sync") == state
     assert voucherify.customers["c1"]["name"] == str(name.date())
-    assert ("may be later than this one, and have sent their rows already" in task_log()) == warned
+    assert ("1 run of this task (the last is manual__" in task_log()) == warned
 
 
 def test_a_manual_run_for_an_older_day_is_late_from_its_first_try_on(voucherify: LocalVoucherify) -> None:

@@ -133,7 +133,7 @@ def test_a_file_is_the_input_with_the_rows_read(written: Written) -> None:
 def test_too_many_failures_are_an_error_with_the_counts(written: Written) -> None:
     event = written.one("too_many_failures.sync", "FAIL")
 
-    assert event["run"]["facets"]["errorMessage"]["message"].startswith("1 of 2 rows failed or were refused")
+    assert event["run"]["facets"]["errorMessage"]["message"].startswith("1 of 2 rows failed or was refused")
     facet = event["run"]["facets"]["voucherify"]
     assert (facet["refused"], facet["succeeded"]) == (1, 1)
     assert "private" not in json.dumps(facet)

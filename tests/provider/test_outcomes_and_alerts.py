@@ -146,7 +146,7 @@ def test_mapped_tasks_have_a_file_and_a_state_each(strict_voucherify: LocalVouch
         ({"fail_if": {"failed_ratio": 0.39}}, "40.00% of 5 rows that were sent or refused failed or were refused"),
         ({"fail_if": {"failed": 0, "failed_ratio": 0.5}}, "2 of 6 rows failed or were refused"),
         ({"fail_if": {"created": 1, "failed": None}}, "2 records were created"),
-        ({"fail_if": {"superseded": 0, "failed": None}}, "1 of 6 rows were superseded by a later row"),
+        ({"fail_if": {"superseded": 0, "failed": None}}, "1 of 6 rows was superseded by a later row"),
     ],
 )
 def test_a_threshold_fails_the_task_after_everything_is_written_down(
@@ -322,7 +322,7 @@ def test_beside_failures_that_alarm_expected_ones_are_told_in_one_line(strict_vo
     (text,) = told
     assert run.state == "failed"
     assert "1 updated, 2 failed, 1 refused\n" in text
-    assert "Warning: 1 of 4 rows failed or were refused, besides 2 that were expected to, and failed" in text
+    assert "Warning: 1 of 4 rows failed or was refused, besides 2 that were expected to, and failed" in text
     assert [line for line in text.splitlines() if "metadata_validation_failed" in line] == [
         "Expected: 2 metadata_validation_failed (a, b)"
     ]

@@ -105,7 +105,7 @@ def test_its_text_and_its_page_say_so(stocked: LocalVoucherify, tmp_path: Path) 
     first, warning, compared, *_ = summary.text().splitlines()
     assert first == "Voucherify customers: 8 rows - 4 verified, 2 differing, 1 missing, 1 superseded"
     assert warning == (
-        "Warning: 3 of 7 records that were read back are not as the source has them (1 of them missing), and "
+        "Warning: 3 of 7 records that were read back are not as the source has them (1 missing), and "
         "differing of warn_if is 0"
     )
     assert compared == (

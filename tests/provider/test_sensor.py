@@ -112,7 +112,7 @@ def test_records_that_were_created_fail_it_where_none_should_be(
     run = wait(async_action_id=action_id, fail_if={"created": 0}, **mode)
 
     assert run.task_state("wait") == "failed"
-    assert "1 records were created, and created of fail_if is 0" in task_log()
+    assert "1 record was created, and created of fail_if is 0" in task_log()
 
 
 def test_a_threshold_can_warn_alone(voucherify: LocalVoucherify) -> None:
@@ -122,7 +122,7 @@ def test_a_threshold_can_warn_alone(voucherify: LocalVoucherify) -> None:
     run = wait(async_action_id=action_id, warn_if={"created": 0})
 
     assert run.state == "success"
-    assert run.xcom("wait")["warning"] == "1 records were created, and created of warn_if is 0"
+    assert run.xcom("wait")["warning"] == "1 record was created, and created of warn_if is 0"
 
 
 @pytest.mark.parametrize("mode", MODES, ids=["deferrable", "poke", "reschedule"])

@@ -378,7 +378,7 @@ def test_an_id_that_a_database_has_changed_is_nobody(voucherify: LocalVoucherify
 
     assert sorted(voucherify.customers) == ["c1", "c2", "顧客"]
     assert (second["submitted"], second["unchanged"], second["removed"]) == (1, 2, 0)
-    assert "1 rows of the state" in second["warning"]
+    assert "1 row of the state" in second["warning"]
     assert execute("SELECT warning FROM voucherify_runs ORDER BY finished_at")[-1][0] == second["warning"]
 
 
@@ -395,7 +395,7 @@ def test_records_that_come_back_while_they_are_marked_are_told(
 
     third = on("c1", "c2")
 
-    assert "1 records that were marked as removed are in the source again" in third["warning"]
+    assert "1 record is in the source again and still marked as removed" in third["warning"]
     assert voucherify.customers["c2"]["metadata"]["active"] is False
 
     fourth = on("c1", "c2", "c3", active=True)
@@ -462,7 +462,7 @@ def test_a_record_that_was_deleted_at_voucherify_is_told(books: dict[str, Any], 
     second = night([{"source_id": "a", "v": 2}, {"source_id": "b", "v": 2}, {"source_id": "c"}], **books).xcom("sync")
 
     assert (second["created"], second["updated"]) == (2, 1)
-    assert "1 records that an earlier sync had confirmed were created anew" in second["warning"]
+    assert "1 record that an earlier sync had confirmed had to be created anew" in second["warning"]
 
 
 def test_syncs_of_two_resources_may_have_one_name_in_the_tables(

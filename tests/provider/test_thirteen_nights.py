@@ -222,7 +222,7 @@ def test_thirteen_nights(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> Non
     nights.known.discard("c26")
     row = nights.night("success", deferrable=True)
     assert (row["created"], row["values_not_cleared"]) == (1, 3)
-    assert "1 records that an earlier sync had confirmed were created anew" in row["warning"]
+    assert "1 record that an earlier sync had confirmed had to be created anew" in row["warning"]
     assert "metadata.optin (3)" in row["warning"]
     assert voucherify.customers["c20"]["metadata"]["optin"] == "Y"
     nights.all_is_there()

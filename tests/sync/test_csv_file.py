@@ -187,7 +187,7 @@ def test_a_column_id_names_no_record_that_is_to_be_created(resource: str, conten
         (b"Customers\nSource_id,Name\nc1,Ann\n", "customers", "does not begin with the names of its columns"),
         (b'Source_id,Name,City\nc1,"Bo,X\nc2,"",Y\nc3,Cy",Z\n', "customers", "look like rows of their own"),
         (b"sku,price\n", "skus", "has no column source_id, product_id, which an import of skus requires"),
-        (b"Source_id,Name\nc1,Ann\nc2\n", "customers", "line 3 has 1 values for 2 columns"),
+        (b"Source_id,Name\nc1,Ann\nc2\n", "customers", "line 3 has 1 value for 2 columns"),
         (b"Source_id,Name\nc1,Ann,Lee\n", "customers", "line 2 has 3 values for 2 columns"),
         (b'Source_id,Name\nc1,"Ann\n', "customers", "line 2 is not valid CSV: unexpected end of data"),
         (b'Source_id,Name\nc1,"Ann"Lee\n', "customers", "line 2 is not valid CSV"),

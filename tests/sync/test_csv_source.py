@@ -61,7 +61,7 @@ def test_ragged_lines_are_refused_and_counted(read: ReadRows) -> None:
     assert [record["source_id"] for record in done.records] == ["c1", "c4"]
     assert done.rows_read == 4
     assert done.reasons == [
-        ("invalid_line", "line 3 has 1 values for 2 columns"),
+        ("invalid_line", "line 3 has 1 value for 2 columns"),
         ("invalid_line", "line 4 has 3 values for 2 columns"),
     ]
 

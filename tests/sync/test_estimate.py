@@ -39,6 +39,14 @@ def test_a_sandbox_project() -> None:
     ]
 
 
+def test_one_call_and_one_minute() -> None:
+    cost = estimate({PATH: 1}, 10, CallLimit.parse("1/minute"), CallLimit.parse("1/minute"), waits=False)
+
+    assert cost.text().startswith("Estimate: 1 API call, 10 bytes\n")
+    two = estimate({PATH: 2}, 10, CallLimit.parse("1/minute"), CallLimit.parse("1/minute"), waits=False)
+    assert "  1 minute until everything is sent" in two.text()
+
+
 @pytest.mark.parametrize(
     ("requests", "limit", "bulk_limit", "minutes"),
     [

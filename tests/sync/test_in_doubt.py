@@ -107,7 +107,7 @@ def test_what_may_have_arrived_twice_is_told(project: Callable[..., Project], ca
     summary = here.settle(here.send())
 
     assert summary.warning == (
-        "1 requests (2 records) may have reached Voucherify twice, since the answer to the first one was lost "
+        "1 request (2 records) may have reached Voucherify twice, since the answer to the first one was lost "
         "or no longer counts; records that the first one created do not count as created"
     )
     assert summary.warning in caplog.text

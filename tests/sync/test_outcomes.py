@@ -313,8 +313,8 @@ def test_rows_about_records_that_were_not_sent_are_counted_in_a_warning(
         summary = sync.settle()
 
     assert counts(summary) == {"not_reported": 2}, "two are counted as done, and three were written"
-    assert summary.warning == "the reports name 2 records that were not sent"
-    assert "names 2 records that were not sent" in caplog.text
+    assert summary.warning == "the reports name 2 records besides those that were sent"
+    assert "names 2 records besides those that were sent" in caplog.text
 
 
 def test_a_report_that_names_nobody_tells_nothing(send: Send, caplog: pytest.LogCaptureFixture) -> None:

@@ -240,7 +240,7 @@ def test_a_row_of_another_length_is_refused_and_the_others_go_on(read: ReadRows)
 
     assert (done.records, done.rows_read, done.refused) == (ANN_AND_BOB, 7, 5)
     assert done.reasons == [
-        ("invalid_line", "it has 1 values for 2 columns"),
+        ("invalid_line", "it has 1 value for 2 columns"),
         ("invalid_line", "it has 3 values for 2 columns"),
         ("invalid_line", "it must be a sequence of values, not str"),
         ("invalid_line", "it must be a sequence of values, not NoneType"),

@@ -109,6 +109,18 @@ def test_a_sum_is_unknown_where_a_part_is(outcomes: list[ActionOutcome]) -> None
             {"rows_read": 5, "submitted": 5, "succeeded": None, "requests": 2, "async_action_ids": ["a", "b"]},
             "Voucherify customers: 5 rows - 2 requests queued, their outcome was not waited for",
         ),
+        (
+            {"rows_read": 1, "submitted": 1, "succeeded": None, "requests": 1, "async_action_ids": ["a"]},
+            "Voucherify customers: 1 row - 1 request queued, its outcome was not waited for",
+        ),
+        (
+            {"rows_read": 1, "submitted": None, "succeeded": None, "requests": 1, "dry_run": True},
+            "Voucherify customers: 1 row - dry run, 1 request not sent",
+        ),
+        (
+            {"rows_read": 0, "submitted": None, "succeeded": None, "requests": 0, "dry_run": True},
+            "Voucherify customers: 0 rows - dry run, 0 requests not sent",
+        ),
     ],
 )
 def test_the_first_line_tells_all_that_happened(fields: dict[str, Any], text: str) -> None:
@@ -192,11 +204,19 @@ def test_an_alert_says_whether_there_is_anything_to_do(counts: dict[str, int], r
     assert summary(**counts, reasons=reasons_of(reason, reason)).text().splitlines()[-1] == told
 
 
+def test_one_row_to_fix_and_one_other_are_told_in_the_singular() -> None:
+    reasons = reasons_of(refused(None, "no id", 1), Failure("failed", "v", "not_found", "no"))
+
+    text = summary(refused=1, failed=1, reasons=reasons).text()
+
+    assert text.endswith("To do: fix 1 row in the source, or it fails again; the next run sends 1 other again")
+
+
 def test_nothing_is_to_be_done_about_an_action_that_failed_as_a_whole() -> None:
     text = summary(failed=None, failed_async_action_ids=["aa_1"]).text()
 
     assert text.endswith(
-        "Nothing to do yet: 1 async actions failed as a whole; a retry or the next run sends them again"
+        "Nothing to do yet: 1 async action failed as a whole; a retry or the next run sends the same records again"
     )
 
 
@@ -332,8 +352,8 @@ def exceeding(summary: SyncSummary, **limits: Any) -> list[str]:
     ("most", "ratio", "failed", "refused", "rows", "exceeded"),
     [
         (0, None, 0, 0, 100, None),
-        (UNLESS_GIVEN, None, 1, 0, 100, "1 of 100 rows failed or were refused, and failed of fail_if is 0"),
-        (0, None, 1, 0, 100, "1 of 100 rows failed or were refused, and failed of fail_if is 0"),
+        (UNLESS_GIVEN, None, 1, 0, 100, "1 of 100 rows failed or was refused, and failed of fail_if is 0"),
+        (0, None, 1, 0, 100, "1 of 100 rows failed or was refused, and failed of fail_if is 0"),
         (0, None, 0, 1, 100, "1 of 100 rows failed"),
         (5, None, 3, 2, 100, None),
         (5, None, 3, 3, 100, "6 of 100 rows failed or were refused, and failed of fail_if is 5"),
@@ -381,10 +401,38 @@ def test_every_threshold_that_is_exceeded_is_told() -> None:
     assert exceeded_limits(everything, Limits(10, 0.2, 50, 3, 30), "warn_if") == []
 
 
+def test_what_is_exceeded_by_one_is_told_in_the_singular() -> None:
+    one = {"differing": 1, "verified": 0, "missing": 0}
+    of_one = summary(rows_read=1, submitted=1, failed=1, created=1, not_reported=1, superseded=1, **one)
+    of_two = summary(rows_read=2, submitted=2, superseded=1, **(one | {"verified": 1}))
+
+    assert exceeding(of_one, failed=0, failed_ratio=0.1, created=0, not_reported=0, superseded=0, differing=0) == [
+        "1 of 1 row failed or was refused, and failed of fail_if is 0",
+        "100.00% of 1 row that was sent or refused failed or was refused, and failed_ratio of fail_if is 10.00%",
+        "1 record was created, and created of fail_if is 0",
+        "Voucherify's answers do not mention 1 record, and not_reported of fail_if is 0",
+        "1 of 1 record that was read back is not as it was sent (0 missing), and differing of fail_if is 0",
+        "1 of 1 row was superseded by a later row with the same id, and superseded of fail_if is 0",
+    ]
+    assert exceeding(of_two, superseded=0, differing=0) == [
+        "1 of 2 records that were read back is not as it was sent (0 missing), and differing of fail_if is 0",
+        "1 of 2 rows was superseded by a later row with the same id, and superseded of fail_if is 0",
+    ]
+    assert "1 of 2 rows was superseded" in limit_warnings(of_two, Limits(), Limits())[-1]
+
+
+def test_one_that_was_expected_to_fail_is_told_in_the_singular() -> None:
+    two = summary(rows_read=3, submitted=3, failed=2, failures_by_key={"not_found": 1, "invalid_payload": 1})
+
+    (told,) = exceeding(two, failed=0, expected_keys=["not_found"])
+
+    assert told.startswith("1 of 3 rows failed or was refused, besides 1 that was expected to, and")
+
+
 def test_an_action_that_failed_as_a_whole_hides_no_other_threshold() -> None:
     told = exceeding(summary(failed_async_action_ids=["aa_1"], created=2), failed=0, created=0)
 
-    assert told == ["1 async actions failed as a whole", "2 records were created, and created of fail_if is 0"]
+    assert told == ["1 async action failed as a whole", "2 records were created, and created of fail_if is 0"]
 
 
 @pytest.mark.parametrize(("superseded", "warned"), [(49, False), (50, True)])
@@ -415,7 +463,7 @@ def test_every_threshold_that_could_not_be_checked_is_told() -> None:
     unknown = summary(rows_read=3, succeeded=2, created=None, failed=1)
 
     assert limit_warnings(unknown, Limits(0, created=5), Limits(None, created=1)) == [
-        "1 of 3 rows failed or were refused, and failed of fail_if is 0",
+        "1 of 3 rows failed or was refused, and failed of fail_if is 0",
         "Voucherify does not say how many records were created, so created of fail_if was not checked",
         "Voucherify does not say how many records were created, so created of warn_if was not checked",
     ]

@@ -253,13 +253,14 @@ function Chart({ runs, place }) {
         }),
     );
   });
+  const last = counted(runs.length, "run", "runs");
   return h.svg(
     {
       className: "chart",
       viewBox: `0 0 1000 ${HEIGHT}`,
       preserveAspectRatio: "none",
       role: "img",
-      "aria-label": `Outcomes of the last ${runs.length} runs, of at most ${number(most)} rows`,
+      "aria-label": `Outcomes of the last ${last}, of at most ${counted(most, "row", "rows")}`,
     },
     columns,
   );
@@ -546,7 +547,7 @@ function Run({ place }) {
 
 function Instances({ instances, more, place }) {
   return together(
-    h.h2(`${number(instances.length + more)} mapped task instances`),
+    h.h2(counted(instances.length + more, "mapped task instance", "mapped task instances")),
     e(Table, {
       label: "Mapped task instances",
       rows: instances,
@@ -563,7 +564,7 @@ function Instances({ instances, more, place }) {
         ["Seconds", "n", inSeconds],
       ],
     }),
-    more > 0 && h.p(`and ${number(more)} more, which need less attention`),
+    more > 0 && h.p(`and ${number(more)} more, less in need of attention`),
   );
 }
 
@@ -780,7 +781,8 @@ function Record({ place }) {
                 `No sync of this task ${searched === null ? "knows" : "of those searched has changed"} a record ${place.record}.`,
               ),
         state && state.content && h.p("Confirmed last: ", h.code(state.content)),
-        searched !== null && h.p({ className: "quiet" }, `The files of the last ${searched} runs were searched.`),
+        searched !== null &&
+          h.p({ className: "quiet" }, `The files of the last ${counted(searched, "run", "runs")} were searched.`),
         lines.length > 0 &&
           e(Table, {
             label: `Outcomes of ${place.record}`,

@@ -12,6 +12,7 @@ from airflow_provider_voucherify.sync.batches.spool import Spool
 from airflow_provider_voucherify.sync.rows.chunks import ROWS_PER_CHUNK
 from airflow_provider_voucherify.sync.rows.encoding import encode_json
 from airflow_provider_voucherify.sync.state.ledger import Ledger
+from airflow_provider_voucherify.sync.types.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,8 @@ def find_removed(ledger: Ledger, changes: Changes, rows_read: int, warn: Callabl
     if ratio is not None and removed > known * ratio:
         ledger.removed.forget()
         warn(
-            f"{removed:,} of {known:,} records have left the source, more than max_removed_ratio={ratio} allows, so "
-            "none counts as removed"
+            f"the source no longer has {removed:,} of {counted(known, 'record')}, more than max_removed_ratio={ratio} "
+            "allows, so none counts as removed"
         )
         return 0
     return removed
@@ -79,6 +80,6 @@ def warn_of_returned(ledger: Ledger, destination: Destination, warn: Callable[[s
     marked = [f"metadata.{name}" for name in destination.shared_metadata]
     if back := ledger.removed.count_returned(marked):
         warn(
-            f"{back:,} records that were marked as removed are in the source again, and stay marked: the source "
+            f"{counted(back, 'record is', 'records are')} in the source again and still marked as removed: the source "
             f"needs a column for each of {', '.join(marked)}, with the value for records that are present"
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_provider_voucherify.client.rate_limits import CallLimit
 from airflow_provider_voucherify.models.endpoints import ASYNC_ACTIONS_PATH
+from airflow_provider_voucherify.sync.types.text import counted
 
 BUSINESS_PLAN = CallLimit(100, 60.0)
 """API calls of the vendor's Business plan (documentation/guides/limits.mdx); a sandbox project has 100 an hour."""
@@ -79,7 +80,7 @@ class Estimate:
 
     def text(self) -> str:
         """Return the estimate for a log."""
-        lines = [f"Estimate: {self.calls:,} API calls, {self.bytes:,} bytes"]
+        lines = [f"Estimate: {counted(self.calls, 'API call')}, {self.bytes:,} bytes"]
         lines += [f"  POST {path}: {number:,}" for path, number in self.requests.items()]
         if self.polls:
             lines.append(f"  GET {ASYNC_ACTIONS_PATH}/…: about {self.polls:,}")
@@ -89,7 +90,7 @@ class Estimate:
             limits += " (the vendor's Business plan, since the connection has no rate_limit)"
         limits += f" and {self.bulk_limit or 'an unknown number of'} bulk calls"
         lines.append(f"  {self.quota_share:.0%} of one period's quota, at {limits}")
-        minutes = f"{math.ceil(self.minutes):,} minutes" if self.minutes else "less than a minute"
+        minutes = counted(math.ceil(self.minutes), "minute") if self.minutes else "less than a minute"
         lines.append(f"  {minutes} until everything is sent, not counting the network")
         return "\n".join(lines)
 

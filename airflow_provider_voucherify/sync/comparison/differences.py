@@ -9,7 +9,7 @@ from typing import IO, Any
 from airflow_provider_voucherify.sync.comparison.found_records import Difference
 from airflow_provider_voucherify.sync.rows.encoding import encode_json
 from airflow_provider_voucherify.sync.types.hiding import Hiding
-from airflow_provider_voucherify.sync.types.text import cut, on_one_line
+from airflow_provider_voucherify.sync.types.text import counted, cut, on_one_line
 
 SHOWN_RECORDS = 20
 """Records that a log and a summary have."""
@@ -97,7 +97,7 @@ def as_table(first: Sequence[dict[str, Any]], number: int) -> str:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     if number > len(first):
-        lines.append(f"… and {number - len(first):,} more records")
+        lines.append(f"… and {counted(number - len(first), 'more record')}")
     return "\n".join(lines)
 
 

@@ -22,6 +22,7 @@ from airflow_provider_voucherify.sync.comparison.export_columns import (
 )
 from airflow_provider_voucherify.sync.comparison.values import is_same
 from airflow_provider_voucherify.sync.rows.exported_rows import ExportedRows
+from airflow_provider_voucherify.sync.types.text import counted
 from airflow_provider_voucherify.sync.types.unnamed_database import UnnamedDatabase
 
 Comparison = Literal["same", "different", "absent"]
@@ -131,7 +132,8 @@ class FoundRecords:
         asked_for_all = self._asks_for_all_metadata or METADATA in self._paths
         columns = ExportColumns.of(rows.header, self._key, self._paths, asked_for_all_metadata=asked_for_all)
         if columns.key is None:
-            raise VoucherifyExportError(f"the export has no column {self._key} among its {len(rows.header)} columns")
+            all_of_them = counted(len(rows.header), "column")
+            raise VoucherifyExportError(f"the export has no column {self._key} among its {all_of_them}")
         self.untold = [
             exported_field(path)
             for path, place in zip(self._paths, columns.places, strict=True)

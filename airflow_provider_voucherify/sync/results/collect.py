@@ -33,6 +33,7 @@ from airflow_provider_voucherify.sync.types.hiding import Hiding
 from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
 from airflow_provider_voucherify.sync.types.settled import Listener, Settled, Shown
 from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync
+from airflow_provider_voucherify.sync.types.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -148,9 +149,9 @@ def _settle(
     outcome = settle(action, sent, upserts=upserts, report=reports.rows(quotes=hiding is None), ids=ids, key=key)
     if outcome.others:
         log.warning(
-            "The report of %s names %s records that were not sent; they count for nothing",
+            "The report of %s names %s besides those that were sent, which counts for nothing",
             action.id,
-            f"{outcome.others:,}",
+            counted(outcome.others, "record"),
         )
     return outcome if hiding is None else hiding.action(outcome)
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from airflow_provider_voucherify.sync.results.summary import FailureReason
+from airflow_provider_voucherify.sync.types.text import counted
 
 
 class ExportSummary(BaseModel):
@@ -70,8 +71,8 @@ class ExportSummary(BaseModel):
         """
         where = self.path if self.table is None else f"the table {self.table}"
         lines = [
-            f"Voucherify export of {self.exported_object} objects: {self.rows:,} rows in {where} "
-            f"({self.bytes:,} bytes, {self.seconds:,.0f} seconds, {self.export_id})",
+            f"Voucherify export of {self.exported_object} objects: {counted(self.rows, 'row')} in {where} "
+            f"({self.bytes:,} bytes, {counted(round(self.seconds), 'second')}, {self.export_id})",
             *(self.warning or "").splitlines(),
         ]
         return "\n".join(lines + ([f"Log: {self.log_url}"] if link and self.log_url else []))

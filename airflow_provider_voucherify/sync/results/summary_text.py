@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_voucherify.sync.types.outcome import MAX_ATTEMPTS
 from airflow_provider_voucherify.sync.types.reasons import SHOWN_IDS
-from airflow_provider_voucherify.sync.types.text import cut, on_one_line
+from airflow_provider_voucherify.sync.types.text import counted, cut, on_one_line
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.results.summary import FailureReason, SyncSummary
@@ -57,13 +57,14 @@ def _first_line(summary: SyncSummary) -> str:
     counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in summary.counts().items())
     rows = summary.rows_read if summary.rows_read is not None else summary.submitted
     if summary.dry_run:
-        state = f"dry run, {summary.requests:,} requests not sent"
+        state = f"dry run, {counted(summary.requests, 'request')} not sent"
     elif summary.succeeded is None and summary.async_action_ids:
-        state = f"{summary.requests:,} requests queued, their outcome was not waited for"
+        queued = counted(summary.requests, "request queued, its", "requests queued, their")
+        state = f"{queued} outcome was not waited for"
     else:
         state = "" if counts else "nothing to do"
     outcome = ", ".join(filter(None, (state, counts)))
-    return f"Voucherify {summary.resource or 'update'}: {rows or 0:,} rows - {outcome}"
+    return f"Voucherify {summary.resource or 'update'}: {counted(rows or 0, 'row')} - {outcome}"
 
 
 def _reason_line(reason: FailureReason) -> str:
@@ -84,8 +85,8 @@ def what_now(summary: SyncSummary) -> Iterator[str]:
     if failed or summary.not_reported:
         yield _to_do(summary)
     elif summary.failed_async_action_ids:
-        whole = len(summary.failed_async_action_ids)
-        yield f"Nothing to do yet: {whole:,} async actions failed as a whole; a retry or the next run sends them again"
+        whole = counted(len(summary.failed_async_action_ids), "async action")
+        yield f"Nothing to do yet: {whole} failed as a whole; a retry or the next run sends the same records again"
     if summary.report_uri and failed:
         others = ", and those that have failed too often in set_aside.jsonl" if _set_aside(summary) else ""
         yield f"All of them: {on_one_line(summary.report_uri)}/failures.jsonl{others}"
@@ -122,8 +123,8 @@ def _to_do(summary: SyncSummary) -> str:
     others = summary.unexpected + (summary.not_reported or 0) - to_fix
     if not to_fix:
         return f"Nothing to do yet: the next run sends {others:,} again"
-    rows = f"{to_fix:,} rows in the source, or they fail" if to_fix > 1 else "1 row in the source, or it fails"
-    return f"To do: fix {rows} again" + (f"; the next run sends {others:,} others again" if others > 0 else "")
+    rows = counted(to_fix, "row in the source, or it fails", "rows in the source, or they fail")
+    return f"To do: fix {rows} again" + (f"; the next run sends {counted(others, 'other')} again" if others > 0 else "")
 
 
 def _unexpected(summary: SyncSummary) -> list[FailureReason]:

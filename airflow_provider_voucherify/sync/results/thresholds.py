@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_voucherify.models.spelling import did_you_mean
 from airflow_provider_voucherify.policies import Limits
+from airflow_provider_voucherify.sync.types.text import counted
 
 if TYPE_CHECKING:
     from airflow_provider_voucherify.sync.results.summary import SyncSummary
@@ -27,32 +28,37 @@ def exceeded_limits(summary: SyncSummary, limits: Limits, parameter: str) -> lis
     rows = summary.rows_read if summary.rows_read is not None else summary.submitted
     compared = summary.not_as_sent + (summary.verified or 0)
     tried = (compared if summary.is_drift_report else summary.submitted or 0) + summary.refused - expected
-    sent_or_compared = "compared" if summary.is_drift_report else "sent"
-    besides = f", besides {expected:,} that were expected to" if expected else ""
+    kind = f"{'compared' if summary.is_drift_report else 'sent'} or refused"
+    besides = f", besides {counted(expected, 'that was', 'that were')} expected to" if expected else ""
     created = summary.created_at_least if summary.created is None else summary.created
     least = "at least " if summary.created is None else ""
+    read = counted(rows or failed, "row")
+    read_back = counted(compared, "record that was read back", "records that were read back")
+    as_it, as_they = "it was sent", "they were sent"
+    if summary.is_drift_report:
+        as_it, as_they = "the source has it", "the source has them"
     counts = {
-        "failed": (failed, f"{failed:,} of {rows or failed:,} rows failed or were refused{besides}"),
+        "failed": (
+            failed,
+            counted(failed, f"of {read} failed or was refused", f"of {read} failed or were refused") + besides,
+        ),
         "failed_ratio": (
             failed / tried if tried else 0,
-            f"{failed / (tried or 1):.2%} of {tried:,} rows that were {sent_or_compared} or refused failed or were "
-            f"refused{besides}",
+            f"{failed / (tried or 1):.2%} of "
+            + counted(tried, f"row that was {kind} failed or was", f"rows that were {kind} failed or were")
+            + f" refused{besides}",
         ),
-        "created": (created, f"{least}{created:,} records were created"),
+        "created": (created, f"{least}{counted(created, 'record was', 'records were')} created"),
         "not_reported": (
             summary.not_reported or 0,
-            f"Voucherify's answers do not mention {summary.not_reported or 0:,} records",
+            f"Voucherify's answers do not mention {counted(summary.not_reported or 0, 'record')}",
         ),
         "differing": (
             summary.not_as_sent,
-            f"{summary.not_as_sent:,} of {compared:,} records that were read back are not as "
-            + ("the source has them" if summary.is_drift_report else "they were sent")
-            + f" ({summary.missing or 0:,} of them missing)",
+            counted(summary.not_as_sent, f"of {read_back} is not as {as_it}", f"of {read_back} are not as {as_they}")
+            + f" ({summary.missing or 0:,} missing)",
         ),
-        "superseded": (
-            summary.superseded,
-            f"{summary.superseded:,} of {rows or 0:,} rows were superseded by a later row with the same id",
-        ),
+        "superseded": (summary.superseded, _superseded(summary.superseded, rows or 0)),
     }
     exceeded = [
         f"{what}, and {name} of {parameter} is {limit:{'.2%' if name == 'failed_ratio' else ','}}"
@@ -60,7 +66,7 @@ def exceeded_limits(summary: SyncSummary, limits: Limits, parameter: str) -> lis
         if (limit := getattr(limits, name)) is not None and count > limit
     ]
     if summary.failed_async_action_ids and not summary.failed and (limits.failed, limits.failed_ratio) != (None, None):
-        exceeded.insert(0, f"{len(summary.failed_async_action_ids)} async actions failed as a whole")
+        exceeded.insert(0, f"{counted(len(summary.failed_async_action_ids), 'async action')} failed as a whole")
     return exceeded
 
 
@@ -107,7 +113,9 @@ def _unusually_superseded(summary: SyncSummary) -> list[str]:
     rows = summary.rows_read or 0
     if not rows or summary.superseded < rows * UNUSUAL_SHARE:
         return []
-    return [
-        f"{summary.superseded:,} of {rows:,} rows were superseded by a later row with the same id (if that is "
-        "intended, set superseded of warn_if)"
-    ]
+    return [f"{_superseded(summary.superseded, rows)} (if that is intended, set superseded of warn_if)"]
+
+
+def _superseded(count: int, rows: int) -> str:
+    read = counted(rows, "row")
+    return counted(count, f"of {read} was", f"of {read} were") + " superseded by a later row with the same id"

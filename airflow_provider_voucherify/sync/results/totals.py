@@ -22,6 +22,7 @@ from airflow_provider_voucherify.sync.types.outcome import ActionOutcome
 from airflow_provider_voucherify.sync.types.reasons import Reasons
 from airflow_provider_voucherify.sync.types.settled import Settled
 from airflow_provider_voucherify.sync.types.submitted import SubmittedSync
+from airflow_provider_voucherify.sync.types.text import counted
 
 
 class Totals:
@@ -96,7 +97,7 @@ class Totals:
         room = max(SAMPLE_SIZE - len(self._failed), SAMPLE_SIZE // 2)
         warnings = list(sync.warnings)
         if self._others:
-            warnings.append(f"the reports name {self._others:,} records that were not sent")
+            warnings.append(f"the reports name {counted(self._others, 'record')} besides those that were sent")
         return SyncSummary(
             **sync.as_summary(),
             **total.counts() | ({} if self._size_is_known else {"failed": None}),

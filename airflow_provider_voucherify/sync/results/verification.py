@@ -25,6 +25,7 @@ from airflow_provider_voucherify.sync.rows.encoding import encode_json
 from airflow_provider_voucherify.sync.state.ledger import Ledger
 from airflow_provider_voucherify.sync.types.outcome import ReadBackOutcome
 from airflow_provider_voucherify.sync.types.settled import Settled
+from airflow_provider_voucherify.sync.types.text import counted
 
 _SAMPLES = 1_000
 
@@ -72,7 +73,7 @@ class Verification:
     def warnings(self) -> Iterator[str]:
         """Say what could not be verified."""
         if self.unknown:
-            yield f"{self.unknown:,} records could not be verified, since it is not known what was sent of them"
+            yield f"{counted(self.unknown, 'record')} could not be verified, since it is not known what was sent"
 
     def _look_at(self, settled: Settled, left_out: frozenset[str]) -> None:
         if self.error is None and settled.body is not None and settled.endpoint is not None:

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from airflow_provider_voucherify.models.endpoints import MAX_BODY_BYTES
 from airflow_provider_voucherify.models.errors import VoucherifyConfigurationError, refuse_all
+from airflow_provider_voucherify.sync.types.text import counted
 
 MAX_FIELD_CHARACTERS = 2 * MAX_BODY_BYTES
 """Longest value that Python's CSV reader accepts; its default limit is 131,072."""
@@ -163,7 +164,8 @@ class CsvRows:
         if self.columns is None:
             return values
         if len(values) != self.columns:
-            return self._bad(f"has {len(values)} values for {self.columns} columns", is_one_row=True)
+            why = f"has {counted(len(values), 'value')} for {counted(self.columns, 'column')}"
+            return self._bad(why, is_one_row=True)
         if values[-1] == self._names[-1] and [values[0].lstrip("\ufeff"), *values[1:]] == self._names:
             return self._bad("is the header once more: several files in one?", is_one_row=True)
         if len(self._lines) > 1 and self._has_rows_in_it:

@@ -17,6 +17,7 @@ from airflow_provider_voucherify.models.errors import VoucherifyConfigurationErr
 from airflow_provider_voucherify.models.exported_objects import METADATA_PREFIX, letters_of
 from airflow_provider_voucherify.sync.rows.csv_rows import MAX_FIELD_CHARACTERS
 from airflow_provider_voucherify.sync.rows.text_files import decoded
+from airflow_provider_voucherify.sync.types.text import counted
 
 ROWS_PER_CHECK = 1_000
 """How many rows are read between two looks at whether the task has been killed."""
@@ -63,7 +64,8 @@ class ExportedRows:
     def _check_widths(self, rows: Iterable[list[str]], width: int) -> None:
         for number, row in enumerate(rows, self.count + 1):
             if len(row) != width:
-                raise VoucherifyExportError(f"row {number:,} of the export has {len(row)} values for {width} columns")
+                values = f"{counted(len(row), 'value')} for {counted(width, 'column')}"
+                raise VoucherifyExportError(f"row {number:,} of the export has {values}")
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

@@ -22,6 +22,7 @@ from airflow_provider_voucherify.models.errors import (
 from airflow_provider_voucherify.sync.sending.journal import Journal, JournalEntry
 from airflow_provider_voucherify.sync.sending.sendable import B, Batches, SubmissionApi
 from airflow_provider_voucherify.sync.types.submitted import SubmittedBatch, SubmittedSync, resubmission_warning
+from airflow_provider_voucherify.sync.types.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +172,7 @@ class Submission(Generic[B]):
             if rejected is None:
                 log.info("All of %s is sent again, since some of its records were rejected", batch.name)
             else:
-                log.info("%s records of %s were rejected and are sent again", f"{rejected.records:,}", batch.name)
+                log.info("Rejected and sent again: %s of %s", counted(rejected.records, "record"), batch.name)
                 item.sent_again = rejected.records
                 items += self._split_as_before(self._add(rejected))
 
@@ -181,14 +182,14 @@ class Submission(Generic[B]):
         others = [entry.digest for entry in self.journal if entry.digest not in known]
         if others and any(item.batch.creates_each_time for item in self._items.values()):
             raise RowsWithoutIdsError(
-                f"{len(others)} requests of an earlier try are no longer in the file, or it is split differently: "
+                f"the file no longer has {counted(len(others), 'request')} of an earlier try, or is split differently: "
                 "it is unknown which of its rows were sent"
             )
         if others:
             log.warning(
-                "%d batches of an earlier try are not among those of this one: the source has changed, or returns its "
-                "rows in another order, or was compared with what Voucherify has by now",
-                len(others),
+                "This try does not have %s of an earlier one: the source has changed, or returns its rows in another "
+                "order, or was compared with what Voucherify has by now",
+                counted(len(others), "batch", "batches"),
             )
             self.journal.forget(*others)
 
@@ -215,7 +216,8 @@ class Submission(Generic[B]):
         while self._waiting or self._in_flight:
             if self.killed():
                 answered = sum(entry.async_action_id is not None for entry in self.journal)
-                raise VoucherifyTaskKilledError(f"when {answered} of {len(self._items)} requests had been answered")
+                of_all = f"of {counted(len(self._items), 'request')}"
+                raise VoucherifyTaskKilledError(f"when {answered} {of_all} had been answered")
             is_full = len(self._in_flight) >= self.max_in_flight or (self._in_flight and self.api.bulk_calls_must_wait)
             if is_full or not self._waiting:
                 self._note_answers(FIRST_COMPLETED, NOTICE_SECONDS)
@@ -300,7 +302,7 @@ class Submission(Generic[B]):
 
     @staticmethod
     def _described(item: _Item[B]) -> str:
-        return f"{item.batch.name} ({item.batch.records:,} records, {item.batch.length:,} bytes)"
+        return f"{item.batch.name} ({counted(item.batch.records, 'record')}, {item.batch.length:,} bytes)"
 
 
 def _in_thread(post: Callable[[], str]) -> Future[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from airflow_provider_voucherify.sync.types.outcome import Outcome
+from airflow_provider_voucherify.sync.types.text import counted
 
 MAX_FIELDS = 10
 """Fields that a warning names."""
@@ -79,7 +80,7 @@ class NotCleared:
             return None
         shown = [f"{path} ({number:,})" for path, number in islice(self.records.items(), MAX_FIELDS)]
         more = len(self.records) - len(shown)
-        fields = ", ".join(shown) + (f" and {more} more fields" if more else "")
+        fields = ", ".join(shown) + (f" and {counted(more, 'more field')}" if more else "")
         in_objects = [path for path in self.records if path.startswith(("metadata.", "address"))]
         clear = {self.columns[path]: "send" for path in in_objects if self.columns[path] not in self.null}
         sent = dict.fromkeys(self.columns[path] for path in in_objects if self.columns[path] in self.null)
@@ -94,6 +95,6 @@ class NotCleared:
         if in_objects:
             advice.append("whether metadata and an address keep members that are not sent is not documented")
         return (
-            f"Voucherify still has {self.values:,} values that the source no longer has, as missing values are "
-            f"not sent: {fields}; {', and '.join(advice)}"
+            f"Voucherify still has {counted(self.values, 'value')} that the source no longer has, as missing values "
+            f"are not sent: {fields}; {', and '.join(advice)}"
         )

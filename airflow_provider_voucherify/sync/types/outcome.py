@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from airflow_provider_voucherify.sync.types.failure import Failure
+from airflow_provider_voucherify.sync.types.text import counted
 
 Outcome = Literal[
     "updated",
@@ -189,7 +190,7 @@ class ActionOutcome:
             return self.unnamed_reason
         if verdict != "not_reported" or not self.unnamed_failures:
             return None
-        message = f"{self.unnamed_failures:,} records of its request failed, and Voucherify does not say which"
+        message = f"{counted(self.unnamed_failures, 'record')} of its request failed, and Voucherify does not say which"
         reason = self.unnamed_reason.message if self.unnamed_reason is not None else None
         return Failure("failed", None, None, ": ".join(filter(None, (message, reason))))
 

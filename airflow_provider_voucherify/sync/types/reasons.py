@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from airflow_provider_voucherify.sync.types.failure import Failure
-from airflow_provider_voucherify.sync.types.text import shortened
+from airflow_provider_voucherify.sync.types.text import counted, shortened
 
 SHOWN_IDS = 3
 """Records that are named for each reason."""
@@ -92,7 +92,7 @@ class Reasons:
         shown, rest = ordered[: MAX_REASONS - 2], ordered[MAX_REASONS - 2 :]
         for outcome in dict.fromkeys(one.outcome for one in rest):
             counts = [one.count for one in rest if one.outcome == outcome]
-            shown.append(Reason(outcome, OTHER, f"{len(counts):,} more reasons", sum(counts)))
+            shown.append(Reason(outcome, OTHER, counted(len(counts), "more reason"), sum(counts)))
         return [asdict(one) for one in shown]
 
     def _group(self, outcome: str, key: str | None, text: str | None, shape: str | None) -> Reason:

@@ -10,6 +10,7 @@ from typing import Any
 from airflow_provider_voucherify.models.async_action import AsyncAction
 from airflow_provider_voucherify.models.endpoints import METADATA_ENDPOINTS, UPDATE_ENDPOINTS, BulkEndpoint
 from airflow_provider_voucherify.sync.types.counts import Counts
+from airflow_provider_voucherify.sync.types.text import counted
 
 ENDPOINTS_BY_ACTION_TYPE = {
     endpoint.action_type: endpoint for table in (UPDATE_ENDPOINTS, METADATA_ENDPOINTS) for endpoint in table.values()
@@ -112,8 +113,9 @@ def resubmission_warning(submitted: Sequence[SubmittedBatch]) -> str | None:
     if not again:
         return None
     return (
-        f"{len(again):,} requests ({sum(again):,} records) may have reached Voucherify twice, since the answer to the "
-        "first one was lost or no longer counts; records that the first one created do not count as created"
+        f"{counted(len(again), 'request')} ({counted(sum(again), 'record')}) may have reached Voucherify twice, since "
+        "the answer to the first one was lost or no longer counts; records that the first one created do not count as "
+        "created"
     )
 
 

@@ -32,6 +32,16 @@ def on_one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """
+    Return a number with what it counts, such as ``1 row`` or ``2,000 rows``.
+
+    :param one: what follows a 1, with a verb if there is one: ``row was``.
+    :param many: what follows any other number, zero too; None for ``one`` with an ``s``.
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def cut(text: str, characters: int) -> str:
     """Return at most some characters of a text; a longer one ends with ``…``."""
     return text if len(text) <= characters else text[: characters - 1] + "…"
@@ -45,7 +55,7 @@ def whole_lines(text: str, characters: int) -> str:
     shown, more = lines, ""
     while shown and len("\n".join([*shown, more])) > characters:
         shown = shown[:-1]
-        more = f"… and {len(lines) - len(shown)} more lines"
+        more = f"… and {counted(len(lines) - len(shown), 'more line')}"
     return "\n".join([*shown, more])
 
 

@@ -31,6 +31,7 @@ from airflow_provider_voucherify.sync.rows.sources.arrow import arrow_value
 from airflow_provider_voucherify.sync.rows.sources.names import check_names, check_names_of_values
 from airflow_provider_voucherify.sync.rows.sources.tables import from_table, gives_rows, is_table
 from airflow_provider_voucherify.sync.rows.values import MAX_DEPTH
+from airflow_provider_voucherify.sync.types.text import counted
 
 _WHAT_ROWS_ARE = "a list or another iterable of dicts or named tuples, or a table such as a DataFrame"
 _COLUMNS_ARE_FOR_SEQUENCES = "columns= names the values of rows that have no column names"
@@ -201,7 +202,8 @@ class _GivenRows:
         lengths = {len(row) if isinstance(row, tuple) else None for row in rows}
         if not earlier and len(lengths) == 1 and (length := lengths.pop()) not in (None, len(names)):
             raise VoucherifyConfigurationError(
-                f"columns= names {len(names)} columns, and the rows have {length} values each: name each of them"
+                f"columns= names {counted(len(names), 'column')}, and the rows have {counted(length, 'value')} each: "
+                "name each of them"
             )
         for number, values in enumerate(rows, start=earlier + 1):
             if isinstance(values, tuple) and len(values) == len(names):
@@ -211,7 +213,7 @@ class _GivenRows:
                 yield Chunk(names, gathered)
                 gathered = []
             if isinstance(values, tuple):
-                values = BadLine(number, f"it has {len(values)} values for {len(names)} columns")
+                values = BadLine(number, f"it has {counted(len(values), 'value')} for {counted(len(names), 'column')}")
             yield values
         if gathered:
             yield Chunk(names, gathered)
