@@ -39,7 +39,7 @@ def test_one_metadata_for_all_ids(voucherify: LocalVoucherify, resource: str, id
 
 
 def test_one_that_did_not_exist_is_told_in_the_singular(voucherify: LocalVoucherify) -> None:
-    result = run(records=["a"], metadata={"season": "winter"})
+    result = run(resource="customers", records=["a"], metadata={"season": "winter"})
 
     said = "1 customer did not exist and was created with nothing but metadata; created of fail_if or warn_if"
     assert result.xcom("tag")["warning"].startswith(said)

@@ -24,10 +24,12 @@ LIGHT = {
     "sync",
     "sync.results",
     "sync.results.thresholds",
+    "sync.types",
+    "sync.types.text",
     "sync.waiting",
     "sync.waiting.pauses",
 }
-"""Modules of the engine that operators and sensor may import: numbers, errors and the table of endpoints."""
+"""Modules of the engine that operators and sensor may import: numbers, errors, texts and the table of endpoints."""
 
 SCRIPT = f"""
 import json, sys
