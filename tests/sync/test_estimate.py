@@ -97,7 +97,7 @@ def test_what_holds_for_every_estimate(
 
     assert cost.calls == sum(cost.as_summary_fields()["requests_by_endpoint"].values())
     assert cost.calls == unread.calls + sum(reads.values())
-    assert f"Estimate: {cost.calls:,} API calls" in cost.text()
+    assert f"Estimate: {cost.calls:,} API call" in cost.text()
     assert cost.quota_share < more.quota_share
     assert cost.minutes <= more.minutes
     assert (cost.calls, cost.minutes, cost.quota_share) == (split.calls, split.minutes, split.quota_share)
