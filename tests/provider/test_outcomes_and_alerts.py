@@ -450,11 +450,20 @@ def test_a_record_that_failed_too_often_is_set_aside_with_its_history(
         reports = tmp_path / str(number)
 
     (aside,) = read(reports / "set_aside.jsonl")
-    last = sync(path=str(reports / "set_aside.jsonl"), fail_if={"failed": None}, requests={"max_attempts": 3}).xcom(
-        "sync"
+    again, last = (
+        sync(
+            path=str(source / "set_aside.jsonl"),
+            report_path=str(target),
+            fail_if={"failed": None},
+            requests={"max_attempts": 3},
+        ).xcom("sync")
+        for source, target in ((reports, tmp_path / "3"), (tmp_path / "3", tmp_path / "4"))
     )
 
-    assert (last["refused"], last["requests"]) == (1, 0)
+    assert [(told["refused"], told["requests"]) for told in (again, last)] == [(1, 0)] * 2
+    assert [told["failures"][0]["message"] for told in (again, last)] == [
+        "failed 3 times and is not sent again; the last time: Metadata validation failed"
+    ] * 2
     assert (reports / "failures.jsonl").read_bytes() == b""
     assert aside["source_id"] == "bad"
     assert aside["_failure"]["attempts"] == 3

@@ -23,6 +23,7 @@ import msgspec
 
 from airflow_provider_voucherify.sync.rows.values import has_json_form, json_safe
 from airflow_provider_voucherify.sync.types.failure import Failure
+from airflow_provider_voucherify.sync.types.outcome import MAX_ATTEMPTS
 from airflow_provider_voucherify.sync.types.text import json_safe_text, shortened
 from airflow_provider_voucherify.sync.types.unnamed_database import UnnamedDatabase
 
@@ -61,7 +62,7 @@ class Attempts:
     @classmethod
     def read(cls, failure: Mapping[str, Any]) -> Attempts:
         """
-        Read the ``_failure`` of a line, which is itself the last failure of its history.
+        Read the ``_failure`` of a line, itself the last failure of its history unless the record was set aside.
 
         It may have been written by hand; a line that does not say how often the record failed counts as one failure.
         """
@@ -73,8 +74,14 @@ class Attempts:
         return cls(
             number if type(number) is int and number >= 0 else 1,
             float(at) if isinstance(at, int | float | Decimal) and not isinstance(at, bool) else 0.0,
-            (*earlier, this)[-MAX_HISTORY:],
+            tuple(earlier if failure.get("key") == MAX_ATTEMPTS else [*earlier, this])[-MAX_HISTORY:],
         )
+
+    @property
+    def last_reason(self) -> str:
+        """What Voucherify said when the record last failed."""
+        last = self.history[-1] if self.history else {}
+        return str(last.get("message") or last.get("key") or "no reason given")
 
     def again(self, at: float, *, counts: bool = True) -> Attempts:
         """Add one more failure, whose reason is in the line itself."""
