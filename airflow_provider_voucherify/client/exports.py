@@ -1,4 +1,4 @@
-"""Calls for exports: Voucherify writes any number of objects into one CSV file, for three calls. See ``records``."""
+"""Calls for exports: Voucherify writes any number of objects into one CSV file, for a few calls. See ``records``."""
 
 from __future__ import annotations
 

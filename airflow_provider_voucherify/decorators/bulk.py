@@ -68,7 +68,7 @@ def _decorated(operator: Any, decorator: str) -> Any:
                 raise VoucherifyConfigurationError(
                     "the rows must come from a plain function or generator, not an async one"
                 )
-            if given := sorted(_SOURCES & kwargs.keys()):
+            if given := sorted(name for name in _SOURCES if kwargs.pop(name, None) is not None):
                 raise VoucherifyConfigurationError(f"{', '.join(given)}: the function gives the rows")
             super().__init__(python_callable=python_callable, records=(), **kwargs)
 

@@ -73,4 +73,4 @@ def _arm(place: Scene, chance: random.Random) -> str:
     where: Place = chance.choice(places)
     times, after = chance.choice([1, 1, 2, 3, 6]), chance.randint(0, 4)
     place.voucherify.misbehave(where, make(), times=times, after=after)
-    return f"{name} at {where} ({times} times, after {after})"
+    return f"{name} at {where} ({counted(times, 'time')}, after {after})"

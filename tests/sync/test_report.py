@@ -198,6 +198,16 @@ def test_rows_before_a_byte_that_is_not_utf_8_are_read(row: str, byte: bytes, nu
     assert mistake == f"the report cannot be read: byte 0x{byte.hex()[:2]} cannot be decoded"
 
 
+@pytest.mark.parametrize(("broken", "byte"), [(b"\x00\xd8", "00"), (b"c", "63")], ids=["surrogate", "cut"])
+def test_rows_before_a_byte_that_is_not_utf_16_are_read(broken: bytes, byte: str) -> None:
+    whole = "source_id,found,updated\n" + "c1,true,false\n" * 3_000
+
+    rows, mistake = read_to_mistake(whole.encode("utf-16") + broken)
+
+    assert [one[1:] for one in rows] == [(True, False)] * 3_000
+    assert mistake == f"the report cannot be read: byte 0x{byte} cannot be decoded"
+
+
 @given(st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_whatever_comes_is_read_or_is_an_error_of_the_report(content: bytes) -> None:
     with contextlib.suppress(VoucherifyReportError):

@@ -340,8 +340,7 @@ class Plan:
             return None
         limit = self._changes.max_attempts
         if chunk.are_records and limit is not None and before.number >= limit:
-            why = f"failed {before.number} times and is not sent again; the last time: {before.last_reason}"
-            return RefusedRowError(MAX_ATTEMPTS, why)
+            return RefusedRowError(MAX_ATTEMPTS, before.why_set_aside)
         if self.ledger is not None and self.ledger.was_updated_after(record_id, before.at):
             return NEWER_SUCCESS
         return None

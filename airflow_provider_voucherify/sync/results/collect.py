@@ -149,7 +149,7 @@ def _settle(
     outcome = settle(action, sent, upserts=upserts, report=reports.rows(quotes=hiding is None), ids=ids, key=key)
     if outcome.others:
         log.warning(
-            "The report of %s names %s besides those that were sent, which counts for nothing",
+            "The report of %s names %s besides those that were sent; that counts for nothing",
             action.id,
             counted(outcome.others, "record"),
         )

@@ -39,6 +39,13 @@ _BYTE_ORDER_MARKS = (
 )
 
 
+def _put_off(error: Any) -> tuple[str, int]:
+    """Return bytes that cannot be decoded as surrogates, which cannot be encoded: ``surrogateescape`` for any byte."""
+    return "".join(chr(0xDC00 | byte) for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("voucherify.put_off", _put_off)
+
 Flags = tuple[bool | None, bool | None]
 """What a report says about one record: whether it existed (one that did not is created), and whether it was written."""
 
@@ -63,13 +70,13 @@ def read_report(file: BinaryIO, key: str | None) -> Iterator[ReportRows]:
     :param key: the key field of the endpoint, ``source_id`` or ``code``; None takes whichever the report has.
     :raises VoucherifyReportError: it does not have exactly one column ``updated`` and one of the key, or cannot be
         decoded, or is truncated, or has a line of more than 4 million characters or an array of more than
-        64 million. The rows before the mistake have been given then.
+        64 million. The rows before the mistake have been given then, unless they are in a JSON array.
     """
     file.seek(0)
     head = file.read(4)
     file.seek(0)
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if head.startswith(mark)), "utf-8")
-    text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
+    text = io.TextIOWrapper(file, encoding=encoding, errors="voucherify.put_off", newline="")
     try:
         first = _skip_blanks(text)
         yield from (_in_chunks(_json_rows(text, first, key)) if first in ("{", "[") else _csv_rows(text, key))
@@ -100,7 +107,7 @@ def _lines(text: TextIO) -> Iterator[str]:
         if len(line) > MAX_LINE_CHARACTERS:
             raise VoucherifyReportError(f"the report has a line of more than {MAX_LINE_CHARACTERS:,} characters")
         if not line.isascii():
-            line.encode()  # raises what ``surrogateescape`` has put off, so that the lines before could be read
+            line.encode()  # raises what was put off, so that the lines before could be read
         yield line
 
 

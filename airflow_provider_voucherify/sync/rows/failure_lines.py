@@ -24,7 +24,7 @@ import msgspec
 from airflow_provider_voucherify.sync.rows.values import has_json_form, json_safe
 from airflow_provider_voucherify.sync.types.failure import Failure
 from airflow_provider_voucherify.sync.types.outcome import MAX_ATTEMPTS
-from airflow_provider_voucherify.sync.types.text import json_safe_text, shortened
+from airflow_provider_voucherify.sync.types.text import counted, json_safe_text, shortened
 from airflow_provider_voucherify.sync.types.unnamed_database import UnnamedDatabase
 
 FAILURE_FILES = frozenset({"failures.jsonl", "set_aside.jsonl"})
@@ -78,10 +78,11 @@ class Attempts:
         )
 
     @property
-    def last_reason(self) -> str:
-        """What Voucherify said when the record last failed."""
+    def why_set_aside(self) -> str:
+        """Why the record is not sent again, with what Voucherify said the last time."""
         last = self.history[-1] if self.history else {}
-        return str(last.get("message") or last.get("key") or "no reason given")
+        reason = last.get("message") or last.get("key") or "no reason given"
+        return f"failed {counted(self.number, 'time')} and is not sent again; the last time: {reason}"
 
     def again(self, at: float, *, counts: bool = True) -> Attempts:
         """Add one more failure, whose reason is in the line itself."""

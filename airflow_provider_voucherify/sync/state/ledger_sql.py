@@ -98,8 +98,8 @@ where held.item is null and s.failed_digest = rows.digest and s.settings = :sett
 
 SET_ASIDE = """
 insert or ignore into held(item, outcome, key, message)
-select item, 'refused', :key, 'failed ' || attempts || ' times with the same content; the last time: '
-    || coalesce(message, key, 'no reason given')
+select item, 'refused', :key, 'failed ' || attempts || case attempts when 1 then ' time' else ' times' end
+    || ' with the same content; the last time: ' || coalesce(message, key, 'no reason given')
 from failed_before where attempts >= :most and coalesce(key, '') not in (select value from json_each(:expected))
 """
 
