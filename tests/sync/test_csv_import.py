@@ -379,7 +379,7 @@ class TestSubmission:
         submit(NAMELESS, max_bytes=100)
         posts = self.posts(server)
 
-        with pytest.raises(RowsWithoutIdsError, match="no longer in the file, or it is split differently"):
+        with pytest.raises(RowsWithoutIdsError, match="no longer has 1 request of an earlier try, or is"):
             submit(content, max_bytes=max_bytes)
 
         assert self.posts(server) == posts

@@ -34,7 +34,7 @@ def json_lines(*lines: str | bytes) -> Iterator[Any]:
     return from_file(io.BytesIO(data), "rows.jsonl")
 
 
-VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS
+VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
 NAMES = TEXTS | st.sampled_from(["a", "b", 'quoted "name"', "back\\slash", "\n"])
 
 
