@@ -8,6 +8,7 @@ export UV_NATIVE_TLS ?= true
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
+TEST_IN_PARALLEL := $(PY) -m pytest --numprocesses logical --dist worksteal
 CONSTRAINTS := constraints/airflow-3.3.2.txt
 INSTALLED := $(VENV)/.installed
 BROWSER_INSTALLED := $(VENV)/.installed-browser
@@ -32,7 +33,7 @@ demo: $(INSTALLED)
 
 ## test: everything that needs nothing but the installation
 test: $(INSTALLED)
-	$(PY) -m pytest --numprocesses logical --dist worksteal
+	$(TEST_IN_PARALLEL)
 
 ## test-cluster: the tests that start a real scheduler and triggerer
 test-cluster: $(INSTALLED)
@@ -60,10 +61,10 @@ test-versions: $(INSTALLED)
 
 ## test-drivers: the tests of MySQL, DuckDB and Polars, which need MariaDB, the headers of its client and a C compiler
 test-drivers: $(DRIVERS)
-	$(PY) -m pytest --numprocesses logical --dist worksteal tests/sync/test_rows_in_memory.py $(addprefix tests/provider/test_,mysql.py \
-	  duckdb.py outcome_tables.py database.py bulk_load.py state_table.py)
-	$(PY) -m pytest --numprocesses logical --dist worksteal -k "mariadb or duckdb" $(addprefix tests/provider/test_,exported_table.py \
-	  read_back_in_history.py nightly_changes.py) tests/readme/test_history_queries.py
+	$(TEST_IN_PARALLEL) tests/sync/test_rows_in_memory.py \
+	  $(patsubst %,tests/provider/test_%.py,mysql duckdb outcome_tables database bulk_load state_table)
+	$(TEST_IN_PARALLEL) -k "mariadb or duckdb" tests/readme/test_history_queries.py \
+	  $(patsubst %,tests/provider/test_%.py,exported_table read_back_in_history nightly_changes)
 
 ## crash: interrupt a sync at nineteen moments, five times each, on a real Airflow with PostgreSQL, and count what arrived
 crash: $(INSTALLED)
